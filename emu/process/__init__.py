@@ -1,0 +1,1 @@
+"""The process machine: Linux i386 user programs in a sandbox."""

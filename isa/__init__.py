@@ -1,0 +1,1 @@
+"""What machines are: instruction sets as pure definitions (see isa/README.md)."""

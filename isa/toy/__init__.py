@@ -1,0 +1,1 @@
+"""The third-generation machine of Popek and Goldberg (CACM 17(7), 1974)."""

@@ -1,0 +1,1 @@
+"""The x86: registers, operands, decoding and meanings by family."""

@@ -1,0 +1,1 @@
+"""The theory and the monitors, and the `vmm` command."""
