@@ -1,0 +1,291 @@
+"""The closed table of IR operations: one row each, one column for every reading of the IR.
+
+This table is the living definition of the operations. A reading that lacks a row fails at import
+(`require_columns`), never at a user's first instruction. Columns:
+
+* `width`   result width in bits, from the argument widths and the attribute; raises WidthError;
+* `python`  meaning on integers: called as python(w, k, *values), where `w` is the width of the
+            first argument (of the result, if there is none) and `k` the attribute;
+* `source`  the same as a Python expression template, for engines that emit source;
+* `z3`      the same on z3 bit-vectors, called as z3(w, k, *terms);
+* `llvm`    left to the native engine.
+
+Effects (`EFFECT` in a column) are carried out by the reading's own method of that name.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+
+class WidthError(Exception):
+    """A meaning combined values whose widths do not fit: a bug in the meaning, shown at trace time."""
+
+
+class _LazyModule:
+    """A module imported at first use: z3 is needed for proofs only."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+z3 = _LazyModule("z3")
+
+EFFECT: Final = "effect"
+"""Column value: the reading carries the operation out by a method named as the operation."""
+
+Attribute = Any
+Widths = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One row of the table."""
+
+    name: str
+    doc: str
+    width: Callable[[Widths, Attribute], int]
+    python: Callable[..., int] | str = EFFECT
+    source: str = EFFECT
+    z3: Callable[..., Any] | str = EFFECT
+    llvm: Callable[..., Any] | None = None
+
+    @property
+    def pure(self) -> bool:
+        """Whether the result depends on the arguments alone."""
+        return self.python is not EFFECT
+
+
+# -- width rules ------------------------------------------------------------------------------
+
+
+def _same(widths: Widths, _: Attribute) -> int:
+    """All arguments and the result have one width."""
+    if len(set(widths)) != 1:
+        raise WidthError(f"the arguments have widths {widths}, which must be equal: zext or sext one")
+    return widths[0]
+
+
+def _truth(widths: Widths, attribute: Attribute) -> int:
+    _same(widths, attribute)
+    return 1
+
+
+def _select(widths: Widths, attribute: Attribute) -> int:
+    if widths[0] != 1:
+        raise WidthError(f"a condition is 1 bit wide, not {widths[0]}: compare it with something")
+    return _same(widths[1:], attribute)
+
+
+def _extended(widths: Widths, attribute: Attribute) -> int:
+    if attribute < widths[0]:
+        raise WidthError(f"cannot extend {widths[0]} bits to {attribute}: use extract to narrow")
+    return int(attribute)
+
+
+def _extracted(widths: Widths, attribute: Attribute) -> int:
+    low, width = attribute
+    if low < 0 or width < 1 or low + width > widths[0]:
+        raise WidthError(f"bits {low}..{low + width - 1} lie outside a value of {widths[0]} bits")
+    return int(width)
+
+
+def _given(_: Widths, attribute: Attribute) -> int:
+    """The attribute is (something, width)."""
+    return int(attribute[1])
+
+
+def _called(widths: Widths, attribute: Attribute) -> int:
+    return int(attribute.result_width(widths))
+
+
+def _counted(widths: Widths, attribute: Attribute) -> int:
+    """Bulk operations return how many iterations they did: as wide as their count."""
+    return widths[-1]
+
+
+def _nothing(_: Widths, __: Attribute) -> int:
+    return 0
+
+
+# -- meanings that need a name ----------------------------------------------------------------
+
+
+def signed(width: int, value: int) -> int:
+    """Read an unsigned number of `width` bits as two's complement."""
+    return (value ^ (1 << width - 1)) - (1 << width - 1)
+
+
+def mask(width: int) -> int:
+    """The largest number of `width` bits."""
+    return (1 << width) - 1
+
+
+def sdiv(w: int, a: int, b: int) -> int:
+    """Signed quotient rounded toward zero; by zero: -1 or 1, as SMT-LIB defines bvsdiv."""
+    x, y = signed(w, a), signed(w, b)
+    if y == 0:
+        return 1 if x < 0 else mask(w)
+    quotient = abs(x) // abs(y)
+    return (quotient if (x < 0) == (y < 0) else -quotient) & mask(w)
+
+
+def srem(w: int, a: int, b: int) -> int:
+    """Remainder with the sign of the dividend; by zero: the dividend."""
+    x, y = signed(w, a), signed(w, b)
+    if y == 0:
+        return a
+    return (abs(x) % abs(y) if x >= 0 else -(abs(x) % abs(y))) & mask(w)
+
+
+def _z3_truth(condition: Any) -> Any:
+    return z3.If(condition, z3.BitVecVal(1, 1), z3.BitVecVal(0, 1))
+
+
+def _z3_popcount(w: int, _: Attribute, a: Any) -> Any:
+    total = z3.BitVecVal(0, w)
+    for i in range(w):
+        total = total + z3.ZeroExt(w - 1, z3.Extract(i, i, a))
+    return total
+
+
+def _z3_clz(w: int, _: Attribute, a: Any) -> Any:
+    result = z3.BitVecVal(w, w)
+    for i in range(w):
+        result = z3.If(z3.Extract(i, i, a) == 1, z3.BitVecVal(w - 1 - i, w), result)
+    return result
+
+
+def _z3_ctz(w: int, _: Attribute, a: Any) -> Any:
+    result = z3.BitVecVal(w, w)
+    for i in reversed(range(w)):
+        result = z3.If(z3.Extract(i, i, a) == 1, z3.BitVecVal(i, w), result)
+    return result
+
+
+# -- the table --------------------------------------------------------------------------------
+# In `source`: {a} {b} {c} are the arguments, {m} the mask and {s} the sign bit of the first
+# argument's width {w}, {k} the attribute, {r} the mask of the result.
+
+_ROWS = (
+    # Leaves: what an instruction starts from.
+    Op("const", "the number `value`", _given),
+    Op("field", "an operand field of the decoded instruction, by name", _given),
+    Op("get", "a register as it was before the instruction", _given),
+    Op("get_indexed", "the register of a file that the argument selects", _given),
+    Op("clock", "guest instructions retired before this one", _given),
+    Op("parameter", "argument number `n` of a function", _given),
+    # Arithmetic, modulo 2^w.
+    Op("add", "sum", _same, lambda w, k, a, b: a + b & mask(w), "({a} + {b} & {m})",
+       lambda w, k, a, b: a + b),
+    Op("sub", "difference", _same, lambda w, k, a, b: a - b & mask(w), "({a} - {b} & {m})",
+       lambda w, k, a, b: a - b),
+    Op("mul", "low half of the product", _same, lambda w, k, a, b: a * b & mask(w),
+       "({a} * {b} & {m})", lambda w, k, a, b: a * b),
+    Op("udiv", "unsigned quotient; by zero: all ones", _same,
+       lambda w, k, a, b: a // b if b else mask(w), "({a} // {b} if {b} else {m})",
+       lambda w, k, a, b: z3.UDiv(a, b)),
+    Op("urem", "unsigned remainder; by zero: the dividend", _same,
+       lambda w, k, a, b: a % b if b else a, "({a} % {b} if {b} else {a})",
+       lambda w, k, a, b: z3.URem(a, b)),
+    Op("sdiv", "signed quotient, toward zero; by zero: 1 or -1", _same,
+       lambda w, k, a, b: sdiv(w, a, b), "sdiv({w}, {a}, {b})", lambda w, k, a, b: a / b),
+    Op("srem", "signed remainder; by zero: the dividend", _same,
+       lambda w, k, a, b: srem(w, a, b), "srem({w}, {a}, {b})", lambda w, k, a, b: z3.SRem(a, b)),
+    # Logic.
+    Op("and", "bitwise and", _same, lambda w, k, a, b: a & b, "({a} & {b})",
+       lambda w, k, a, b: a & b),
+    Op("or", "bitwise or", _same, lambda w, k, a, b: a | b, "({a} | {b})",
+       lambda w, k, a, b: a | b),
+    Op("xor", "bitwise exclusive or", _same, lambda w, k, a, b: a ^ b, "({a} ^ {b})",
+       lambda w, k, a, b: a ^ b),
+    Op("not", "bitwise complement", _same, lambda w, k, a: a ^ mask(w), "({a} ^ {m})",
+       lambda w, k, a: ~a),
+    # Shifts: an amount of w or more shifts everything out.
+    Op("shl", "shift left", _same, lambda w, k, a, b: a << b & mask(w) if b < w else 0,
+       "({a} << {b} & {m} if {b} < {w} else 0)", lambda w, k, a, b: a << b),
+    Op("lshr", "logical shift right", _same, lambda w, k, a, b: a >> b, "({a} >> {b})",
+       lambda w, k, a, b: z3.LShR(a, b)),
+    Op("ashr", "arithmetic shift right", _same,
+       lambda w, k, a, b: signed(w, a) >> b & mask(w), "(({a} ^ {s}) - {s} >> {b} & {m})",
+       lambda w, k, a, b: a >> b),
+    # Comparisons: 1 bit.
+    Op("eq", "equal", _truth, lambda w, k, a, b: int(a == b), "({a} == {b})",
+       lambda w, k, a, b: _z3_truth(a == b)),
+    Op("ne", "not equal", _truth, lambda w, k, a, b: int(a != b), "({a} != {b})",
+       lambda w, k, a, b: _z3_truth(a != b)),
+    Op("ult", "unsigned less than", _truth, lambda w, k, a, b: int(a < b), "({a} < {b})",
+       lambda w, k, a, b: _z3_truth(z3.ULT(a, b))),
+    Op("ule", "unsigned at most", _truth, lambda w, k, a, b: int(a <= b), "({a} <= {b})",
+       lambda w, k, a, b: _z3_truth(z3.ULE(a, b))),
+    Op("slt", "signed less than", _truth,
+       lambda w, k, a, b: int(signed(w, a) < signed(w, b)), "(({a} ^ {s}) < ({b} ^ {s}))",
+       lambda w, k, a, b: _z3_truth(a < b)),
+    Op("sle", "signed at most", _truth,
+       lambda w, k, a, b: int(signed(w, a) <= signed(w, b)), "(({a} ^ {s}) <= ({b} ^ {s}))",
+       lambda w, k, a, b: _z3_truth(a <= b)),
+    Op("select", "the second argument if the first is 1, else the third", _select,
+       lambda w, k, a, b, c: b if a else c, "({b} if {a} else {c})",
+       lambda w, k, a, b, c: z3.If(a == 1, b, c)),
+    # Widths.
+    Op("zext", "extend with zeros to `k` bits", _extended, lambda w, k, a: a, "{a}",
+       lambda w, k, a: z3.ZeroExt(k - w, a)),
+    Op("sext", "extend with the sign to `k` bits", _extended,
+       lambda w, k, a: signed(w, a) & mask(k), "(({a} ^ {s}) - {s} & {r})",
+       lambda w, k, a: z3.SignExt(k - w, a)),
+    Op("extract", "`k` = (low, width): that many bits from bit `low`", _extracted,
+       lambda w, k, a: a >> k[0] & mask(k[1]), "({a} >> {k[0]} & {r})",
+       lambda w, k, a: z3.Extract(k[0] + k[1] - 1, k[0], a)),
+    Op("concat", "the first argument above the second, which is `k` bits wide", lambda widths, _: sum(widths),
+       lambda w, k, a, b: a << k | b, "({a} << {k} | {b})",
+       lambda w, k, a, b: z3.Concat(a, b)),
+    # Counting bits.
+    Op("popcount", "how many bits are 1", _same, lambda w, k, a: a.bit_count(),
+       "({a}).bit_count()", _z3_popcount),
+    Op("clz", "zeros above the highest 1; w for zero", _same,
+       lambda w, k, a: w - a.bit_length(), "({w} - ({a}).bit_length())", _z3_clz),
+    Op("ctz", "zeros below the lowest 1; w for zero", _same,
+       lambda w, k, a: (a & -a).bit_length() - 1 if a else w,
+       "((({a}) & -({a})).bit_length() - 1 if {a} else {w})", _z3_ctz),
+    # Functions written in the IR: flag families, kept whole so that an engine may delay them.
+    Op("call", "a pure function `k` of the arguments, itself written in the IR", _called),
+    # Effects, in program order. Register writes take effect together at the end; a fault takes
+    # back everything the instruction did.
+    Op("load", "`k` = (space, width): read memory", _given),
+    Op("store", "`k` = space: write the second argument at the first", _nothing),
+    Op("copy", "`k` = (space, width): repeat [second] := [first]; see Builder.copy", _counted),
+    Op("fill", "`k` = (space, width): repeat [first] := second", _counted),
+    Op("scan", "`k` = (space, width, while_equal): repeat compare second with [first]", _counted),
+    Op("compare", "`k` = (space, width, while_equal): repeat compare [first] with [second]",
+       _counted),
+    Op("when", "carry out the region `k` if the argument is 1", _nothing),
+    Op("result", "`k` = (n, width): the n-th value that a `when` yields", _given),
+    Op("fault", "`k` = vector: the instruction ends with this fault", _nothing),
+    Op("exit", "`k` = reason: after the instruction, leave the engine", _nothing),
+    Op("retire", "the instruction counts as that many instructions instead of one", _nothing),
+    Op("undefined", "`k` = target: the manual leaves the target undefined if the argument is 1",
+       _nothing),
+    Op("put", "`k` = register: its value after the instruction", _nothing),
+    Op("put_indexed", "`k` = file: the same for the register that the first argument selects",
+       _nothing),
+)  # fmt: skip
+
+OPS: Final[dict[str, Op]] = {row.name: row for row in _ROWS}
+LEAVES: Final = ("const", "field", "get", "get_indexed", "clock", "parameter")
+
+
+def require_columns(reading: object, names: Iterable[str] | None = None) -> None:
+    """Check that `reading` has a method for every operation that the table leaves to it.
+
+    Raises TypeError naming what is missing; readings call it when they are imported.
+    """
+    wanted = [n for n, row in OPS.items() if row.python is EFFECT] if names is None else names
+    missing = [n for n in wanted if not hasattr(reading, f"do_{n}")]
+    if missing:
+        raise TypeError(f"{reading!r} has no meaning for the operations: {', '.join(missing)}")
