@@ -41,6 +41,9 @@ class Memory(Protocol):
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` units."""
 
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """Read up to `size` units of code as bytes, and the fault of the first missing unit."""
+
 
 class PhysicalMemory:
     """Bytes of RAM, lazily committed by the host; frames are handed out from the bottom.
@@ -51,7 +54,7 @@ class PhysicalMemory:
     def __init__(self, size: int) -> None:
         self.size = size
         self.array = np.zeros(size, dtype=np.uint8)
-        self.view = memoryview(self.array)
+        self.view = memoryview(self.array)  # type: ignore[arg-type]  # numpy's stubs lack Buffer
         self.watched: dict[int, bytearray] = {}  # frame number -> one flag for each byte
         self.listeners: list[CodeListener] = []
         self._next_frame = 0
@@ -240,6 +243,15 @@ class AddressSpace:
             return pieces
         return b"".join(self.physical.read(where, count) for where, count in pieces)
 
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """Read up to `size` bytes of code, and the fault of the first missing byte."""
+        code = self.read(address, size, EXECUTE)
+        if not isinstance(code, Fault):
+            return code, None
+        room = PAGE_SIZE - (address & PAGE_MASK)
+        head = self.read(address, min(size, room), EXECUTE)
+        return (b"", head) if isinstance(head, Fault) else (head, code)
+
     def write(self, address: int, data: bytes) -> Fault | None:
         """Write bytes as the guest could; on a fault nothing is written."""
         pieces = self._pieces(address, len(data), WRITE)
@@ -253,7 +265,7 @@ class AddressSpace:
 
     def poke(self, address: int, data: bytes) -> None:
         """Write bytes whatever the permissions (loaders, debuggers); raises ValueError if unmapped."""
-        for offset in range(0, len(data)):
+        for offset in range(len(data)):
             if offset and (address + offset) & PAGE_MASK:
                 continue
             start = address + offset

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 from isa.ops import LEAVES, OPS, WidthError, mask, signed
 
 
-
 class Bits:
     """A value of `width` bits. It has no truth value: use `.select(…)` or the builder's `when`."""
 
@@ -40,7 +39,7 @@ class Bits:
     def value(self) -> int:
         """The known number, unsigned; raises TypeError if the value is symbolic."""
         if self.op != "const":
-            raise TypeError(f"{self!r} is a guest value: it has no number while a meaning is traced")
+            raise TypeError(f"{self!r} has no number while a meaning is traced: it is the guest's")
         return int(self.attribute[0])
 
     @property
@@ -124,10 +123,10 @@ class Bits:
 
     # -- comparisons ---------------------------------------------------------------------------
 
-    def __eq__(self, other: Bits | int) -> Bits:  # type: ignore[override]  # a 1-bit value, not a bool
+    def __eq__(self, other: Bits | int) -> Bits:  # type: ignore[override]  # 1 bit
         return apply("eq", self, self._coerce(other))
 
-    def __ne__(self, other: Bits | int) -> Bits:  # type: ignore[override]  # a 1-bit value, not a bool
+    def __ne__(self, other: Bits | int) -> Bits:  # type: ignore[override]  # 1 bit
         return apply("ne", self, self._coerce(other))
 
     def ult(self, other: Bits | int) -> Bits:

@@ -68,7 +68,7 @@ class Op:
 def _same(widths: Widths, _: Attribute) -> int:
     """All arguments and the result have one width."""
     if len(set(widths)) != 1:
-        raise WidthError(f"the arguments have widths {widths}, which must be equal: zext or sext one")
+        raise WidthError(f"the widths {widths} of the arguments must be equal: zext or sext one")
     return widths[0]
 
 
@@ -242,8 +242,8 @@ _ROWS = (
     Op("extract", "`k` = (low, width): that many bits from bit `low`", _extracted,
        lambda w, k, a: a >> k[0] & mask(k[1]), "({a} >> {k[0]} & {r})",
        lambda w, k, a: z3.Extract(k[0] + k[1] - 1, k[0], a)),
-    Op("concat", "the first argument above the second, which is `k` bits wide", lambda widths, _: sum(widths),
-       lambda w, k, a, b: a << k | b, "({a} << {k} | {b})",
+    Op("concat", "the first argument above the second, which is `k` bits wide",
+       lambda widths, _: sum(widths), lambda w, k, a, b: a << k | b, "({a} << {k} | {b})",
        lambda w, k, a, b: z3.Concat(a, b)),
     # Counting bits.
     Op("popcount", "how many bits are 1", _same, lambda w, k, a: a.bit_count(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,6 +53,7 @@ class RegisterSet:
 
     def __init__(self) -> None:
         self._by_name: dict[str, Register] = {}
+        self.packed: dict[str, PackedRegister] = {}
 
     def add(self, name: str, width: int, role: Role, doc: str = "") -> Register:
         """Declare one register; raises ValueError if the name is taken."""
@@ -67,6 +68,12 @@ class RegisterSet:
     ) -> RegisterFile:
         """Declare the members of a register file."""
         return RegisterFile(name, tuple(self.add(m, width, role, doc) for m in members))
+
+    def pack(self, name: str, width: int, fields: dict[str, int], fixed: int = 0) -> PackedRegister:
+        """Declare a whole made of registers declared before, each with its lowest bit's number."""
+        pairs = tuple((self[member], low) for member, low in fields.items())
+        self.packed[name] = PackedRegister(name, width, pairs, fixed)
+        return self.packed[name]
 
     def __getitem__(self, name: str) -> Register:
         return self._by_name[name]
@@ -83,3 +90,27 @@ class RegisterSet:
     def with_role(self, *roles: Role) -> tuple[Register, ...]:
         """The registers that have one of the roles, in slot order."""
         return tuple(r for r in self if r.role in roles)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedRegister:
+    """A register that the manual shows whole but whose fields are registers of their own (EFLAGS).
+
+    `fields` pairs each register with the number of its lowest bit; `fixed` are bits always 1.
+    """
+
+    name: str
+    width: int
+    fields: tuple[tuple[Register, int], ...]
+    fixed: int = 0
+
+    def pack(self, values: Sequence[int]) -> int:
+        """The whole, from register values by slot."""
+        whole = self.fixed
+        for register, low in self.fields:
+            whole |= values[register.slot] << low
+        return whole
+
+    def unpack(self, whole: int) -> dict[Register, int]:
+        """The fields of `whole`; bits that belong to no field are dropped."""
+        return {r: whole >> low & (1 << r.width) - 1 for r, low in self.fields}

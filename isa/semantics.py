@@ -164,7 +164,9 @@ class Builder:
             old = self._before(key) if before is None else before
             self._put(key, _merge(node, branch, condition, value, old))
 
-    def fault(self, vector: int, code: Bits | int | None = None, address: Bits | None = None) -> None:
+    def fault(
+        self, vector: int, code: Bits | int | None = None, address: Bits | None = None
+    ) -> None:
         """End the instruction with a fault; everything it did is taken back."""
         args = [Bits.of(code, 32) if isinstance(code, int) else code, address]
         kinds = tuple(a is not None for a in args)

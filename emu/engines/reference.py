@@ -1,0 +1,261 @@
+"""The reference engine: evaluates the IR directly. The judge; never optimised.
+
+One step: take a breakpoint or interrupt window, fetch, decode, evaluate the form's trace node by
+node, then commit the register writes. A fault takes the instruction's stores back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from emu.engines.fetch import decode_at
+from emu.exit import Exit
+from emu.state import State
+from isa.bits import Bits
+from isa.fault import Fault
+from isa.ops import OPS, require_columns
+from isa.trace import Region, Trace
+
+
+class Reference:
+    """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md)."""
+
+    name = "reference"
+
+    def run(self, state: State, until: int) -> Exit:
+        """Run until `state.count` reaches `until` or something else stops the processor."""
+        first = True
+        while state.count < until:
+            stop = _before(state, first) or self.step(state)
+            if stop is not None:
+                return stop
+            first = False
+        return Exit("until")
+
+    def step(self, state: State) -> Exit | None:
+        """Do one instruction, or deliver the trap that it causes."""
+        address = evaluate(state, state.isa.fetch(state.isa.mode(state.values)))
+        if isinstance(address, Fault):
+            return self.trap(state, address)
+        instruction = decode_at(state, address)
+        if isinstance(instruction, Fault):
+            return self.trap(state, instruction)
+        trace = state.isa.trace(instruction.form)
+        evaluation = Evaluation(state, instruction.fields)
+        outcome = evaluation.carry_out(trace)
+        if isinstance(outcome, Fault):
+            return self.trap(state, outcome)
+        return outcome
+
+    def trap(self, state: State, fault: Fault) -> Exit | None:
+        """Let the machine take a fault itself, or leave with it."""
+        if state.intercept_traps or not self.deliver(state, fault):
+            return Exit("fault", fault)
+        return None
+
+    def deliver(self, state: State, fault: Fault) -> bool:
+        """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
+        trace = state.isa.delivery(state.isa.mode(state.values))
+        if trace is None:
+            return False
+        fields = {"vector": fault.vector, "code": fault.code or 0, "address": fault.address or 0}
+        Evaluation(state, fields).carry_out(trace)
+        return True
+
+
+def _before(state: State, first: bool) -> Exit | None:
+    """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
+    if state.interrupt_requested and window_open(state):
+        return Exit("window")
+    if not first and state.pc in state.breakpoints:
+        return Exit("breakpoint")
+    return None
+
+
+def window_open(state: State) -> bool:
+    """Whether the processor would take an interrupt now."""
+    trace = state.isa.interruptible(state.isa.mode(state.values))
+    return trace is not None and evaluate(state, trace) == 1
+
+
+def evaluate(state: State, trace: Trace) -> int | Fault:
+    """The value of a trace that only computes one (a fetch address)."""
+    evaluation = Evaluation(state, {})
+    outcome = evaluation.region(trace.region)
+    assert trace.value is not None
+    return outcome if isinstance(outcome, Fault) else evaluation.values[id(trace.value)]
+
+
+class Evaluation:
+    """One instruction under way: node values, pending register writes, and stores to take back."""
+
+    def __init__(self, state: State, fields: Mapping[str, int]) -> None:
+        self.state = state
+        self.fields = fields
+        self.values: dict[int, int] = {}
+        self.puts: list[tuple[int, int]] = []
+        self.undo: list[tuple[str, int, int, int]] = []
+        self.retired = 1
+        self.stop: Exit | None = None
+        self.undefined: list[object] = []
+
+    def carry_out(self, trace: Trace) -> Exit | Fault | None:
+        """Evaluate and commit; on a fault leave everything as it was."""
+        fault = self.region(trace.region)
+        if fault is not None:
+            self.take_back()
+            return fault
+        if self.stop is not None and self.stop.reason in ("port_read", "unimplemented"):
+            self.take_back()  # the instruction has not happened
+            return self.stop
+        for slot, value in self.puts:
+            self.state.values[slot] = value
+        self.state.count += self.retired
+        self.state.reply = None
+        return self.stop
+
+    def take_back(self) -> None:
+        """Undo the stores, last first."""
+        for space, address, size, old in reversed(self.undo):
+            self.state.memory[space].store(address, size, old)
+
+    def region(self, region: Region) -> Fault | None:
+        """Carry out the nodes in order until one faults."""
+        for node in region.nodes:
+            row = OPS[node.op]
+            arguments = [self.values[id(a)] for a in node.args]
+            if callable(row.python):
+                self.values[id(node)] = row.python(
+                    node.args[0].width, node.attribute, *arguments
+                )
+                continue
+            result = getattr(self, f"do_{node.op}")(node, *arguments)
+            if isinstance(result, Fault):
+                return result
+            if result is not None:
+                self.values[id(node)] = result
+            if self.stop is not None and self.stop.reason == "port_read":
+                return None
+        return None
+
+    # -- leaves ------------------------------------------------------------------------------
+
+    def do_const(self, node: Bits) -> int:
+        return int(node.attribute[0])
+
+    def do_field(self, node: Bits) -> int:
+        return self.fields[node.attribute[0]]
+
+    def do_get(self, node: Bits) -> int:
+        return self.state.values[int(node.attribute[0].slot)]
+
+    def do_get_indexed(self, node: Bits, index: int) -> int:
+        return self.state.values[int(node.attribute[0].members[index].slot)]
+
+    def do_clock(self, node: Bits) -> int:
+        return self.state.count
+
+    def do_parameter(self, node: Bits) -> int:
+        raise AssertionError("a parameter stands only in a function's body")
+
+    def do_call(self, node: Bits, *arguments: int) -> int:
+        values = [Bits.of(v, a.width) for v, a in zip(arguments, node.args, strict=True)]
+        return int(node.attribute.inline(values).value)
+
+    # -- memory ------------------------------------------------------------------------------
+
+    def _units(self, space: str, width: int) -> int:
+        return width // self.state.isa.spaces[space]
+
+    def do_load(self, node: Bits, address: int) -> int | Fault | None:
+        space, width = node.attribute
+        size = self._units(space, width)
+        if space == "port":
+            return self._read_port(address, size)
+        return self.state.memory[space].load(address, size)
+
+    def _read_port(self, port: int, size: int) -> int | None:
+        if self.state.reply is None:
+            self.stop = Exit("port_read", values=(port, size))
+        return self.state.reply
+
+    def do_store(self, node: Bits, address: int, value: int) -> Fault | None:
+        space, width = node.attribute
+        size = self._units(space, width)
+        if space == "port":
+            self.stop = Exit("port_write", values=(address, size, value))
+            return None
+        return self._store(space, address, size, value)
+
+    def _store(self, space: str, address: int, size: int, value: int) -> Fault | None:
+        memory = self.state.memory[space]
+        old = memory.load(address, size)
+        fault = memory.store(address, size, value)
+        if fault is None and not isinstance(old, Fault):
+            self.undo.append((space, address, size, old))
+        return fault
+
+    # Bulk operations: one iteration, which the IR allows and which defines the others.
+
+    def do_copy(self, node: Bits, source: int, to: int, _: int, __: int) -> int | Fault:
+        space, width = node.attribute
+        size = self._units(space, width)
+        value = self.state.memory[space].load(source, size)
+        if isinstance(value, Fault):
+            return value
+        return self._store(space, to, size, value) or 1
+
+    def do_fill(self, node: Bits, to: int, value: int, _: int, __: int) -> int | Fault:
+        space, width = node.attribute
+        return self._store(space, to, self._units(space, width), value) or 1
+
+    def do_scan(self, node: Bits, at: int, _: int, __: int, ___: int) -> int | Fault:
+        space, width, _while_equal = node.attribute
+        value = self.state.memory[space].load(at, self._units(space, width))
+        return value if isinstance(value, Fault) else 1
+
+    def do_compare(self, node: Bits, one: int, other: int, _: int, __: int) -> int | Fault:
+        space, width, _while_equal = node.attribute
+        for address in (one, other):
+            value = self.state.memory[space].load(address, self._units(space, width))
+            if isinstance(value, Fault):
+                return value
+        return 1
+
+    # -- control -----------------------------------------------------------------------------
+
+    def do_when(self, node: Bits, condition: int) -> Fault | None:
+        if condition:
+            return self.region(node.attribute.region)
+        return None
+
+    def do_result(self, node: Bits, *_: int) -> int:
+        (when,) = node.args
+        then, otherwise = when.attribute.yields[node.attribute[0]]
+        taken = self.values[id(when.args[0])]
+        return self.values[id(then if taken else otherwise)]
+
+    def do_fault(self, node: Bits, *arguments: int) -> Fault:
+        vector, (has_code, has_address) = node.attribute
+        rest = list(arguments)
+        code = rest.pop(0) if has_code else None
+        return Fault(vector, code, rest.pop(0) if has_address else None)
+
+    def do_exit(self, node: Bits, *values: int) -> None:
+        self.stop = Exit(node.attribute, values=values)
+
+    def do_retire(self, node: Bits, count: int) -> None:
+        self.retired = count
+
+    def do_undefined(self, node: Bits, condition: int) -> None:
+        if condition:
+            self.undefined.append(node.attribute)
+
+    def do_put(self, node: Bits, value: int) -> None:
+        self.puts.append((node.attribute.slot, value))
+
+    def do_put_indexed(self, node: Bits, index: int, value: int) -> None:
+        self.puts.append((node.attribute.members[index].slot, value))
+
+
+require_columns(Evaluation)

@@ -1,0 +1,60 @@
+"""The architectural state of one processor, as engines and everybody around them see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from emu.memory import Memory
+from isa.definition import InstructionSet
+from isa.ops import mask
+from isa.registers import Register
+
+
+class State:
+    """Registers by slot, address spaces by name, and the machine's time.
+
+    `count` is the number of retired guest instructions, a delivered trap counting as one. It is the
+    only time a guest can see. `state["eax"]` reads and writes a register by the manual's name,
+    packed registers ("eflags") included.
+    """
+
+    def __init__(self, isa: InstructionSet, memory: Mapping[str, Memory]) -> None:
+        self.isa = isa
+        self.values = [0] * len(isa.registers)
+        self.memory = dict(memory)
+        self.count = 0
+        self.breakpoints: set[int] = set()
+        self.interrupt_requested = False  # a device wants the engine to stop at the next window
+        self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
+        self.reply: int | None = None  # what a port read that stopped the engine returns
+
+    @property
+    def pc(self) -> int:
+        """The program counter."""
+        return self.values[self.isa.pc.slot]
+
+    @pc.setter
+    def pc(self, value: int) -> None:
+        self.values[self.isa.pc.slot] = value
+
+    def __getitem__(self, name: str) -> int:
+        packed = self.isa.registers.packed.get(name)
+        if packed is not None:
+            return packed.pack(self.values)
+        return int(self.values[self.isa.registers[name].slot])
+
+    def __setitem__(self, name: str, value: int) -> None:
+        packed = self.isa.registers.packed.get(name)
+        if packed is not None:
+            for register, part in packed.unpack(value).items():
+                self.values[register.slot] = part
+            return
+        self.write(self.isa.registers[name], value)
+
+    def write(self, register: Register, value: int) -> None:
+        """Set one register; a value too wide is cut to the register's width."""
+        self.values[register.slot] = value & mask(register.width)
+
+    def registers(self) -> dict[str, int]:
+        """Every register by name."""
+        return {r.name: int(self.values[r.slot]) for r in self.isa.registers}
