@@ -45,6 +45,8 @@ class Reference:
         outcome = evaluation.carry_out(trace)
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
+        if outcome is not None and outcome.reason == "trap":
+            return self.trap(state, Fault(outcome.vector))
         return outcome
 
     def trap(self, state: State, fault: Fault) -> Exit | None:
@@ -125,9 +127,7 @@ class Evaluation:
             row = OPS[node.op]
             arguments = [self.values[id(a)] for a in node.args]
             if callable(row.python):
-                self.values[id(node)] = row.python(
-                    node.args[0].width, node.attribute, *arguments
-                )
+                self.values[id(node)] = row.python(node.args[0].width, node.attribute, *arguments)
                 continue
             result = getattr(self, f"do_{node.op}")(node, *arguments)
             if isinstance(result, Fault):

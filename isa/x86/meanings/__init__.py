@@ -1,0 +1,7 @@
+"""Meanings by family, in the manual's terms. Importing this package fills the table."""
+
+from __future__ import annotations
+
+from isa.x86.meanings import arithmetic, move
+
+__all__ = ["arithmetic", "move"]
