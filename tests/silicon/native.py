@@ -269,7 +269,7 @@ class Silicon:
         os.ftruncate(descriptor, _SHARED)
         self._shared = mmap.mmap(descriptor, _SHARED)
         self._socket, theirs = socket.socketpair()
-        self._process = subprocess.Popen([self._program], stdin=theirs, stdout=descriptor)
+        self._process = subprocess.Popen([self._program], stdin=theirs.fileno(), stdout=descriptor)
         os.close(descriptor)
         theirs.close()
         if not select.select([self._socket], [], [], self._timeout)[0] or not self._socket.recv(1):
