@@ -108,7 +108,7 @@ _NEWER = {
     ("f0", "0f20"): "LOCK MOV CR0 is MOV CR8 on AMD", ("f0", "0f22"): "as LOCK 0F 20",
     ("", "0f38"): "SSSE3, SSE4, MOVBE, ADX, SHA", ("", "0f3a"): "SSSE3, SSE4, AES",
     ("", "0f0d"): "PREFETCHW", ("", "0f0f"): "3DNow!, gone again", ("", "0f0e"): "FEMMS",
-    ("", "0f37"): "GETSEC",
+    ("", "0f37"): "GETSEC", ("", "0f1a"): "MPX", ("", "0f1b"): "MPX",
 }  # fmt: skip
 
 

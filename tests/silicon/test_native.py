@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from capstone.x86_const import X86_GRP_SSE1, X86_GRP_SSE2
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from . import cases
 from .compare import Undefined, compare, compare_forms, differences
@@ -423,6 +425,25 @@ def test_unsafe_and_newer() -> None:
     for code in ("cd21", "0fbcc0", "ff10", "8f00", "f390", "c408", "0fc708"):
         assert not cases.newer(bytes.fromhex(code)), code
     assert not cases.unsafe(b"\xff\x10")
+
+
+def test_popa_may_be_half_done(silicon: Silicon) -> None:
+    """POPA that faults at its fourth pop differs in no register that counts."""
+    case = Case(b"\x61", {**dict.fromkeys(REGISTERS, 0), "esp": WINDOW.stop - 16}, memory=b"\xff")
+
+    def execute(case: Case) -> tuple[Answer, Undefined]:
+        fault = Fault(14, 4, WINDOW.stop)
+        return Answer(case.registers, 0x202, ORIGIN, {}, fault, 0), Undefined()
+
+    assert compare(silicon, execute, [("popa", case)]).differences == []
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.randoms(use_true_random=False))
+def test_hypothesis_may_be_the_source(rng: random.Random) -> None:
+    """Cases can be drawn, and shrunk, by Hypothesis."""
+    case = cases.make_case(b"\x01\x44\x8b\x10", rng)
+    assert set(case.registers) == set(REGISTERS)
 
 
 def test_differences_ignore_what_is_undefined() -> None:
