@@ -22,6 +22,9 @@ class Reference:
 
     name = "reference"
 
+    def __init__(self) -> None:
+        self.undefined: list[object] = []  # what the last instruction left undefined
+
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         first = True
@@ -43,6 +46,7 @@ class Reference:
         trace = state.isa.trace(instruction.form)
         evaluation = Evaluation(state, instruction.fields)
         outcome = evaluation.carry_out(trace)
+        self.undefined = evaluation.undefined
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
         if outcome is not None and outcome.reason == "trap":
