@@ -228,15 +228,13 @@ class Evaluation:
 
     # -- control -----------------------------------------------------------------------------
 
-    def do_when(self, node: Bits, condition: int) -> Fault | None:
-        if condition:
-            return self.region(node.attribute.region)
-        return None
+    def do_when(self, node: Bits, condition: int) -> int | Fault:
+        fault = self.region(node.attribute.region) if condition else None
+        return condition if fault is None else fault
 
-    def do_result(self, node: Bits, *_: int) -> int:
+    def do_result(self, node: Bits, taken: int) -> int:
         (when,) = node.args
         then, otherwise = when.attribute.yields[node.attribute[0]]
-        taken = self.values[id(when.args[0])]
         return self.values[id(then if taken else otherwise)]
 
     def do_fault(self, node: Bits, *arguments: int) -> Fault:
