@@ -22,6 +22,9 @@ class Reference:
 
     name = "reference"
 
+    def __init__(self) -> None:
+        self.undefined: list[object] = []  # what the last instruction left undefined
+
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         first = True
@@ -43,6 +46,7 @@ class Reference:
         trace = state.isa.trace(instruction.form)
         evaluation = Evaluation(state, instruction.fields)
         outcome = evaluation.carry_out(trace)
+        self.undefined = evaluation.undefined
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
         if outcome is not None and outcome.reason == "trap":
@@ -226,15 +230,13 @@ class Evaluation:
 
     # -- control -----------------------------------------------------------------------------
 
-    def do_when(self, node: Bits, condition: int) -> Fault | None:
-        if condition:
-            return self.region(node.attribute.region)
-        return None
+    def do_when(self, node: Bits, condition: int) -> int | Fault:
+        fault = self.region(node.attribute.region) if condition else None
+        return condition if fault is None else fault
 
-    def do_result(self, node: Bits, *_: int) -> int:
+    def do_result(self, node: Bits, taken: int) -> int:
         (when,) = node.args
         then, otherwise = when.attribute.yields[node.attribute[0]]
-        taken = self.values[id(when.args[0])]
         return self.values[id(then if taken else otherwise)]
 
     def do_fault(self, node: Bits, *arguments: int) -> Fault:

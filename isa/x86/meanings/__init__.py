@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
-from isa.x86.meanings import arithmetic, move
+from isa.x86.meanings import (
+    arithmetic,
+    bits,
+    decimal,
+    divide,
+    exchange,
+    logic,
+    move,
+    multiply,
+    shift,
+    strings,
+)
 
-__all__ = ["arithmetic", "move"]
+__all__ = [
+    "arithmetic",
+    "bits",
+    "decimal",
+    "divide",
+    "exchange",
+    "logic",
+    "move",
+    "multiply",
+    "shift",
+    "strings",
+]
