@@ -156,7 +156,7 @@ class _Translation:
         return shape
 
     def immediate(self, n: int, operand: Any) -> Shape:
-        value, width = operand.imm, operand.size * 8
+        value, width = operand.imm, operand.size * 8 or 8  # capstone: 0 for the 1 of RCL r/m, 1
         if self.relative:
             value, width = value - self.found.size, 32  # decoded as if at address 0
         self.fields[f"imm{n}"] = value & mask(width)
