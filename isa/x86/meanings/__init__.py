@@ -2,6 +2,24 @@
 
 from __future__ import annotations
 
-from isa.x86.meanings import arithmetic, move
+from isa.x86.meanings import (
+    arithmetic,
+    control,
+    flag_control,
+    identification,
+    move,
+    segments,
+    stack,
+    system,
+)
 
-__all__ = ["arithmetic", "move"]
+__all__ = [
+    "arithmetic",
+    "control",
+    "flag_control",
+    "identification",
+    "move",
+    "segments",
+    "stack",
+    "system",
+]
