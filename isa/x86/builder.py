@@ -38,7 +38,6 @@ class X86Builder(Builder):
         self.form = form
         self.mode = form.mode
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
-        self._general: list[tuple[Bits, Bits]] = []  # (number, whole value) of those written
         self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
         self.put(EIP, self.next)  # unless the instruction jumps
 
@@ -80,20 +79,28 @@ class X86Builder(Builder):
         """Make `value` the operand's."""
         shape, n = operand.shape, operand.number
         if isinstance(shape, Reg):
-            self._write_general(self.field(f"reg{n}", 3), 8 if shape.high else 0, value)
+            index = self.field(f"reg{n}", 3)
+            self.put_indexed(GPR, index, self._merged(shape, index, value))
         elif isinstance(shape, Mem):
             self.store(shape.segment, self.address(operand), value)
         else:
             raise AssertionError(f"{shape} cannot be written")
 
-    def _write_general(self, index: Bits, low: int, value: Bits) -> None:
-        """Write a part of a general register, keeping what was written to another part of it."""
+    def _merged(self, shape: Reg, index: Bits, value: Bits) -> Bits:
+        """The whole 32-bit register after a write to a part of it."""
+        if shape.width == 32:
+            return value
+        return insert(self._so_far(index), 8 if shape.high else 0, value)
+
+    def _so_far(self, index: Bits) -> Bits:
+        """A general register as this instruction's writes leave it: AL and AH may both be put."""
         whole = self.get_indexed(GPR, index)
-        for earlier, written in self._general:  # XADD AL, AH writes two parts of one register
-            whole = (earlier == index).select(written, whole)
-        whole = insert(whole, low, value)
-        self._general.append((index, whole))
-        self.put_indexed(GPR, index, whole)
+        for key, value in self._puts.items():
+            if key[1] is GPR:
+                whole = (index == self._indices[key]).select(value, whole)
+            elif key[1] in GPR.members:
+                whole = (index == GPR.members.index(key[1])).select(value, whole)
+        return whole
 
     def read_part(self, register: Register, width: int) -> Bits:
         """The low `width` bits of a general register (the accumulator by operand size)."""
@@ -101,7 +108,7 @@ class X86Builder(Builder):
 
     def write_part(self, register: Register, value: Bits) -> None:
         """Write the low bits of a general register, leaving the others."""
-        self._write_general(Bits.of(register.slot, 3), 0, value)
+        self.put(register, insert(self.get(register), 0, value))
 
     def address(self, operand: Operand, stack_pointer: Bits | None = None) -> Bits:
         """The effective address: offset in the operand's segment, cut to the address size.
