@@ -1,1 +1,1 @@
-"""Machines that run: memory, engines, devices, loaders and the `emu` command (see emu/README.md)."""
+"""Machines that run: memory, engines, devices, loaders, the `emu` command (see emu/README.md)."""
