@@ -264,10 +264,8 @@ class Stream(OpenFile):
         """Not a file below the root."""
         return None
 
-    def terminal_descriptor(self) -> int | None:
-        """Return the host's terminal, if it is one."""
-        if not self.terminal:
-            return None
+    def terminal_descriptor(self) -> int:
+        """Return the host's descriptor of a terminal; asked only if `terminal`."""
         return self._stream if isinstance(self._stream, int) else self._stream.fileno()
 
 

@@ -46,6 +46,7 @@ from emu.process.numbers import (
     O_TMPFILE,
     O_TRUNC,
     PATH_MAX,
+    S_IFDIR,
     S_IFLNK,
     S_IFREG,
     CallError,
@@ -57,30 +58,11 @@ _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOBODY = 65534
 
 # File systems whose "regular files" are doors into the host's kernel.
-_PSEUDO = frozenset(
-    [
-        "proc",
-        "sysfs",
-        "cgroup",
-        "cgroup2",
-        "debugfs",
-        "tracefs",
-        "securityfs",
-        "configfs",
-        "bpf",
-        "devpts",
-        "devtmpfs",
-        "mqueue",
-        "binfmt_misc",
-        "efivarfs",
-        "fusectl",
-        "hugetlbfs",
-        "pstore",
-        "selinuxfs",
-        "rpc_pipefs",
-        "nfsd",
-    ]
-)
+_PSEUDO_NAMES = """
+proc sysfs cgroup cgroup2 debugfs tracefs securityfs configfs bpf devpts devtmpfs mqueue
+binfmt_misc efivarfs fusectl hugetlbfs pstore selinuxfs rpc_pipefs nfsd
+"""
+_PSEUDO = frozenset(_PSEUDO_NAMES.split())
 
 
 @dataclass(slots=True)
@@ -477,11 +459,28 @@ class Sandbox:
     def chmod(self, path: bytes, start: Path, mode: int) -> None:
         """Change permissions; set-id and sticky bits never reach the host."""
         with self._changing(path, start, follow=True) as place:
+            kind = host.S_IFMT(place.found.st_mode) if place.found else 0
+            if kind not in (S_IFREG, S_IFDIR):
+                raise CallError(Errno.EPERM)
             descriptor = os.open(place.name, _OPEN | os.O_RDONLY, dir_fd=place.parent)
             try:
                 os.fchmod(descriptor, mode & 0o777)
             finally:
                 os.close(descriptor)
+
+    @staticmethod
+    def chmod_open(file: OpenFile, mode: int) -> None:
+        """Change permissions of an open file below the root."""
+        descriptor = file.host_descriptor()
+        if descriptor is not None:
+            os.fchmod(descriptor, mode & 0o777)
+
+    @staticmethod
+    def utime_open(file: OpenFile, times: tuple[int, int]) -> None:
+        """Set the times of an open file below the root."""
+        descriptor = file.host_descriptor()
+        if descriptor is not None:
+            os.utime(descriptor, ns=times)
 
     def chown(self, path: bytes, start: Path, owner: int, *, follow: bool = True) -> None:
         """Succeed where nothing would change; EPERM otherwise."""
