@@ -250,9 +250,9 @@ class Stream(OpenFile):
         """Write unbuffered."""
         if isinstance(self._stream, int):
             return os.write(self._stream, data)
-        self._stream.write(data)
+        count = self._stream.write(data)
         self._stream.flush()
-        return len(data)
+        return len(data) if count is None else count
 
     def status(self) -> Status:
         """A terminal or a pipe, and nothing else of the host."""

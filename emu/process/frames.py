@@ -16,13 +16,11 @@ from emu.process.signals import (
     SA_RESETHAND,
     SA_RESTORER,
     SA_SIGINFO,
-    SI_USER,
     SS_DISABLE,
     SS_ONSTACK,
     UNBLOCKABLE,
     Action,
     Info,
-    Signal,
     bit,
 )
 
@@ -188,8 +186,3 @@ def _restore(process: Process, words: tuple[int, ...], mask: int) -> None:
     _set_segment(process, "ss", words[18] & 0xFFFF | 3)
     state["eflags"] = state["eflags"] & ~_RESTORED_FLAGS | words[16] & _RESTORED_FLAGS
     process.signals.blocked = mask & ~UNBLOCKABLE
-
-
-def bad_frame(process: Process) -> None:
-    """A frame that cannot be read ends in SIGSEGV, as in Linux."""
-    process.signals.force(Info(Signal.SIGSEGV, SI_USER))

@@ -148,6 +148,7 @@ class Sandbox:
         self._image = image
         self._entropy = entropy or random.Random(0)
         self._pseudo = _pseudo_devices()
+        self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
     def close(self) -> None:
@@ -261,7 +262,7 @@ class Sandbox:
         return Status(
             mode=found.st_mode,
             inode=found.st_ino,
-            device=found.st_dev & 0xFFFF,
+            device=self._devices.setdefault(found.st_dev, len(self._devices) + 1),
             links=found.st_nlink,
             size=found.st_size,
             user=self._identity(found.st_uid, os.geteuid()),

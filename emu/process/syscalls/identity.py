@@ -329,6 +329,12 @@ def clone(p: Process, *arguments: int) -> int:
     raise CallError(Errno.ENOSYS)
 
 
+@call("rseq", "clone3", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
+def not_supported(p: Process) -> int:
+    """Calls that C libraries try and do without: ENOSYS, and no note about it."""
+    raise CallError(Errno.ENOSYS)
+
+
 @call("execve", PATH, PTR, PTR)
 def execve(p: Process, path: bytes, arguments: int, environment: int) -> int:
     """Replacing the program: not yet. A missing file is still a missing file."""

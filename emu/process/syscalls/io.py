@@ -140,6 +140,7 @@ def each_vector(pairs: list[tuple[int, int]], transfer: Callable[[int, int, int]
     """Transfer piece by piece; an error after some bytes is left for the next call."""
     done = 0
     for address, size in pairs:
+        size = min(size, MAX_TRANSFER - done)  # of all pieces together, as in Linux
         if size == 0:
             continue
         try:
