@@ -27,10 +27,10 @@ def tiny_elf(
     base: int = BASE,
     data: bytes = CODE,
 ) -> bytes:
-    """Build an executable: a text segment with headers and code, and 8 KiB of zeros to write."""
+    """Build an executable: a text segment with headers and code, and 32 KiB of zeros to write."""
     segments = segments or [
         (1, 0, base, base, 0x1000, 0x1000, 5, 0x1000),
-        (1, 0, base + 0x1000, base + 0x1000, 0, 0x2000, 6, 0x1000),
+        (1, 0, base + 0x1000, base + 0x1000, 0, 0x8000, 6, 0x1000),
     ]
     start = EHDR.size + PHDR.size * len(segments)
     where = base + start if entry is None else entry
@@ -48,7 +48,7 @@ class FakeState(dict[str, int]):
 class Guest:
     """A started machine; `call` does a system call and returns its signed result."""
 
-    BUFFER = BASE + 0x1000  # 8 KiB that the guest may write
+    BUFFER = BASE + 0x1000  # 32 KiB that the guest may write
 
     def __init__(self, root: Path | None = None, *, stdin: bytes = b"", **options: Any) -> None:
         self.stdin, self.stdout, self.stderr = io.BytesIO(stdin), io.BytesIO(), io.BytesIO()

@@ -50,10 +50,10 @@ def status(path: Path, node: Node, user: int, program: bytes) -> Status:
 
 
 def entries(path: Path) -> list[Entry]:
-    """List a virtual directory."""
+    """List a virtual directory; the root shows only what the guest was given."""
     kinds = {"directory": DT_DIR, "program": DT_LNK}
     return [
         Entry(child[-1], node.inode, kinds.get(node.kind, DT_CHR))
         for child, node in NODES.items()
-        if child[:-1] == path and child
+        if path and child[:-1] == path
     ]
