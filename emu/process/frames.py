@@ -29,6 +29,7 @@ SIGCONTEXT_SIZE = 88
 FPSTATE_SIZE = 624  # struct _fpstate_32, unused space in the old frame
 SIGINFO_SIZE = 128
 UCONTEXT = "<5I"  # uc_flags, uc_link, uc_stack
+MASK = 0xFFFF_FFFF  # addresses wrap
 OLD_FRAME_SIZE = 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 + 8
 RT_FRAME_SIZE = 16 + SIGINFO_SIZE + 20 + SIGCONTEXT_SIZE + 8 + 8
 
@@ -61,7 +62,7 @@ def _frame_address(process: Process, action: Action, size: int) -> int:
     pointer, signals = process.state["esp"], process.signals
     if action.flags & SA_ONSTACK and signals.stack_size and not signals.on_stack(pointer):
         pointer = signals.stack + signals.stack_size
-    return (((pointer - size + 4) & 0xFFFF_FFF0) - 4) & 0xFFFF_FFFF
+    return ((pointer - size + 4 & ~15) - 4) & MASK
 
 
 def _old_frame(
@@ -69,7 +70,7 @@ def _old_frame(
 ) -> tuple[bytes, int, int]:
     """The struct sigframe_ia32: return address, number, context, and code that returns."""
     mask = _mask_to_restore(process)
-    code = pointer + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4
+    code = pointer + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 & MASK
     back = action.restorer if action.flags & SA_RESTORER else code
     head = struct.pack("<II", back, info.number)
     tail = struct.pack("<I", mask >> 32) + RETURN_CODE
@@ -79,8 +80,9 @@ def _old_frame(
 def _rt_frame(process: Process, info: Info, action: Action, pointer: int) -> tuple[bytes, int, int]:
     """The struct rt_sigframe_ia32, with siginfo and ucontext."""
     mask, signals = _mask_to_restore(process), process.signals
-    info_address, context_address = pointer + 16, pointer + 16 + SIGINFO_SIZE
-    code = context_address + 20 + SIGCONTEXT_SIZE + 8
+    info_address = pointer + 16 & MASK
+    context_address = info_address + SIGINFO_SIZE & MASK
+    code = context_address + 20 + SIGCONTEXT_SIZE + 8 & MASK
     back = action.restorer if action.flags & SA_RESTORER else code
     head = struct.pack("<IIII", back, info.number, info_address, context_address)
     flags = stack_flags(process, process.state["esp"])
@@ -127,7 +129,7 @@ def _context(process: Process, info: Info, mask: int) -> bytes:
         state["esp"],
         state["ss"],
         0,  # fpstate
-        mask & 0xFFFF_FFFF,
+        mask & MASK,
         cr2,
     )
 
@@ -157,7 +159,7 @@ def _set_segment(process: Process, name: str, selector: int) -> None:
 
 def leave_old_handler(process: Process) -> None:
     """Serve sigreturn: the old frame starts 8 bytes below the stack pointer."""
-    frame = (process.state["esp"] - 8) & 0xFFFF_FFFF
+    frame = (process.state["esp"] - 8) & MASK
     words = process.unpack(SIGCONTEXT, frame + 8)
     extra = process.unpack("<I", frame + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE)[0]
     _restore(process, words, words[20] | extra << 32)
@@ -165,7 +167,7 @@ def leave_old_handler(process: Process) -> None:
 
 def leave_rt_handler(process: Process) -> None:
     """Serve rt_sigreturn: the frame starts 4 bytes below the stack pointer."""
-    context = (process.state["esp"] - 4 + 16 + SIGINFO_SIZE) & 0xFFFF_FFFF
+    context = (process.state["esp"] - 4 + 16 + SIGINFO_SIZE) & MASK
     words = process.unpack(SIGCONTEXT, context + 20)
     (mask,) = process.unpack("<Q", context + 20 + SIGCONTEXT_SIZE)
     _, _, stack, flags, size = process.unpack(UCONTEXT, context)
