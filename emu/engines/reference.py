@@ -29,7 +29,7 @@ class Reference:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         first = True
         while state.count < until:
-            stop = _before(state, first) or self.step(state)
+            stop = before(state, first) or self.step(state)
             if stop is not None:
                 return stop
             first = False
@@ -69,7 +69,7 @@ class Reference:
         return True
 
 
-def _before(state: State, first: bool) -> Exit | None:
+def before(state: State, first: bool) -> Exit | None:
     """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
     if state.interrupt_requested and window_open(state):
         return Exit("window")
@@ -79,7 +79,9 @@ def _before(state: State, first: bool) -> Exit | None:
 
 
 def window_open(state: State) -> bool:
-    """Whether the processor would take an interrupt now."""
+    """Whether the processor would take an interrupt now; not while a port read is half done."""
+    if state.reply is not None:
+        return False
     trace = state.isa.interruptible(state.isa.mode(state.values))
     return trace is not None and evaluate(state, trace) == 1
 

@@ -14,7 +14,7 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
-from isa.x86.form import Form, Imm, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
 from isa.x86.mode import Mode
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.table import INSTRUCTIONS
@@ -40,6 +40,19 @@ _NEWER_GROUPS: Final = frozenset(
     if name.startswith("X86_GRP_")
     and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
 )
+_NEWER: Final = (
+    "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu", "fxrstor",
+    "getsec", "incsspd", "monitor", "montmul", "movbe", "movdir64b", "movdiri", "mwait", "popcnt",
+    "ptwrite", "rdpid", "rdrand", "rdseed", "rdsspd", "rdtscp", "rsm", "rstorssp", "saveprevssp",
+    "setssbsy", "stac", "clac", "swapgs", "syscall", "sysenter", "sysexit", "sysret", "tpause",
+    "umonitor", "umwait", "vmcall", "vmclear", "vmfunc", "vmlaunch", "vmload", "vmmcall",
+    "vmptrld", "vmptrst", "vmread", "vmresume", "vmrun", "vmsave", "vmwrite", "vmxoff", "vmxon",
+    "clgi", "stgi", "skinit", "invlpga", "invept", "invvpid", "invpcid", "wbnoinvd", "wrssd",
+    "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
+    "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
+    "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+)  # fmt: skip
+"""Instructions that CPUID does not promise."""
 _X87_GROUP: Final = cs.X86_GRP_FPU
 
 _REGISTERS: Final[dict[str, tuple[Reg, int]]] = {
@@ -148,8 +161,8 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        groups = set(self.found.groups)
-        return BAD if groups & _NEWER_GROUPS else UNIMPLEMENTED
+        newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
+        return BAD if newer else UNIMPLEMENTED
 
     def shape(self, n: int, operand: Any) -> Shape:
         if operand.type == cs.X86_OP_REG:
@@ -167,7 +180,9 @@ class _Translation:
         return shape
 
     def immediate(self, n: int, operand: Any) -> Shape:
-        value, width = operand.imm, operand.size * 8 or 8  # capstone gives RCL m, 1 no size
+        value, width = operand.imm, operand.size * 8 or 8  # capstone: 0 for the 1 of RCL r/m, 1
+        if n == 1 and self.found.mnemonic == "enter":
+            return Level(value & 31)
         if self.relative:
             value, width = value - self.found.size, 32  # decoded as if at address 0
         self.fields[f"imm{n}"] = value & mask(width)
@@ -182,10 +197,15 @@ class _Translation:
             self.fields[f"index{n}"] = index
         self.fields[f"disp{n}"] = memory.disp & 0xFFFFFFFF
         default = "ss" if base in (4, 5) else "ds"  # ESP, EBP (SDM volume 1, table 3-5)
-        width = 0 if self.found.mnemonic == "lea" else operand.size * 8
+        width = self.memory_width(operand.size * 8)
         segment = "" if width == 0 else self.segment(default)
         scale = memory.scale if index is not None else 1
         return Mem(width, segment, base is not None, index is not None, scale)
+
+    def memory_width(self, width: int) -> int:
+        """capstone's width, mended: LEA has no access; CMOVcc after F2 or F3 forgets a 66."""
+        name = self.found.mnemonic
+        return 0 if name == "lea" else self.operand_size if name.startswith("cmov") else width
 
     def number(self, register: int) -> int | None:
         """A base or index register's number; 16-bit ones are the low halves."""
