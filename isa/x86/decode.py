@@ -174,9 +174,16 @@ class _Translation:
         if n == 1 and self.found.mnemonic == "enter":
             return Level(value & 31)
         if self.relative:
-            value, width = value - self.found.size, 32  # decoded as if at address 0
+            value, width = self.displacement(), 32
         self.fields[f"imm{n}"] = value & mask(width)
         return Imm(width)
+
+    def displacement(self) -> int:
+        """A relative jump's last bytes; capstone cuts its target to the address size."""
+        opcode = self.found.opcode[0]
+        short = 0x70 <= opcode <= 0x7F or 0xE0 <= opcode <= 0xE3 or opcode == 0xEB
+        size = 1 if short else self.operand_size // 8
+        return int.from_bytes(self.found.bytes[-size:], "little", signed=True)
 
     def memory(self, n: int, operand: Any) -> Shape:
         memory = operand.mem
