@@ -178,8 +178,13 @@ class Builder:
         self._effect("retire", 0, None, count)
 
     def undefined(self, target: Register | str, condition: Bits | None = None) -> None:
-        """The manual leaves the register (or the written "operand") undefined if `condition`."""
-        self._effect("undefined", 0, target, Bits.of(1, 1) if condition is None else condition)
+        """The manual leaves the register undefined if `condition`.
+
+        The target "operand" means what the instruction writes after saying so.
+        """
+        condition = Bits.of(1, 1) if condition is None else condition
+        if not condition.is_const or condition.value:
+            self._effect("undefined", 0, target, condition)
 
     # -- finishing ---------------------------------------------------------------------------
 

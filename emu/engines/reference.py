@@ -29,7 +29,7 @@ class Reference:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         first = True
         while state.count < until:
-            stop = _before(state, first) or self.step(state)
+            stop = before(state, first) or self.step(state)
             if stop is not None:
                 return stop
             first = False
@@ -68,7 +68,7 @@ class Reference:
         return True
 
 
-def _before(state: State, first: bool) -> Exit | None:
+def before(state: State, first: bool) -> Exit | None:
     """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
     if state.interrupt_requested and window_open(state):
         return Exit("window")
@@ -78,7 +78,9 @@ def _before(state: State, first: bool) -> Exit | None:
 
 
 def window_open(state: State) -> bool:
-    """Whether the processor would take an interrupt now."""
+    """Whether the processor would take an interrupt now; not while a port read is half done."""
+    if state.reply is not None:
+        return False
     trace = state.isa.interruptible(state.isa.mode(state.values))
     return trace is not None and evaluate(state, trace) == 1
 
@@ -227,15 +229,13 @@ class Evaluation:
 
     # -- control -----------------------------------------------------------------------------
 
-    def do_when(self, node: Bits, condition: int) -> Fault | None:
-        if condition:
-            return self.region(node.attribute.region)
-        return None
+    def do_when(self, node: Bits, condition: int) -> int | Fault:
+        fault = self.region(node.attribute.region) if condition else None
+        return condition if fault is None else fault
 
-    def do_result(self, node: Bits, *_: int) -> int:
+    def do_result(self, node: Bits, taken: int) -> int:
         (when,) = node.args
         then, otherwise = when.attribute.yields[node.attribute[0]]
-        taken = self.values[id(when.args[0])]
         return self.values[id(then if taken else otherwise)]
 
     def do_fault(self, node: Bits, *arguments: int) -> Fault:

@@ -118,7 +118,7 @@ class X86Builder(Builder):
 
     def write_part(self, register: Register, value: Bits) -> None:
         """Write the low bits of a general register, leaving the others."""
-        self.put(register, insert(self.get(register), 0, value))
+        self.put(register, insert(self._so_far(Bits.of(register.slot, 3)), 0, value))
 
     def read_selector(self, operand: Operand) -> Bits:
         """The 16 bits of a selector in a register or in memory, whatever the operand size."""

@@ -143,6 +143,8 @@ class _Translation:
             name = name.removeprefix(prefix)
         name = _RENAMED.get(name, name)
         opcode = self.found.opcode
+        if name in ("movsd", "cmpsd") and opcode[0] == 0x0F:
+            return BAD  # SSE2's scalar doubles, not the string instructions
         if opcode[0] == 0xFF and self.found.modrm >> 3 & 7 in (3, 5):
             return "lcall" if name == "call" else "ljmp"  # capstone spells far ones "call ptr"
         if opcode[0] == 0x0F and (opcode[1] in (0x0D, 0x18) or 0x19 <= opcode[1] <= 0x1F):
@@ -170,7 +172,7 @@ class _Translation:
         return shape
 
     def immediate(self, n: int, operand: Any) -> Shape:
-        value, width = operand.imm, operand.size * 8
+        value, width = operand.imm, operand.size * 8 or 8  # capstone: 0 for the 1 of RCL r/m, 1
         if n == 1 and self.found.mnemonic == "enter":
             return Level(value & 31)
         if self.relative:
