@@ -27,18 +27,12 @@ UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
 _RENAMED: Final = {
     "sal": "shl",
     "int1": "icebp",
-    "tzcnt": "bsf",  # F3 is ignored before BMI1
-    "lzcnt": "bsr",
-    "repz ret": "ret",
-    "endbr32": "nop",  # reserved NOPs before CET
-    "endbr64": "nop",
     "jcxz": "jecxz",
     "wait": UNIMPLEMENTED,
 }
-_PREFIXES: Final = (
-    "xacquire ", "xrelease ", "lock ", "rep ", "repe ", "repne ", "repz ", "repnz ", "bnd ",
-    "notrack ",
-)  # fmt: skip
+_PREFIXES: Final = ("lock ", "notrack ")
+_PREFIX_BYTES: Final = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
+_REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
 _NEWER_GROUPS: Final = frozenset(
     getattr(cs, name)
@@ -89,13 +83,25 @@ def first(code: bytes, bits: int, address: int = 0) -> Any:
 @lru_cache(maxsize=1 << 16)
 def decode(code: bytes, mode: Mode) -> Instruction:
     """Decode the first instruction of `code`; raises TruncatedError if it is incomplete."""
-    code = code[:MAX_LENGTH]
+    code, repeats = _without_repeats(code[:MAX_LENGTH])
+    room = MAX_LENGTH - len(repeats)
     found = first(code, mode.code_size)
     if found is None:
-        if len(code) < MAX_LENGTH and first(code.ljust(MAX_LENGTH, b"\0"), mode.code_size):
+        if len(code) < room and first(code.ljust(room, b"\0"), mode.code_size):
             raise TruncatedError
         return _unknown(BAD, 1, mode)
-    return _Translation(found, mode).instruction()
+    return _Translation(found, mode, repeats).instruction()
+
+
+def _without_repeats(code: bytes) -> tuple[bytes, bytes]:
+    """Take F2 and F3 off the prefixes: `isa` has no instruction of which they are a part.
+
+    capstone reads them as part of the opcode (SSE, BMI) or as HLE hints, which hides LOCK, and
+    gives some instructions that have them operands of another size.
+    """
+    rest = code.lstrip(_PREFIX_BYTES)
+    prefixes = code[: len(code) - len(rest)]
+    return prefixes.translate(None, b"\xf2\xf3") + rest, bytes(p for p in prefixes if p in _REPEAT)
 
 
 def _unknown(name: str, length: int, mode: Mode) -> Instruction:
@@ -106,11 +112,13 @@ def _unknown(name: str, length: int, mode: Mode) -> Instruction:
 class _Translation:
     """One capstone instruction on its way to a form and fields."""
 
-    def __init__(self, found: Any, mode: Mode) -> None:
+    def __init__(self, found: Any, mode: Mode, repeats: bytes) -> None:
         self.found = found
+        self.repeat = _REPEAT[repeats[-1]] if repeats else ""
+        self.length = found.size + len(repeats)
         self.mode = mode
         self.prefix = found.prefix  # group 1, segment, operand size, address size
-        self.fields: dict[str, int] = {"length": found.size}
+        self.fields: dict[str, int] = {"length": self.length}
         self.relative = cs.X86_GRP_BRANCH_RELATIVE in found.groups
         other = 48 - mode.code_size
         self.operand_size = other if found.prefix[2] else mode.code_size
@@ -120,7 +128,7 @@ class _Translation:
         mnemonic = self.mnemonic()
         entry = INSTRUCTIONS.get(mnemonic)
         if entry is None:
-            return _unknown(self.missing(), self.found.size, self.mode)
+            return _unknown(self.missing(), self.length, self.mode)
         if entry.implied_operands:
             shapes: tuple[Shape, ...] = ()
         else:
@@ -130,12 +138,12 @@ class _Translation:
             shapes,
             self.operand_size,
             self.address_size,
-            {0xF3: "rep", 0xF2: "repne"}.get(self.prefix[0], "") if entry.repeatable else "",
+            self.repeat if entry.repeatable else "",
             self.prefix[0] == 0xF0,
             self.segment("ds") if entry.implied_operands else "",
             self.mode,
         )
-        return Instruction(form, self.fields, self.found.size)
+        return Instruction(form, self.fields, self.length)
 
     def mnemonic(self) -> str:
         name: str = self.found.mnemonic
