@@ -6,14 +6,14 @@ use only. Bulk operations are read as one iteration, which the IR allows and whi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from isa.bits import Bits
 from isa.ops import OPS, require_columns, z3
 from isa.registers import Register, RegisterFile, Role
-from isa.trace import Region, Trace, expand
+from isa.trace import Region, Trace
 
 Term = Any
 """A z3 bit-vector."""
@@ -34,14 +34,17 @@ def term(bits: Bits, leaves: Callable[[Bits], Term]) -> Term:
         if node.op == "const":
             return z3.BitVecVal(node.value, node.width)
         if node.op == "call":
-            parameters = [read(a) for a in node.args]
-            body = node.attribute.body(tuple(a.width for a in node.args))
-            return term(body, lambda leaf: parameters[leaf.attribute[0]])
+            return _call(node, [read(a) for a in node.args])
         if OPS[node.op].pure:
             return _apply(node, [read(a) for a in node.args])
         return leaves(node)
 
     return read(bits)
+
+
+def _call(node: Bits, args: Sequence[Term]) -> Term:
+    body = node.attribute.body(tuple(a.width for a in node.args))
+    return term(body, lambda parameter: args[parameter.attribute[0]])
 
 
 def _apply(node: Bits, args: list[Term]) -> Term:
@@ -118,7 +121,6 @@ class Outcome:
 
 def execute(trace: Trace, state: Symbols) -> Outcome:
     """What the instruction does to `state`; reading it leaves `state` with all it needed."""
-    trace = expand(trace)
     execution = _Execution(state)
     execution.region(trace.region, z3.BoolVal(True))
     return execution.finish(trace)
@@ -203,8 +205,8 @@ class _Execution:
     def do_parameter(self, _: Bits) -> Term:
         raise AssertionError("a parameter stands only in a function's body")
 
-    def do_call(self, _: Bits, *__: Term) -> Term:
-        raise AssertionError("calls have been expanded")
+    def do_call(self, node: Bits, *args: Term) -> Term:
+        return _call(node, args)
 
     # -- memory ------------------------------------------------------------------------------
 
