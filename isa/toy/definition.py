@@ -7,7 +7,7 @@ from functools import cache, lru_cache
 
 from isa.bits import Bits
 from isa.definition import Instruction, TruncatedError
-from isa.registers import Register
+from isa.registers import Register, RegisterSet
 from isa.toy.builder import ToyBuilder
 from isa.toy.configuration import Configuration
 from isa.toy.control import deliver
@@ -39,8 +39,9 @@ class Toy:
         self.configuration = configuration
         self.name = configuration.name
         self.shape = configuration.shape
-        self.registers = ToyRegisters(self.shape)
-        self.pc: Register = self.registers.p
+        self.known = ToyRegisters(self.shape)
+        self.registers: RegisterSet = self.known
+        self.pc: Register = self.known.p
         self.spaces: Mapping[str, int] = {"physical": self.shape.word, "port": self.shape.word}
         self.rows = {name: INSTRUCTIONS[name] for name in configuration.behaviours}
         self.encoding = Encoding(self.shape, self.rows.values())
@@ -52,7 +53,7 @@ class Toy:
 
     def builder(self) -> ToyBuilder:
         """An empty builder for this machine's widths."""
-        return ToyBuilder(self.shape, self.registers)
+        return ToyBuilder(self.shape, self.known)
 
     # -- decoding ----------------------------------------------------------------------------
 
@@ -87,7 +88,7 @@ class Toy:
 
     def _fetch_trace(self) -> Trace:
         m = self.builder()
-        real = m.real_address(m.get(self.registers.p).zext(self.shape.word))
+        real = m.real_address(m.get(self.known.p).zext(self.shape.word))
         return m.finish("fetch", real)
 
     def _trace(self, form: Hashable) -> Trace:
