@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from emu.devices.toy_disk import SECTOR_BYTES
 from emu.exit import Exit
 from emu.toy.machine import Engine, ToyMachine
 from isa.toy import Toy
@@ -15,6 +16,7 @@ from isa.toy.traps import TITLES
 
 DEFAULT_LIMIT: Final = 100_000_000
 LARGEST_SOURCE: Final = 1 << 22
+BLANK_DISK: Final = bytes(16 * SECTOR_BYTES)
 EXIT_LIMIT: Final = 124  # as timeout(1) says it
 EXIT_STORM: Final = 125
 
@@ -70,7 +72,7 @@ def run_program(
     *,
     output: BinaryIO | None = None,
     source: BinaryIO | None = None,
-    disk: bytes = b"",
+    disk: bytes = BLANK_DISK,
     limit: int = DEFAULT_LIMIT,
 ) -> Outcome:
     """Run an assembled program on a bare machine until it halts or `limit` instructions are up."""

@@ -3,6 +3,9 @@
     label:  add r1, r2, r3      ; comment
     @inner: bnz r1, @inner      ; a label of its own below each ordinary label or macro
             .equ SIZE, 4*16     ; .org .align .space .word .ascii .string .psw .entry .macro
+
+A program that runs with an R of its own stands between `.window name` and `.endwindow`: labels
+inside count from the window's start; `name` and `name_end` are the real addresses around it.
 """
 
 from __future__ import annotations
@@ -50,6 +53,7 @@ class _Statement:
     end: int
     address: int = 0
     scope: str = ""
+    base: int = 0  # what `.` counts from
 
 
 @dataclass(slots=True)
@@ -58,6 +62,15 @@ class _Constant:
 
     statement: _Statement
     busy: bool = False
+
+
+@dataclass(slots=True)
+class _Window:
+    """A `.window` that is open."""
+
+    statement: _Statement
+    name: Token
+    base: int
 
 
 @dataclass(slots=True)
@@ -93,12 +106,16 @@ class _Assembler:
         self.words = _Words(isa.shape.words)
         self.entry: _Statement | None = None
         self.here = ORIGIN
+        self.window: _Window | None = None
         self.scope = ""
 
     def assemble(self, text: str, file: str) -> Program:
         statements = [s for line in self._lines(text, file) for s in self._parse(line)]
         for statement in statements:
             self._guarded(statement.line, partial(self._write, statement))
+        if self.window is not None:
+            missing = Mistake(self.window.name.column, "this window has no .endwindow")
+            self._report(self.window.statement.line, missing)
         program = None if self.problems else self._program(statements)
         if program is None or self.problems:
             raise AssemblyError(sorted(self.problems, key=_order)[:MOST_PROBLEMS])
@@ -135,7 +152,9 @@ class _Assembler:
         if name.kind != "name":
             raise Mistake(name.column, "expected a label, an instruction or a directive")
         end = len(line.text.split(";")[0].rstrip())
-        statement = _Statement(line, name, split_at_commas(rest), end, self.here, self.scope)
+        operands = split_at_commas(rest)
+        base = self._base
+        statement = _Statement(line, name, operands, end, self.here, self.scope, base)
         yield from self._place(statement)
 
     def _label(self, line: Line, token: Token) -> None:
@@ -143,7 +162,12 @@ class _Assembler:
             raise Mistake(token.column, f"{token.text!r} cannot be a label")
         if not token.text.startswith("@"):
             self.scope = token.text
-        self._define(line, token, self.here)
+        self._define(line, token, self.here - self._base)
+
+    @property
+    def _base(self) -> int:
+        """What labels count from."""
+        return 0 if self.window is None else self.window.base
 
     def _define(self, line: Line, token: Token, value: int | _Constant) -> None:
         name = self._scoped(token.text, self.scope)
@@ -171,7 +195,7 @@ class _Assembler:
         yield statement
 
     def _org(self, statement: _Statement) -> None:
-        self.here = self._address(statement, *_exactly(statement, ".org address"))
+        self.here = self._base + self._address(statement, *_exactly(statement, ".org address"))
 
     def _align(self, statement: _Statement) -> None:
         step = self._value(statement, *_exactly(statement, ".align words"))
@@ -181,6 +205,25 @@ class _Assembler:
 
     def _space(self, statement: _Statement) -> None:
         self.here += self._address(statement, *_exactly(statement, ".space words"))
+
+    def _open_window(self, statement: _Statement) -> None:
+        (tokens,) = _exactly(statement, ".window name")
+        if len(tokens) != 1 or tokens[0].kind != "name":
+            raise Mistake(_column(tokens, statement), "a window needs a name")
+        if self.window is not None:
+            raise Mistake(statement.name.column, "windows cannot stand in windows")
+        self.here += -self.here % self.isa.shape.granule
+        self._define(statement.line, tokens[0], self.here)
+        self.window = _Window(statement, tokens[0], self.here)
+
+    def _close_window(self, statement: _Statement) -> None:
+        _exactly(statement, ".endwindow")
+        if self.window is None:
+            raise Mistake(statement.name.column, ".endwindow without .window")
+        name, self.window = self.window.name, None
+        self.here += -self.here % self.isa.shape.granule
+        end = Token("name", f"{name.text}_end", statement.name.column)
+        self._define(statement.line, end, self.here)
 
     def _equ(self, statement: _Statement) -> None:
         name, value = _exactly(statement, ".equ name, value")
@@ -208,7 +251,7 @@ class _Assembler:
 
     def _lookup(self, statement: _Statement, token: Token) -> int:
         if token.text == ".":
-            return statement.address
+            return statement.address - statement.base
         found = self.symbols.get(self._scoped(token.text, statement.scope))
         if found is None:
             raise Mistake(token.column, self._unknown(token.text))
@@ -348,7 +391,7 @@ class _Assembler:
         start = self.symbols.get("start")
         if isinstance(start, int):
             return start
-        code = (s.address for s in statements if not s.name.text.startswith("."))
+        code = (s.address - s.base for s in statements if not s.name.text.startswith("."))
         return next(code, ORIGIN)
 
 
@@ -356,6 +399,8 @@ _PLACING: Final[dict[str, Callable[[_Assembler, _Statement], None]]] = {
     ".org": _Assembler._org,
     ".align": _Assembler._align,
     ".space": _Assembler._space,
+    ".window": _Assembler._open_window,
+    ".endwindow": _Assembler._close_window,
     ".equ": _Assembler._equ,
     ".entry": _Assembler._entry,
 }
@@ -374,6 +419,8 @@ def _predefined(isa: Toy) -> dict[str, int]:
     names = {port.name: int(port) for port in Port}
     names |= {f"TRAP_{trap.name}": int(trap) for trap in Trap}
     shape = isa.shape
+    p_low = dict(isa.known.psw.fields)[isa.known.p]
+    names["P_ONE"] = 1 << p_low  # added to a PSW, it moves P on by one
     return names | {"WORDS": shape.words, "GRANULE": shape.granule, "ALL": shape.all_granules}
 
 
@@ -394,13 +441,14 @@ def _size(statement: _Statement) -> int:
 
 
 def _characters(statement: _Statement) -> list[int]:
-    """One word for each byte of UTF-8; .string adds a zero."""
+    """One word for each byte of UTF-8; .string puts a zero behind each text."""
     words: list[int] = []
+    closing = [0] if statement.name.text.lower() == ".string" else []
     for tokens in statement.operands:
         if len(tokens) != 1 or tokens[0].kind != "string":
             raise Mistake(_column(tokens, statement), 'expected a text in quotes, "like this"')
-        words += unescape(tokens[0]).encode()
-    return [*words, 0] if statement.name.text.lower() == ".string" else words
+        words += [*unescape(tokens[0]).encode(), *closing]
+    return words
 
 
 def _exactly(statement: _Statement, usage: str) -> list[Tokens]:
