@@ -65,9 +65,7 @@ def states(name, engine_name, every):
 @pytest.mark.parametrize("engine_name", [n for n in ENGINES if n != "reference"])
 def test_engines_pass_through_the_same_states(name, engine_name):
     """Interrupts included: they fall between the same two instructions."""
-    pairs = zip(
-        states(name, "reference", 97), states(name, engine_name, 97), strict=True
-    )
+    pairs = zip(states(name, "reference", 97), states(name, engine_name, 97), strict=True)
     for expected, actual in pairs:
         assert expected == actual
 
