@@ -22,7 +22,7 @@ from typing import Any, Final
 
 
 class WidthError(Exception):
-    """A meaning combined values whose widths do not fit: a bug in the meaning, shown at trace time."""
+    """A meaning combined values whose widths do not fit: a bug of ours, shown at trace time."""
 
 
 class _LazyModule:

@@ -65,13 +65,9 @@ class Builder:
         op, target, _ = key
         if op == "put":
             assert isinstance(target, Register)
-            return self.unchanged(target)
+            return self.get(target)
         assert isinstance(target, RegisterFile)
         return self.get_indexed(target, self._indices[key])
-
-    def unchanged(self, register: Register) -> Bits:
-        """A register's value if no put happens (the program counter moves on by itself)."""
-        return self.get(register)
 
     def field(self, name: str, width: int) -> Bits:
         """An operand field of the decoded instruction."""
@@ -107,15 +103,11 @@ class Builder:
         n, says `retire(n)` and stays at the instruction until all is done. A fault in the first
         iteration is the instruction's; in a later one it ends the bulk before it.
         """
-        return self._effect(
-            "copy", count.width, (space, width), source, to, backwards, count
-        )
+        return self._effect("copy", count.width, (space, width), source, to, backwards, count)
 
     def fill(self, space: str, to: Bits, value: Bits, backwards: Bits, count: Bits) -> Bits:
         """Bulk: [to] := value, as `copy`."""
-        return self._effect(
-            "fill", count.width, (space, value.width), to, value, backwards, count
-        )
+        return self._effect("fill", count.width, (space, value.width), to, value, backwards, count)
 
     def scan(
         self, space: str, at: Bits, value: Bits, backwards: Bits, count: Bits, *, while_equal: bool
@@ -186,8 +178,13 @@ class Builder:
         self._effect("retire", 0, None, count)
 
     def undefined(self, target: Register | str, condition: Bits | None = None) -> None:
-        """The manual leaves the register (or the written "operand") undefined if `condition`."""
-        self._effect("undefined", 0, target, Bits.of(1, 1) if condition is None else condition)
+        """The manual leaves the register undefined if `condition`.
+
+        The target "operand" means what the instruction writes after saying so.
+        """
+        condition = Bits.of(1, 1) if condition is None else condition
+        if not condition.is_const or condition.value:
+            self._effect("undefined", 0, target, condition)
 
     # -- finishing ---------------------------------------------------------------------------
 
@@ -217,5 +214,3 @@ def _depends(node: Bits, effects: set[int], seen: set[int]) -> bool:
         return False
     seen.add(id(node))
     return any(_depends(a, effects, seen) for a in node.args)
-
-

@@ -6,11 +6,11 @@ A `Trace` is a `Region` of nodes in the order in which they are carried out. A `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from isa.bits import Bits, apply
+from isa.bits import Bits, apply, leaf
 from isa.ops import OPS
 from isa.registers import Register
 
@@ -128,12 +128,17 @@ class Rewriter:
     """Rebuilds expression graphs: equal nodes become one, constants fold, `substitute` replaces.
 
     `substitute` sees each node with its arguments already rebuilt and returns another node or None.
+    Rewriters that share `interned` make equal nodes one across traces (an engine's block).
     """
 
-    def __init__(self, substitute: Substitution | None = None) -> None:
+    def __init__(
+        self,
+        substitute: Substitution | None = None,
+        interned: dict[Any, Bits] | None = None,
+    ) -> None:
         self._substitute = substitute
         self._done: dict[int, Bits] = {}
-        self._interned: dict[Any, Bits] = {}
+        self._interned = {} if interned is None else interned
         self._kept: list[Bits] = []  # ids in `_done` stay unique while their nodes live
 
     def trace(self, trace: Trace) -> Trace:
@@ -176,6 +181,10 @@ class Rewriter:
         rebuilt = Branch(region, list(zip(then, otherwise, strict=True)))
         into.effects.append(self._remember(effect, Bits("when", 0, (condition,), rebuilt)))
 
+    def rebuilt(self, node: Bits) -> Bits | None:
+        """What a node of the old graph became, or None if it was not needed."""
+        return self._done.get(id(node))
+
     def value(self, node: Bits) -> Bits:
         """Rebuild one expression."""
         found = self._done.get(id(node))
@@ -206,29 +215,35 @@ class Rewriter:
         return new
 
 
-def specialise(trace: Trace, fields: dict[str, int], known: dict[Register, int]) -> Trace:
-    """The trace of one instruction: operand fields and `known` registers become constants."""
+def specialise(
+    fields: Mapping[str, int], known: Mapping[Register, Bits], interned: dict[Any, Bits]
+) -> Rewriter:
+    """A rewriter from a form's trace to one instruction's.
+
+    Operand fields become constants, `known` registers the values they are known to have.
+    """
 
     def substitute(node: Bits) -> Bits | None:
         if node.op == "field":
             return Bits.of(fields[node.attribute[0]], node.width)
+        if node.op == "get":
+            return known.get(node.attribute[0])
         if node.op == "get_indexed" and node.args[0].is_const:
             member = node.attribute[0].members[node.args[0].value]
-            return Bits("get", node.width, (), (member, node.width))
-        if node.op == "get" and node.attribute[0] in known:
-            return Bits.of(known[node.attribute[0]], node.width)
+            value = known.get(member)
+            return leaf("get", node.width, (member, node.width)) if value is None else value
         if node.op == "put_indexed" and node.args[0].is_const:
             member = node.attribute.members[node.args[0].value]
             return Bits("put", 0, (node.args[1],), member)
         return None
 
-    return Rewriter(substitute).trace(trace)
+    return Rewriter(substitute, interned)
 
 
-def expand(trace: Trace) -> Trace:
-    """The trace with every call of a function replaced by the function's body."""
+def expander() -> Rewriter:
+    """A rewriter that replaces every call of a function by the function's body."""
 
     def substitute(node: Bits) -> Bits | None:
         return node.attribute.inline(node.args) if node.op == "call" else None
 
-    return Rewriter(substitute).trace(trace)
+    return Rewriter(substitute)

@@ -22,11 +22,14 @@ class Reference:
 
     name = "reference"
 
+    def __init__(self) -> None:
+        self.undefined: list[object] = []  # what the last instruction left undefined
+
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         first = True
         while state.count < until:
-            stop = _before(state, first) or self.step(state)
+            stop = before(state, first) or self.step(state)
             if stop is not None:
                 return stop
             first = False
@@ -43,8 +46,11 @@ class Reference:
         trace = state.isa.trace(instruction.form)
         evaluation = Evaluation(state, instruction.fields)
         outcome = evaluation.carry_out(trace)
+        self.undefined = evaluation.undefined
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
+        if outcome is not None and outcome.reason == "trap":
+            return self.trap(state, Fault(outcome.vector))
         return outcome
 
     def trap(self, state: State, fault: Fault) -> Exit | None:
@@ -63,7 +69,7 @@ class Reference:
         return True
 
 
-def _before(state: State, first: bool) -> Exit | None:
+def before(state: State, first: bool) -> Exit | None:
     """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
     if state.interrupt_requested and window_open(state):
         return Exit("window")
@@ -73,7 +79,9 @@ def _before(state: State, first: bool) -> Exit | None:
 
 
 def window_open(state: State) -> bool:
-    """Whether the processor would take an interrupt now."""
+    """Whether the processor would take an interrupt now; not while a port read is half done."""
+    if state.reply is not None:
+        return False
     trace = state.isa.interruptible(state.isa.mode(state.values))
     return trace is not None and evaluate(state, trace) == 1
 
@@ -125,9 +133,7 @@ class Evaluation:
             row = OPS[node.op]
             arguments = [self.values[id(a)] for a in node.args]
             if callable(row.python):
-                self.values[id(node)] = row.python(
-                    node.args[0].width, node.attribute, *arguments
-                )
+                self.values[id(node)] = row.python(node.args[0].width, node.attribute, *arguments)
                 continue
             result = getattr(self, f"do_{node.op}")(node, *arguments)
             if isinstance(result, Fault):
@@ -224,15 +230,13 @@ class Evaluation:
 
     # -- control -----------------------------------------------------------------------------
 
-    def do_when(self, node: Bits, condition: int) -> Fault | None:
-        if condition:
-            return self.region(node.attribute.region)
-        return None
+    def do_when(self, node: Bits, condition: int) -> int | Fault:
+        fault = self.region(node.attribute.region) if condition else None
+        return condition if fault is None else fault
 
-    def do_result(self, node: Bits, *_: int) -> int:
+    def do_result(self, node: Bits, taken: int) -> int:
         (when,) = node.args
         then, otherwise = when.attribute.yields[node.attribute[0]]
-        taken = self.values[id(when.args[0])]
         return self.values[id(then if taken else otherwise)]
 
     def do_fault(self, node: Bits, *arguments: int) -> Fault:

@@ -1,0 +1,71 @@
+"""What an engine needs to know of a form, derived from its trace."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from isa.bits import Bits
+from isa.definition import InstructionSet
+from isa.registers import Register
+from isa.trace import Region, Rewriter, Trace
+
+_PROBE = 64  # any program counter: what falls through there falls through anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Derived once for each form.
+
+    `alone`: its count or time depends on where it stands, so it makes a block of its own;
+    `ends`: a block ends after it; `checks`: the engine has something to look at after it;
+    `undo`: a fault may follow a store of it.
+    """
+
+    alone: bool
+    ends: bool
+    checks: bool
+    undo: bool
+
+
+def facts(isa: InstructionSet, form: Hashable, watched: frozenset[Register]) -> Facts:
+    """Facts of a form; `watched` are the registers after whose change the engine must look."""
+    trace = isa.trace(form)
+    alone = trace.has("retire", "clock") or any(
+        n.op in ("load", "store") and n.attribute[0] == "port" for n in trace.walk()
+    )
+    changes = bool(trace.written() & watched)
+    leaves = trace.has("exit") or trace.region.ends
+    checks = alone or changes or trace.has("exit")
+    return Facts(alone, alone or changes or leaves or _jumps(isa, trace), checks, _undo(trace))
+
+
+def _jumps(isa: InstructionSet, trace: Trace) -> bool:
+    """Whether the next instruction is not always the one that follows in memory."""
+    targets = [n.args[0] for n in trace.puts if n.attribute is isa.pc]
+    if not targets:
+        return True
+
+    def substitute(node: Bits) -> Bits | None:
+        if node.op == "get" and node.attribute[0] is isa.pc:
+            return Bits.of(_PROBE, node.width)
+        if node.op == "field" and node.attribute[0] == "length":
+            return Bits.of(1, node.width)
+        return None
+
+    target = Rewriter(substitute).value(targets[-1])
+    return not (target.is_const and target.value == _PROBE + 1)
+
+
+def _undo(trace: Trace) -> bool:
+    return _faults_after_store(trace.region, [False])
+
+
+def _faults_after_store(region: Region, stored: list[bool]) -> bool:
+    for node in region.nodes:
+        if node.op == "when" and _faults_after_store(node.attribute.region, stored):
+            return True
+        if stored[0] and node.op in ("load", "store", "fault", "copy", "fill", "scan", "compare"):
+            return True
+        stored[0] |= node.op == "store"
+    return False

@@ -1,0 +1,264 @@
+"""The `python` engine: emits Python source for what a guest executes and compiles it.
+
+Two tiers, both printed by `emit.Emitter` from the same traces:
+
+* a *handler* for each form, taking the operand fields as arguments: cold code costs only decoding;
+* a *block* for hot straight-line code, operands and addresses constant, values forwarded from
+  instruction to instruction, flags computed only if somebody reads them.
+
+Emitted code leaves in the middle only by `Stop`, which is precise: a block keeps, for each of its
+instructions, what every register is worth there, and evaluates that only if it is left there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from emu.engines.access import CalledAccess, Stop, access_for
+from emu.engines.block import Block, emit_handler
+from emu.engines.bulk import Bulk
+from emu.engines.code import CodeMap
+from emu.engines.facts import Facts, facts
+from emu.engines.fetch import decode_at
+from emu.engines.reference import Reference, before
+from emu.exit import Exit
+from emu.state import State
+from isa.definition import Instruction
+from isa.fault import Fault
+from isa.ops import sdiv, srem
+from isa.trace import Trace
+
+HOT = 12  # executions after which a cold block is compiled
+LONGEST = 48  # instructions in a block
+
+Handler = Callable[[list[int], tuple[int, ...]], None]
+Step = tuple[Handler, tuple[int, ...]]
+
+
+class Python:
+    """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
+
+    `hot` is how often a block runs in handlers before it is compiled; 0 compiles at once.
+    """
+
+    name = "python"
+
+    def __init__(self, *, hot: int = HOT) -> None:
+        self._hot = hot
+        self._session: Session | None = None
+
+    def run(self, state: State, until: int) -> Exit:
+        """Run until `state.count` reaches `until` or something else stops the processor."""
+        if self._session is None or self._session.state is not state:
+            self._session = Session(state, self._hot)
+        return self._session.run(until)
+
+    def deliver(self, state: State, fault: Fault) -> bool:
+        """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
+        return Reference().deliver(state, fault)
+
+
+class Session:
+    """An engine at work on one machine: what it has translated so far."""
+
+    def __init__(self, state: State, hot: int) -> None:
+        self.state = state
+        self.isa = state.isa
+        self.hot = hot
+        self.undo: list[Any] = []
+        self.accesses: dict[str, CalledAccess] = {
+            space: access_for(space, memory, self.isa.spaces[space], self.undo)
+            for space, memory in state.memory.items()
+        }
+        self.bulk = Bulk(self.accesses, self.undo)
+        self.globals = self._globals()
+        self.handlers: dict[Any, Any] = {}
+        self.known: dict[Hashable, Facts] = {}
+        self.tables: dict[Hashable, dict[int, Block]] = {}
+        self.breakpoints: frozenset[int] = frozenset()
+        self.code = CodeMap(state.memory[self.isa.code_space], self._drop_blocks)
+        self.judge = Reference()
+        self.fetchers: dict[Hashable, Any] = {}
+
+    def _globals(self) -> dict[str, Any]:
+        names: dict[str, Any] = {
+            "Stop": Stop, "Fault": Fault, "Exit": Exit, "B": self.bulk, "S": self.state,
+            "U": self.undo, "sdiv": sdiv, "srem": srem,
+            "load_port": self._read_port, "store_port": self._write_port,
+        }  # fmt: skip
+        for access in self.accesses.values():
+            names |= access.names()
+        return names
+
+    def access(self, space: str) -> CalledAccess:
+        """How emitted code reaches a space; ports leave the engine."""
+        found = self.accesses.get(space)
+        if found is None:
+            found = CalledAccess(space, None, self.isa.spaces[space], self.undo)  # type: ignore[arg-type]  # ports have no memory
+            self.accesses[space] = found
+        return found
+
+    def _read_port(self, port: int, size: int) -> int:
+        if self.state.reply is None:
+            raise Stop(Exit("port_read", None, (port, size)))
+        return self.state.reply
+
+    def _write_port(self, port: int, size: int, value: int) -> None:
+        self.bulk.stop = Exit("port_write", None, (port, size, int(value)))
+
+    # -- running -------------------------------------------------------------------------------
+
+    def run(self, until: int) -> Exit:
+        """Run until the count or a stop; between blocks the state is whole."""
+        self._refresh()
+        first = True
+        while self.state.count < until:
+            stop = before(self.state, first)
+            if stop is None:
+                stop = self._blocks(until, first)
+            if stop is not None:
+                return stop
+            first = False
+        return Exit("until")
+
+    def _refresh(self) -> None:
+        """Take note of mappings and breakpoints that changed since the last run."""
+        if self.code.refresh():
+            for access in self.accesses.values():
+                access.flush()
+        if self.breakpoints != self.state.breakpoints:
+            self.breakpoints = frozenset(self.state.breakpoints)
+            self.tables.clear()
+
+    def _blocks(self, until: int, first: bool) -> Exit | None:
+        """Run blocks until one wants a look at the state; None to go on."""
+        state = self.state
+        mode = self.isa.mode(state.values)
+        table = self.tables.setdefault(mode, {})
+        fetch = self._fetcher(mode)
+        values, slot, count, breakpoints = (
+            state.values,
+            self.isa.pc.slot,
+            state.count,
+            self.breakpoints,
+        )
+        try:
+            while count < until:
+                pc = values[slot]
+                if breakpoints and not first and pc in breakpoints:
+                    state.count = count
+                    return Exit("breakpoint")
+                first = False
+                key = pc if fetch is None else fetch(values) << 32 | pc
+                block = table.get(key)
+                if block is None:
+                    state.count = count
+                    block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
+                if count + block.length > until:
+                    block = block.cut(until - count)
+                if block.checks:
+                    state.count = count
+                    self.bulk.budget = until - count
+                self.bulk.index = 0
+                block.run(values)
+                count += block.length
+                if block.checks:
+                    state.count = count
+                    return self._after()
+        except Stop as stop:
+            state.count = count + self.bulk.index
+            return self._stopped(stop)
+        state.count = count
+        return None
+
+    def _after(self) -> Exit | None:
+        """Look at what the last instruction of a block told."""
+        bulk, state = self.bulk, self.state
+        state.count += bulk.retired - 1
+        bulk.retired = 1
+        state.reply = None
+        stop, bulk.stop = bulk.stop, None
+        if stop is not None and stop.reason == "trap":
+            return self.judge.trap(state, Fault(stop.vector))
+        return stop
+
+    def _stopped(self, stop: Stop) -> Exit | None:
+        """Emitted code was left: the instruction at the program counter has not happened."""
+        for memory, address, size, old in reversed(self.undo):
+            memory.store(address, size, old)
+        self.undo.clear()
+        self.bulk.retired, self.bulk.stop = 1, None
+        if isinstance(stop.why, Exit):
+            return stop.why
+        if isinstance(stop.why, Fault):
+            return self.judge.trap(self.state, stop.why)
+        return self.judge.step(self.state)  # a write to translated code
+
+    # -- translating ---------------------------------------------------------------------------
+
+    def _fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
+        """Emitted code that computes the fetch address; None if it is the program counter."""
+        if mode not in self.fetchers:
+            trace = self.isa.fetch(mode)
+            value = trace.value
+            assert value is not None
+            simple = value.op == "get" and value.attribute[0] is self.isa.pc
+            simple = simple and not trace.region.effects
+            self.fetchers[mode] = None if simple else emit_handler(self, trace)
+        found: Callable[[list[int]], int] | None = self.fetchers[mode]
+        return found
+
+    def facts(self, form: Hashable) -> Facts:
+        """Facts of a form, once."""
+        found = self.known.get(form)
+        if found is None:
+            found = self.known[form] = facts(self.isa, form, self.isa.mode_registers)
+        return found
+
+    def handler(self, form: Hashable) -> Any:
+        """The form's handler, once."""
+        found = self.handlers.get(form)
+        if found is None:
+            trace: Trace = self.isa.trace(form)
+            found = self.handlers[form] = emit_handler(self, trace, self.facts(form).undo)
+        return found
+
+    def _discover(self, address: int, mode: Hashable) -> Block:
+        """The block at an address: instructions up to one that ends it."""
+        instructions: list[Instruction] = []
+        start, pc = address, self.state.pc
+        while len(instructions) < LONGEST:
+            found = decode_at(self.state, address)
+            if isinstance(found, Fault):
+                if not instructions:
+                    raise Stop(found)
+                break
+            known = self.facts(found.form)
+            if known.alone and instructions:
+                break
+            instructions.append(found)
+            address += found.length
+            if known.ends or self.fetchers[mode] is not None:
+                break
+            if self._stops_at(pc + address - start):
+                break
+        return self._block(start, pc, instructions)
+
+    def _stops_at(self, pc: int) -> bool:
+        """Whether a block must not run on to `pc`."""
+        return pc in self.breakpoints or pc > (1 << self.isa.pc.width) - 16
+
+    def _block(self, address: int, pc: int, instructions: list[Instruction]) -> Block:
+        block = Block(self, address, pc, instructions)
+        self.code.watch(block, address, sum(i.length for i in instructions))
+        for access in self.accesses.values():
+            if self.code.grew:
+                access.flush()
+        self.code.grew = False
+        return block
+
+    def _drop_blocks(self, gone: set[int]) -> None:
+        for table in self.tables.values():
+            for key in [k for k, block in table.items() if id(block) in gone]:
+                del table[key]

@@ -1,0 +1,213 @@
+"""The x86's builder: operands, flags, segments and the stack, as its meanings use them."""
+
+from __future__ import annotations
+
+from isa.bits import Bits
+from isa.registers import Register
+from isa.semantics import Builder
+from isa.x86 import segmentation
+from isa.x86.flags import STATUS_FLAGS
+from isa.x86.form import Form, Imm, Mem, Reg, Seg, Shape, Special
+from isa.x86.registers import EIP, ESP, GPR, SEGMENTS
+from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
+
+
+class Operand:
+    """An operand of the instruction being traced: a shape, and its number for field names."""
+
+    def __init__(self, shape: Shape, number: int) -> None:
+        self.shape = shape
+        self.number = number
+
+    @property
+    def width(self) -> int:
+        """Width in bits of what `read` returns."""
+        return 16 if isinstance(self.shape, Seg) else getattr(self.shape, "width", 32)
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether the operand lies in memory."""
+        return isinstance(self.shape, Mem)
+
+
+class X86Builder(Builder):
+    """Builder for one form. Offsets and addresses are 32 bits wide, whatever the address size."""
+
+    def __init__(self, form: Form) -> None:
+        super().__init__()
+        self.form = form
+        self.mode = form.mode
+        self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
+        self._general: list[tuple[Bits, Bits]] = []  # (number, whole value) of those written
+        self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
+        self.put(EIP, self.next)  # unless the instruction jumps
+
+    # -- program counter -----------------------------------------------------------------------
+
+    @property
+    def here(self) -> Bits:
+        """EIP of this instruction."""
+        return self.get(EIP)
+
+    @property
+    def next(self) -> Bits:
+        """EIP of the instruction that follows in memory."""
+        following = self.here + self.field("length", 32)
+        return following.low(16).zext(32) if self.mode.code_size == 16 else following
+
+    def jump(self, target: Bits) -> None:
+        """Go to `target`, cut to the operand size (SDM volume 2, JMP)."""
+        size = self.form.operand_size
+        self.put(EIP, target.low(16).zext(32) if size == 16 else target)
+
+    # -- operands ------------------------------------------------------------------------------
+
+    def read(self, operand: Operand) -> Bits:
+        """The operand's value."""
+        shape, n = operand.shape, operand.number
+        if isinstance(shape, Reg):
+            whole = self.get_indexed(GPR, self.field(f"reg{n}", 3))
+            return whole.bits(8, 8) if shape.high else whole.low(shape.width)
+        if isinstance(shape, Imm):
+            return self.field(f"imm{n}", shape.width)
+        if isinstance(shape, Seg):
+            return self.get(SEGMENTS[shape.name].selector)
+        if isinstance(shape, Mem):
+            return self.load(shape.segment, self.address(operand), shape.width)
+        raise AssertionError(f"{shape} cannot be read")
+
+    def write(self, operand: Operand, value: Bits) -> None:
+        """Make `value` the operand's."""
+        shape, n = operand.shape, operand.number
+        if isinstance(shape, Reg):
+            self._write_general(self.field(f"reg{n}", 3), 8 if shape.high else 0, value)
+        elif isinstance(shape, Mem):
+            self.store(shape.segment, self.address(operand), value)
+        else:
+            raise AssertionError(f"{shape} cannot be written")
+
+    def _write_general(self, index: Bits, low: int, value: Bits) -> None:
+        """Write a part of a general register, keeping what was written to another part of it."""
+        whole = self.get_indexed(GPR, index)
+        for earlier, written in self._general:  # XADD AL, AH writes two parts of one register
+            whole = (earlier == index).select(written, whole)
+        whole = insert(whole, low, value)
+        self._general.append((index, whole))
+        self.put_indexed(GPR, index, whole)
+
+    def read_part(self, register: Register, width: int) -> Bits:
+        """The low `width` bits of a general register (the accumulator by operand size)."""
+        return self.get(register).low(width)
+
+    def write_part(self, register: Register, value: Bits) -> None:
+        """Write the low bits of a general register, leaving the others."""
+        self._write_general(Bits.of(register.slot, 3), 0, value)
+
+    def address(self, operand: Operand, stack_pointer: Bits | None = None) -> Bits:
+        """The effective address: offset in the operand's segment, cut to the address size.
+
+        `stack_pointer` stands in for ESP as base (POP counts with ESP after its increment).
+        """
+        shape, n = operand.shape, operand.number
+        assert isinstance(shape, Mem)
+        offset = self.field(f"disp{n}", 32)
+        if shape.has_base:
+            index = self.field(f"base{n}", 3)
+            base = self.get_indexed(GPR, index)
+            if stack_pointer is not None:
+                base = (index == ESP.slot).select(stack_pointer, base)
+            offset = base + offset
+        if shape.has_index:
+            offset = offset + self._scaled(n, shape.scale)
+        return self.wrap(offset)
+
+    def _scaled(self, n: int, scale: int) -> Bits:
+        return self.get_indexed(GPR, self.field(f"index{n}", 3)) << (scale.bit_length() - 1)
+
+    def wrap(self, offset: Bits) -> Bits:
+        """Cut an offset to the address size."""
+        return offset.low(16).zext(32) if self.form.address_size == 16 else offset
+
+    # -- memory --------------------------------------------------------------------------------
+
+    def load(self, segment: str, offset: Bits, width: int) -> Bits:
+        """Read `width` bits at `segment`:`offset`."""
+        address = segmentation.linear(self, segment, offset, width // 8, write=False)
+        return self.load_space("linear", address, width)
+
+    def store(self, segment: str, offset: Bits, value: Bits) -> None:
+        """Write at `segment`:`offset`."""
+        address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
+        self.store_space("linear", address, value)
+
+    # -- stack ---------------------------------------------------------------------------------
+
+    def _moved(self, by: int) -> Bits:
+        moved = self.stack_pointer + by
+        if self.mode.stack_size == 32:
+            return moved
+        return insert(self.stack_pointer, 0, moved.low(16))
+
+    def _stack_offset(self, pointer: Bits) -> Bits:
+        return pointer if self.mode.stack_size == 32 else pointer.low(16).zext(32)
+
+    def push(self, value: Bits) -> None:
+        """Push a value of 16 or 32 bits; ESP moves with the instruction's other writes."""
+        self.stack_pointer = self._moved(-value.width // 8)
+        self.store("ss", self._stack_offset(self.stack_pointer), value)
+        self.put(ESP, self.stack_pointer)
+
+    def pop(self, width: int) -> Bits:
+        """Pop a value of 16 or 32 bits."""
+        value = self.load("ss", self._stack_offset(self.stack_pointer), width)
+        self.stack_pointer = self._moved(width // 8)
+        self.put(ESP, self.stack_pointer)
+        return value
+
+    # -- flags ---------------------------------------------------------------------------------
+
+    def flag(self, register: Register) -> Bits:
+        """A flag before the instruction."""
+        return self.get(register)
+
+    def set_flags(
+        self, values: dict[str, Bits], undefined: str = "", when: Bits | None = None
+    ) -> None:
+        """Put status flags by name; `undefined` names flags that the manual leaves undefined.
+
+        If `when` is given, all of it holds only if that is 1, and the flags stay otherwise.
+        """
+        for name, value in values.items():
+            flag = STATUS_FLAGS[name]
+            self.put(flag, value if when is None else when.select(value, self.get(flag)))
+        for name in undefined.split():
+            self.undefined(STATUS_FLAGS[name], when)
+
+    # -- faults --------------------------------------------------------------------------------
+
+    def general_protection(self, code: Bits | int = 0) -> None:
+        """#GP(code)."""
+        self.fault(GENERAL_PROTECTION, code)
+
+    def invalid_opcode(self) -> None:
+        """#UD."""
+        self.fault(INVALID_OPCODE)
+
+    def segment_fault(self, segment: str, condition: Bits) -> None:
+        """#SS(0) for the stack segment, #GP(0) for the others, if `condition`."""
+        vector = STACK_FAULT if segment == "ss" else GENERAL_PROTECTION
+        self.fault_when(condition, vector, 0)
+
+
+def insert(whole: Bits, low: int, part: Bits) -> Bits:
+    """`whole` with its bits from `low` on replaced by `part`."""
+    if part.width == whole.width:
+        return part
+    high = low + part.width
+    result = part if low == 0 else part.concat(whole.low(low))
+    return result if high == whole.width else whole.bits(high, whole.width - high).concat(result)
+
+
+def is_special(operand: Operand) -> bool:
+    """Whether the operand is a control or debug register."""
+    return isinstance(operand.shape, Special)

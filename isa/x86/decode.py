@@ -1,0 +1,187 @@
+"""Decoding with capstone: bytes -> form and operand fields.
+
+capstone says what the bytes are; this file turns its answer into the manual's terms and mends the
+places where capstone describes newer processors or spells two instructions alike.
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from typing import Any, Final
+
+import capstone
+from capstone import x86 as cs
+
+from isa.definition import Instruction, TruncatedError
+from isa.ops import mask
+from isa.x86.form import Form, Imm, Mem, Reg, Seg, Shape, Special
+from isa.x86.mode import Mode
+from isa.x86.registers import SEGMENT_NAMES
+from isa.x86.table import INSTRUCTIONS
+
+MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
+
+BAD: Final = "(bad)"  # not an instruction of this processor: #UD
+UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
+
+_RENAMED: Final = {
+    "sal": "shl",
+    "int1": "icebp",
+    "tzcnt": "bsf",  # F3 is ignored before BMI1
+    "lzcnt": "bsr",
+    "repz ret": "ret",
+    "endbr32": "nop",  # reserved NOPs before CET
+    "endbr64": "nop",
+    "jcxz": "jecxz",
+    "wait": UNIMPLEMENTED,
+}
+_PREFIXES: Final = ("lock ", "rep ", "repe ", "repne ", "repz ", "repnz ", "bnd ", "notrack ")
+
+_NEWER_GROUPS: Final = frozenset(
+    getattr(cs, name)
+    for name in dir(cs)
+    if name.startswith("X86_GRP_")
+    and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
+)
+_X87_GROUP: Final = cs.X86_GRP_FPU
+
+_REGISTERS: Final[dict[str, tuple[Reg, int]]] = {
+    name: (Reg(width, high), number)
+    for width, high, names in (
+        (32, False, "eax ecx edx ebx esp ebp esi edi"),
+        (16, False, "ax cx dx bx sp bp si di"),
+        (8, False, "al cl dl bl"),
+        (8, True, "ah ch dh bh"),
+    )
+    for number, name in enumerate(names.split())
+}
+
+
+@cache
+def _disassembler(bits: int) -> Any:
+    mode = capstone.CS_MODE_32 if bits == 32 else capstone.CS_MODE_16
+    disassembler = capstone.Cs(capstone.CS_ARCH_X86, mode)
+    disassembler.detail = True
+    return disassembler
+
+
+def first(code: bytes, bits: int, address: int = 0) -> Any:
+    """capstone's first instruction of `code`, or None."""
+    return next(_disassembler(bits).disasm(code, address, 1), None)
+
+
+@lru_cache(maxsize=1 << 16)
+def decode(code: bytes, mode: Mode) -> Instruction:
+    """Decode the first instruction of `code`; raises TruncatedError if it is incomplete."""
+    code = code[:MAX_LENGTH]
+    found = first(code, mode.code_size)
+    if found is None:
+        if len(code) < MAX_LENGTH and first(code.ljust(MAX_LENGTH, b"\0"), mode.code_size):
+            raise TruncatedError
+        return _unknown(BAD, 1, mode)
+    return _Translation(found, mode).instruction()
+
+
+def _unknown(name: str, length: int, mode: Mode) -> Instruction:
+    form = Form(name, (), mode.code_size, mode.code_size, "", False, "ds", mode)
+    return Instruction(form, {"length": length}, length)
+
+
+class _Translation:
+    """One capstone instruction on its way to a form and fields."""
+
+    def __init__(self, found: Any, mode: Mode) -> None:
+        self.found = found
+        self.mode = mode
+        self.prefix = found.prefix  # group 1, segment, operand size, address size
+        self.fields: dict[str, int] = {"length": found.size}
+        self.relative = cs.X86_GRP_BRANCH_RELATIVE in found.groups
+        other = 48 - mode.code_size
+        self.operand_size = other if found.prefix[2] else mode.code_size
+        self.address_size = found.addr_size * 8
+
+    def instruction(self) -> Instruction:
+        mnemonic = self.mnemonic()
+        entry = INSTRUCTIONS.get(mnemonic)
+        if entry is None:
+            return _unknown(self.missing(), self.found.size, self.mode)
+        if entry.implied_operands:
+            shapes: tuple[Shape, ...] = ()
+        else:
+            shapes = tuple(self.shape(n, op) for n, op in enumerate(self.found.operands))
+        form = Form(
+            mnemonic,
+            shapes,
+            self.operand_size,
+            self.address_size,
+            {0xF3: "rep", 0xF2: "repne"}.get(self.prefix[0], "") if entry.repeatable else "",
+            self.prefix[0] == 0xF0,
+            self.segment("ds") if entry.implied_operands else "",
+            self.mode,
+        )
+        return Instruction(form, self.fields, self.found.size)
+
+    def mnemonic(self) -> str:
+        name: str = self.found.mnemonic
+        for prefix in _PREFIXES:
+            name = name.removeprefix(prefix)
+        name = _RENAMED.get(name, name)
+        opcode = self.found.opcode
+        if name in ("movsd", "cmpsd") and opcode[0] == 0x0F:
+            return BAD  # SSE2's scalar doubles, not the string instructions
+        if opcode[0] == 0xFF and self.found.modrm >> 3 & 7 in (3, 5):
+            return "lcall" if name == "call" else "ljmp"  # capstone spells far ones "call ptr"
+        if opcode[0] == 0x0F and (opcode[1] in (0x0D, 0x18) or 0x19 <= opcode[1] <= 0x1F):
+            return "nop"  # hints and reserved NOPs (SDM volume 2, NOP)
+        return name
+
+    def missing(self) -> str:
+        """Whether an instruction without a meaning is one that the processor has."""
+        groups = set(self.found.groups)
+        return BAD if groups & _NEWER_GROUPS else UNIMPLEMENTED
+
+    def shape(self, n: int, operand: Any) -> Shape:
+        if operand.type == cs.X86_OP_REG:
+            return self.register(n, self.found.reg_name(operand.reg))
+        if operand.type == cs.X86_OP_IMM:
+            return self.immediate(n, operand)
+        return self.memory(n, operand)
+
+    def register(self, n: int, name: str) -> Shape:
+        if name in SEGMENT_NAMES:
+            return Seg(name)
+        if name not in _REGISTERS:
+            return Special(name)
+        shape, self.fields[f"reg{n}"] = _REGISTERS[name]
+        return shape
+
+    def immediate(self, n: int, operand: Any) -> Shape:
+        value, width = operand.imm, operand.size * 8
+        if self.relative:
+            value, width = value - self.found.size, 32  # decoded as if at address 0
+        self.fields[f"imm{n}"] = value & mask(width)
+        return Imm(width)
+
+    def memory(self, n: int, operand: Any) -> Shape:
+        memory = operand.mem
+        base, index = self.number(memory.base), self.number(memory.index)
+        if base is not None:
+            self.fields[f"base{n}"] = base
+        if index is not None:
+            self.fields[f"index{n}"] = index
+        self.fields[f"disp{n}"] = memory.disp & 0xFFFFFFFF
+        default = "ss" if base in (4, 5) else "ds"  # ESP, EBP (SDM volume 1, table 3-5)
+        width = 0 if self.found.mnemonic == "lea" else operand.size * 8
+        segment = "" if width == 0 else self.segment(default)
+        scale = memory.scale if index is not None else 1
+        return Mem(width, segment, base is not None, index is not None, scale)
+
+    def number(self, register: int) -> int | None:
+        """A base or index register's number; 16-bit ones are the low halves."""
+        name = self.found.reg_name(register) if register else None
+        return None if name is None or name not in _REGISTERS else _REGISTERS[name][1]
+
+    def segment(self, default: str) -> str:
+        """The segment override, or the default segment."""
+        overrides = {0x26: "es", 0x2E: "cs", 0x36: "ss", 0x3E: "ds", 0x64: "fs", 0x65: "gs"}
+        return overrides.get(self.prefix[1], default)

@@ -1,0 +1,109 @@
+"""The x86 as an `InstructionSet`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from functools import cache
+from typing import cast
+
+from isa.bits import Bits
+from isa.definition import Instruction
+from isa.registers import Register, RegisterSet
+from isa.semantics import Builder
+from isa.trace import Trace
+from isa.x86 import meanings
+from isa.x86.builder import X86Builder
+from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.form import Form
+from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
+from isa.x86.registers import EIP, REGISTERS, SEGMENTS
+from isa.x86.table import INSTRUCTIONS
+from isa.x86.vectors import DEBUG
+
+assert meanings.__all__, "importing the meanings fills the table"
+
+
+class X86:
+    """The i686's integer instruction set as a user-mode program meets it."""
+
+    name: str = "x86"
+    registers: RegisterSet = REGISTERS
+    pc: Register = EIP
+    spaces: Mapping[str, int] = {"linear": 8, "system": 8, "physical": 8, "port": 8}
+    code_space: str = "linear"
+    max_length: int = MAX_LENGTH
+    mode_registers: frozenset[Register] = MODE_REGISTERS
+
+    def mode(self, values: Sequence[int]) -> Hashable:
+        """See `isa.x86.mode`."""
+        return mode_of(values)
+
+    def fetch(self, mode: Hashable) -> Trace:
+        """CS base + EIP."""
+        return _fetch("cs" in cast(Mode, mode).flat)
+
+    def decode(self, code: bytes, mode: Hashable) -> Instruction:
+        """See `isa.x86.decode`."""
+        return decode(code, cast(Mode, mode))
+
+    def trace(self, form: Hashable) -> Trace:
+        """The form's trace."""
+        return trace(cast(Form, form))
+
+    def delivery(self, mode: Hashable) -> Trace | None:
+        """None: without a system half, faults are the process machine's."""
+        return None
+
+    def interruptible(self, mode: Hashable) -> Trace | None:
+        """None: a user program is never interrupted by a device."""
+        return None
+
+    def text(self, code: bytes, address: int) -> str:
+        """capstone's Intel syntax; "(bad)" if there is none."""
+        found = first(code, 32, address)
+        return BAD if found is None else f"{found.mnemonic} {found.op_str}".strip()
+
+
+@cache
+def _fetch(flat: bool) -> Trace:
+    m = Builder()
+    address = m.get(EIP) if flat else m.get(SEGMENTS["cs"].base) + m.get(EIP)
+    return m.finish("fetch", address)
+
+
+@cache
+def trace(form: Form) -> Trace:
+    """Run the form's meaning on the builder."""
+    m = X86Builder(form)
+    if form.mnemonic == UNIMPLEMENTED:
+        m.exit("unimplemented")
+    elif form.mnemonic == BAD or not _lock_allowed(m):
+        m.invalid_opcode()
+    else:
+        entry = INSTRUCTIONS[form.mnemonic]
+        entry.meaning(m, *entry.parameters, *m.operands)
+        if form.mode.single_step:
+            m.exit("trap", Bits.of(DEBUG, 8))
+    return m.finish(form_name(form))
+
+
+def _lock_allowed(m: X86Builder) -> bool:
+    """LOCK is #UD but before certain instructions with a memory destination (SDM 2, LOCK)."""
+    if not m.form.lock:
+        return True
+    entry = INSTRUCTIONS[m.form.mnemonic]
+    destinations = m.operands if m.form.mnemonic == "xchg" else m.operands[:1]
+    return entry.lockable and any(o.is_memory for o in destinations)
+
+
+def form_name(form: Form) -> str:
+    """A readable name: mnemonic and operand kinds, as the manual would write them."""
+    kinds = ", ".join(_kind(shape) for shape in form.shapes)
+    repeat = f"{form.repeat} " if form.repeat else ""
+    return f"{'lock ' if form.lock else ''}{repeat}{form.mnemonic} {kinds}".strip()
+
+
+def _kind(shape: object) -> str:
+    name = type(shape).__name__.lower()
+    width = getattr(shape, "width", "")
+    return f"{getattr(shape, 'name', '') or name}{width}"

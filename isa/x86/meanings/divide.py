@@ -1,0 +1,36 @@
+"""Division: DIV IDIV (SDM volume 1, section 7.3.2.4)."""
+
+from __future__ import annotations
+
+from isa.bits import Bits
+from isa.x86.builder import Operand, X86Builder
+from isa.x86.flags import STATUS_FLAGS
+from isa.x86.meanings.accumulator import read_double, write_double
+from isa.x86.table import instruction
+from isa.x86.vectors import DIVIDE_ERROR
+
+
+@instruction("div", heading="DIV—Unsigned Divide")
+def div(m: X86Builder, src: Operand) -> None:
+    divisor = m.read(src).zext(2 * src.width)
+    dividend = read_double(m, src.width)
+    quotient = dividend.udiv(divisor)
+    fits = quotient.low(src.width).zext(2 * src.width) == quotient
+    _finish(m, divisor, fits, quotient.low(src.width), dividend.urem(divisor).low(src.width))
+
+
+@instruction("idiv", heading="IDIV—Signed Divide")
+def idiv(m: X86Builder, src: Operand) -> None:
+    divisor = m.read(src).sext(2 * src.width)
+    dividend = read_double(m, src.width)
+    quotient = dividend.sdiv(divisor)
+    fits = quotient.low(src.width).sext(2 * src.width) == quotient
+    _finish(m, divisor, fits, quotient.low(src.width), dividend.srem(divisor).low(src.width))
+
+
+def _finish(m: X86Builder, divisor: Bits, fits: Bits, quotient: Bits, remainder: Bits) -> None:
+    """#DE, or quotient and remainder in the double accumulator."""
+    m.fault_when((divisor == 0) | ~fits, DIVIDE_ERROR)
+    write_double(m, remainder, quotient)
+    for flag in STATUS_FLAGS.values():
+        m.undefined(flag)

@@ -1,0 +1,58 @@
+"""The x86's mode: what decoding and meanings depend on besides the bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from isa.registers import Register
+from isa.x86.registers import AC, CPL, SEGMENT_NAMES, SEGMENTS, TF
+
+ATTRIBUTE_BIG: Final = 1 << 10  # D/B of a descriptor
+
+
+class Mode(NamedTuple):
+    """A function of the mode registers; part of every form, so traces may rely on it.
+
+    `flat` names the segments with base 0, limit 4 GiB - 1, present and fit for data (ES SS DS FS GS
+    writable) or code (CS readable): a trace needs no segment check for them.
+    """
+
+    code_size: int  # 16 or 32: default operand and address size
+    stack_size: int  # 16 or 32: width of the stack pointer
+    flat: tuple[str, ...]
+    cpl: int
+    alignment: bool  # data accesses are checked for alignment
+    single_step: bool  # a debug trap follows each instruction
+
+
+_CS, _SS = SEGMENTS["cs"], SEGMENTS["ss"]
+_CODE_OR_DATA: Final = 0x9A, 0x92  # present, S, and readable code or writable data
+
+MODE_REGISTERS: Final[frozenset[Register]] = frozenset(
+    r for s in SEGMENTS.values() for r in (s.base, s.limit, s.attributes)
+) | {CPL, AC, TF}
+
+
+def mode_of(values: Sequence[int]) -> Mode:
+    """The mode of a machine whose registers hold `values`."""
+    flat = tuple(name for name in SEGMENT_NAMES if _is_flat(name, values))
+    return Mode(
+        32 if values[_CS.attributes.slot] & ATTRIBUTE_BIG else 16,
+        32 if values[_SS.attributes.slot] & ATTRIBUTE_BIG else 16,
+        flat,
+        values[CPL.slot],
+        bool(values[AC.slot]) and values[CPL.slot] == 3,  # CR0.AM is set by every kernel we play
+        bool(values[TF.slot]),
+    )
+
+
+def _is_flat(name: str, values: Sequence[int]) -> bool:
+    segment = SEGMENTS[name]
+    wanted = _CODE_OR_DATA[0 if name == "cs" else 1]
+    kept = wanted | (0x0C if name != "cs" else 0x08)  # data: neither code nor expand-down
+    return (
+        values[segment.base.slot] == 0
+        and values[segment.limit.slot] == 0xFFFFFFFF
+        and values[segment.attributes.slot] & kept & 0x9E == wanted
+    )

@@ -1,0 +1,50 @@
+"""The table of instructions: mnemonic -> meaning, filled by the `instruction` decorator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+Meaning = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One mnemonic: its meaning, the manual's heading, and what decoding needs to know of it.
+
+    `lockable`: LOCK may stand before it if its destination is memory. `repeatable`: F3 and F2
+    repeat it. `implied_operands`: its operands are fixed registers and (segment):eSI, ES:eDI or
+    (segment):eBX, so the form has none.
+    """
+
+    mnemonic: str
+    meaning: Meaning
+    heading: str
+    parameters: tuple[Any, ...] = ()
+    lockable: bool = False
+    repeatable: bool = False
+    implied_operands: bool = False
+
+
+INSTRUCTIONS: Final[dict[str, Entry]] = {}
+
+
+def instruction(
+    *mnemonics: str, heading: str, parameters: tuple[Any, ...] = (), **facts: bool
+) -> Callable[[Meaning], Meaning]:
+    """Decorator: enter a meaning under its mnemonics (capstone's spelling).
+
+    `heading` is the title of its section in SDM volume 2; `facts` are the flags of `Entry`. The
+    meaning is called as meaning(m, *parameters, *operands). Raises ValueError if a mnemonic is
+    taken.
+    """
+
+    def enter(meaning: Meaning) -> Meaning:
+        for mnemonic in mnemonics:
+            if mnemonic in INSTRUCTIONS:
+                raise ValueError(f"{mnemonic} has two meanings")
+            INSTRUCTIONS[mnemonic] = Entry(mnemonic, meaning, heading, parameters, **facts)
+        return meaning
+
+    return enter
