@@ -8,7 +8,6 @@ from isa.semantics import Builder
 from isa.toy.registers import STACK_POINTER, SUPERVISOR, USER, ToyRegisters
 from isa.toy.shape import Shape
 from isa.toy.traps import Trap
-from isa.trace import Trace
 
 REGISTER_INDEX_BITS = 3
 
@@ -104,9 +103,9 @@ class ToyBuilder(Builder):
         """P + 1, modulo the width of P."""
         return self.get(self.registers.p) + 1
 
-    def unchanged(self, register: Register) -> Bits:
-        """What a register holds if the meaning does not put it: P moves on by itself."""
-        return self.next if register is self.registers.p else super().unchanged(register)
+    def move_on(self) -> None:
+        """P := P + 1, which a later jump overrides."""
+        self.put(self.registers.p, self.next)
 
     def jump(self, target: Bits) -> None:
         """Go on at an address, of which P keeps what it can hold."""
@@ -128,11 +127,3 @@ class ToyBuilder(Builder):
         """(M, P, R) := a word."""
         for register, low in self.registers.psw.fields:
             self.put(register, word.bits(low, register.width))
-
-    # -- finishing ---------------------------------------------------------------------------
-
-    def finish_instruction(self, name: str) -> Trace:
-        """The finished trace; P moves on unless the meaning says where to."""
-        p = self.registers.p
-        self._puts.setdefault(("put", p, 0), self.unchanged(p))
-        return self.finish(name)

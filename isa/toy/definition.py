@@ -26,12 +26,11 @@ class Toy:
     """The machine of Popek and Goldberg's paper, section 2, with what a configuration adds.
 
     A form is an instruction's name. Nothing in decoding or meaning depends on the state, so there
-    is one mode, None.
+    is one mode, None; but after a change of M an interrupt may be taken, so engines look again.
     """
 
     code_space = "physical"
     max_length = 1
-    mode_registers: frozenset[Register] = frozenset()
 
     def __init__(self, configuration: Configuration | str = "toy/clean") -> None:
         if isinstance(configuration, str):
@@ -42,6 +41,7 @@ class Toy:
         self.known = ToyRegisters(self.shape)
         self.registers: RegisterSet = self.known
         self.pc: Register = self.known.p
+        self.mode_registers: frozenset[Register] = frozenset({self.known.m})
         self.spaces: Mapping[str, int] = {"physical": self.shape.word, "port": self.shape.word}
         self.rows = {name: INSTRUCTIONS[name] for name in configuration.behaviours}
         self.encoding = Encoding(self.shape, self.rows.values())
@@ -98,8 +98,9 @@ class Toy:
             m.fault(Trap.ILLEGAL, m.field("word", self.shape.word))
             return m.finish(ILLEGAL)
         row = self.rows[str(form)]
+        m.move_on()
         row.carry_out(m, self.configuration.behaviours[row.name])
-        return m.finish_instruction(row.name)
+        return m.finish(row.name)
 
     def delivery(self, mode: Hashable) -> Trace | None:
         """How the machine takes a trap, with the fields vector, code and address."""
