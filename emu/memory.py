@@ -7,8 +7,9 @@ checks. Accesses answer with the value or with a `Fault`; they never raise for a
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from isa.fault import Fault
 PAGE_SIZE = 4096
 PAGE_MASK = PAGE_SIZE - 1
 READ, WRITE, EXECUTE = 4, 2, 1  # permission bits, as in ELF program headers
+ANY = READ | WRITE | EXECUTE  # without PAE, what is mapped at all can be read and executed
 ADDRESS_LIMIT = 1 << 32
 
 PAGE_FAULT = 14  # SDM volume 3, section 6.15, interrupt 14
@@ -25,7 +27,7 @@ PAGE_FAULT_PRESENT, PAGE_FAULT_WRITE, PAGE_FAULT_USER = 1, 2, 4
 
 
 class OutOfMemoryError(Exception):
-    """The machine's physical memory is used up (the process machine answers ENOMEM)."""
+    """The machine's physical memory is used up."""
 
 
 CodeListener = Callable[[int, int], None]
@@ -54,7 +56,7 @@ class PhysicalMemory:
     def __init__(self, size: int) -> None:
         self.size = size
         self.array = np.zeros(size, dtype=np.uint8)
-        self.view = memoryview(self.array)  # type: ignore[arg-type]  # numpy's stubs lack Buffer
+        self.view = self.array.data
         self.watched: dict[int, bytearray] = {}  # frame number -> one flag for each byte
         self.listeners: list[CodeListener] = []
         self._next_frame = 0
@@ -75,7 +77,13 @@ class PhysicalMemory:
         """Give a frame back. Code translated from it is forgotten."""
         if frame in self.watched:
             self.notify(frame * PAGE_SIZE, PAGE_SIZE)
+            del self.watched[frame]
         self._free.append(frame)
+
+    @property
+    def free_frames(self) -> int:
+        """How many frames can still be handed out."""
+        return len(self._free) + self.size // PAGE_SIZE - self._next_frame
 
     def watch(self, address: int, size: int) -> None:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
@@ -105,6 +113,15 @@ class PhysicalMemory:
             self.notify(address, len(data))
 
 
+def pieces_of(address: int, size: int) -> Iterator[tuple[int, int]]:
+    """Split a range at page boundaries into (address, size), wrapping at 4 GiB."""
+    while size > 0:
+        address &= ADDRESS_LIMIT - 1
+        count = min(size, PAGE_SIZE - (address & PAGE_MASK))
+        yield address, count
+        address, size = address + count, size - count
+
+
 @dataclass(slots=True)
 class Region:
     """A mapped range of whole pages with one set of permissions."""
@@ -115,10 +132,15 @@ class Region:
     name: str = ""
 
 
+_start = attrgetter("start")
+_end = attrgetter("end")
+
+
 class AddressSpace:
     """The linear memory of one process: regions, and frames allocated at first touch.
 
     `generation` grows whenever a mapping or permission changes; engines drop what they cached.
+    `exhausted` is set once an access faulted only because physical memory was used up.
     """
 
     def __init__(self, physical: PhysicalMemory) -> None:
@@ -126,32 +148,52 @@ class AddressSpace:
         self.regions: list[Region] = []  # sorted, disjoint
         self.frames: dict[int, int] = {}  # page number -> frame number
         self.generation = 0
+        self.exhausted = False
+        readable: dict[int, int] = {}  # page number -> physical address, as a TLB
+        self._cached = {READ: readable, EXECUTE: readable, WRITE: dict[int, int]()}
 
     # -- mappings ---------------------------------------------------------------------------
 
     def region_at(self, address: int) -> Region | None:
         """Return the region that holds `address`, or None."""
-        i = bisect.bisect_right(self.regions, address, key=lambda r: r.start) - 1
+        i = bisect.bisect_right(self.regions, address, key=_start) - 1
         if i >= 0 and address < self.regions[i].end:
             return self.regions[i]
         return None
 
-    def _carve(self, start: int, end: int) -> list[Region]:
-        """Cut [start, end) out of the regions and return the pieces that lay inside it."""
-        kept: list[Region] = []
-        inside: list[Region] = []
-        for r in self.regions:
-            if r.end <= start or r.start >= end:
-                kept.append(r)
-                continue
-            if r.start < start:
-                kept.append(Region(r.start, start, r.permissions, r.name))
-            if r.end > end:
-                kept.append(Region(end, r.end, r.permissions, r.name))
-            inside.append(Region(max(start, r.start), min(end, r.end), r.permissions, r.name))
-        self.regions = sorted(kept, key=lambda r: r.start)
+    def overlapping(self, start: int, end: int) -> list[Region]:
+        """Return the regions that have a byte in [start, end)."""
+        return self.regions[self._slice(start, end)]
+
+    def _slice(self, start: int, end: int) -> slice:
+        """Where the regions that touch [start, end) stand in the list."""
+        first = bisect.bisect_right(self.regions, start, key=_end)
+        return slice(first, max(first, bisect.bisect_left(self.regions, end, key=_start)))
+
+    def _replace(self, start: int, end: int, inside: list[Region]) -> None:
+        """Put `inside` where [start, end) was, keeping what sticks out on either side."""
+        where = self._slice(start, end)
+        old = self.regions[where]
+        if old and old[0].start < start:
+            inside = [replace(old[0], end=start), *inside]
+        if old and old[-1].end > end:
+            inside = [*inside, replace(old[-1], start=end)]
+        self.regions[where] = inside
+        self._join(max(where.start - 1, 0), where.start + len(inside))
+        self.changed()
+
+    def _join(self, first: int, last: int) -> None:
+        """Merge neighbours of equal permissions and name, so that the list stays short."""
+        for i in range(min(last, len(self.regions) - 1), first, -1):
+            low, high = self.regions[i - 1], self.regions[i]
+            if replace(low, start=high.start, end=high.end) == high and low.end == high.start:
+                self.regions[i - 1 : i + 1] = [replace(low, end=high.end)]
+
+    def changed(self) -> None:
+        """Forget every cached translation, here and in the engines."""
         self.generation += 1
-        return inside
+        self._cached[READ].clear()
+        self._cached[WRITE].clear()
 
     def map(self, start: int, size: int, permissions: int, name: str = "") -> None:
         """Map zeroed pages over [start, start + size), replacing what was there.
@@ -161,27 +203,53 @@ class AddressSpace:
         """
         if start & PAGE_MASK or size & PAGE_MASK or not 0 < size <= ADDRESS_LIMIT - start:
             raise ValueError(f"cannot map {size:#x} bytes at {start:#x}")
-        self.unmap(start, size)
-        bisect.insort(
-            self.regions, Region(start, start + size, permissions, name), key=lambda r: r.start
-        )
+        self._drop_frames(start, start + size)
+        self._replace(start, start + size, [Region(start, start + size, permissions, name)])
 
     def unmap(self, start: int, size: int) -> None:
         """Unmap the pages of [start, start + size); unmapped holes are no error."""
-        for r in self._carve(start, start + size):
-            for page in range(r.start // PAGE_SIZE, r.end // PAGE_SIZE):
-                frame = self.frames.pop(page, None)
-                if frame is not None:
-                    self.physical.free_frame(frame)
+        self._drop_frames(start, start + size)
+        self._replace(start, start + size, [])
+
+    def discard(self, start: int, size: int) -> None:
+        """Forget the contents of [start, start + size): the next touch finds zeros."""
+        self._drop_frames(start, start + size)
+        self.changed()
+
+    def move(self, start: int, size: int, target: int) -> None:
+        """Move the pages of [start, start + size) to `target`, replacing what was there."""
+        pieces = [
+            Region(max(r.start, start), min(r.end, start + size), r.permissions, r.name)
+            for r in self.overlapping(start, start + size)
+        ]
+        pages = self._touched_pages(start, start + size)
+        moved = {page + (target - start) // PAGE_SIZE: self.frames.pop(page) for page in pages}
+        self._replace(start, start + size, [])
+        for r in pieces:
+            self.map(r.start + target - start, r.end - r.start, r.permissions, r.name)
+        self.frames.update(moved)
+
+    def _touched_pages(self, start: int, end: int) -> list[int]:
+        """Return the pages of [start, end) that have a frame, by whichever way is shorter."""
+        first, last = start // PAGE_SIZE, end // PAGE_SIZE
+        if last - first <= len(self.frames):
+            return [page for page in range(first, last) if page in self.frames]
+        return sorted(page for page in self.frames if first <= page < last)
+
+    def _drop_frames(self, start: int, end: int) -> None:
+        for page in self._touched_pages(start, end):
+            self.physical.free_frame(self.frames.pop(page))
 
     def protect(self, start: int, size: int, permissions: int) -> bool:
         """Change permissions of [start, start + size); False if part of it is not mapped."""
         if not self.is_mapped(start, size):
             return False
-        for r in self._carve(start, start + size):
-            bisect.insort(
-                self.regions, Region(r.start, r.end, permissions, r.name), key=lambda r: r.start
-            )
+        end = start + size
+        pieces = [
+            Region(max(r.start, start), min(r.end, end), permissions, r.name)
+            for r in self.overlapping(start, end)
+        ]
+        self._replace(start, end, pieces)
         return True
 
     def is_mapped(self, start: int, size: int) -> bool:
@@ -193,14 +261,26 @@ class AddressSpace:
             start, size = r.end, size - (r.end - start)
         return True
 
+    def accessible(self, start: int, size: int, access: int) -> int:
+        """Return how many of `size` bytes from `start` allow `access` before the first that faults.
+
+        Costs time for regions, not for pages, so that a hostile size is cheap.
+        """
+        allowed = WRITE if access == WRITE else ANY
+        here, end = start, min(start + size, ADDRESS_LIMIT)
+        while here < end:
+            r = self.region_at(here)
+            if r is None or not r.permissions & allowed:
+                break
+            here = r.end
+        return min(here, end) - start
+
     def find_free(self, size: int, low: int, high: int) -> int | None:
         """Return the highest page-aligned start of a free gap of `size` in [low, high), or None."""
         ceiling = high
-        for r in reversed(self.regions):
-            if r.start >= ceiling:
-                continue
-            if ceiling - r.end >= size and ceiling - size >= low:
-                return ceiling - size
+        for r in reversed(self.regions[: bisect.bisect_left(self.regions, high, key=_start)]):
+            if ceiling - r.end >= size:
+                break
             ceiling = min(ceiling, r.start)
         return ceiling - size if ceiling - size >= low else None
 
@@ -212,28 +292,40 @@ class AddressSpace:
         `access` is READ, WRITE or EXECUTE. Page permissions are those of a 32-bit page table: what
         can be read can be executed, what can be written can be read (SDM volume 3, section 4.6).
         """
+        base = self._cached[access].get(address // PAGE_SIZE)
+        if base is None:
+            return self._walk(address, access)
+        return base + (address & PAGE_MASK)
+
+    def _walk(self, address: int, access: int) -> int | Fault:
+        """Translate by the regions, and remember the answer."""
         region = self.region_at(address)
-        if region is None or not region.permissions & (WRITE if access == WRITE else 7):
-            code = PAGE_FAULT_USER | (PAGE_FAULT_WRITE if access == WRITE else 0)
-            if region is not None and region.permissions:
-                code |= PAGE_FAULT_PRESENT
-            return Fault(PAGE_FAULT, code, address)
-        page = address // PAGE_SIZE
+        if region is None or not region.permissions & (WRITE if access == WRITE else ANY):
+            return _page_fault(region, address, access)
+        frame = self._frame_of(address // PAGE_SIZE)
+        if frame is None:
+            return _page_fault(None, address, access)
+        self._cached[access][address // PAGE_SIZE] = frame * PAGE_SIZE
+        return frame * PAGE_SIZE + (address & PAGE_MASK)
+
+    def _frame_of(self, page: int) -> int | None:
+        """Return the frame of a mapped page, allocated at first touch; None if none is left."""
         frame = self.frames.get(page)
         if frame is None:
-            frame = self.frames[page] = self.physical.allocate_frame()
-        return frame * PAGE_SIZE + (address & PAGE_MASK)
+            try:
+                frame = self.frames[page] = self.physical.allocate_frame()
+            except OutOfMemoryError:
+                self.exhausted = True
+        return frame
 
     def _pieces(self, address: int, size: int, access: int) -> list[tuple[int, int]] | Fault:
         """Split an access at page boundaries into (physical address, size), or fault."""
         pieces = []
-        while size:
-            where = self.translate(address, access)
+        for start, count in pieces_of(address, size):
+            where = self.translate(start, access)
             if isinstance(where, Fault):
                 return where
-            count = min(size, PAGE_SIZE - (address & PAGE_MASK))
             pieces.append((where, count))
-            address, size = (address + count) & (ADDRESS_LIMIT - 1), size - count
         return pieces
 
     def read(self, address: int, size: int, access: int = READ) -> bytes | Fault:
@@ -241,15 +333,14 @@ class AddressSpace:
         pieces = self._pieces(address, size, access)
         if isinstance(pieces, Fault):
             return pieces
-        return b"".join(self.physical.read(where, count) for where, count in pieces)
+        return b"".join([self.physical.read(where, count) for where, count in pieces])
 
     def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
         """Read up to `size` bytes of code, and the fault of the first missing byte."""
         code = self.read(address, size, EXECUTE)
         if not isinstance(code, Fault):
             return code, None
-        room = PAGE_SIZE - (address & PAGE_MASK)
-        head = self.read(address, min(size, room), EXECUTE)
+        head = self.read(address, min(size, PAGE_SIZE - (address & PAGE_MASK)), EXECUTE)
         return (b"", head) if isinstance(head, Fault) else (head, code)
 
     def write(self, address: int, data: bytes) -> Fault | None:
@@ -257,40 +348,43 @@ class AddressSpace:
         pieces = self._pieces(address, len(data), WRITE)
         if isinstance(pieces, Fault):
             return pieces
+        self._scatter(pieces, data)
+        return None
+
+    def poke(self, address: int, data: bytes) -> None:
+        """Write bytes whatever the permissions (loaders, debuggers).
+
+        Raises ValueError if a byte is not mapped, OutOfMemoryError if no frame is left; nothing is
+        written then.
+        """
+        if not self.is_mapped(address, len(data)):
+            raise ValueError(f"no memory is mapped at {address:#x}, or not {len(data)} bytes of it")
+        pieces = []
+        for start, count in pieces_of(address, len(data)):
+            frame = self._frame_of(start // PAGE_SIZE)
+            if frame is None:
+                raise OutOfMemoryError(f"no memory is left for the page at {start:#x}")
+            pieces.append((frame * PAGE_SIZE + (start & PAGE_MASK), count))
+        self._scatter(pieces, data)
+
+    def _scatter(self, pieces: list[tuple[int, int]], data: bytes) -> None:
+        """Write `data` over translated pieces in turn."""
         done = 0
         for where, count in pieces:
             self.physical.write(where, data[done : done + count])
             done += count
-        return None
-
-    def poke(self, address: int, data: bytes) -> None:
-        """Write bytes whatever the permissions (loaders, debuggers); raises ValueError if unmapped."""
-        for offset in range(len(data)):
-            if offset and (address + offset) & PAGE_MASK:
-                continue
-            start = address + offset
-            region = self.region_at(start)
-            if region is None:
-                raise ValueError(f"no memory is mapped at {start:#x}")
-            page = start // PAGE_SIZE
-            if page not in self.frames:
-                self.frames[page] = self.physical.allocate_frame()
-            count = min(len(data) - offset, PAGE_SIZE - (start & PAGE_MASK))
-            where = self.frames[page] * PAGE_SIZE + (start & PAGE_MASK)
-            self.physical.write(where, data[offset : offset + count])
 
     def read_string(self, address: int, limit: int = 4096) -> bytes | Fault | None:
         """Read a NUL-terminated string; None if no NUL comes within `limit` bytes."""
         found = b""
-        while len(found) < limit:
-            count = PAGE_SIZE - ((address + len(found)) & PAGE_MASK)
-            piece = self.read((address + len(found)) & (ADDRESS_LIMIT - 1), count)
+        for start, count in pieces_of(address, limit):
+            piece = self.read(start, count)
             if isinstance(piece, Fault):
                 return piece
             head, nul, _ = piece.partition(b"\0")
             found += head
             if nul:
-                return found if len(found) < limit else None
+                return found
         return None
 
     def load(self, address: int, size: int) -> int | Fault:
@@ -301,3 +395,11 @@ class AddressSpace:
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` bytes of a little-endian number."""
         return self.write(address, value.to_bytes(size, "little"))
+
+
+def _page_fault(region: Region | None, address: int, access: int) -> Fault:
+    """The page fault of a user-mode access; SDM volume 3, figure 4-12 has the error code."""
+    code = PAGE_FAULT_USER | (PAGE_FAULT_WRITE if access == WRITE else 0)
+    if region is not None and region.permissions:
+        code |= PAGE_FAULT_PRESENT
+    return Fault(PAGE_FAULT, code, address)

@@ -88,13 +88,13 @@ def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
 
 
 def _emit_with_undo(emitter: Emitter, nodes: list[Bits], undo: bool) -> None:
-    puts = [n for n in nodes if n.op in ("put", "put_indexed")]
+    puts = {id(n): n for n in nodes if n.op in ("put", "put_indexed")}
     if undo:
         emitter.line("U.clear()")
     for node in nodes:
-        if node not in puts:
+        if id(node) not in puts:
             emitter.node(node)
-    emitter.puts(puts)
+    emitter.puts(list(puts.values()))
     if undo:
         emitter.line("U.clear()")
 
@@ -128,6 +128,8 @@ def emit_block(session: Session, block: Block) -> Callable[[list[int]], None]:
         for register, value in after.items()
         if not (value.op == "get" and value.attribute[0] is register)
     ]
+    if region.ends:
+        puts = []
     effects, region.effects = region.effects, region.effects + puts
     trace = check(schedule(Trace(f"block at {block.address:#x}", region)))
     return _Printer(session, block, parts, expand).function(trace, effects, boundaries, puts)
@@ -145,6 +147,8 @@ def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, B
         region = rewriter.region(trace.region)
         effects = [e for e in region.effects if e.op not in ("put", "put_indexed", "undefined")]
         parts.append(_Part(effects, dict(known), session.facts(instruction.form).undo))
+        if region.ends:
+            break  # with these operands it always faults (AAM 0)
         for put in region.effects:
             if put.op == "put":
                 known[put.attribute] = put.args[0]

@@ -7,6 +7,7 @@ they are used; others, and whatever is loaded, get a name (`t12`). Memory is rea
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
@@ -36,6 +37,7 @@ class Emitter:
         self.undo = False  # whether stores must be logged: set for each instruction
         self._text: dict[int, str] = {}
         self._uses: Counter[int] = Counter()
+        self._numbers = itertools.count()
         self._results: dict[int, list[str]] = {}  # id of a `when` -> names of what it yields
         self._indent = "    "
 
@@ -50,7 +52,7 @@ class Emitter:
         return self._text[id(node)]
 
     def _name(self, node: Bits, expression: str) -> str:
-        name = f"t{len(self.names)}"
+        name = f"t{next(self._numbers)}"
         self.names[id(node)] = name
         self.line(f"{name} = {expression}")
         return name

@@ -133,7 +133,7 @@ class Session:
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run blocks until one wants a look at the state; None to go on."""
-        state = self.state
+        state, bulk = self.state, self.bulk
         mode = self.isa.mode(state.values)
         table = self.tables.setdefault(mode, {})
         fetch = self._fetcher(mode)
@@ -145,6 +145,7 @@ class Session:
         )
         try:
             while count < until:
+                bulk.index = 0
                 pc = values[slot]
                 if breakpoints and not first and pc in breakpoints:
                     state.count = count
@@ -159,15 +160,14 @@ class Session:
                     block = block.cut(until - count)
                 if block.checks:
                     state.count = count
-                    self.bulk.budget = until - count
-                self.bulk.index = 0
+                    bulk.budget = until - count
                 block.run(values)
                 count += block.length
                 if block.checks:
                     state.count = count
                     return self._after()
         except Stop as stop:
-            state.count = count + self.bulk.index
+            state.count = count + bulk.index
             return self._stopped(stop)
         state.count = count
         return None

@@ -7,7 +7,7 @@ from isa.registers import Register
 from isa.semantics import Builder
 from isa.x86 import segmentation
 from isa.x86.flags import STATUS_FLAGS
-from isa.x86.form import Form, Imm, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
 from isa.x86.registers import EIP, ESP, GPR, SEGMENTS
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
 
@@ -29,6 +29,11 @@ class Operand:
         """Whether the operand lies in memory."""
         return isinstance(self.shape, Mem)
 
+    @property
+    def is_immediate(self) -> bool:
+        """Whether the operand stands in the instruction itself."""
+        return isinstance(self.shape, Imm)
+
 
 class X86Builder(Builder):
     """Builder for one form. Offsets and addresses are 32 bits wide, whatever the address size."""
@@ -38,7 +43,6 @@ class X86Builder(Builder):
         self.form = form
         self.mode = form.mode
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
-        self._general: list[tuple[Bits, Bits]] = []  # (number, whole value) of those written
         self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
         self.put(EIP, self.next)  # unless the instruction jumps
 
@@ -57,8 +61,13 @@ class X86Builder(Builder):
 
     def jump(self, target: Bits) -> None:
         """Go to `target`, cut to the operand size (SDM volume 2, JMP)."""
-        size = self.form.operand_size
-        self.put(EIP, target.low(16).zext(32) if size == 16 else target)
+        self.go(target.low(16).zext(32) if self.form.operand_size == 16 else target, check=True)
+
+    def go(self, target: Bits, *, check: bool = False) -> None:
+        """Put EIP; `check`: #GP(0) if it lies beyond the limit of the present code segment."""
+        if check and "cs" not in self.mode.flat:
+            self.fault_when(self.get(SEGMENTS["cs"].limit).ult(target), GENERAL_PROTECTION, 0)
+        self.put(EIP, target)
 
     # -- operands ------------------------------------------------------------------------------
 
@@ -80,20 +89,28 @@ class X86Builder(Builder):
         """Make `value` the operand's."""
         shape, n = operand.shape, operand.number
         if isinstance(shape, Reg):
-            self._write_general(self.field(f"reg{n}", 3), 8 if shape.high else 0, value)
+            index = self.field(f"reg{n}", 3)
+            self.put_indexed(GPR, index, self._merged(shape, index, value))
         elif isinstance(shape, Mem):
             self.store(shape.segment, self.address(operand), value)
         else:
             raise AssertionError(f"{shape} cannot be written")
 
-    def _write_general(self, index: Bits, low: int, value: Bits) -> None:
-        """Write a part of a general register, keeping what was written to another part of it."""
+    def _merged(self, shape: Reg, index: Bits, value: Bits) -> Bits:
+        """The whole 32-bit register after a write to a part of it."""
+        if shape.width == 32:
+            return value
+        return insert(self._so_far(index), 8 if shape.high else 0, value)
+
+    def _so_far(self, index: Bits) -> Bits:
+        """A general register as this instruction's writes leave it: AL and AH may both be put."""
         whole = self.get_indexed(GPR, index)
-        for earlier, written in self._general:  # XADD AL, AH writes two parts of one register
-            whole = (earlier == index).select(written, whole)
-        whole = insert(whole, low, value)
-        self._general.append((index, whole))
-        self.put_indexed(GPR, index, whole)
+        for key, value in self._puts.items():
+            if key[1] is GPR:
+                whole = (index == self._indices[key]).select(value, whole)
+            elif key[1] in GPR.members:
+                whole = (index == GPR.members.index(key[1])).select(value, whole)
+        return whole
 
     def read_part(self, register: Register, width: int) -> Bits:
         """The low `width` bits of a general register (the accumulator by operand size)."""
@@ -101,7 +118,18 @@ class X86Builder(Builder):
 
     def write_part(self, register: Register, value: Bits) -> None:
         """Write the low bits of a general register, leaving the others."""
-        self._write_general(Bits.of(register.slot, 3), 0, value)
+        self.put(register, insert(self._so_far(Bits.of(register.slot, 3)), 0, value))
+
+    def read_selector(self, operand: Operand) -> Bits:
+        """The 16 bits of a selector in a register or in memory, whatever the operand size."""
+        if operand.is_memory:
+            return self.load(self.segment_of(operand), self.address(operand), 16)
+        return self.read(operand).low(16)
+
+    def segment_of(self, operand: Operand) -> str:
+        """The segment of a memory operand."""
+        assert isinstance(operand.shape, Mem)
+        return operand.shape.segment
 
     def address(self, operand: Operand, stack_pointer: Bits | None = None) -> Bits:
         """The effective address: offset in the operand's segment, cut to the address size.
@@ -142,27 +170,38 @@ class X86Builder(Builder):
 
     # -- stack ---------------------------------------------------------------------------------
 
-    def _moved(self, by: int) -> Bits:
+    def _moved(self, by: Bits | int) -> Bits:
         moved = self.stack_pointer + by
         if self.mode.stack_size == 32:
             return moved
         return insert(self.stack_pointer, 0, moved.low(16))
 
-    def _stack_offset(self, pointer: Bits) -> Bits:
+    def stack_offset(self, pointer: Bits) -> Bits:
+        """The offset in SS that a stack or frame pointer means."""
         return pointer if self.mode.stack_size == 32 else pointer.low(16).zext(32)
 
     def push(self, value: Bits) -> None:
         """Push a value of 16 or 32 bits; ESP moves with the instruction's other writes."""
         self.stack_pointer = self._moved(-value.width // 8)
-        self.store("ss", self._stack_offset(self.stack_pointer), value)
+        self.store("ss", self.stack_offset(self.stack_pointer), value)
         self.put(ESP, self.stack_pointer)
 
     def pop(self, width: int) -> Bits:
         """Pop a value of 16 or 32 bits."""
-        value = self.load("ss", self._stack_offset(self.stack_pointer), width)
+        value = self.load("ss", self.stack_offset(self.stack_pointer), width)
         self.stack_pointer = self._moved(width // 8)
         self.put(ESP, self.stack_pointer)
         return value
+
+    def release(self, count: Bits) -> None:
+        """Move the stack pointer up by `count` bytes."""
+        self.stack_pointer = self._moved(count)
+        self.put(ESP, self.stack_pointer)
+
+    def set_stack_pointer(self, pointer: Bits) -> None:
+        """Let the stack pointer, as wide as the stack is, begin elsewhere."""
+        self.stack_pointer = self._moved(pointer - self.stack_pointer)
+        self.put(ESP, self.stack_pointer)
 
     # -- flags ---------------------------------------------------------------------------------
 
@@ -211,3 +250,20 @@ def insert(whole: Bits, low: int, part: Bits) -> Bits:
 def is_special(operand: Operand) -> bool:
     """Whether the operand is a control or debug register."""
     return isinstance(operand.shape, Special)
+
+
+def is_segment(operand: Operand) -> bool:
+    """Whether the operand is a segment register."""
+    return isinstance(operand.shape, Seg)
+
+
+def segment_name(operand: Operand) -> str:
+    """Which segment register an operand is."""
+    assert isinstance(operand.shape, Seg)
+    return operand.shape.name
+
+
+def level_of(operand: Operand) -> int:
+    """ENTER's nesting level."""
+    assert isinstance(operand.shape, Level)
+    return operand.shape.number

@@ -14,7 +14,7 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
-from isa.x86.form import Form, Imm, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
 from isa.x86.mode import Mode
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.table import INSTRUCTIONS
@@ -27,15 +27,12 @@ UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
 _RENAMED: Final = {
     "sal": "shl",
     "int1": "icebp",
-    "tzcnt": "bsf",  # F3 is ignored before BMI1
-    "lzcnt": "bsr",
-    "repz ret": "ret",
-    "endbr32": "nop",  # reserved NOPs before CET
-    "endbr64": "nop",
     "jcxz": "jecxz",
     "wait": UNIMPLEMENTED,
 }
-_PREFIXES: Final = ("lock ", "rep ", "repe ", "repne ", "repz ", "repnz ", "bnd ", "notrack ")
+_PREFIXES: Final = ("lock ", "notrack ")
+_PREFIX_BYTES: Final = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
+_REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
 _NEWER_GROUPS: Final = frozenset(
     getattr(cs, name)
@@ -43,6 +40,19 @@ _NEWER_GROUPS: Final = frozenset(
     if name.startswith("X86_GRP_")
     and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
 )
+_NEWER: Final = (
+    "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu", "fxrstor",
+    "getsec", "incsspd", "monitor", "montmul", "movbe", "movdir64b", "movdiri", "mwait", "popcnt",
+    "ptwrite", "rdpid", "rdrand", "rdseed", "rdsspd", "rdtscp", "rsm", "rstorssp", "saveprevssp",
+    "setssbsy", "stac", "clac", "swapgs", "syscall", "sysenter", "sysexit", "sysret", "tpause",
+    "umonitor", "umwait", "vmcall", "vmclear", "vmfunc", "vmlaunch", "vmload", "vmmcall",
+    "vmptrld", "vmptrst", "vmread", "vmresume", "vmrun", "vmsave", "vmwrite", "vmxoff", "vmxon",
+    "clgi", "stgi", "skinit", "invlpga", "invept", "invvpid", "invpcid", "wbnoinvd", "wrssd",
+    "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
+    "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
+    "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+)  # fmt: skip
+"""Instructions that CPUID does not promise."""
 _X87_GROUP: Final = cs.X86_GRP_FPU
 
 _REGISTERS: Final[dict[str, tuple[Reg, int]]] = {
@@ -73,13 +83,25 @@ def first(code: bytes, bits: int, address: int = 0) -> Any:
 @lru_cache(maxsize=1 << 16)
 def decode(code: bytes, mode: Mode) -> Instruction:
     """Decode the first instruction of `code`; raises TruncatedError if it is incomplete."""
-    code = code[:MAX_LENGTH]
+    code, repeats = _without_repeats(code[:MAX_LENGTH])
+    room = MAX_LENGTH - len(repeats)
     found = first(code, mode.code_size)
     if found is None:
-        if len(code) < MAX_LENGTH and first(code.ljust(MAX_LENGTH, b"\0"), mode.code_size):
+        if len(code) < room and first(code.ljust(room, b"\0"), mode.code_size):
             raise TruncatedError
         return _unknown(BAD, 1, mode)
-    return _Translation(found, mode).instruction()
+    return _Translation(found, mode, repeats).instruction()
+
+
+def _without_repeats(code: bytes) -> tuple[bytes, bytes]:
+    """Take F2 and F3 off the prefixes: `isa` has no instruction of which they are a part.
+
+    capstone reads them as part of the opcode (SSE, BMI) or as HLE hints, which hides LOCK, and
+    gives some instructions that have them operands of another size.
+    """
+    rest = code.lstrip(_PREFIX_BYTES)
+    prefixes = code[: len(code) - len(rest)]
+    return prefixes.translate(None, b"\xf2\xf3") + rest, bytes(p for p in prefixes if p in _REPEAT)
 
 
 def _unknown(name: str, length: int, mode: Mode) -> Instruction:
@@ -90,11 +112,13 @@ def _unknown(name: str, length: int, mode: Mode) -> Instruction:
 class _Translation:
     """One capstone instruction on its way to a form and fields."""
 
-    def __init__(self, found: Any, mode: Mode) -> None:
+    def __init__(self, found: Any, mode: Mode, repeats: bytes) -> None:
         self.found = found
+        self.repeat = _REPEAT[repeats[-1]] if repeats else ""
+        self.length = found.size + len(repeats)
         self.mode = mode
         self.prefix = found.prefix  # group 1, segment, operand size, address size
-        self.fields: dict[str, int] = {"length": found.size}
+        self.fields: dict[str, int] = {"length": self.length}
         self.relative = cs.X86_GRP_BRANCH_RELATIVE in found.groups
         other = 48 - mode.code_size
         self.operand_size = other if found.prefix[2] else mode.code_size
@@ -104,7 +128,7 @@ class _Translation:
         mnemonic = self.mnemonic()
         entry = INSTRUCTIONS.get(mnemonic)
         if entry is None:
-            return _unknown(self.missing(), self.found.size, self.mode)
+            return _unknown(self.missing(), self.length, self.mode)
         if entry.implied_operands:
             shapes: tuple[Shape, ...] = ()
         else:
@@ -114,12 +138,12 @@ class _Translation:
             shapes,
             self.operand_size,
             self.address_size,
-            {0xF3: "rep", 0xF2: "repne"}.get(self.prefix[0], "") if entry.repeatable else "",
+            self.repeat if entry.repeatable else "",
             self.prefix[0] == 0xF0,
             self.segment("ds") if entry.implied_operands else "",
             self.mode,
         )
-        return Instruction(form, self.fields, self.found.size)
+        return Instruction(form, self.fields, self.length)
 
     def mnemonic(self) -> str:
         name: str = self.found.mnemonic
@@ -137,8 +161,8 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        groups = set(self.found.groups)
-        return BAD if groups & _NEWER_GROUPS else UNIMPLEMENTED
+        newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
+        return BAD if newer else UNIMPLEMENTED
 
     def shape(self, n: int, operand: Any) -> Shape:
         if operand.type == cs.X86_OP_REG:
@@ -156,7 +180,9 @@ class _Translation:
         return shape
 
     def immediate(self, n: int, operand: Any) -> Shape:
-        value, width = operand.imm, operand.size * 8
+        value, width = operand.imm, operand.size * 8 or 8  # capstone: 0 for the 1 of RCL r/m, 1
+        if n == 1 and self.found.mnemonic == "enter":
+            return Level(value & 31)
         if self.relative:
             value, width = value - self.found.size, 32  # decoded as if at address 0
         self.fields[f"imm{n}"] = value & mask(width)
@@ -171,10 +197,15 @@ class _Translation:
             self.fields[f"index{n}"] = index
         self.fields[f"disp{n}"] = memory.disp & 0xFFFFFFFF
         default = "ss" if base in (4, 5) else "ds"  # ESP, EBP (SDM volume 1, table 3-5)
-        width = 0 if self.found.mnemonic == "lea" else operand.size * 8
+        width = self.memory_width(operand.size * 8)
         segment = "" if width == 0 else self.segment(default)
         scale = memory.scale if index is not None else 1
         return Mem(width, segment, base is not None, index is not None, scale)
+
+    def memory_width(self, width: int) -> int:
+        """capstone's width, mended: LEA has no access; CMOVcc after F2 or F3 forgets a 66."""
+        name = self.found.mnemonic
+        return 0 if name == "lea" else self.operand_size if name.startswith("cmov") else width
 
     def number(self, register: int) -> int | None:
         """A base or index register's number; 16-bit ones are the low halves."""

@@ -20,6 +20,12 @@ class Imm(NamedTuple):
     width: int
 
 
+class Level(NamedTuple):
+    """ENTER's nesting level, part of the form: it says how many values are pushed."""
+
+    number: int
+
+
 class Mem(NamedTuple):
     """Memory; fields `base<n>`, `index<n>` (if present) and `disp<n>`."""
 
@@ -42,7 +48,7 @@ class Special(NamedTuple):
     name: str
 
 
-Shape = Reg | Imm | Mem | Seg | Special
+Shape = Reg | Imm | Level | Mem | Seg | Special
 
 
 class Form(NamedTuple):

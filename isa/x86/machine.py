@@ -81,9 +81,9 @@ def trace(form: Form) -> Trace:
         m.invalid_opcode()
     else:
         entry = INSTRUCTIONS[form.mnemonic]
-        entry.meaning(m, *entry.parameters, *m.operands)
-        if form.mode.single_step:
+        if form.mode.single_step:  # first: the last exit counts, and INT n suppresses the trap
             m.exit("trap", Bits.of(DEBUG, 8))
+        entry.meaning(m, *entry.parameters, *m.operands)
     return m.finish(form_name(form))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def linear(m: X86Builder, segment: str, offset: Bits, size: int, *, write: bool) -> Bits:
     """The linear address of `size` bytes, after the segment's and the alignment checks."""
     address = offset
-    if segment not in m.mode.flat:
+    if segment not in m.mode.flat or (write and segment == "cs"):  # code is never written
         _check_segment(m, segment, offset, size, write=write)
         address = m.get(SEGMENTS[segment].base) + offset
     if m.mode.alignment and size in (2, 4, 8):

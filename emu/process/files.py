@@ -1,0 +1,462 @@
+"""What a guest's file descriptor can stand for, and the table of descriptors.
+
+Every kind of open file answers the same few methods; what a kind cannot do raises CallError with
+Linux's error number. No method allocates more than the size it is asked for, and callers ask for
+at most CHUNK bytes.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from emu.process.numbers import (
+    O_ACCMODE,
+    O_APPEND,
+    O_RDONLY,
+    O_WRONLY,
+    S_IFCHR,
+    S_IFIFO,
+    S_IFREG,
+    CallError,
+    Errno,
+)
+
+Path = tuple[bytes, ...]  # names below the guest's root, no links, no dots
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What stat tells of a file (the fields of the kernel's struct kstat that we have)."""
+
+    mode: int
+    inode: int = 1
+    device: int = 1
+    links: int = 1
+    size: int = 0
+    user: int = 0
+    group: int = 0
+    rdevice: int = 0
+    accessed: int = 0  # nanoseconds
+    modified: int = 0
+    changed: int = 0
+    block_size: int = 4096
+    blocks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a directory."""
+
+    name: bytes
+    inode: int
+    kind: int  # DT_*
+
+
+class OpenFile:
+    """What a descriptor refers to; shared by its duplicates. The base refuses everything."""
+
+    seekable = False
+    terminal = False
+    path: Path = ()
+
+    def __init__(self, flags: int = O_RDONLY) -> None:
+        self.flags = flags
+        self.position = 0
+        self.users = 0  # descriptors that refer to it
+
+    @property
+    def readable(self) -> bool:
+        """Whether it was opened for reading."""
+        return self.flags & O_ACCMODE != O_WRONLY
+
+    @property
+    def writable(self) -> bool:
+        """Whether it was opened for writing."""
+        return self.flags & O_ACCMODE != O_RDONLY
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes at the position."""
+        raise CallError(Errno.EINVAL)
+
+    def write(self, data: bytes) -> int:
+        """Write at the position; return how many bytes were taken."""
+        raise CallError(Errno.EINVAL)
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Read up to `size` bytes at `offset`."""
+        raise CallError(Errno.ESPIPE)
+
+    def write_at(self, data: bytes, offset: int) -> int:
+        """Write at `offset`."""
+        raise CallError(Errno.ESPIPE)
+
+    def size(self) -> int:
+        """Return the length, for SEEK_END."""
+        return self.status().size
+
+    def status(self) -> Status:
+        """Return what fstat tells."""
+        raise CallError(Errno.EBADF)
+
+    def truncate(self, size: int) -> None:
+        """Set the length."""
+        raise CallError(Errno.EINVAL)
+
+    def entries(self) -> list[Entry]:
+        """Return a directory's names."""
+        raise CallError(Errno.ENOTDIR)
+
+    def host_descriptor(self) -> int | None:
+        """Return a host descriptor on a file or directory below the root, if it has one."""
+        return None
+
+    def ready(self) -> tuple[bool, bool]:
+        """Tell whether a read, and whether a write, would not block."""
+        return True, True
+
+    def close(self) -> None:
+        """Called when the last descriptor is gone."""
+
+
+class SeekableFile(OpenFile):
+    """A file with a position, defined by read_at and write_at."""
+
+    seekable = True
+
+    def read(self, size: int) -> bytes:
+        """Read at the position and move it."""
+        data = self.read_at(size, self.position)
+        self.position += len(data)
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Write at the position, or at the end with O_APPEND, and move it."""
+        if self.flags & O_APPEND:
+            self.position = self.size()
+        count = self.write_at(data, self.position)
+        self.position += count
+        return count
+
+
+class HostFile(SeekableFile):
+    """A regular file below the root, by a host descriptor that the sandbox has checked."""
+
+    def __init__(self, descriptor: int, flags: int, stat: Callable[[int], Status]) -> None:
+        super().__init__(flags)
+        self._descriptor = descriptor
+        self._stat = stat
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Read without moving the position."""
+        return os.pread(self._descriptor, size, offset)
+
+    def write_at(self, data: bytes, offset: int) -> int:
+        """Write without moving the position."""
+        return os.pwrite(self._descriptor, data, offset)
+
+    def status(self) -> Status:
+        """Ask the host."""
+        return self._stat(self._descriptor)
+
+    def truncate(self, size: int) -> None:
+        """Set the length; holes take no space."""
+        os.ftruncate(self._descriptor, size)
+
+    def host_descriptor(self) -> int | None:
+        """Return the descriptor itself."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Close the host's descriptor."""
+        os.close(self._descriptor)
+
+
+class BytesFile(SeekableFile):
+    """A read-only file whose bytes we hold: the program itself behind /proc/self/exe."""
+
+    def __init__(self, data: bytes, flags: int = O_RDONLY) -> None:
+        super().__init__(flags)
+        self._data = data
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Slice the bytes."""
+        return self._data[offset : offset + size]
+
+    def status(self) -> Status:
+        """A regular, executable file."""
+        return Status(S_IFREG | 0o555, inode=3, size=len(self._data))
+
+
+class Directory(OpenFile):
+    """An open directory: a path that is walked anew at each use, and the listing so far."""
+
+    seekable = True
+
+    def __init__(
+        self,
+        path: Path,
+        flags: int,
+        status: Callable[[], Status],
+        listing: Callable[[], list[Entry]],
+    ) -> None:
+        super().__init__(flags)
+        self.path = path
+        self._status = status
+        self._listing = listing
+        self._entries: list[Entry] | None = None
+
+    def read(self, size: int) -> bytes:
+        """Directories are not read as bytes."""
+        raise CallError(Errno.EISDIR)
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Directories are not read as bytes."""
+        raise CallError(Errno.EISDIR)
+
+    def status(self) -> Status:
+        """Walk to the directory and ask."""
+        return self._status()
+
+    def entries(self) -> list[Entry]:
+        """Return the names, read when the listing starts so that it stays the same."""
+        if self._entries is None or self.position == 0:
+            self._entries = self._listing()
+        return self._entries
+
+
+class Stream(OpenFile):
+    """Standard input, output or error: a host descriptor, or a binary stream that was injected."""
+
+    def __init__(self, stream: BinaryStream | int, flags: int, index: int) -> None:
+        super().__init__(flags)
+        self._stream = stream
+        self._index = index
+        self.terminal = _is_terminal(stream)
+
+    def read(self, size: int) -> bytes:
+        """Read what is there, at most `size` bytes; blocks the host as the program would."""
+        if not self.readable:
+            raise CallError(Errno.EBADF)
+        if isinstance(self._stream, int):
+            return os.read(self._stream, size)
+        read = getattr(self._stream, "read1", self._stream.read)
+        return bytes(read(size) or b"")
+
+    def write(self, data: bytes) -> int:
+        """Write unbuffered."""
+        if isinstance(self._stream, int):
+            return os.write(self._stream, data)
+        count = self._stream.write(data)
+        self._stream.flush()
+        return len(data) if count is None else count
+
+    def status(self) -> Status:
+        """A terminal or a pipe, and nothing else of the host."""
+        if self.terminal:
+            return Status(S_IFCHR | 0o620, inode=10 + self._index, rdevice=0x8800, block_size=1024)
+        return Status(S_IFIFO | 0o600, inode=10 + self._index)
+
+    def host_descriptor(self) -> int | None:
+        """Not a file below the root."""
+        return None
+
+    def terminal_descriptor(self) -> int:
+        """Return the host's descriptor of a terminal; asked only if `terminal`."""
+        return self._stream if isinstance(self._stream, int) else self._stream.fileno()
+
+
+class BinaryStream(Protocol):
+    """What a stream that stands for standard input or output must be able to do."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Read up to `size` bytes."""
+
+    def write(self, data: bytes, /) -> int | None:
+        """Write all of `data`."""
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+
+    def fileno(self) -> int:
+        """Return the host's descriptor; may raise OSError."""
+
+
+def _is_terminal(stream: BinaryStream | int) -> bool:
+    try:
+        return os.isatty(stream if isinstance(stream, int) else stream.fileno())
+    except (OSError, ValueError, AttributeError):  # BytesIO and friends have no descriptor
+        return False
+
+
+class VirtualDevice(OpenFile):
+    """A character device of our own: null, zero, full, random."""
+
+    def __init__(self, name: bytes, flags: int, entropy: random.Random) -> None:
+        super().__init__(flags)
+        self.name = name
+        self._entropy = entropy
+
+    def read(self, size: int) -> bytes:
+        """Nothing, zeros, or bytes of the seeded generator."""
+        if self.name == b"null":
+            return b""
+        if self.name in (b"zero", b"full"):
+            return bytes(size)
+        return self._entropy.randbytes(size)
+
+    def write(self, data: bytes) -> int:
+        """Swallow it; /dev/full has no space."""
+        if self.name == b"full":
+            raise CallError(Errno.ENOSPC)
+        return len(data)
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Devices have no position."""
+        return self.read(size)
+
+    def write_at(self, data: bytes, offset: int) -> int:
+        """Devices have no position."""
+        return self.write(data)
+
+    def status(self) -> Status:
+        """A character device with Linux's major and minor number."""
+        return device_status(self.name)
+
+
+DEVICES = {b"null": 3, b"zero": 5, b"full": 7, b"random": 8, b"urandom": 9}  # minors of major 1
+
+
+def device_status(name: bytes) -> Status:
+    """Return the status of a virtual device."""
+    minor = DEVICES[name]
+    return Status(S_IFCHR | 0o666, inode=100 + minor, rdevice=1 << 8 | minor)
+
+
+@dataclass
+class Pipe:
+    """The buffer between two ends, as large as Linux's."""
+
+    data: bytearray = field(default_factory=bytearray)
+    readers: int = 1
+    writers: int = 1
+    capacity = 65536
+
+
+class PipeEnd(OpenFile):
+    """One end of a pipe. With one process, waiting for the other end would never finish."""
+
+    def __init__(self, pipe: Pipe, flags: int) -> None:
+        super().__init__(flags)
+        self.pipe = pipe
+
+    def read(self, size: int) -> bytes:
+        """Take bytes; empty at end of file; EAGAIN where a process would sleep."""
+        if not self.readable:
+            raise CallError(Errno.EBADF)
+        if not self.pipe.data and self.pipe.writers:
+            raise CallError(Errno.EAGAIN)
+        data = bytes(self.pipe.data[:size])
+        del self.pipe.data[:size]
+        return data
+
+    def write(self, data: bytes) -> int:
+        """Add bytes; EPIPE without readers; EAGAIN where a process would sleep."""
+        if not self.writable:
+            raise CallError(Errno.EBADF)
+        if not self.pipe.readers:
+            raise CallError(Errno.EPIPE)
+        space = self.pipe.capacity - len(self.pipe.data)
+        if not space or (len(data) > space and len(data) <= 4096):  # PIPE_BUF: all or nothing
+            raise CallError(Errno.EAGAIN)
+        self.pipe.data += data[:space]
+        return min(len(data), space)
+
+    def status(self) -> Status:
+        """A FIFO."""
+        return Status(S_IFIFO | 0o600, inode=20)
+
+    def ready(self) -> tuple[bool, bool]:
+        """Data or end of file; space or a broken pipe."""
+        full = len(self.pipe.data) > self.pipe.capacity - 4096
+        can_read = bool(self.pipe.data) or not self.pipe.writers
+        return self.readable and can_read, self.writable and not full
+
+    def close(self) -> None:
+        """Count this end out."""
+        if self.readable:
+            self.pipe.readers -= 1
+        else:
+            self.pipe.writers -= 1
+
+
+@dataclass
+class Slot:
+    """One descriptor: the open file and its close-on-exec flag."""
+
+    file: OpenFile
+    close_on_exec: bool = False
+
+
+class DescriptorTable:
+    """The process's descriptors, lowest free number first."""
+
+    def __init__(self, limit: int = 1024) -> None:
+        self.limit = limit
+        self._slots: dict[int, Slot] = {}
+
+    def slot(self, number: int) -> Slot:
+        """Return the slot of a descriptor; EBADF."""
+        try:
+            return self._slots[number]
+        except KeyError:
+            raise CallError(Errno.EBADF) from None
+
+    def get(self, number: int) -> OpenFile:
+        """Return the open file of a descriptor; EBADF."""
+        return self.slot(number).file
+
+    def room(self) -> int:
+        """Return the lowest free number; EMFILE. Asked before a host file is opened."""
+        return self._lowest(0)
+
+    def _lowest(self, start: int) -> int:
+        for number in range(start, self.limit):
+            if number not in self._slots:
+                return number
+        raise CallError(Errno.EMFILE)
+
+    def add(self, file: OpenFile, *, close_on_exec: bool = False, start: int = 0) -> int:
+        """Install an open file at the lowest number from `start`; EMFILE."""
+        number = self._lowest(start)
+        self.put(number, file, close_on_exec=close_on_exec)
+        return number
+
+    def put(self, number: int, file: OpenFile, *, close_on_exec: bool = False) -> None:
+        """Install at a given number, closing what was there; EBADF out of the limit."""
+        if not 0 <= number < self.limit:
+            raise CallError(Errno.EBADF)
+        file.users += 1
+        if number in self._slots:
+            self.close(number)
+        self._slots[number] = Slot(file, close_on_exec)
+
+    def close(self, number: int) -> None:
+        """Remove a descriptor; the file is closed with its last one."""
+        file = self.slot(number).file
+        del self._slots[number]
+        file.users -= 1
+        if file.users == 0:
+            file.close()
+
+    def close_all(self) -> None:
+        """Close everything, at the end of the process."""
+        for number in list(self._slots):
+            self.close(number)
+
+    def numbers(self) -> list[int]:
+        """Return the descriptors in use."""
+        return sorted(self._slots)

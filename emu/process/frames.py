@@ -1,0 +1,190 @@
+"""Signal frames on the guest's stack, and the way back (arch/x86/kernel/signal_32.c).
+
+The x87 state is not part of the frame (its pointer is null, which Linux allows): a handler that
+computes with x87 disturbs the interrupted program.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from emu.process.descriptors import USER_CODE_SELECTOR, USER_DATA_SELECTOR
+from emu.process.process import Process
+from emu.process.signals import (
+    SA_NODEFER,
+    SA_ONSTACK,
+    SA_RESETHAND,
+    SA_RESTORER,
+    SA_SIGINFO,
+    SS_DISABLE,
+    SS_ONSTACK,
+    UNBLOCKABLE,
+    Action,
+    Info,
+    bit,
+)
+
+SIGCONTEXT = "<22I"  # struct sigcontext_32
+SIGCONTEXT_SIZE = 88
+FPSTATE_SIZE = 624  # struct _fpstate_32, unused space in the old frame
+SIGINFO_SIZE = 128
+UCONTEXT = "<5I"  # uc_flags, uc_link, uc_stack
+MASK = 0xFFFF_FFFF  # addresses wrap
+OLD_FRAME_SIZE = 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 + 8
+RT_FRAME_SIZE = 16 + SIGINFO_SIZE + 20 + SIGCONTEXT_SIZE + 8 + 8
+
+# popl %eax; movl $sigreturn,%eax; int $0x80 - and movl $rt_sigreturn,%eax; int $0x80
+RETURN_CODE = bytes.fromhex("58 b8 77000000 cd80")
+RT_RETURN_CODE = bytes.fromhex("b8 ad000000 cd80 00")
+
+_SEGMENTS = ("gs", "fs", "es", "ds")
+_GENERAL = ("edi", "esi", "ebp", "esp", "ebx", "edx", "ecx", "eax")
+_RESTORED_FLAGS = 0x0005_0DD5  # FIX_EFLAGS: AC RF OF DF TF SF ZF AF PF CF
+_CLEARED_FLAGS = 0x0001_0500  # RF DF TF are clear in a handler
+
+
+def enter_handler(process: Process, info: Info, action: Action) -> bool:
+    """Build a frame and point the registers at the handler; False if the stack cannot hold it."""
+    rt = bool(action.flags & SA_SIGINFO)
+    frame = _rt_frame if rt else _old_frame
+    size = RT_FRAME_SIZE if rt else OLD_FRAME_SIZE
+    pointer = _frame_address(process, action, size)
+    data, info_address, context_address = frame(process, info, action, pointer)
+    if process.space.write(pointer, data) is not None:
+        return False
+    _block(process, info.number, action)
+    _jump(process, pointer, action.handler, (info.number, info_address, context_address))
+    return True
+
+
+def _frame_address(process: Process, action: Action, size: int) -> int:
+    """Return where the frame goes: esp + 4 is 16-byte aligned at the handler, as after a call."""
+    pointer, signals = process.state["esp"], process.signals
+    if action.flags & SA_ONSTACK and signals.stack_size and not signals.on_stack(pointer):
+        pointer = signals.stack + signals.stack_size
+    return ((pointer - size + 4 & ~15) - 4) & MASK
+
+
+def _old_frame(
+    process: Process, info: Info, action: Action, pointer: int
+) -> tuple[bytes, int, int]:
+    """The struct sigframe_ia32: return address, number, context, and code that returns."""
+    mask = _mask_to_restore(process)
+    code = pointer + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 & MASK
+    back = action.restorer if action.flags & SA_RESTORER else code
+    head = struct.pack("<II", back, info.number)
+    tail = struct.pack("<I", mask >> 32) + RETURN_CODE
+    return head + _context(process, info, mask) + bytes(FPSTATE_SIZE) + tail, 0, 0
+
+
+def _rt_frame(process: Process, info: Info, action: Action, pointer: int) -> tuple[bytes, int, int]:
+    """The struct rt_sigframe_ia32, with siginfo and ucontext."""
+    mask, signals = _mask_to_restore(process), process.signals
+    info_address = pointer + 16 & MASK
+    context_address = info_address + SIGINFO_SIZE & MASK
+    code = context_address + 20 + SIGCONTEXT_SIZE + 8 & MASK
+    back = action.restorer if action.flags & SA_RESTORER else code
+    head = struct.pack("<IIII", back, info.number, info_address, context_address)
+    flags = stack_flags(process, process.state["esp"])
+    stack = struct.pack(UCONTEXT, 0, 0, signals.stack, flags, signals.stack_size)
+    context = stack + _context(process, info, mask) + struct.pack("<Q", mask)
+    return head + _siginfo(info) + context + RT_RETURN_CODE, info_address, context_address
+
+
+def stack_flags(process: Process, pointer: int) -> int:
+    """Return ss_flags of the alternate stack."""
+    if not process.signals.stack_size:
+        return SS_DISABLE
+    return SS_ONSTACK if process.signals.on_stack(pointer) else 0
+
+
+def _mask_to_restore(process: Process) -> int:
+    saved, process.signals.saved_mask = process.signals.saved_mask, None
+    return process.signals.blocked if saved is None else saved
+
+
+def _siginfo(info: Info) -> bytes:
+    """The struct siginfo: si_signo, si_errno, si_code, then address, or sender and its user."""
+    head = struct.pack("<Iii", info.number, 0, info.code)
+    if info.fault is not None:
+        rest = struct.pack("<I", info.address)
+    else:
+        rest = struct.pack("<II", info.sender, info.user)
+    return (head + rest).ljust(SIGINFO_SIZE, b"\0")
+
+
+def _context(process: Process, info: Info, mask: int) -> bytes:
+    """The interrupted registers, and what the trap was."""
+    state, fault = process.state, info.fault
+    trap = (fault.vector, fault.code or 0) if fault else (0, 0)
+    cr2 = fault.address or 0 if fault and fault.vector == 14 else 0
+    return struct.pack(
+        SIGCONTEXT,
+        *(state[name] for name in _SEGMENTS),
+        *(state[name] for name in _GENERAL),
+        *trap,
+        state["eip"],
+        state["cs"],
+        state["eflags"],
+        state["esp"],
+        state["ss"],
+        0,  # fpstate
+        mask & MASK,
+        cr2,
+    )
+
+
+def _block(process: Process, number: int, action: Action) -> None:
+    own = 0 if action.flags & SA_NODEFER else bit(number)
+    process.signals.blocked |= (action.mask | own) & ~UNBLOCKABLE
+    if action.flags & SA_RESETHAND:
+        process.signals.actions.pop(number, None)
+
+
+def _jump(process: Process, pointer: int, handler: int, arguments: tuple[int, int, int]) -> None:
+    state = process.state
+    state["esp"], state["eip"] = pointer, handler
+    state["eax"], state["edx"], state["ecx"] = arguments  # for handlers built with regparm(3)
+    state["eflags"] = state["eflags"] & ~_CLEARED_FLAGS
+    for name in ("ds", "es", "ss"):
+        _set_segment(process, name, USER_DATA_SELECTOR)
+    _set_segment(process, "cs", USER_CODE_SELECTOR)
+
+
+def _set_segment(process: Process, name: str, selector: int) -> None:
+    """Load a selector only if it changes: loading has meaning (the hidden descriptor)."""
+    if process.state[name] != selector:
+        process.state[name] = selector
+
+
+def leave_old_handler(process: Process) -> None:
+    """Serve sigreturn: the old frame starts 8 bytes below the stack pointer."""
+    frame = (process.state["esp"] - 8) & MASK
+    words = process.unpack(SIGCONTEXT, frame + 8)
+    extra = process.unpack("<I", frame + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE)[0]
+    _restore(process, words, words[20] | extra << 32)
+
+
+def leave_rt_handler(process: Process) -> None:
+    """Serve rt_sigreturn: the frame starts 4 bytes below the stack pointer."""
+    context = (process.state["esp"] - 4 + 16 + SIGINFO_SIZE) & MASK
+    words = process.unpack(SIGCONTEXT, context + 20)
+    (mask,) = process.unpack("<Q", context + 20 + SIGCONTEXT_SIZE)
+    _, _, stack, flags, size = process.unpack(UCONTEXT, context)
+    if not flags & SS_ONSTACK:
+        process.signals.stack, process.signals.stack_size = stack, size
+    _restore(process, words, mask)
+
+
+def _restore(process: Process, words: tuple[int, ...], mask: int) -> None:
+    """Put the interrupted registers back; a guest may have changed them, but not its privilege."""
+    state = process.state
+    for name, value in zip(_SEGMENTS, words[:4], strict=True):
+        _set_segment(process, name, value & 0xFFFF)
+    for name, value in zip(_GENERAL, words[4:12], strict=True):
+        state[name] = value
+    state["eip"] = words[14]
+    _set_segment(process, "cs", words[15] & 0xFFFF | 3)
+    _set_segment(process, "ss", words[18] & 0xFFFF | 3)
+    state["eflags"] = state["eflags"] & ~_RESTORED_FLAGS | words[16] & _RESTORED_FLAGS
+    process.signals.blocked = mask & ~UNBLOCKABLE

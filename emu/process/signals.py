@@ -1,0 +1,175 @@
+"""Signals of one process: what is installed, blocked and pending, and what a fault becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from isa.fault import Fault
+
+
+class Signal(IntEnum):
+    """Signal numbers of i386 Linux."""
+
+    SIGHUP = 1
+    SIGINT = 2
+    SIGQUIT = 3
+    SIGILL = 4
+    SIGTRAP = 5
+    SIGABRT = 6
+    SIGBUS = 7
+    SIGFPE = 8
+    SIGKILL = 9
+    SIGUSR1 = 10
+    SIGSEGV = 11
+    SIGUSR2 = 12
+    SIGPIPE = 13
+    SIGALRM = 14
+    SIGTERM = 15
+    SIGSTKFLT = 16
+    SIGCHLD = 17
+    SIGCONT = 18
+    SIGSTOP = 19
+    SIGTSTP = 20
+    SIGTTIN = 21
+    SIGTTOU = 22
+    SIGURG = 23
+    SIGXCPU = 24
+    SIGXFSZ = 25
+    SIGVTALRM = 26
+    SIGPROF = 27
+    SIGWINCH = 28
+    SIGIO = 29
+    SIGPWR = 30
+    SIGSYS = 31
+
+
+SIG_DFL, SIG_IGN = 0, 1
+LAST_SIGNAL = 64
+
+# What a process does with a signal that it has no handler for. Nobody could continue a stopped
+# process here, so the stop signals do nothing.
+IGNORED = frozenset({17, 18, 23, 28, 19, 20, 21, 22})
+
+SA_SIGINFO, SA_ONSTACK, SA_RESTORER = 0x4, 0x08000000, 0x04000000
+SA_NODEFER, SA_RESETHAND = 0x40000000, 0x80000000
+SS_ONSTACK, SS_DISABLE = 1, 2
+
+SI_USER, SI_KERNEL, SI_TKILL = 0, 0x80, -6
+
+
+def bit(number: int) -> int:
+    """Return a signal's bit in a signal set."""
+    return 1 << (number - 1)
+
+
+UNBLOCKABLE = bit(Signal.SIGKILL) | bit(Signal.SIGSTOP)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What sigaction installed."""
+
+    handler: int = SIG_DFL
+    flags: int = 0
+    restorer: int = 0
+    mask: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A signal that was raised: siginfo's code, sender or address, and the fault behind it."""
+
+    number: int
+    code: int = SI_USER
+    address: int = 0
+    sender: int = 0
+    user: int = 0
+    fault: Fault | None = None
+
+
+@dataclass
+class SignalState:
+    """The process's signals. Sets are 64-bit masks."""
+
+    actions: dict[int, Action] = field(default_factory=dict)
+    blocked: int = 0
+    pending: dict[int, Info] = field(default_factory=dict)
+    saved_mask: int | None = None  # sigsuspend: what to restore after the handler
+    stack: int = 0
+    stack_size: int = 0
+    alarm: int | None = None  # virtual nanoseconds since the start
+    alarm_interval: int = 0
+
+    def action(self, number: int) -> Action:
+        """Return what is installed for a signal."""
+        return self.actions.get(number, Action())
+
+    def ignored(self, number: int) -> bool:
+        """Tell whether a signal would do nothing."""
+        handler = self.action(number).handler
+        return handler == SIG_IGN or (handler == SIG_DFL and number in IGNORED)
+
+    def raise_signal(self, info: Info) -> None:
+        """Make a signal pending, unless it would do nothing anyway."""
+        blocked = self.blocked & bit(info.number)
+        if blocked or not self.ignored(info.number):
+            self.pending.setdefault(info.number, info)
+
+    def force(self, info: Info) -> None:
+        """Raise a fault's signal: blocking or ignoring it ends the process (force_sig_fault)."""
+        if self.blocked & bit(info.number) or self.action(info.number).handler == SIG_IGN:
+            self.actions.pop(info.number, None)
+            self.blocked &= ~bit(info.number)
+        self.pending[info.number] = info
+
+    def next_deliverable(self) -> Info | None:
+        """Take the next pending signal that is not blocked; faults come first, then by number."""
+        open_ = [i for n, i in self.pending.items() if not self.blocked & bit(n)]
+        if not open_:
+            return None
+        info = min(open_, key=lambda i: (i.fault is None, i.number))
+        del self.pending[info.number]
+        return info
+
+    def on_stack(self, pointer: int) -> bool:
+        """Tell whether a stack pointer is on the alternate stack."""
+        return 0 < pointer - self.stack <= self.stack_size
+
+    def expire(self, elapsed: int) -> None:
+        """Raise SIGALRM if the timer has run out."""
+        if self.alarm is None or elapsed < self.alarm:
+            return
+        again = self.alarm + self.alarm_interval
+        self.alarm = max(again, elapsed + 1) if self.alarm_interval else None
+        self.raise_signal(Info(Signal.SIGALRM, SI_KERNEL))
+
+
+# Vector -> signal and si_code (arch/x86/kernel/traps.c). The code of a page fault is decided by
+# whether something is mapped there.
+_BY_VECTOR = {
+    0: (Signal.SIGFPE, 1),  # FPE_INTDIV
+    1: (Signal.SIGTRAP, 2),  # TRAP_TRACE
+    3: (Signal.SIGTRAP, SI_KERNEL),
+    4: (Signal.SIGSEGV, SI_KERNEL),
+    5: (Signal.SIGSEGV, SI_KERNEL),
+    6: (Signal.SIGILL, 2),  # ILL_ILLOPN
+    7: (Signal.SIGSEGV, SI_KERNEL),
+    11: (Signal.SIGBUS, SI_KERNEL),
+    12: (Signal.SIGBUS, SI_KERNEL),
+    13: (Signal.SIGSEGV, SI_KERNEL),
+    16: (Signal.SIGFPE, 3),  # FPE_FLTDIV stands for the x87's six causes
+    17: (Signal.SIGBUS, 1),  # BUS_ADRALN
+    19: (Signal.SIGFPE, 3),
+}
+SEGV_MAPERR, SEGV_ACCERR = 1, 2
+
+
+def of_fault(fault: Fault, pointer: int, *, mapped: bool) -> Info:
+    """Return the signal that Linux makes of a fault at instruction `pointer`."""
+    if fault.vector == 14:
+        code = SEGV_ACCERR if mapped else SEGV_MAPERR
+        return Info(Signal.SIGSEGV, code, fault.address or 0, fault=fault)
+    number, code = _BY_VECTOR.get(fault.vector, (Signal.SIGSEGV, SI_KERNEL))
+    address = pointer if fault.vector in (0, 1, 6, 16, 19) else 0
+    return Info(number, code, address, fault=fault)

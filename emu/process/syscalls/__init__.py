@@ -1,0 +1,18 @@
+"""The system calls of i386 Linux, one file a subject; importing this fills the table."""
+
+from emu.process.syscalls import (  # noqa: F401 - imported for the rows they add
+    descriptors,
+    directories,
+    identity,
+    io,
+    memory,
+    paths,
+    polling,
+    signal,
+    stat,
+    time,
+)
+from emu.process.syscalls.names import NAMES
+from emu.process.syscalls.registry import CALLS, Call, CallEvent, serve
+
+__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "serve"]

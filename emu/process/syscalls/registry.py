@@ -1,0 +1,129 @@
+"""The table of system calls: each handler says its name and what its arguments are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from emu.process.numbers import CallError, Errno, errno_of
+from emu.process.process import Process
+from emu.process.syscalls.names import NAMES, NUMBERS
+
+REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
+Handler = Callable[..., "int | None"]
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How an argument is taken from its register, and how a trace shows it."""
+
+    decode: Callable[[Process, int], Any]
+    show: Callable[[Any], str]
+
+
+def _signed(_: Process, value: int) -> int:
+    return value - (1 << 32) if value >> 31 else value
+
+
+def _raw(_: Process, value: int) -> int:
+    return value
+
+
+def _text(path: bytes) -> str:
+    return '"' + path.decode("utf-8", "backslashreplace") + '"'
+
+
+INT = Kind(_signed, str)
+UINT = Kind(_raw, str)
+PTR = Kind(_raw, lambda value: f"{value:#x}" if value else "NULL")
+FLAGS = Kind(_raw, lambda value: f"{value:#x}")
+MODE = Kind(_raw, lambda value: f"{value:#o}")
+PATH = Kind(Process.path, _text)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One row: a handler takes the process and its decoded arguments.
+
+    It returns the result, or None if it has set the registers itself (sigreturn).
+    """
+
+    name: str
+    kinds: tuple[Kind, ...]
+    handler: Handler
+
+
+@dataclass(frozen=True, slots=True)
+class CallEvent:
+    """A served system call, for traces: name, arguments as text, result (None: never returns)."""
+
+    name: str
+    arguments: tuple[str, ...]
+    result: int | None
+
+    def __str__(self) -> str:
+        """One line, as strace prints it."""
+        if self.result is None:
+            shown = "?"
+        elif -4096 < self.result < 0:
+            number = -self.result
+            known = number in Errno._value2member_map_
+            shown = f"-1 {Errno(number).name}" if known else f"-1 errno {number}"
+        else:
+            shown = f"{self.result:#x}" if self.result > 0xFFFFF else str(self.result)
+        return f"{self.name}({', '.join(self.arguments)}) = {shown}"
+
+
+CALLS: dict[int, Call] = {}
+
+
+def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
+    """Register a handler under one or more names with the kinds of its arguments."""
+    names = [item for item in names_and_kinds if isinstance(item, str)]
+    kinds = tuple(item for item in names_and_kinds if isinstance(item, Kind))
+
+    def register(handler: H) -> H:
+        for name in names:
+            number = NUMBERS[name]
+            if number in CALLS:
+                raise ValueError(f"system call {name} has two handlers")
+            CALLS[number] = Call(name, kinds, handler)
+        return handler
+
+    return register
+
+
+def serve(process: Process, number: int) -> CallEvent:
+    """Serve the call whose number and arguments are in the registers; set EAX."""
+    row = CALLS.get(number)
+    if row is None:
+        name = NAMES.get(number, f"call_{number}")
+        event = CallEvent(name, (), -Errno.ENOSYS)
+    else:
+        event = _serve(process, row)
+    if event.result is not None:
+        process.state["eax"] = event.result & 0xFFFFFFFF
+    return event
+
+
+def _serve(process: Process, row: Call) -> CallEvent:
+    raw = [process.state[name] for name in REGISTERS[: len(row.kinds)]]
+    shown = [PTR.show(value) for value in raw]
+    result: int | None
+    try:
+        arguments = []
+        for i, kind in enumerate(row.kinds):
+            arguments.append(kind.decode(process, raw[i]))
+            shown[i] = kind.show(arguments[i])
+        result = row.handler(process, *arguments)
+    except CallError as error:
+        result = -error.number
+    except OSError as error:  # the host's answer to a file operation
+        result = -errno_of(error)
+    except (ValueError, OverflowError):  # a number that the host's interface cannot take
+        result = -Errno.EINVAL
+    except MemoryError:
+        result = -Errno.ENOMEM
+    return CallEvent(row.name, tuple(shown), result)

@@ -1,0 +1,234 @@
+"""Control transfer: near and far JMP CALL RET, Jcc, LOOP, INT, BOUND, IRET.
+
+SDM volume 1, sections 6.4 and 7.3.8; far transfers: volume 3, section 5.8.
+"""
+
+from __future__ import annotations
+
+from isa.bits import Bits
+from isa.x86.builder import Operand, X86Builder
+from isa.x86.descriptors import Descriptor, Selector, mark_accessed, read
+from isa.x86.meanings.conditions import for_each_condition, holds
+from isa.x86.meanings.segments import far_pointer, fill, out_of_reach
+from isa.x86.meanings.stack import load_flags, require_iopl_in_v86
+from isa.x86.registers import ECX, NT, OF, RF, SEGMENTS, VM, ZF
+from isa.x86.table import instruction
+from isa.x86.vectors import (
+    BOUND_RANGE_EXCEEDED,
+    BREAKPOINT,
+    DEBUG,
+    GENERAL_PROTECTION,
+    OVERFLOW,
+    SEGMENT_NOT_PRESENT,
+)  # fmt: skip
+
+# -- near -----------------------------------------------------------------------------------------
+
+
+def target_of(m: X86Builder, operand: Operand) -> Bits:
+    """Where a near jump goes: relative to the next instruction, or absolute in a register."""
+    if operand.is_immediate:
+        return m.next + m.read(operand)
+    return m.read(operand).zext(32)
+
+
+@instruction("jmp", heading="JMP—Jump")
+def jmp(m: X86Builder, target: Operand) -> None:
+    m.jump(target_of(m, target))
+
+
+@instruction("call", heading="CALL—Call Procedure")
+def call(m: X86Builder, target: Operand) -> None:
+    m.jump(target_of(m, target))
+    m.push(m.next.low(m.form.operand_size))
+
+
+@instruction("ret", heading="RET—Return From Procedure")
+def ret(m: X86Builder, *release: Operand) -> None:
+    m.jump(m.pop(m.form.operand_size).zext(32))
+    for count in release:
+        m.release(m.read(count).low(16).zext(32))
+
+
+@for_each_condition("j", heading="Jcc—Jump if Condition Is Met")
+def jcc(m: X86Builder, condition: str, target: Operand) -> None:
+    _jump_when(m, holds(m, condition), target)
+
+
+def _jump_when(m: X86Builder, condition: Bits, target: Operand) -> None:
+    with m.when(condition):
+        m.jump(target_of(m, target))
+
+
+@instruction("jecxz", heading="Jcc—Jump if Condition Is Met")
+def jecxz(m: X86Builder, target: Operand) -> None:
+    _jump_when(m, m.read_part(ECX, m.form.address_size) == 0, target)
+
+
+_LOOP = "LOOP/LOOPcc—Loop According to ECX Counter"
+
+
+@instruction("loop", heading=_LOOP, parameters=("loop",))
+@instruction("loope", heading=_LOOP, parameters=("loope",))
+@instruction("loopne", heading=_LOOP, parameters=("loopne",))
+def loop(m: X86Builder, which: str, target: Operand) -> None:
+    count = m.read_part(ECX, m.form.address_size) - 1
+    m.write_part(ECX, count)
+    zero = m.flag(ZF)
+    going = {"loop": Bits.of(1, 1), "loope": zero, "loopne": ~zero}[which]
+    _jump_when(m, (count != 0) & going, target)
+
+
+# -- interrupts -----------------------------------------------------------------------------------
+
+_INT = "INT n/INTO/INT3/INT1—Call to Interrupt Procedure"
+
+
+@instruction("int", heading=_INT)
+def int_n(m: X86Builder, vector: Operand) -> None:
+    require_iopl_in_v86(m)
+    m.exit("interrupt", m.read(vector).low(8))
+
+
+@instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
+@instruction("icebp", heading=_INT, parameters=(DEBUG,))
+def trap(m: X86Builder, vector: int) -> None:
+    m.exit("trap", Bits.of(vector, 8))
+
+
+@instruction("into", heading=_INT)
+def into(m: X86Builder) -> None:
+    with m.when(m.flag(OF)):
+        m.exit("trap", Bits.of(OVERFLOW, 8))
+
+
+@instruction("bound", heading="BOUND—Check Array Index Against Bounds")
+def bound(m: X86Builder, index: Operand, bounds: Operand) -> None:
+    if not bounds.is_memory:
+        m.invalid_opcode()
+        return
+    value, segment, address = m.read(index), m.segment_of(bounds), m.address(bounds)
+    lower = m.load(segment, address, value.width)
+    upper = m.load(segment, address + value.width // 8, value.width)
+    m.fault_when(value.slt(lower) | upper.slt(value), BOUND_RANGE_EXCEEDED)
+
+
+# -- far, within one privilege level --------------------------------------------------------------
+
+
+@instruction("ljmp", heading="JMP—Jump")
+def far_jmp(m: X86Builder, *target: Operand) -> None:
+    selector, offset = _far_target(m, target)
+    _transfer(m, selector, offset, call=False)
+
+
+@instruction("lcall", heading="CALL—Call Procedure")
+def far_call(m: X86Builder, *target: Operand) -> None:
+    selector, offset = _far_target(m, target)
+    _transfer(m, selector, offset, call=True)
+
+
+def _far_target(m: X86Builder, operands: tuple[Operand, ...]) -> tuple[Selector, Bits]:
+    """Selector and 32-bit offset, of immediates or of a pointer in memory."""
+    if len(operands) == 2:
+        value, offset = (m.read(operand) for operand in operands)
+    else:
+        value, offset = far_pointer(m, operands[0])
+    return Selector(value.low(16)), offset.low(m.form.operand_size).zext(32)
+
+
+def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) -> None:
+    descriptor = _descriptor(m, selector)
+    with m.when(~descriptor.is_code):
+        _gate(m, selector, descriptor)
+    with m.when(descriptor.is_code):
+        _check_code(m, selector, descriptor)
+        _check_target(m, descriptor, offset)
+        if call:
+            m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
+            m.push(m.next.low(m.form.operand_size))
+        _enter_code(m, selector, descriptor, offset)
+
+
+def _descriptor(m: X86Builder, selector: Selector) -> Descriptor:
+    m.fault_when(selector.is_null, GENERAL_PROTECTION, 0)
+    m.fault_when(selector.outside(m), GENERAL_PROTECTION, selector.error_code)
+    return read(m, selector)
+
+
+def _gate(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
+    """Call gates, task gates and TSSs pass their checks, or fault; then they are unimplemented."""
+    known = descriptor.is_type(1, 4, 5, 9, 12)
+    wrong = ~known | out_of_reach(m, selector, descriptor)
+    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
+    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
+    m.exit("unimplemented")
+
+
+def _check_code(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
+    """Direct transfers keep the level (SDM volume 3, section 5.8.1)."""
+    cpl = Bits.of(m.mode.cpl, 2)
+    conforming_wrong = cpl.ult(descriptor.dpl)
+    other_wrong = cpl.ult(selector.rpl) | (descriptor.dpl != cpl)
+    wrong = descriptor.is_conforming.select(conforming_wrong, other_wrong)
+    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
+    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
+
+
+def _check_target(m: X86Builder, descriptor: Descriptor, offset: Bits) -> None:
+    m.fault_when(descriptor.limit.ult(offset), GENERAL_PROTECTION, 0)
+
+
+def _enter_code(m: X86Builder, selector: Selector, descriptor: Descriptor, offset: Bits) -> None:
+    """Load CS, with CPL as its RPL, and EIP."""
+    attributes = mark_accessed(m, selector, descriptor)
+    value = selector.value.bits(2, 14).concat(Bits.of(m.mode.cpl, 2))
+    fill(m, "cs", value, descriptor.base, descriptor.limit, attributes)
+    m.go(offset)
+
+
+@instruction("retf", heading="RET—Return From Procedure")
+def far_ret(m: X86Builder, *release: Operand) -> None:
+    offset = m.pop(m.form.operand_size).zext(32)
+    selector = Selector(m.pop(m.form.operand_size).low(16))
+    for count in release:
+        m.release(m.read(count).low(16).zext(32))
+    _return(m, selector, offset)
+
+
+def _return(m: X86Builder, selector: Selector, offset: Bits) -> None:
+    """Return to a code segment; to an outer level it is unimplemented."""
+    descriptor = _descriptor(m, selector)
+    dpl, rpl = descriptor.dpl, selector.rpl
+    level_wrong = descriptor.is_conforming.select(rpl.ult(dpl), dpl != rpl)
+    wrong = ~descriptor.is_code | rpl.ult(Bits.of(m.mode.cpl, 2)) | level_wrong
+    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
+    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
+    outer = rpl != m.mode.cpl
+    with m.when(outer):
+        m.exit("unimplemented")
+    with m.when(~outer):
+        _check_target(m, descriptor, offset)
+        _enter_code(m, selector, descriptor, offset)
+
+
+@instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
+def iret(m: X86Builder) -> None:
+    require_iopl_in_v86(m)
+    nested = m.get(NT) | m.get(VM)
+    with m.when(nested):
+        m.exit("unimplemented")  # task returns, and virtual-8086 mode
+    with m.when(~nested):
+        _interrupt_return(m)
+
+
+def _interrupt_return(m: X86Builder) -> None:
+    size = m.form.operand_size
+    offset = m.pop(size).zext(32)
+    selector, image = Selector(m.pop(size).low(16)), m.pop(size)
+    if size == 32 and m.mode.cpl == 0:
+        with m.when(image.bit(17)):
+            m.exit("unimplemented")  # to virtual-8086 mode
+    _return(m, selector, offset)
+    load_flags(m, image)
+    m.put(RF, image.bit(16) if size == 32 else Bits.of(0, 1))

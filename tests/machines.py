@@ -1,0 +1,59 @@
+"""Machines for tests: one processor with a code page, a data window and a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from emu.engines.python import Python
+from emu.engines.reference import Reference
+from emu.exit import Exit
+from emu.memory import AddressSpace, PhysicalMemory
+from emu.state import State
+from isa.x86.machine import X86
+from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
+
+CODE, DATA = 0x00A00000, 0x00B00000
+PAGE = 4096
+
+
+def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:  # noqa: B006
+    """A processor in flat user mode, as a process machine starts it."""
+    state = State(X86(), {"linear": space, "system": space})
+    for name in SEGMENT_NAMES:
+        state[name] = 0x73 if name == "cs" else 0x7B
+        state[f"{name}_limit"] = 0xFFFFFFFF
+        state[f"{name}_attributes"] = FLAT_CODE if name == "cs" else FLAT_DATA
+    state["cpl"], state["eflags"] = 3, 0x202
+    for name, value in registers.items():
+        state[name] = value
+    return state
+
+
+def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:  # noqa: B006
+    """`code` at CODE (readable and writable), three pages of data of which the last is read-only."""
+    space = AddressSpace(PhysicalMemory(32 * PAGE))
+    space.map(CODE, 2 * PAGE, 7, "code")
+    space.map(DATA, 2 * PAGE, 6, "data")
+    space.map(DATA + 2 * PAGE, PAGE, 4, "constant")
+    space.poke(CODE, code)
+    space.poke(DATA, data[: 3 * PAGE])
+    return user_state(space, {"eip": CODE, "esp": DATA + PAGE, **registers})
+
+
+def engines() -> dict[str, object]:
+    """Every engine, the python engine also with all code cold and all code hot."""
+    return {
+        "reference": Reference(),
+        "python": Python(),
+        "python-cold": Python(hot=1 << 60),
+        "python-hot": Python(hot=0),
+    }
+
+
+def picture(state: State, stop: Exit) -> tuple[object, ...]:
+    """Everything that two engines must agree on."""
+    space = state.memory["linear"]
+    assert isinstance(space, AddressSpace)
+    memory = {page: space.physical.read(f * PAGE, PAGE) for page, f in space.frames.items()}
+    content = {page: data for page, data in memory.items() if any(data)}
+    return state.count, state.registers(), content, stop
