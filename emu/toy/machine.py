@@ -19,7 +19,7 @@ from isa.toy import Toy
 from isa.toy.ports import Port
 from isa.toy.registers import SUPERVISOR
 
-STORM_CHECK: Final = 1 << 16  # instructions between two looks for a trap storm
+STORM_CHECK: Final = 1 << 10  # a trap storm is looked for at this count, and whenever it doubles
 
 
 class Engine(Protocol):
@@ -84,7 +84,7 @@ class ToyMachine:
     def _horizon(self, until: int) -> int:
         """The count at which the engine has to stop: the next event at the latest."""
         deadlines = [d for device in self.devices if (d := device.deadline()) is not None]
-        next_check = (self.state.count // STORM_CHECK + 1) * STORM_CHECK
+        next_check = max(STORM_CHECK, 1 << self.state.count.bit_length())
         return min(until, next_check, *deadlines)
 
     def _tick(self) -> None:
