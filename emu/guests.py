@@ -225,10 +225,10 @@ def instruction_at(state: State) -> str:
 
 def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program]:
     """The instruction set that a configuration describes, and the source assembled for it."""
+    from isa.toy import Toy
     from isa.toy.assembler import assemble
-    from isa.toy.configuration import load
 
-    isa = load(configuration)
+    isa = Toy(configuration)
     without = _MACHINE.sub(lambda m: ";" + m.group(0), text)  # line numbers stay
     return isa, assemble(without, str(path), isa)
 

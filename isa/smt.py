@@ -236,6 +236,8 @@ class _Execution:
         space, width = node.attribute
         return self._load(space, address, width)
 
+    do_load_for_write = do_load
+
     def do_store(self, node: Bits, address: Term, value: Term) -> None:
         self._store(node.attribute[0], address, value)
 

@@ -179,6 +179,10 @@ class Evaluation:
             return self._read_port(address, size)
         return self.state.memory[space].load(address, size)
 
+    def do_load_for_write(self, node: Bits, address: int) -> int | Fault:
+        space, width = node.attribute
+        return self.state.memory[space].load_for_write(address, self._units(space, width))
+
     def _read_port(self, port: int, size: int) -> int | None:
         if self.state.reply is None:
             self.stop = Exit("port_read", values=(port, size))

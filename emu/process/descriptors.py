@@ -41,6 +41,10 @@ class SystemMemory:
             return Fault(14, 0, address)
         return int.from_bytes(self.data[start : start + size], "little")
 
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same: what can be read here can be written."""
+        return self.load(address, size)
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` bytes; a page fault outside the table."""
         start = address - GDT_BASE

@@ -148,7 +148,7 @@ def verify(m: X86Builder, write: bool, src: Operand) -> None:
 
 @instruction("arpl", heading="ARPL—Adjust RPL Field of Segment Selector")
 def arpl(m: X86Builder, dst: Operand, src: Operand) -> None:
-    selector, wanted = m.read(dst), m.read(src).low(2)
+    selector, wanted = m.read(dst, modify=False), m.read(src).low(2)
     lower = selector.low(2).ult(wanted)
     with m.when(lower):
         m.write(dst, selector.bits(2, 14).concat(wanted))

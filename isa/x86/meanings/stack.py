@@ -82,7 +82,7 @@ def enter(m: X86Builder, size: Operand, level: Operand) -> None:
 def _probe(m: X86Builder, width: int) -> None:
     """Fault if the final stack pointer could not be written (SDM volume 2, ENTER)."""
     offset = m.stack_offset(m.stack_pointer)
-    m.store("ss", offset, m.load("ss", offset, width))
+    m.load("ss", offset, width, for_write=True)
 
 
 @instruction("leave", heading="LEAVE—High Level Procedure Exit")
