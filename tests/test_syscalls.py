@@ -496,7 +496,7 @@ def test_page_faults_tell_why(guest: Guest) -> None:
 def test_other_interrupts_are_protection_faults(guest: Guest) -> None:
     """INT 0x21 is not for users: SIGSEGV at the instruction."""
     guest.state["eip"] = 0x08048102
-    guest.outcome = guest.machine.handle(guest.state, Exit("interrupt", vector=0x21))
+    guest.outcome = guest.machine.handle(guest.state, Exit("interrupt", values=(0x21,)))
     assert guest.outcome is not None
     assert guest.outcome.code == Signal.SIGSEGV
     assert guest.outcome.fault == Fault(13, 0x21 << 3 | 2)

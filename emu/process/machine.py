@@ -195,13 +195,12 @@ class ProcessMachine:
         for name in _REGISTERS:
             state[name] = 0
         state["gdt_base"], state["gdt_limit"] = GDT_BASE, GDT_ENTRIES * 8 - 1
-        for name in ("ss", "ds", "es"):
-            state[name] = USER_DATA_SELECTOR
-        state["cs"] = USER_CODE_SELECTOR
-        state["fs"] = state["gs"] = 0
-        state["eflags"] = INITIAL_EFLAGS
-        state["esp"], state["eip"] = self._stack, self._entry
         self.process.state = state
+        for name in ("ss", "ds", "es", "fs", "gs"):
+            self.process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
+        self.process.load_segment("cs", USER_CODE_SELECTOR)
+        state["cpl"], state["eflags"] = 3, INITIAL_EFLAGS
+        state["esp"], state["eip"] = self._stack, self._entry
 
     def run(self, engine: Engine, state: CpuState, until: int = 1 << 62) -> Outcome | None:
         """Run until the process ends or the count reaches `until` (then None)."""
