@@ -16,7 +16,7 @@ CODE, DATA = 0x00A00000, 0x00B00000
 PAGE = 4096
 
 
-def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
+def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:  # noqa: B006
     """A processor in flat user mode, as a process machine starts it."""
     state = State(X86(), {"linear": space, "system": space})
     for name in SEGMENT_NAMES:
@@ -29,7 +29,7 @@ def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
     return state
 
 
-def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:
+def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:  # noqa: B006
     """`code` at CODE (readable and writable), three pages of data of which the last is read-only."""
     space = AddressSpace(PhysicalMemory(32 * PAGE))
     space.map(CODE, 2 * PAGE, 7, "code")
