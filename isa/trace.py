@@ -127,7 +127,8 @@ Substitution = Callable[[Bits], Bits | None]
 class Rewriter:
     """Rebuilds expression graphs: equal nodes become one, constants fold, `substitute` replaces.
 
-    `substitute` sees each node with its arguments already rebuilt and returns another node or None.
+    `substitute` sees leaves, calls and effects with their arguments already rebuilt, and returns
+    another node or None.
     Rewriters that share `interned` make equal nodes one across traces (an engine's block).
     """
 
@@ -193,11 +194,12 @@ class Rewriter:
         args = tuple(self.value(a) for a in node.args)
         if node.op == "result" and not args[0].args:  # its `when` was dissolved
             return self._remember(node, args[0].attribute[node.attribute[0]])
-        if OPS[node.op].pure:
-            rebuilt = apply(node.op, *args, attribute=node.attribute)
-        else:
-            rebuilt = Bits(node.op, node.width, args, node.attribute)
-        return self._remember(node, self._intern(self._replace(rebuilt)))
+        if OPS[node.op].pure:  # may answer with one of `args`, which must not be replaced again
+            return self._remember(
+                node, self._intern(apply(node.op, *args, attribute=node.attribute))
+            )
+        rebuilt = self._replace(Bits(node.op, node.width, args, node.attribute))
+        return self._remember(node, self._intern(rebuilt))
 
     def _replace(self, node: Bits) -> Bits:
         replaced = None if self._substitute is None else self._substitute(node)
