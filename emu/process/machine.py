@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from emu.errors import GuestFileError, LoaderError
 from emu.exit import Exit
@@ -54,9 +54,9 @@ _VECTORS = {
 
 
 class Engine(Protocol):
-    """What runs the instructions."""
+    """What runs the instructions; engines agree on more of the state than is used here."""
 
-    def run(self, state: CpuState, until: int) -> Exit:
+    def run(self, state: Any, until: int) -> Exit:
         """Run until the count reaches `until`, or something needs service."""
 
 
@@ -103,6 +103,7 @@ class ProcessMachine:
         try:
             self._load(image, arguments, _environment(env), user, hwcap)
             self.process = self._process(path, user, mips, epoch)
+            self.sandbox.now = lambda: self.process.now
             self._set_directory(_bytes(cwd))
         except BaseException:
             self.sandbox.close()
