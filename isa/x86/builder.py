@@ -252,6 +252,11 @@ def is_special(operand: Operand) -> bool:
     return isinstance(operand.shape, Special)
 
 
+def special_name(operand: Operand) -> str:
+    """Which control or debug register an operand is; "" if none."""
+    return operand.shape.name if isinstance(operand.shape, Special) else ""
+
+
 def is_segment(operand: Operand) -> bool:
     """Whether the operand is a segment register."""
     return isinstance(operand.shape, Seg)

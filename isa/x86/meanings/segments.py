@@ -107,7 +107,7 @@ def far_pointer(m: X86Builder, src: Operand) -> tuple[Bits, Bits]:
     """Selector and offset (as wide as the operand size) of a far pointer in memory."""
     width, segment, address = m.form.operand_size, m.segment_of(src), m.address(src)
     offset = m.load(segment, address, width)
-    return m.load(segment, address + width // 8, 16), offset
+    return m.load(segment, m.wrap(address + width // 8), 16), offset
 
 
 # -- looking at descriptors without loading them --------------------------------------------------
