@@ -142,13 +142,8 @@ def image_of(path: Path, data: bytes) -> bytes:
 def process_state(machine: ProcessMachine) -> State:
     """The processor as Linux leaves it at a program's first instruction."""
     from isa.x86.machine import X86
-    from isa.x86.registers import FLAT_CODE, FLAT_DATA
 
     state = State(X86(), {"linear": machine.space, "system": machine.system})
-    for name in ("es", "cs", "ss", "ds"):
-        state[f"{name}_limit"] = 0xFFFFFFFF
-        state[f"{name}_attributes"] = FLAT_CODE if name == "cs" else FLAT_DATA
-    state["cpl"] = 3
     machine.start(state)
     return state
 

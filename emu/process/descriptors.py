@@ -44,6 +44,7 @@ class SystemMemory:
     def load_for_write(self, address: int, size: int) -> int | Fault:
         """The same: what can be read here can be written."""
         return self.load(address, size)
+
     def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
         """No code stands here."""
         return b"", Fault(14, 0, address)
