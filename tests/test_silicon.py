@@ -34,7 +34,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
 
 NOT_IN_SEQUENCES = {
     "popa": "faults half done", "popad": "the same", "pusha": "the same", "pushad": "the same",
-    "enter": "the same", "popf": "may set TF, which the oracle needs for itself", "popfd": "the same",
+    "enter": "the same", "popf": "may set TF, which the oracle needs", "popfd": "the same",
 }  # fmt: skip
 
 

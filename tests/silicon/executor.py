@@ -193,7 +193,7 @@ class Executor:
         return None if stop.reason == "until" else stop
 
     def defined(self, case: Case) -> int:
-        """How many instructions a sequence can do before one may read what another left undefined."""
+        """How many instructions a sequence does before one may read what another left open."""
         self.load(case)
         self.undefined = nothing = Undefined()
         stop = None
