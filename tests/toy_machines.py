@@ -13,7 +13,6 @@ from emu.engines.reference import Reference
 from emu.toy.machine import Engine, ToyMachine
 from isa.toy import Toy
 
-
 ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python": Python,
