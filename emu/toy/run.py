@@ -105,6 +105,8 @@ def where(machine: ToyMachine, program: Program) -> str:
     address = state["p"] + state["l"] * shape.granule
     code, _ = machine.memory.fetch(address, 1)
     text = machine.isa.text(code, address) if code else "outside of storage"
+    if state["p"] >= state["b"] * shape.granule:
+        text = "outside of its window"
     line = program.lines.get(address)
     return f"P = {state['p']:#x}: {text}" + (f" ({line.place})" if line else "")
 
