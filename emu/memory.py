@@ -40,6 +40,9 @@ class Memory(Protocol):
     def load(self, address: int, size: int) -> int | Fault:
         """Read `size` units as one little-endian number."""
 
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """Read units that will be written: the fault is the one that a write would meet."""
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` units."""
 
@@ -390,6 +393,11 @@ class AddressSpace:
     def load(self, address: int, size: int) -> int | Fault:
         """Read `size` bytes as a little-endian number."""
         data = self.read(address, size)
+        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same for a place that will be written: the fault is a write's."""
+        data = self.read(address, size, WRITE)
         return data if isinstance(data, Fault) else int.from_bytes(data, "little")
 
     def store(self, address: int, size: int, value: int) -> Fault | None:

@@ -258,6 +258,8 @@ _ROWS = (
     # Effects, in program order. Register writes take effect together at the end; a fault takes
     # back everything the instruction did.
     Op("load", "`k` = (space, width): read memory", _given),
+    Op("load_for_write", "`k` = (space, width): the same, but faults if the place is not writable",
+       _given),
     Op("store", "`k` = space: write the second argument at the first", _nothing),
     Op("copy", "`k` = (space, width): repeat [second] := [first]; see Builder.copy", _counted),
     Op("fill", "`k` = (space, width): repeat [first] := second", _counted),

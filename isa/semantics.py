@@ -93,6 +93,10 @@ class Builder:
         """Read `width` bits of an address space."""
         return self._effect("load", width, (space, width), address)
 
+    def load_for_write_space(self, space: str, address: Bits, width: int) -> Bits:
+        """Read what this instruction will write: a fault says that writing is what failed."""
+        return self._effect("load_for_write", width, (space, width), address)
+
     def store_space(self, space: str, address: Bits, value: Bits) -> None:
         """Write to an address space."""
         self._effect("store", 0, (space, value.width), address, value)

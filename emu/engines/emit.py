@@ -20,7 +20,7 @@ from isa.trace import Region
 class Access(Protocol):
     """How emitted source reaches one address space."""
 
-    def load(self, address: str, width: int) -> str:
+    def load(self, address: str, width: int, for_write: bool = False) -> str:
         """An expression that loads; `address` is a name or a number."""
 
     def store(self, address: str, width: int, value: str, undo: bool) -> list[str]:
@@ -147,8 +147,11 @@ class Emitter:
 
     def do_load(self, node: Bits) -> None:
         space, width = node.attribute
-        expression = self._access(space).load(self._atom(node.args[0]), width)
+        for_write = node.op == "load_for_write"
+        expression = self._access(space).load(self._atom(node.args[0]), width, for_write)
         self._text[id(node)] = self._name(node, expression)
+
+    do_load_for_write = do_load
 
     def do_store(self, node: Bits) -> None:
         space, width = node.attribute

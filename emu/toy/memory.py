@@ -38,6 +38,10 @@ class WordMemory:
             value |= self.view[address + i] << i * self.width
         return value
 
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same: what can be read here can be written."""
+        return self.load(address, size)
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` words."""
         if address + size > self.size:
