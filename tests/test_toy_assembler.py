@@ -7,9 +7,10 @@ from textwrap import dedent
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_machines import toy, word
+from toy_machines import quick, toy, word
 
-from isa.toy.assembler import assemble
+from isa.toy import ConfigurationError
+from isa.toy.assembler import assemble, machine_named
 from isa.toy.source import AssemblyError
 
 ISA = toy("toy/all")
@@ -38,7 +39,7 @@ def instructions(draw):
     return ISA.encoding.encode(row, fields)
 
 
-@settings(max_examples=300)
+@settings(quick, max_examples=300)
 @given(code=instructions() | st.integers(0, 2**32 - 1))
 def test_word_to_text_to_word(code):
     """Every word has a text, which assembles to the same word."""
@@ -46,7 +47,7 @@ def test_word_to_text_to_word(code):
     assert words(text) == [code]
 
 
-@settings(max_examples=300)
+@settings(quick, max_examples=300)
 @given(code=instructions())
 def test_text_to_word_to_text(code):
     """Instructions have one text each: the disassembler writes what the assembler reads."""
@@ -56,6 +57,7 @@ def test_text_to_word_to_text(code):
     assert not text.startswith(".word")
 
 
+@quick
 @given(code=st.integers(0, 2**32 - 1))
 def test_what_is_no_instruction_is_data(code):
     """Decoding refuses unknown opcodes, registers above r7, and bits that nobody reads."""
@@ -130,6 +132,16 @@ def test_entry():
     assert assemble("nop\nstart: nop\nend: nop\n.entry end").entry == 4
     assert assemble(".word 1, 2\nnop").entry == 4
     assert assemble("start: nop").psw == 2 << 17 | 256
+
+
+def test_source_names_its_machine():
+    """`.machine` decides what exists, unless the caller gives a machine."""
+    source = "; comment\n  .machine toy/pdp10 ; this one\n jrst1 5"
+    assert machine_named(source) == "toy/pdp10"
+    assert assemble(source).image[2:] == [word(ISA, "JRST1", imm=5)]
+    assert "not on this machine (toy/lra)" in complaint(source, toy("toy/lra"))
+    with pytest.raises(ConfigurationError, match="toy/none"):
+        assemble(".machine toy/none")
 
 
 def test_psw_directive():
@@ -287,6 +299,7 @@ def test_instruction_of_another_machine():
     assert "jrst1 exists, but not on this machine (toy/clean)" in message
 
 
+@quick
 @given(text=st.text(st.sampled_from("abr1 ,:;.@\\'\"[]()+-#$\n\t\0é"), max_size=60))
 def test_noise_is_a_mistake_and_nothing_worse(text):
     try:
@@ -295,6 +308,7 @@ def test_noise_is_a_mistake_and_nothing_worse(text):
         assert error.problems
 
 
+@quick
 @given(st.lists(st.sampled_from(
     [".macro m x", ".endm", "m r1", "@l: nop", "\\x: bz r1, @l", ".window w", ".endwindow",
      ".equ A, B", ".equ B, A", ".org A", "a: jmp a", ".space 9", ".word .", "m m", ".align A"]

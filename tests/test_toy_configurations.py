@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_machines import ENGINES, machine_at, mpr, step, storage, toy, trapped, word
+from toy_machines import ENGINES, machine_at, mpr, quick, step, storage, toy, trapped, word
 
 from emu.engines.reference import Reference
 from emu.toy.machine import ToyMachine
@@ -57,6 +57,7 @@ def test_splx_sets_the_bound_or_silently_does_not(engine):
 
 
 @ON_EVERY_ENGINE
+@quick
 @given(mode=st.integers(0, 1), base=st.integers(0, 200), value=st.integers(0, 2**32 - 1))
 def test_lra_tells_the_real_address_in_both_modes(engine, mode, base, value):
     machine = museum(engine, "LRA", "toy/lra", mode=mode, base=base, registers={1: value})
@@ -96,6 +97,7 @@ def test_mfpi_reads_another_word_in_each_mode(engine):
 
 
 @ON_EVERY_ENGINE
+@quick
 @given(mode=st.integers(0, 1), bound=st.integers(1, 256), new=st.integers(0, 300))
 def test_decb_lets_users_only_shrink_their_window(engine, mode, bound, new):
     machine = museum(engine, "DECB", "toy/decb", mode=mode, bound=bound, registers={1: new})
@@ -235,6 +237,7 @@ def test_cycles_are_told(tmp_path):
         Configuration.load(tmp_path / "a.toml")
 
 
+@quick
 @given(noise=st.binary(max_size=200))
 def test_noise_is_a_mistake_and_nothing_worse(tmp_path_factory, noise):
     path = tmp_path_factory.mktemp("noise") / "noise.toml"

@@ -7,7 +7,7 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_machines import ENGINES, WORDS, engine, toy, windows, word
+from toy_machines import ENGINES, WORDS, engine, quick, toy, windows, word
 
 from emu.toy.machine import ToyMachine
 from emu.toy.run import BLANK_DISK
@@ -36,9 +36,7 @@ def machines(draw):
     mode, trap_mode = draw(st.integers(0, 1)), draw(st.integers(0, 1))
 
     def make(name):
-        machine = ToyMachine(
-            ISA, engine=engine(name), source=io.BytesIO(b"input"), disk=BLANK_DISK
-        )
+        machine = ToyMachine(ISA, engine=engine(name), source=io.BytesIO(b"input"), disk=BLANK_DISK)
         psw = [0] * len(ISA.known)
         psw[8:12] = trap_mode, 4, base, bound
         machine.memory.write(base * 64 + 2, code)
@@ -63,7 +61,7 @@ def history(machine, every):
 
 
 @pytest.mark.parametrize("name", [n for n in ENGINES if n != "reference"])
-@settings(max_examples=60)
+@settings(quick, max_examples=60)
 @given(make=machines(), every=st.integers(1, 60))
 def test_engines_agree(name, make, every):
     assert history(make(name), every) == history(make("reference"), every)
