@@ -4,8 +4,9 @@
     @inner: bnz r1, @inner      ; a label of its own below each ordinary label or macro
             .equ SIZE, 4*16     ; .org .align .space .word .ascii .string .psw .entry .macro
 
-`.machine toy/clean` names the configuration that a source is written for. A program that runs with an R of its own stands between `.window name` and `.endwindow`: labels
-inside count from the window's start; `name` and `name_end` are the real addresses around it.
+`.machine toy/clean` names the configuration that a source is written for. A program that runs with
+an R of its own stands between `.window name` and `.endwindow`: labels inside count from the start
+of the window; `name` and `name_end` are the real addresses around it.
 """
 
 from __future__ import annotations
