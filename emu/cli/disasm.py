@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +15,7 @@ HEX_ORIGIN = 0
 
 
 def disassemble(
-    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None, json: bool
+    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None, as_json: bool
 ) -> int:
     """Print the instructions of a file or of bytes; returns the exit code."""
     first = None if start is None else number(start)
@@ -23,7 +23,7 @@ def disassemble(
     for done, row in enumerate(rows):
         if count is not None and done >= count:
             break
-        print(_json(row) if json else _plain(row))
+        print(_json(row) if as_json else _plain(row))
     return 0
 
 
@@ -53,7 +53,7 @@ def _plain(row: Row) -> str:
 
 def _json(row: Row) -> str:
     address, code, text = row
-    return json_module.dumps({"address": address, "bytes": code.hex(), "text": text})
+    return json.dumps({"address": address, "bytes": code.hex(), "text": text})
 
 
 def _of_bytes(text: str, first: int | None, isa: str | None) -> Iterator[Row]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
 from typing import Any
 
 from emu.cli.disasm import hex_bytes
@@ -16,7 +16,7 @@ from isa.trace import Trace, specialise
 def explain_instruction(text: str, hexadecimal: bool, isa: str | None, as_json: bool) -> int:
     """Print everything that is known of one instruction; returns the exit code."""
     facts = _toy(text, hexadecimal, isa) if isa is not None else _x86(text, hexadecimal)
-    print(json_module.dumps(facts) if as_json else render(facts))
+    print(json.dumps(facts) if as_json else render(facts))
     return 0
 
 
