@@ -182,8 +182,7 @@ class _Printer:
         self.block = block
         self.parts = parts
         self.expand = expand
-        self.emitter = Emitter(session.access)
-        self.emitter._indent = "        "
+        self.emitter = Emitter(session.access, indent="        ")
         self.first_lines: list[int] = []
 
     def function(

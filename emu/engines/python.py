@@ -32,8 +32,7 @@ from isa.trace import Trace
 HOT = 12  # executions after which a cold block is compiled
 LONGEST = 48  # instructions in a block
 
-Handler = Callable[[list[int], tuple[int, ...]], None]
-Step = tuple[Handler, tuple[int, ...]]
+MOST_BLOCKS = 20_000  # remembered at a time; then all are forgotten
 
 
 class Python:
@@ -130,7 +129,12 @@ class Session:
                 access.flush()
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
-            self.tables.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop every block; handlers stay."""
+        self.tables.clear()
+        self.code.clear()
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run blocks until one wants a look at the state; None to go on."""
@@ -156,6 +160,9 @@ class Session:
                 block = table.get(key)
                 if block is None:
                     state.count = count
+                    if self.code.blocks >= MOST_BLOCKS:
+                        self._forget()
+                        return None
                     block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
                 if count + block.length > until:
                     block = block.cut(until - count)
