@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 LARGEST = 256 << 20  # bytes of a guest file
 FOREVER = 1 << 62
-_MACHINE = re.compile(r"^[ \t]*\.machine[ \t]+(\S+)[ \t]*(?:;.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,9 @@ def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
     text = source_text(path, data)
     if text is None:
         return _process(image_of(path, data), path, arguments, options)
-    machine = options.isa or machine_of(text)
+    from isa.toy.assembler import machine_named
+
+    machine = options.isa or machine_named(text)
     if machine is not None:
         return ToyGuest(text, path, machine, options)
     from emu.assembler import assemble
@@ -113,12 +113,6 @@ def source_text(path: Path, data: bytes) -> str | None:
         raise GuestFileError(
             f"{path} is not a text in UTF-8", where=f"byte {error.start}", advice="Save it as UTF-8"
         ) from None
-
-
-def machine_of(text: str) -> str | None:
-    """The configuration that a source names by `.machine`, None for x86."""
-    found = _MACHINE.search(text)
-    return found.group(1) if found else None
 
 
 def image_of(path: Path, data: bytes) -> bytes:
@@ -224,8 +218,7 @@ def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program
     from isa.toy.assembler import assemble
 
     isa = Toy(configuration)
-    without = _MACHINE.sub(lambda m: ";" + m.group(0), text)  # line numbers stay
-    return isa, assemble(without, str(path), isa)
+    return isa, assemble(text, str(path), isa)
 
 
 class ToyGuest:

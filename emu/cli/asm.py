@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 
 from emu.errors import GuestFileError
-from emu.guests import machine_of, read_file, source_text, toy_program
+from emu.guests import read_file, source_text, toy_program
+from isa.toy.assembler import machine_named
 
 
 def assemble_file(
@@ -16,7 +17,7 @@ def assemble_file(
     text = source_text(source, read_file(source))
     if text is None:
         raise GuestFileError(f"{source} is no assembly source", advice="Name a .asm or .s file")
-    configuration = isa or machine_of(text)
+    configuration = isa or machine_named(text)
     if configuration is not None:
         data, lines = _toy(text, source, configuration)
     else:

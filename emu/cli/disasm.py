@@ -7,15 +7,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from emu.errors import GuestFileError
-from emu.guests import image_of, machine_of, read_file, source_text, toy_program
+from emu.guests import image_of, read_file, source_text, toy_program
 from isa.definition import TruncatedError
+from isa.toy.assembler import machine_named
 
 Row = tuple[int, bytes, str]
 HEX_ORIGIN = 0
 
 
 def disassemble(
-    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None, as_json: bool
+    guest: str,
+    hexadecimal: bool,
+    start: str | None,
+    count: int | None,
+    isa: str | None,
+    as_json: bool,
 ) -> int:
     """Print the instructions of a file or of bytes; returns the exit code."""
     first = None if start is None else number(start)
@@ -66,7 +72,7 @@ def _of_bytes(text: str, first: int | None, isa: str | None) -> Iterator[Row]:
 def _of_file(path: Path, first: int | None, isa: str | None) -> Iterator[Row]:
     data = read_file(path)
     text = source_text(path, data)
-    configuration = isa or (None if text is None else machine_of(text))
+    configuration = isa or (None if text is None else machine_named(text))
     if configuration is not None and text is not None:
         _, program = toy_program(text, path, configuration)
         words = b"".join(w.to_bytes(4, "little") for w in program.image)

@@ -1,4 +1,4 @@
-"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, calls for others.
+"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, else calls.
 
 A page table cache maps a page number to a memoryview of that page in the host's memory, one cache
 for each width and direction. A page that cannot be used that way answers with an object that

@@ -26,7 +26,12 @@ class Block:
     """`length` instructions from `address`; `run(values)` does them all and moves the state on."""
 
     def __init__(
-        self, session: Session, address: int, pc: int, mode: Hashable, instructions: list[Instruction]
+        self,
+        session: Session,
+        address: int,
+        pc: int,
+        mode: Hashable,
+        instructions: list[Instruction],
     ) -> None:
         self._session = session
         self.mode = mode

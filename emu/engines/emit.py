@@ -108,7 +108,7 @@ class Emitter:
         width = node.args[0].width
         arguments = {}
         for key, arg in zip("abc", node.args, strict=False):
-            repeated = template.count("{%s}" % key) > 1
+            repeated = template.count(f"{{{key}}}") > 1
             arguments[key] = self._atom(arg) if repeated else self.text(arg)
         return template.format(
             m=mask(width), s=1 << width - 1, w=width, k=node.attribute, r=mask(node.width),
