@@ -13,6 +13,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emu.assembler import linker
 from emu.assembler.errors import AssemblyError, Finding, failure, hint_for
@@ -46,8 +47,8 @@ _TOKEN = re.compile(
 class Limits:
     """What an assembly may cost."""
 
-    seconds: int = 10
-    memory: int = 1 << 30
+    seconds: int = 5
+    memory: int = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +87,18 @@ class Assembled:
         return name, address - value
 
 
-def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> Assembled:  # noqa: B008
+def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> Assembled:
     """Assemble and link a static i386 program. Raises AssemblyError.
 
     It starts at `_start`, or at the first byte of .text.
     """
     compiled, lines, warnings = _objects(text, file, 32, limits)
-    linked = linker.link(compiled, file)
+    linked = _link(compiled, lines, text, file)
     return Assembled(
         image=linked.image(),
         entry=linked.entry,
         symbols=linked.symbols,
-        listing=_listing(compiled, lines, linker.BASE, file),
+        listing=_listing(linked, lines, file),
         source=tuple(text.splitlines()),
         warnings=warnings,
     )
@@ -109,7 +110,7 @@ def flat(
     origin: int = linker.BASE,
     *,
     bits: int = 32,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
 ) -> bytes:
     """Assemble the bytes that stand at `origin`, without a header. Raises AssemblyError.
 
@@ -117,8 +118,8 @@ def flat(
     """
     if bits not in (16, 32):
         raise ValueError(f"code has 16 or 32 bits, not {bits}")
-    compiled, _, _ = _objects(text, file, bits, limits)
-    return linker.link(compiled, file, origin=origin, paged=False).flat()
+    compiled, lines, _ = _objects(text, file, bits, limits)
+    return _link(compiled, lines, text, file, origin=origin, paged=False).flat()
 
 
 def _objects(
@@ -161,7 +162,7 @@ def _without_comments(text: str) -> str:
     return _TOKEN.sub(blank, text)
 
 
-def _ask(text: str, file: str, prelude: str, limits: Limits) -> tuple[dict[str, list], bytes]:
+def _ask(text: str, file: str, prelude: str, limits: Limits) -> tuple[dict[str, Any], bytes]:
     """Run the child; return its answer and the bytes behind it."""
     if os.name != "posix":
         raise _unavailable(file, "it is started in a way that only POSIX systems know")
@@ -229,16 +230,34 @@ def _unavailable(file: str, why: str) -> AssemblyError:
     )
 
 
-def _listing(compiled: bytes, lines: bytes, base: int, file: str) -> tuple[Listed, ...]:
+def _link(
+    compiled: bytes,
+    lines: bytes,
+    text: str,
+    file: str,
+    origin: int = linker.BASE,
+    paged: bool = True,
+) -> linker.Linked:
+    """Link the object; an error is told with its line if the object with line records knows it."""
+    try:
+        return linker.link(compiled, file, origin=origin, paged=paged)
+    except AssemblyError:
+        if lines:
+            source = text.splitlines()
+            linker.link(lines, file, origin=origin, paged=paged, source=source)
+        raise
+
+
+def _listing(linked: linker.Linked, lines: bytes, file: str) -> tuple[Listed, ...]:
     """Return the listing, empty when records would have changed the code."""
     if not lines:
         return ()
-    linked = linker.link(lines, file, origin=base)
-    if linked.flat() != linker.link(compiled, file, origin=base).flat():
+    recorded = linker.link(lines, file)
+    if recorded.flat() != linked.flat():
         return ()
-    entries = sorted(linked.lines, key=lambda entry: entry[0])  # stable: later lines stay behind
-    ends = [start for start, _ in entries[1:]] + [0]
+    entries = sorted(recorded.lines, key=lambda entry: entry[0])  # stable: later lines stay behind
+    ends = [start for start, _ in entries[1:]] + [1 << 32]
     return tuple(
-        Listed(start, max(0, min(end or 1 << 32, linked.end_of(start)) - start), line)
+        Listed(start, max(0, min(end, linked.end_of(start)) - start), line)
         for (start, line), end in zip(entries, ends, strict=True)
     )

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import resource
+import signal
 import sys
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ LINES_SECTION = ".popek_lines"
 LARGEST_OBJECT = 64 << 20
 LONGEST_REPORT = 1 << 20
 MOST_ERRORS = 10
+MOST_SEARCHES = 100
 
 _HEADING = re.compile(
     rb"^(error|warning|note): (?:<(inline asm|instantiation)>:(\d+):(\d+): )?(.*)$", re.M
@@ -138,10 +140,15 @@ def diagnose(assembler: Assembler, text: str) -> tuple[Attempt, list[list[object
         findings.append([line, column, "error", message])
         if line == 0 or not lines[line - 1].strip():
             break
-        label = _LABEL.match(lines[line - 1])
-        lines[line - 1] = label[0] if label and column > label.end() else ""
+        lines[line - 1] = _without_statement(lines[line - 1], column)
         attempt = assembler.attempt("\n".join(lines))
     return first, findings
+
+
+def _without_statement(line: str, column: int = 1 << 30) -> str:
+    """Return what stays of a line that is left out: its label, if that is not at fault."""
+    label = _LABEL.match(line)
+    return label[0] if label and column > label.end() else ""
 
 
 def _warnings(assembler: Assembler, attempt: Attempt) -> list[list[object]]:
@@ -156,6 +163,8 @@ def _warnings(assembler: Assembler, attempt: Attempt) -> list[list[object]]:
 def _error(assembler: Assembler, lines: list[str], attempt: Attempt) -> tuple[int, int, str]:
     """Return line, column and message of an attempt's error."""
     found = [m for m in _HEADING.finditer(attempt.report) if m[1] == b"error"]
+    if b"Assertion" in attempt.report:
+        return _culprit(assembler, lines), 1, _assertion(attempt.report)
     if attempt.status != 1 or not found:
         return 0, 0, _crash(attempt)
     error = found[0]
@@ -167,9 +176,9 @@ def _error(assembler: Assembler, lines: list[str], attempt: Attempt) -> tuple[in
 
 
 def _crash(attempt: Attempt) -> str:
-    if attempt.status in (-9, -24):
+    if attempt.status in (-signal.SIGKILL, -signal.SIGXCPU):
         return "time"
-    if attempt.status in (3, 4) or b"bad_alloc" in attempt.report or b"memory" in attempt.report:
+    if attempt.status in (3, 4, -signal.SIGABRT):
         return "memory"
     return f"crash {attempt.status}"
 
@@ -184,6 +193,30 @@ def _search(assembler: Assembler, lines: list[str], message: str) -> int:
         same = attempt.failed and heading is not None and heading[5].decode("utf-8", "replace")
         low, high = (low, middle) if same == message else (middle, high)
     return high
+
+
+def _assertion(report: bytes) -> str:
+    """Return what LLVM's own check says."""
+    said = re.search(rb'"([^"]+)"', report)
+    return "LLVM breaks down here" + (f": {said[1].decode('utf-8', 'replace')}" if said else "")
+
+
+def _culprit(assembler: Assembler, lines: list[str]) -> int:
+    """Find a line that breaks LLVM, by leaving out what can be without mending it."""
+    kept = list(lines)
+    size, tries = len(kept), MOST_SEARCHES
+    while size and tries:
+        for start in range(0, len(kept), size):
+            part = kept[start : start + size]
+            bare = [_without_statement(line) for line in part]
+            if bare != part and tries:
+                tries -= 1
+                shorter = [*kept[:start], *bare, *kept[start + size :]]
+                if assembler.attempt("\n".join(shorter)).status == -signal.SIGABRT:
+                    kept = shorter
+        size //= 2
+    left = (n for n, line in enumerate(kept, 1) if _without_statement(line) != line)
+    return next(left, 0)
 
 
 def marked(text: str) -> str:

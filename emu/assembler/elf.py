@@ -51,7 +51,7 @@ def executable(
     segments: Sequence[Segment],
     entry: int,
     sections: Sequence[Section] = (),
-    symbols: Mapping[str, int] = {},  # noqa: B006
+    symbols: Mapping[str, int] = {},
 ) -> bytes:
     """Return a static i386 program. Segments that are not executable leave the stack so, too."""
     segments = [segment for segment in segments if segment.size]
@@ -66,7 +66,7 @@ def executable(
         body += segment.data
     headers += _PHDR.pack(PT_GNU_STACK, 0, 0, 0, 0, 0, 6, 16)
     body[_EHDR.size : _EHDR.size + len(headers)] = headers
-    table = _section_headers(body, segments, headers, sections, symbols)
+    table = _section_headers(body, segments, bytes(headers), sections, symbols)
     body.extend(bytes(-len(body) % 4))
     header = _EHDR.pack(
         _IDENT, 2, 3, 1, entry, _EHDR.size, len(body), 0,
@@ -110,7 +110,7 @@ def _section_headers(
         (".strtab", SHT_STRTAB, strings.data, 0, 0),
         (".shstrtab", SHT_STRTAB, names.data, 0, 0),
     ):
-        label = names.add(name) if name != ".shstrtab" else names.add(name)
+        label = names.add(name)
         info = 1 if kind == SHT_SYMTAB else 0
         table.append(_SHDR.pack(label, kind, 0, 0, len(body), len(data), link, info, 1, size))
         body += data

@@ -6,16 +6,18 @@ Section, symbol and relocation names are those of the System V ABI, i386 supplem
 from __future__ import annotations
 
 import io
+import re
 import struct
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from elftools.elf.elffile import ELFFile
 from elftools.elf.relocation import RelocationSection
-from elftools.elf.sections import Section, Symbol
+from elftools.elf.sections import Section, Symbol, SymbolTableSection
 
 from emu.assembler import elf
-from emu.assembler.child import LINES_SECTION
+from emu.assembler.child import LINES_SECTION, MOST_ERRORS
 from emu.assembler.errors import AssemblyError, Finding, failure
 
 BASE = 0x0804_8000  # where the ABI's linkers put an i386 program
@@ -113,33 +115,55 @@ class Linked:
         )
 
 
-def link(data: bytes, file: str, *, origin: int = BASE, paged: bool = True) -> Linked:
+def link(
+    data: bytes,
+    file: str,
+    *,
+    origin: int = BASE,
+    paged: bool = True,
+    source: Sequence[str] = (),
+) -> Linked:
     """Place and relocate an object. Raises AssemblyError.
 
     `paged` starts a page wherever the permissions change, as a program in a process needs it.
+    `source` serves errors in an object with line records.
     """
-    return _Link(data, file, origin, paged).run()
+    return _Link(data, file, origin, paged, source).run()
 
 
 class _Link:
-    def __init__(self, data: bytes, file: str, origin: int, paged: bool) -> None:
+    def __init__(
+        self, data: bytes, file: str, origin: int, paged: bool, source: Sequence[str]
+    ) -> None:
         self._object = ELFFile(io.BytesIO(data))
-        self._file, self._origin, self._paged = file, origin, paged
+        table = self._object.get_section_by_name(".symtab")
+        self._table: list[Symbol] = (
+            list(table.iter_symbols()) if isinstance(table, SymbolTableSection) else []
+        )
+        self._file, self._origin, self._paged, self._source = file, origin, paged, source
         self._parts: dict[int, Part] = {}
         self._common: dict[str, Part] = {}
-        self._undefined: list[str] = []
+        self._findings: dict[str, Finding] = {}
+        self._records: list[tuple[int, int]] = []
 
     def run(self) -> Linked:
         self._collect()
         self._place()
-        for section in self._object.iter_sections():
-            if isinstance(section, RelocationSection) and section["sh_info"] in self._parts:
-                self._relocate(section, self._parts[section["sh_info"]])
-        if self._undefined:
-            raise AssemblyError(self._file, [_undefined(name) for name in self._undefined])
+        relocations = [
+            (section, self._parts[section["sh_info"]])
+            for section in self._object.iter_sections()
+            if isinstance(section, RelocationSection) and section["sh_info"] in self._parts
+        ]
+        relocations.sort(key=lambda entry: entry[1].name != LINES_SECTION)
+        for section, part in relocations:
+            self._relocate(section, part)
+            if part.name == LINES_SECTION:
+                self._records = sorted(struct.iter_unpack("<II", part.data))
+        if self._findings:
+            raise AssemblyError(self._file, list(self._findings.values())[:MOST_ERRORS])
         symbols = dict(self._symbols())
         parts = self._placed()
-        return Linked(parts, self._entry(symbols, parts), symbols, self._lines())
+        return Linked(parts, self._entry(symbols, parts), symbols, self._records)
 
     # -- sections ---------------------------------------------------------------------------
 
@@ -153,7 +177,7 @@ class _Link:
                 )
             if section["sh_flags"] & SHF_ALLOC or section.name == LINES_SECTION:
                 self._parts[index] = _part(section)
-        for symbol in self._all_symbols():
+        for symbol in self._table:
             if symbol["st_shndx"] == "SHN_COMMON":
                 size, alignment = symbol["st_size"], max(1, symbol["st_value"])
                 part = Part(".bss", SHF_ALLOC | SHF_WRITE, bytearray(), size, alignment, False)
@@ -181,12 +205,9 @@ class _Link:
 
     # -- symbols ----------------------------------------------------------------------------
 
-    def _all_symbols(self) -> Iterator[Symbol]:
-        table = self._object.get_section_by_name(".symtab")
-        return iter(()) if table is None else table.iter_symbols()
-
     def _symbols(self) -> Iterator[tuple[str, int]]:
-        for symbol in self._all_symbols():
+        """Every name of the source with its value."""
+        for symbol in self._table:
             if symbol.name and symbol["st_info"]["type"] in (
                 "STT_NOTYPE",
                 "STT_FUNC",
@@ -223,18 +244,17 @@ class _Link:
     # -- relocation -------------------------------------------------------------------------
 
     def _relocate(self, section: RelocationSection, part: Part) -> None:
-        symbols = self._object.get_section(section["sh_link"])
-        for entry in section.iter_relocations():
-            symbol = symbols.get_symbol(entry["r_info_sym"])
-            kind = RELOCATIONS.get(entry["r_info_type"])
-            if kind is None:
-                raise _unknown(self._file, entry["r_info_type"], symbol.name)
+        for offset, info in struct.iter_unpack("<II", section.data()):
+            symbol, kind = self._table[info >> 8], RELOCATIONS.get(info & 0xFF)
             value = self._value(symbol)
-            if value is None:
-                if symbol.name not in self._undefined:
-                    self._undefined.append(symbol.name)
-                continue
-            self._patch(part, entry["r_offset"], kind, value, symbol.name)
+            if kind is None:
+                message = f"`{symbol.name}` needs relocation {info & 0xFF}, which is not known here"
+                self._report(part.address + offset, symbol.name, message, _DYNAMIC)
+            elif value is None:
+                message = f"`{symbol.name}` is used but defined nowhere"
+                self._report(part.address + offset, symbol.name, message, _UNDEFINED)
+            else:
+                self._patch(part, offset, kind, value, symbol.name or part.name)
 
     def _patch(self, part: Part, offset: int, kind: Kind, value: int, name: str) -> None:
         """Store S + A, or S + A - P; the addend A is what stands at the place."""
@@ -243,18 +263,26 @@ class _Link:
         if kind.relative:
             value -= part.address + offset
         bits = 8 * kind.size
-        least = -(1 << bits - 1)
-        if kind.size < 4 and not least <= value < (1 << bits - 1 if kind.relative else 1 << bits):
-            raise failure(
-                self._file,
-                f"{name or part.name} is {value:#x}, too far for {bits} bits ({kind.name})",
-                "Use a 32-bit operand, or place the program lower",
-            )
+        least, most = -(1 << bits - 1), 1 << (bits - 1 if kind.relative else bits)
+        if kind.size < 4 and not least <= value < most:
+            message = f"{name} is {value:#x} here, too far for {bits} bits ({kind.name})"
+            self._report(part.address + offset, name, message, _TOO_FAR)
         part.data[offset:end] = (value & (1 << bits) - 1).to_bytes(kind.size, "little")
 
-    def _lines(self) -> list[tuple[int, int]]:
-        records = next((p.data for p in self._parts.values() if p.name == LINES_SECTION), b"")
-        return list(struct.iter_unpack("<II", records))
+    def _report(self, address: int, name: str, message: str, hint: str) -> None:
+        """Note an error at a place in the program, on its source line if there are records."""
+        index = bisect_right(self._records, (address, 1 << 32)) - 1
+        line = self._records[index][1] if index >= 0 else 0
+        source = self._source[line - 1] if 0 < line <= len(self._source) else ""
+        used = re.search(rf"(?<![\w.$]){re.escape(name)}(?![\w.$])", source)
+        column = used.start() + 1 if used else 1
+        finding = Finding(line, column, "error", message, source, hint)
+        self._findings.setdefault(message, finding)
+
+
+_UNDEFINED = "Define it with a label or `name = value`; there is no C library to link with"
+_DYNAMIC = "Position-independent and dynamically linked code need a real linker"
+_TOO_FAR = "Use a 32-bit operand, or place the program lower"
 
 
 def _part(section: Section) -> Part:
@@ -266,16 +294,3 @@ def _part(section: Section) -> Part:
 
 def _aligned(address: int, alignment: int) -> int:
     return -(-address // alignment) * alignment
-
-
-def _undefined(name: str) -> Finding:
-    hint = "Define it with a label or `name = value`; there is no C library to link with"
-    return Finding(0, 0, "error", f"`{name}` is used but defined nowhere", hint=hint)
-
-
-def _unknown(file: str, kind: int, name: str) -> AssemblyError:
-    return failure(
-        file,
-        f"`{name}` needs relocation type {kind}, which this linker does not know",
-        "Position-independent code and dynamic linking need a real linker; write plain addresses",
-    )
