@@ -1,0 +1,263 @@
+"""From source text to a program: LLVM in a child process, then our linker."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emu.assembler import linker
+from emu.assembler.errors import AssemblyError, Finding, failure, hint_for
+
+CHILD = Path(__file__).with_name("child.py")
+LONGEST_SOURCE = 8 << 20
+HOSTS = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
+
+# NASM's words for the commonest directives cost a macro each.
+PRELUDE = """\
+.intel_syntax noprefix
+.code{bits}
+.macro section name:vararg
+.section \\name
+.endm
+.macro global names:vararg
+.globl \\names
+.endm
+.macro extern names:vararg
+.endm
+"""
+_TOKEN = re.compile(
+    r"""("(?:\\.|[^"\\\n])*"|'(?:\\.|[^\\\n])')"""
+    r"""|(?<=lock)\ *;|(?<=rep)\ *;|(?<=rep[enz])\ *;|(?<=repn[ez])\ *;"""
+    r"""|([;\#][^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z))""",
+    re.S | re.X | re.I,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an assembly may cost."""
+
+    seconds: int = 5
+    memory: int = 512 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Bytes of the image and the source line that they come from."""
+
+    address: int
+    size: int
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A linked program with what a debugger wants to know of it."""
+
+    image: bytes
+    entry: int
+    symbols: Mapping[str, int]
+    listing: tuple[Listed, ...]
+    source: tuple[str, ...]
+    warnings: tuple[Finding, ...] = ()
+
+    def line_at(self, address: int) -> int | None:
+        """Return the number of the source line that made the byte at `address`."""
+        index = bisect_right(self.listing, address, key=lambda entry: entry.address) - 1
+        if index < 0 or address >= self.listing[index].address + self.listing[index].size:
+            return None
+        return self.listing[index].line
+
+    def symbol_at(self, address: int) -> tuple[str, int] | None:
+        """Return the nearest symbol at or below `address`, and the distance from it."""
+        below = [(value, name) for name, value in self.symbols.items() if value <= address]
+        if not below:
+            return None
+        value, name = max(below)
+        return name, address - value
+
+
+def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> Assembled:
+    """Assemble and link a static i386 program. Raises AssemblyError.
+
+    It starts at `_start`, or at the first byte of .text.
+    """
+    compiled, lines, warnings = _objects(text, file, 32, limits)
+    linked = _link(compiled, lines, text, file)
+    return Assembled(
+        image=linked.image(),
+        entry=linked.entry,
+        symbols=linked.symbols,
+        listing=_listing(linked, lines, file),
+        source=tuple(text.splitlines()),
+        warnings=warnings,
+    )
+
+
+def flat(
+    text: str,
+    file: str = "source",
+    origin: int = linker.BASE,
+    *,
+    bits: int = 32,
+    limits: Limits = Limits(),
+) -> bytes:
+    """Assemble the bytes that stand at `origin`, without a header. Raises AssemblyError.
+
+    Sections follow one another, .text first; .bss takes addresses behind the last byte, no bytes.
+    """
+    if bits not in (16, 32):
+        raise ValueError(f"code has 16 or 32 bits, not {bits}")
+    compiled, lines, _ = _objects(text, file, bits, limits)
+    return _link(compiled, lines, text, file, origin=origin, paged=False).flat()
+
+
+def _objects(
+    text: str, file: str, bits: int, limits: Limits
+) -> tuple[bytes, bytes, tuple[Finding, ...]]:
+    """Return the object, the object with line records, and warnings."""
+    text = text.replace("\r\n", "\n")
+    _check_text(text, file)
+    answer, data = _ask(_without_comments(text), file, PRELUDE.format(bits=bits), limits)
+    if "unavailable" in answer:
+        raise _unavailable(file, str(answer["unavailable"]))
+    lines = text.split("\n")
+    findings = [_finding(lines, limits, *entry) for entry in answer["findings"]]
+    errors = [finding for finding in findings if finding.kind == "error"]
+    if errors:
+        raise AssemblyError(file, errors)
+    size = answer["sizes"][0]
+    return data[:size], data[size:], tuple(findings)
+
+
+def _check_text(text: str, file: str) -> None:
+    """Refuse what LLVM would misread."""
+    if len(text) > LONGEST_SOURCE:
+        raise failure(file, f"the source has {len(text)} characters, the most is {LONGEST_SOURCE}")
+    for index, line in enumerate(text.split("\n"), 1):
+        bad = next((c for c in line if c == "\0" or "\ud800" <= c <= "\udfff"), None)
+        if bad is not None:
+            what = "a zero byte" if bad == "\0" else "a byte that is not UTF-8"
+            column = line.index(bad) + 1
+            hint = "This does not look like text; a program is run without assembling it"
+            raise AssemblyError(file, [Finding(index, column, "error", what, line, hint)])
+
+
+def _without_comments(text: str) -> str:
+    """Blank out comments, in place. `;` starts one, but not in `lock; add` and `rep; movsb`."""
+
+    def blank(match: re.Match[str]) -> str:
+        return match[0] if match[2] is None else re.sub(r"[^\n]", " ", match[0])
+
+    return _TOKEN.sub(blank, text)
+
+
+def _ask(text: str, file: str, prelude: str, limits: Limits) -> tuple[dict[str, Any], bytes]:
+    """Run the child; return its answer and the bytes behind it."""
+    if os.name != "posix":
+        raise _unavailable(file, "it is started in a way that only POSIX systems know")
+    request = {"prelude": prelude, "seconds": limits.seconds, "memory": limits.memory}
+    process = subprocess.Popen(
+        [sys.executable, "-P", str(CHILD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        start_new_session=True,
+    )
+    try:
+        output, complaint = process.communicate(
+            json.dumps(request).encode() + b"\n" + text.encode(), timeout=2 * limits.seconds + 5
+        )
+    except subprocess.TimeoutExpired:
+        raise failure(file, _costly("time", limits), _SMALLER) from None
+    finally:
+        _end(process)
+    heading, newline, data = output.partition(b"\n")
+    if not newline:
+        why = complaint.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise failure(file, f"the assembler stopped without an answer ({why})")
+    return json.loads(heading), data
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a child that is still at work, with the fork that it may have."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+_SMALLER = "Look for a .rept, .fill or macro that does not end, or make it smaller"
+
+
+def _costly(what: str, limits: Limits) -> str:
+    if what == "time":
+        return f"assembling took more than {limits.seconds} seconds"
+    return f"assembling took more than {limits.memory >> 20} MiB of memory"
+
+
+def _finding(
+    lines: list[str], limits: Limits, line: int, column: int, kind: str, message: str
+) -> Finding:
+    """Return a finding of the child's in the user's terms."""
+    if line == 0:
+        known = message in ("time", "memory")
+        text = _costly(message, limits) if known else f"the assembler broke down ({message})"
+        return Finding(0, 0, kind, text, hint=_SMALLER)
+    source = lines[line - 1] if line <= len(lines) else ""
+    before = source.encode()[: column - 1].decode("utf-8", "ignore")  # LLVM counts bytes
+    return Finding(line, len(before) + 1, kind, message, source, hint_for(message, source))
+
+
+def _unavailable(file: str, why: str) -> AssemblyError:
+    if platform.machine().lower() not in HOSTS:
+        why = f"this host is {platform.machine()}, and llvmlite assembles only for its own host"
+    return failure(
+        file,
+        f"there is no assembler here: {why}",
+        "pip install llvmlite on an x86 host with Linux or macOS; assembled programs (ELF) run "
+        "without it",
+    )
+
+
+def _link(
+    compiled: bytes,
+    lines: bytes,
+    text: str,
+    file: str,
+    origin: int = linker.BASE,
+    paged: bool = True,
+) -> linker.Linked:
+    """Link the object; an error is told with its line if the object with line records knows it."""
+    try:
+        return linker.link(compiled, file, origin=origin, paged=paged)
+    except AssemblyError:
+        if lines:
+            source = text.splitlines()
+            linker.link(lines, file, origin=origin, paged=paged, source=source)
+        raise
+
+
+def _listing(linked: linker.Linked, lines: bytes, file: str) -> tuple[Listed, ...]:
+    """Return the listing, empty when records would have changed the code."""
+    if not lines:
+        return ()
+    recorded = linker.link(lines, file)
+    if recorded.flat() != linked.flat():
+        return ()
+    entries = sorted(recorded.lines, key=lambda entry: entry[0])  # stable: later lines stay behind
+    ends = [start for start, _ in entries[1:]] + [1 << 32]
+    return tuple(
+        Listed(start, max(0, min(end, linked.end_of(start)) - start), line)
+        for (start, line), end in zip(entries, ends, strict=True)
+    )
