@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines import Engine, make_engine
-from emu.errors import GuestFileError
+from emu.errors import GuestFileError, LoaderError
 from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
 
@@ -145,18 +145,22 @@ def process_state(machine: ProcessMachine) -> State:
 def _process(image: bytes, path: Path, arguments: list[str], options: Options) -> ProcessGuest:
     from emu.process.machine import ProcessMachine
 
-    machine = ProcessMachine(
-        image,
-        [path.name, *arguments],
-        options.environment,
-        root=options.root,
-        writable=options.writable,
-        memory=options.memory,
-        seed=options.seed,
-        mips=options.mips,
-        cwd=options.cwd,
-        on_call=options.on_call,
-    )
+    try:
+        machine = ProcessMachine(
+            image,
+            [path.name, *arguments],
+            options.environment,
+            root=options.root,
+            writable=options.writable,
+            memory=options.memory,
+            seed=options.seed,
+            mips=options.mips,
+            cwd=options.cwd,
+            on_call=options.on_call,
+        )
+    except LoaderError as error:
+        what = f"{path}: {error.what}"
+        raise LoaderError(what, where=error.where, why=error.why, advice=error.advice) from None
     return ProcessGuest(machine, make_engine(options.engine))
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emu.errors import GuestFileError
 from emu.guests import read_file, source_text, toy_program
 from isa.toy.assembler import machine_named
+
+if TYPE_CHECKING:
+    from emu.assembler import Assembled
 
 
 def assemble_file(
@@ -47,7 +51,21 @@ def _x86(text: str, source: Path, flat: bool) -> tuple[bytes, list[str]]:
         data = assembler.flat(text, str(source))
         return data, [data.hex(" ")]
     assembled = assembler.assemble(text, str(source))
-    return assembled.image, [str(line) for line in assembled.listing]
+    return assembled.image, _listing(assembled, text.splitlines())
+
+
+def _listing(assembled: Assembled, source: list[str]) -> list[str]:
+    """Address, bytes and source line of everything that the source put into memory."""
+    from emu.process import elf
+
+    lines = []
+    segments = elf.parse(assembled.image).segments
+    for row in assembled.listing:
+        segment = next(s for s in segments if 0 <= row.address - s.address < s.memory_size)
+        start = row.address - segment.address
+        code = segment.data[start : start + row.size].hex(" ")
+        lines.append(f"{row.address:8x}  {code:<32} {source[row.line - 1]}".rstrip())
+    return lines
 
 
 def _write(output: Path, data: bytes, *, executable: bool) -> None:

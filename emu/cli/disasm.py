@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,9 +95,17 @@ def _elf_rows(image: bytes, first: int | None) -> Iterator[Row]:
     for segment in elf.parse(image).segments:
         if not segment.permissions & EXECUTE:
             continue
-        skipped = 0 if first is None else first - segment.address
+        skipped = _headers(segment.data) if first is None else first - segment.address
         if 0 <= skipped < len(segment.data):
             yield from x86_rows(segment.data[skipped:], segment.address + skipped)
+
+
+def _headers(data: bytes) -> int:
+    """The size of the ELF and program headers at the start of a segment, if they are there."""
+    if not data.startswith(b"\x7fELF"):
+        return 0
+    start, size, count = struct.unpack_from("<28xI10xHH", data)  # e_phoff, e_phentsize, e_phnum
+    return int(start + size * count)
 
 
 def x86_rows(data: bytes, address: int) -> Iterator[Row]:

@@ -86,8 +86,9 @@ def tell(report: Report, as_json: bool) -> None:
     if report.message:
         print(f"emu: {report.message}", file=sys.stderr)
     for name, times in report.details.get("unknown_calls", {}).items():
+        call = name.removeprefix("call_")
         print(
-            f"emu: the system call {name} is not there (asked for {times} times)", file=sys.stderr
+            f"emu: the system call {call} is not there (asked for {times} times)", file=sys.stderr
         )
     if as_json:
         print(json.dumps(report.facts()), file=sys.stderr)
