@@ -41,6 +41,14 @@ _TOKEN = re.compile(
     r"""|([;\#][^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z))""",
     re.S | re.X | re.I,
 )
+# LLVM's parser takes `push offset name` for a push of 16 bits.
+_PUSH = re.compile(
+    r"^([ \t]*(?:[\w.$]+:[ \t]*)?)push[ \t]+(?:dword[ \t]+ptr[ \t]+)?offset[ \t]+([^\n]+)$",
+    re.M | re.I,
+)
+_NAME = r"[A-Za-z_.$][\w.$]*"
+_LABEL = re.compile(rf"^[ \t]*({_NAME}):", re.M)
+_SUBTRACTED = re.compile(rf"\[[^]\n]*-[ \t]*({_NAME})[^]\n]*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +136,15 @@ def _objects(
     """Return the object, the object with line records, and warnings."""
     text = text.replace("\r\n", "\n")
     _check_text(text, file)
-    answer, data = _ask(_without_comments(text), file, PRELUDE.format(bits=bits), limits)
+    plain = _without_comments(text)
+    if bits == 32 and ".code16" not in plain:
+        plain = _PUSH.sub(r"\1.byte 0x68; .long \2", plain)
+    _check_addresses(plain, text, file)
+    answer, data = _ask(plain, file, PRELUDE.format(bits=bits), limits)
     if "unavailable" in answer:
         raise _unavailable(file, str(answer["unavailable"]))
     lines = text.split("\n")
-    findings = [_finding(lines, limits, *entry) for entry in answer["findings"]]
+    findings = [_finding(lines, limits, *entry) for entry in sorted(answer["findings"])]
     errors = [finding for finding in findings if finding.kind == "error"]
     if errors:
         raise AssemblyError(file, errors)
@@ -151,6 +163,22 @@ def _check_text(text: str, file: str) -> None:
             column = line.index(bad) + 1
             hint = "This does not look like text; a program is run without assembling it"
             raise AssemblyError(file, [Finding(index, column, "error", what, line, hint)])
+
+
+def _check_addresses(plain: str, text: str, file: str) -> None:
+    """Refuse [esi - label], which LLVM takes for [esi + label] without a word."""
+    labels = set(_LABEL.findall(plain))
+    lines = text.split("\n")
+    findings = []
+    for match in _SUBTRACTED.finditer(plain):
+        if match[1] in labels:
+            line = plain.count("\n", 0, match.start()) + 1
+            column = match.start(1) - plain.rfind("\n", 0, match.start())
+            hint = f"Subtract first: sub register, offset {match[1]}"
+            message = "an address cannot have a label subtracted from it"
+            findings.append(Finding(line, column, "error", message, lines[line - 1], hint))
+    if findings:
+        raise AssemblyError(file, findings)
 
 
 def _without_comments(text: str) -> str:
@@ -211,8 +239,12 @@ def _finding(
 ) -> Finding:
     """Return a finding of the child's in the user's terms."""
     if line == 0:
-        known = message in ("time", "memory")
-        text = _costly(message, limits) if known else f"the assembler broke down ({message})"
+        if message == "distance":
+            text = "a distance between labels depends on itself"
+        elif message in ("time", "memory"):
+            text = _costly(message, limits)
+        else:
+            text = f"the assembler broke down ({message})"
         return Finding(0, 0, kind, text, hint=_SMALLER)
     source = lines[line - 1] if line <= len(lines) else ""
     before = source.encode()[: column - 1].decode("utf-8", "ignore")  # LLVM counts bytes
