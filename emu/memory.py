@@ -40,6 +40,9 @@ class Memory(Protocol):
     def load(self, address: int, size: int) -> int | Fault:
         """Read `size` units as one little-endian number."""
 
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """Read units that will be written: the fault is the one that a write would meet."""
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` units."""
 
@@ -90,6 +93,13 @@ class PhysicalMemory:
         frame, offset = divmod(address, PAGE_SIZE)
         flags = self.watched.setdefault(frame, bytearray(PAGE_SIZE))
         flags[offset : offset + size] = b"\1" * size
+
+    def unwatch(self, address: int, size: int) -> None:
+        """Take the mark off `size` bytes (inside one frame): what was translated is forgotten."""
+        flags = self.watched.get(address // PAGE_SIZE)
+        if flags is not None:
+            offset = address & PAGE_MASK
+            flags[offset : offset + size] = bytes(size)
 
     def is_code(self, address: int, size: int) -> bool:
         """Tell whether any of the bytes holds translated code."""
@@ -390,6 +400,11 @@ class AddressSpace:
     def load(self, address: int, size: int) -> int | Fault:
         """Read `size` bytes as a little-endian number."""
         data = self.read(address, size)
+        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same for a place that will be written: the fault is a write's."""
+        data = self.read(address, size, WRITE)
         return data if isinstance(data, Fault) else int.from_bytes(data, "little")
 
     def store(self, address: int, size: int, value: int) -> Fault | None:

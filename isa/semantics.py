@@ -27,6 +27,7 @@ class Builder:
     def __init__(self) -> None:
         self._regions = [Region()]
         self._puts: dict[Key, Bits] = {}
+        self._around: list[dict[Key, Bits]] = []  # puts before the `when`s that are open
         self._indices: dict[Key, Bits] = {}
 
     # -- state -------------------------------------------------------------------------------
@@ -61,7 +62,10 @@ class Builder:
         self._puts[key] = value
 
     def _before(self, key: Key) -> Bits:
-        """What a put leaves if it does not happen."""
+        """What a put leaves if it does not happen: an earlier put's value, or the old state."""
+        for puts in (self._puts, *reversed(self._around)):
+            if key in puts:
+                return puts[key]
         op, target, _ = key
         if op == "put":
             assert isinstance(target, Register)
@@ -88,6 +92,10 @@ class Builder:
     def load_space(self, space: str, address: Bits, width: int) -> Bits:
         """Read `width` bits of an address space."""
         return self._effect("load", width, (space, width), address)
+
+    def load_for_write_space(self, space: str, address: Bits, width: int) -> Bits:
+        """Read what this instruction will write: a fault says that writing is what failed."""
+        return self._effect("load_for_write", width, (space, width), address)
 
     def store_space(self, space: str, address: Bits, value: Bits) -> None:
         """Write to an address space."""
@@ -129,14 +137,15 @@ class Builder:
     @contextmanager
     def when(self, condition: Bits) -> Iterator[None]:
         """Make the effects inside conditional; register writes merge with what was before."""
-        outer, self._puts = self._puts, {}
+        self._around.append(self._puts)
+        self._puts = {}
         region = Region()
         self._regions.append(region)
         try:
             yield
         finally:
             self._regions.pop()
-            inner, self._puts = self._puts, outer
+            inner, self._puts = self._puts, self._around.pop()
         self._close(condition, region, inner)
 
     def _close(self, condition: Bits, region: Region, inner: dict[Key, Bits]) -> None:
@@ -152,9 +161,7 @@ class Builder:
         if region.ends:
             return
         for key, value in inner.items():
-            before = self._puts.get(key)
-            old = self._before(key) if before is None else before
-            self._put(key, _merge(node, branch, condition, value, old))
+            self._put(key, _merge(node, branch, condition, value, self._before(key)))
 
     def fault(
         self, vector: int, code: Bits | int | None = None, address: Bits | None = None

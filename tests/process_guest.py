@@ -74,7 +74,7 @@ class Guest:
             if isinstance(argument, bytes):
                 argument = self.put(argument + b"\0", 0x1000 + 512 * i)
             self.state[REGISTERS[i]] = argument & 0xFFFFFFFF
-        self.outcome = self.machine.handle(self.state, Exit("interrupt", vector=0x80))
+        self.outcome = self.machine.handle(self.state, Exit("interrupt", values=(0x80,)))
         result = self.state["eax"]
         return result - (1 << 32) if result >> 31 and result > 0xFFFFF000 else result
 

@@ -392,6 +392,21 @@ def test_an_alarm_interrupts_sleep(guest: Guest) -> None:
     assert guest.words("<iI") == (3, 0)
 
 
+def test_written_files_have_virtual_times(guest: Guest, tmp_path: Path) -> None:
+    """Neither the guest nor a later one sees when the host wrote; times set by hand stay."""
+    guest.state.count = 10**9
+    fd = guest.call("open", b"new", O_RDWR | O_CREAT, 0o644)
+    guest.call("write", fd, BUFFER, 1)
+    guest.call("fstat64", fd, BUFFER)
+    assert guest.words("<Q6IQIqIQ6IQ")[14] == 1_704_067_210
+    guest.call("write", fd, BUFFER, 1)
+    guest.call("utimensat", fd, 0, guest.put(struct.pack("<4i", 5, 0, 7, 0)), 0)
+    guest.call("close", fd)
+    assert (tmp_path / "new").stat().st_mtime == 7
+    guest.call("mkdir", b"made", 0o755)
+    assert (tmp_path / "made").stat().st_mtime == 1_704_067_210
+
+
 def test_two_runs_see_the_same(tmp_path: Path) -> None:
     """Entropy and time depend on the seed and the count alone."""
 
@@ -496,7 +511,7 @@ def test_page_faults_tell_why(guest: Guest) -> None:
 def test_other_interrupts_are_protection_faults(guest: Guest) -> None:
     """INT 0x21 is not for users: SIGSEGV at the instruction."""
     guest.state["eip"] = 0x08048102
-    guest.outcome = guest.machine.handle(guest.state, Exit("interrupt", vector=0x21))
+    guest.outcome = guest.machine.handle(guest.state, Exit("interrupt", values=(0x21,)))
     assert guest.outcome is not None
     assert guest.outcome.code == Signal.SIGSEGV
     assert guest.outcome.fault == Fault(13, 0x21 << 3 | 2)

@@ -1,4 +1,4 @@
-"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, calls for others.
+"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, else calls.
 
 A page table cache maps a page number to a memoryview of that page in the host's memory, one cache
 for each width and direction. A page that cannot be used that way answers with an object that
@@ -54,6 +54,10 @@ class _CodePage:
         self._where = where
         self._size = size
 
+    def __getitem__(self, index: int) -> int:
+        address = self._where + index * self._size
+        return int.from_bytes(self._physical.view[address : address + self._size], "little")
+
     def __setitem__(self, index: int, value: int) -> None:
         address = self._where + index * self._size
         if self._physical.is_code(address, self._size):
@@ -105,6 +109,7 @@ class CalledAccess:
         """Global names that the emitted source uses."""
         return {
             f"load_{self.space}": self.load_now,
+            f"load_for_write_{self.space}": self.load_for_write_now,
             f"store_{self.space}": self.store_now,
             f"store_undo_{self.space}": self.store_logged,
         }
@@ -115,6 +120,13 @@ class CalledAccess:
     def load_now(self, address: int, size: int) -> int:
         """Load, raising Stop on a fault."""
         value = self.memory.load(address, size)
+        if isinstance(value, Fault):
+            raise Stop(value)
+        return value
+
+    def load_for_write_now(self, address: int, size: int) -> int:
+        """Load what will be written, raising Stop on a fault."""
+        value = self.memory.load_for_write(address, size)
         if isinstance(value, Fault):
             raise Stop(value)
         return value
@@ -137,9 +149,10 @@ class CalledAccess:
         self.store_now(address, size, value)
         self._undo.append((self.memory, address, size, old))
 
-    def load(self, address: str, width: int) -> str:
+    def load(self, address: str, width: int, for_write: bool = False) -> str:
         """See `Access`."""
-        return f"load_{self.space}({address}, {width // self.unit})"
+        name = f"load_for_write_{self.space}" if for_write else f"load_{self.space}"
+        return f"{name}({address}, {width // self.unit})"
 
     def store(self, address: str, width: int, value: str, undo: bool) -> list[str]:
         """See `Access`."""
@@ -183,12 +196,14 @@ class PagedAccess(CalledAccess):
                 return True
         return False
 
-    def load(self, address: str, width: int) -> str:
+    def load(self, address: str, width: int, for_write: bool = False) -> str:
         """See `Access`."""
+        slow = super().load(address, width, for_write)
         if width // 8 not in FORMATS:
-            return super().load(address, width)
-        fast = f"R{width // 8}_{self.space}[{_page(address)}][{_index(address, width // 8)}]"
-        return self._aligned(address, width, fast, super().load(address, width))
+            return slow
+        cache = "W" if for_write else "R"
+        fast = f"{cache}{width // 8}_{self.space}[{_page(address)}][{_index(address, width // 8)}]"
+        return self._aligned(address, width, fast, slow)
 
     def _aligned(self, address: str, width: int, fast: str, slow: str) -> str:
         if address.isdigit():
@@ -219,8 +234,39 @@ def _index(address: str, size: int) -> str:
     return f"{address} & {PAGE_MASK}" if not shift else f"({address} & {PAGE_MASK}) >> {shift}"
 
 
+class WordAccess(CalledAccess):
+    """Storage of words without pages (the toy's): the meaning has checked the address."""
+
+    def __init__(self, space: str, memory: Any, unit: int, undo: list[Any]) -> None:
+        super().__init__(space, memory, unit, undo)
+        self.words = memory
+
+    def names(self) -> dict[str, Any]:
+        """Global names that the emitted source uses."""
+        mine = {f"M_{self.space}": self.words.view, f"C_{self.space}": self.words.watched}
+        return super().names() | mine
+
+    def is_code(self, address: int, size: int) -> bool:
+        """Whether a write there would change translated code."""
+        return 1 in self.words.watched[address : address + size]
+
+    def load(self, address: str, width: int, for_write: bool = False) -> str:
+        """See `Access`."""
+        slow = super().load(address, width, for_write)
+        return f"M_{self.space}[{address}]" if width == self.unit else slow
+
+    def store(self, address: str, width: int, value: str, undo: bool) -> list[str]:
+        """See `Access`."""
+        if undo or width != self.unit:
+            return super().store(address, width, value, undo)
+        place = f"_{self.space}[{address}]"
+        return [f"if C{place}: raise Stop(None)", f"M{place} = {value}"]
+
+
 def access_for(space: str, memory: Memory, unit: int, undo: list[Any]) -> CalledAccess:
     """The fastest access that fits the memory; inlining reads host words, so little-endian only."""
     if isinstance(memory, AddressSpace) and sys.byteorder == "little":
         return PagedAccess(space, memory, unit, undo)
+    if isinstance(getattr(memory, "watched", None), bytearray):  # emu.toy.memory.WordMemory
+        return WordAccess(space, memory, unit, undo)
     return CalledAccess(space, memory, unit, undo)

@@ -20,7 +20,7 @@ from isa.trace import Region
 class Access(Protocol):
     """How emitted source reaches one address space."""
 
-    def load(self, address: str, width: int) -> str:
+    def load(self, address: str, width: int, for_write: bool = False) -> str:
         """An expression that loads; `address` is a name or a number."""
 
     def store(self, address: str, width: int, value: str, undo: bool) -> list[str]:
@@ -30,7 +30,7 @@ class Access(Protocol):
 class Emitter:
     """Prints nodes as lines of Python; one emitter for one function."""
 
-    def __init__(self, access: Callable[[str], Access]) -> None:
+    def __init__(self, access: Callable[[str], Access], indent: str = "    ") -> None:
         self.lines: list[str] = []
         self.names: dict[int, str] = {}  # id of a node -> the name that holds its value
         self._access = access
@@ -39,7 +39,7 @@ class Emitter:
         self._uses: Counter[int] = Counter()
         self._numbers = itertools.count()
         self._results: dict[int, list[str]] = {}  # id of a `when` -> names of what it yields
-        self._indent = "    "
+        self._indent = indent
 
     # -- lines and names -----------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Emitter:
         width = node.args[0].width
         arguments = {}
         for key, arg in zip("abc", node.args, strict=False):
-            repeated = template.count("{%s}" % key) > 1
+            repeated = template.count(f"{{{key}}}") > 1
             arguments[key] = self._atom(arg) if repeated else self.text(arg)
         return template.format(
             m=mask(width), s=1 << width - 1, w=width, k=node.attribute, r=mask(node.width),
@@ -147,8 +147,11 @@ class Emitter:
 
     def do_load(self, node: Bits) -> None:
         space, width = node.attribute
-        expression = self._access(space).load(self._atom(node.args[0]), width)
+        for_write = node.op == "load_for_write"
+        expression = self._access(space).load(self._atom(node.args[0]), width, for_write)
         self._text[id(node)] = self._name(node, expression)
+
+    do_load_for_write = do_load
 
     def do_store(self, node: Bits) -> None:
         space, width = node.attribute

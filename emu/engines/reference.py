@@ -23,7 +23,7 @@ class Reference:
     name = "reference"
 
     def __init__(self) -> None:
-        self.undefined: list[object] = []  # what the last instruction left undefined
+        self.evaluation: Evaluation | None = None  # of the last instruction, for tests
 
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
@@ -44,9 +44,8 @@ class Reference:
         if isinstance(instruction, Fault):
             return self.trap(state, instruction)
         trace = state.isa.trace(instruction.form)
-        evaluation = Evaluation(state, instruction.fields)
+        self.evaluation = evaluation = Evaluation(state, instruction.fields)
         outcome = evaluation.carry_out(trace)
-        self.undefined = evaluation.undefined
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
         if outcome is not None and outcome.reason == "trap":
@@ -179,6 +178,10 @@ class Evaluation:
         if space == "port":
             return self._read_port(address, size)
         return self.state.memory[space].load(address, size)
+
+    def do_load_for_write(self, node: Bits, address: int) -> int | Fault:
+        space, width = node.attribute
+        return self.state.memory[space].load_for_write(address, self._units(space, width))
 
     def _read_port(self, port: int, size: int) -> int | None:
         if self.state.reply is None:

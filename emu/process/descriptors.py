@@ -41,6 +41,14 @@ class SystemMemory:
             return Fault(14, 0, address)
         return int.from_bytes(self.data[start : start + size], "little")
 
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same: what can be read here can be written."""
+        return self.load(address, size)
+
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """No code stands here."""
+        return b"", Fault(14, 0, address)
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` bytes; a page fault outside the table."""
         start = address - GDT_BASE
@@ -58,6 +66,25 @@ class SystemMemory:
         """Replace a descriptor."""
         self.data[8 * index : 8 * index + 8] = descriptor.to_bytes(8, "little")
         self.generation += 1
+
+    def segment(self, selector: int) -> tuple[int, int, int] | None:
+        """Return base, limit and attributes behind a user's selector (null: zeros), or None.
+
+        This is for the kernel's own loads, at the start and after a handler; a guest's loads are
+        instructions and read the table by their own meaning.
+        """
+        if not selector & ~3:
+            return 0, 0, 0
+        index = selector >> 3
+        descriptor = self.get(index) if index < GDT_ENTRIES and not selector & 4 else 0
+        high, low = descriptor >> 32, descriptor & 0xFFFFFFFF
+        if high & 0xF000 != 0xF000:  # present, DPL 3, code or data
+            return None
+        base = high & 0xFF000000 | (high & 0xFF) << 16 | low >> 16
+        limit = high & 0xF0000 | low & 0xFFFF
+        if high >> 23 & 1:
+            limit = limit << 12 | 0xFFF
+        return base, limit, (high >> 20 & 0xF) << 8 | high >> 8 & 0xFF
 
     def free_tls(self) -> int | None:
         """Return the first thread-local entry that is empty, or None."""

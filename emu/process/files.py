@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -143,12 +144,25 @@ class SeekableFile(OpenFile):
 
 
 class HostFile(SeekableFile):
-    """A regular file below the root, by a host descriptor that the sandbox has checked."""
+    """A regular file below the root, by a host descriptor that the sandbox has checked.
 
-    def __init__(self, descriptor: int, flags: int, stat: Callable[[int], Status]) -> None:
+    `now` is the guest's time: a file that was written gets it before anybody could see the host's.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        flags: int,
+        stat: Callable[[int], Status],
+        now: Callable[[], int],
+        *,
+        created: bool = False,
+    ) -> None:
         super().__init__(flags)
         self._descriptor = descriptor
         self._stat = stat
+        self._now = now
+        self._written = created
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Read without moving the position."""
@@ -156,15 +170,27 @@ class HostFile(SeekableFile):
 
     def write_at(self, data: bytes, offset: int) -> int:
         """Write without moving the position."""
+        self._written = True
         return os.pwrite(self._descriptor, data, offset)
 
     def status(self) -> Status:
         """Ask the host."""
+        self._stamp()
         return self._stat(self._descriptor)
 
     def truncate(self, size: int) -> None:
         """Set the length; holes take no space."""
+        self._written = True
         os.ftruncate(self._descriptor, size)
+
+    def set_times(self, times: tuple[int, int]) -> None:
+        """Set access and modification time, in nanoseconds."""
+        self._written = False
+        os.utime(self._descriptor, ns=times)
+
+    def _stamp(self) -> None:
+        if self._written:
+            self.set_times((self._now(), self._now()))
 
     def host_descriptor(self) -> int | None:
         """Return the descriptor itself."""
@@ -172,6 +198,8 @@ class HostFile(SeekableFile):
 
     def close(self) -> None:
         """Close the host's descriptor."""
+        with suppress(OSError):  # a file that somebody else owns keeps the host's time
+            self._stamp()
         os.close(self._descriptor)
 
 

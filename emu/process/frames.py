@@ -152,9 +152,9 @@ def _jump(process: Process, pointer: int, handler: int, arguments: tuple[int, in
 
 
 def _set_segment(process: Process, name: str, selector: int) -> None:
-    """Load a selector only if it changes: loading has meaning (the hidden descriptor)."""
+    """Load a selector if it changes: what is behind an unchanged one stays, whatever the table."""
     if process.state[name] != selector:
-        process.state[name] = selector
+        process.load_segment(name, selector)
 
 
 def leave_old_handler(process: Process) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from emu.errors import GuestFileError, LoaderError
 from emu.exit import Exit
@@ -54,9 +54,9 @@ _VECTORS = {
 
 
 class Engine(Protocol):
-    """What runs the instructions."""
+    """What runs the instructions; engines agree on more of the state than is used here."""
 
-    def run(self, state: CpuState, until: int) -> Exit:
+    def run(self, state: Any, until: int) -> Exit:
         """Run until the count reaches `until`, or something needs service."""
 
 
@@ -103,6 +103,7 @@ class ProcessMachine:
         try:
             self._load(image, arguments, _environment(env), user, hwcap)
             self.process = self._process(path, user, mips, epoch)
+            self.sandbox.now = lambda: self.process.now
             self._set_directory(_bytes(cwd))
         except BaseException:
             self.sandbox.close()
@@ -195,13 +196,12 @@ class ProcessMachine:
         for name in _REGISTERS:
             state[name] = 0
         state["gdt_base"], state["gdt_limit"] = GDT_BASE, GDT_ENTRIES * 8 - 1
-        for name in ("ss", "ds", "es"):
-            state[name] = USER_DATA_SELECTOR
-        state["cs"] = USER_CODE_SELECTOR
-        state["fs"] = state["gs"] = 0
-        state["eflags"] = INITIAL_EFLAGS
-        state["esp"], state["eip"] = self._stack, self._entry
         self.process.state = state
+        for name in ("ss", "ds", "es", "fs", "gs"):
+            self.process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
+        self.process.load_segment("cs", USER_CODE_SELECTOR)
+        state["cpl"], state["eflags"] = 3, INITIAL_EFLAGS
+        state["esp"], state["eip"] = self._stack, self._entry
 
     def run(self, engine: Engine, state: CpuState, until: int = 1 << 62) -> Outcome | None:
         """Run until the process ends or the count reaches `until` (then None)."""

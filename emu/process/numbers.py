@@ -50,6 +50,7 @@ class Errno(IntEnum):
     ENODATA = 61
     EOVERFLOW = 75
     EOPNOTSUPP = 95
+    EAFNOSUPPORT = 97
     ETIMEDOUT = 110
     EDQUOT = 122
 

@@ -27,6 +27,11 @@ _LIMITS = {  # RLIMIT_*: soft, hard
 }
 
 
+def _usable(name: str, attributes: int) -> bool:
+    code, writable = attributes & 8, attributes & 2
+    return bool(code) if name == "cs" else bool(writable and not code)
+
+
 class CpuState(Protocol):
     """What the process machine needs of a processor: registers by name, and the count."""
 
@@ -87,6 +92,18 @@ class Process:
     heap_end: int = 0
     thread_name: bytes = b""
     limits: dict[int, tuple[int, int]] = field(default_factory=lambda: dict(_LIMITS))
+
+    def load_segment(self, name: str, selector: int) -> None:
+        """Load a segment register and the descriptor behind it, as the kernel's IRET would; EFAULT.
+
+        CS must be code and SS data that can be written, else the guest could not go on.
+        """
+        hidden = self.system.segment(selector)
+        if hidden is None or (name in ("cs", "ss") and not _usable(name, hidden[2])):
+            raise CallError(Errno.EFAULT)
+        self.state[name] = selector
+        for part, value in zip(("base", "limit", "attributes"), hidden, strict=True):
+            self.state[f"{name}_{part}"] = value
 
     # -- time -------------------------------------------------------------------------------
 

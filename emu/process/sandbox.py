@@ -144,6 +144,7 @@ class Sandbox:
         self.writable = writable and root is not None
         self.program = program
         self.user = user
+        self.now: Callable[[], int] = lambda: 0  # the guest's time, in nanoseconds since 1970
         self.stream: Callable[[int], OpenFile] | None = None  # what /dev/stdin and friends open
         self._image = image
         self._entropy = entropy or random.Random(0)
@@ -269,7 +270,7 @@ class Sandbox:
             group=self._identity(found.st_gid, os.getegid()),
             accessed=found.st_atime_ns,
             modified=found.st_mtime_ns,
-            changed=found.st_ctime_ns,
+            changed=found.st_mtime_ns,  # the host's clock, which nobody can set, stays out
             blocks=found.st_blocks,
         )
 
@@ -385,7 +386,8 @@ class Sandbox:
         except BaseException:
             os.close(descriptor)
             raise
-        return HostFile(descriptor, flags & (O_ACCMODE | O_APPEND), self._host_status)
+        kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
+        return HostFile(descriptor, kept, self._host_status, lambda: self.now(), created=changed)
 
     @staticmethod
     def _check_opened(descriptor: int, place: Place) -> None:
@@ -403,6 +405,7 @@ class Sandbox:
         """Make a directory."""
         with self._creating(_without_slashes(path), start) as place:
             os.mkdir(place.name, mode & 0o777, dir_fd=place.parent)
+            self._stamp(place)
 
     def rmdir(self, path: bytes, start: Path) -> None:
         """Remove an empty directory."""
@@ -456,6 +459,12 @@ class Sandbox:
         """Make a symbolic link; its text is the guest's business."""
         with self._creating(path, start) as place:
             os.symlink(text, place.name, dir_fd=place.parent)
+            self._stamp(place)
+
+    def _stamp(self, place: Place) -> None:
+        """Give a new name the guest's time."""
+        times = self.now(), self.now()
+        os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
 
     def chmod(self, path: bytes, start: Path, mode: int) -> None:
         """Change permissions; set-id and sticky bits never reach the host."""
@@ -479,9 +488,8 @@ class Sandbox:
     @staticmethod
     def utime_open(file: OpenFile, times: tuple[int, int]) -> None:
         """Set the times of an open file below the root."""
-        descriptor = file.host_descriptor()
-        if descriptor is not None:
-            os.utime(descriptor, ns=times)
+        if isinstance(file, HostFile):
+            file.set_times(times)
 
     def chown(self, path: bytes, start: Path, owner: int, *, follow: bool = True) -> None:
         """Succeed where nothing would change; EPERM otherwise."""

@@ -36,10 +36,17 @@ class Operand:
 
 
 class X86Builder(Builder):
-    """Builder for one form. Offsets and addresses are 32 bits wide, whatever the address size."""
+    """Builder for one form. Offsets and addresses are 32 bits wide, whatever the address size.
 
-    def __init__(self, form: Form) -> None:
+    `modified` are the numbers of memory operands that the meaning both reads and writes, as a first
+    trace of it has found: their reads already need the right to write (`modified_operands`).
+    """
+
+    def __init__(self, form: Form, modified: frozenset[int] = frozenset()) -> None:
         super().__init__()
+        self._modified = modified
+        self._read_numbers: set[int] = set()
+        self._written_numbers: set[int] = set()
         self.form = form
         self.mode = form.mode
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
@@ -71,8 +78,8 @@ class X86Builder(Builder):
 
     # -- operands ------------------------------------------------------------------------------
 
-    def read(self, operand: Operand) -> Bits:
-        """The operand's value."""
+    def read(self, operand: Operand, *, modify: bool = True) -> Bits:
+        """The operand's value; not `modify`: its read needs no right to write, written or not."""
         shape, n = operand.shape, operand.number
         if isinstance(shape, Reg):
             whole = self.get_indexed(GPR, self.field(f"reg{n}", 3))
@@ -82,7 +89,10 @@ class X86Builder(Builder):
         if isinstance(shape, Seg):
             return self.get(SEGMENTS[shape.name].selector)
         if isinstance(shape, Mem):
-            return self.load(shape.segment, self.address(operand), shape.width)
+            if modify:
+                self._read_numbers.add(n)
+            for_write = n in self._modified
+            return self.load(shape.segment, self.address(operand), shape.width, for_write=for_write)
         raise AssertionError(f"{shape} cannot be read")
 
     def write(self, operand: Operand, value: Bits) -> None:
@@ -92,6 +102,7 @@ class X86Builder(Builder):
             index = self.field(f"reg{n}", 3)
             self.put_indexed(GPR, index, self._merged(shape, index, value))
         elif isinstance(shape, Mem):
+            self._written_numbers.add(n)
             self.store(shape.segment, self.address(operand), value)
         else:
             raise AssertionError(f"{shape} cannot be written")
@@ -158,10 +169,17 @@ class X86Builder(Builder):
 
     # -- memory --------------------------------------------------------------------------------
 
-    def load(self, segment: str, offset: Bits, width: int) -> Bits:
-        """Read `width` bits at `segment`:`offset`."""
-        address = segmentation.linear(self, segment, offset, width // 8, write=False)
+    def load(self, segment: str, offset: Bits, width: int, *, for_write: bool = False) -> Bits:
+        """Read `width` bits at `segment`:`offset`; `for_write`: with the right to write there."""
+        address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
+        if for_write:
+            return self.load_for_write_space("linear", address, width)
         return self.load_space("linear", address, width)
+
+    @property
+    def modified_operands(self) -> frozenset[int]:
+        """Numbers of the memory operands that were read and written so far."""
+        return frozenset(self._read_numbers & self._written_numbers)
 
     def store(self, segment: str, offset: Bits, value: Bits) -> None:
         """Write at `segment`:`offset`."""
@@ -250,6 +268,11 @@ def insert(whole: Bits, low: int, part: Bits) -> Bits:
 def is_special(operand: Operand) -> bool:
     """Whether the operand is a control or debug register."""
     return isinstance(operand.shape, Special)
+
+
+def special_name(operand: Operand) -> str:
+    """Which control or debug register an operand is; "" if none."""
+    return operand.shape.name if isinstance(operand.shape, Special) else ""
 
 
 def is_segment(operand: Operand) -> bool:

@@ -184,9 +184,16 @@ class _Translation:
         if n == 1 and self.found.mnemonic == "enter":
             return Level(value & 31)
         if self.relative:
-            value, width = value - self.found.size, 32  # decoded as if at address 0
+            value, width = self.displacement(), 32
         self.fields[f"imm{n}"] = value & mask(width)
         return Imm(width)
+
+    def displacement(self) -> int:
+        """A relative jump's last bytes; capstone cuts its target to the address size."""
+        opcode = self.found.opcode[0]
+        short = 0x70 <= opcode <= 0x7F or 0xE0 <= opcode <= 0xE3 or opcode == 0xEB
+        size = 1 if short else self.operand_size // 8
+        return int.from_bytes(self.found.bytes[-size:], "little", signed=True)
 
     def memory(self, n: int, operand: Any) -> Shape:
         memory = operand.mem
@@ -197,15 +204,10 @@ class _Translation:
             self.fields[f"index{n}"] = index
         self.fields[f"disp{n}"] = memory.disp & 0xFFFFFFFF
         default = "ss" if base in (4, 5) else "ds"  # ESP, EBP (SDM volume 1, table 3-5)
-        width = self.memory_width(operand.size * 8)
+        width = 0 if self.found.mnemonic == "lea" else operand.size * 8
         segment = "" if width == 0 else self.segment(default)
         scale = memory.scale if index is not None else 1
         return Mem(width, segment, base is not None, index is not None, scale)
-
-    def memory_width(self, width: int) -> int:
-        """capstone's width, mended: LEA has no access; CMOVcc after F2 or F3 forgets a 66."""
-        name = self.found.mnemonic
-        return 0 if name == "lea" else self.operand_size if name.startswith("cmov") else width
 
     def number(self, register: int) -> int | None:
         """A base or index register's number; 16-bit ones are the low halves."""

@@ -73,8 +73,15 @@ def _fetch(flat: bool) -> Trace:
 
 @cache
 def trace(form: Form) -> Trace:
-    """Run the form's meaning on the builder."""
-    m = X86Builder(form)
+    """Run the form's meaning on the builder; again if it modifies an operand in memory."""
+    m = _run(X86Builder(form))
+    if m.modified_operands:
+        m = _run(X86Builder(form, m.modified_operands))
+    return m.finish(form_name(form))
+
+
+def _run(m: X86Builder) -> X86Builder:
+    form = m.form
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
     elif form.mnemonic == BAD or not _lock_allowed(m):
@@ -84,7 +91,7 @@ def trace(form: Form) -> Trace:
         if form.mode.single_step:  # first: the last exit counts, and INT n suppresses the trap
             m.exit("trap", Bits.of(DEBUG, 8))
         entry.meaning(m, *entry.parameters, *m.operands)
-    return m.finish(form_name(form))
+    return m
 
 
 def _lock_allowed(m: X86Builder) -> bool:

@@ -56,3 +56,7 @@ def _is_flat(name: str, values: Sequence[int]) -> bool:
         and values[segment.limit.slot] == 0xFFFFFFFF
         and values[segment.attributes.slot] & kept & 0x9E == wanted
     )
+
+
+FLAT_USER: Final = Mode(32, 32, SEGMENT_NAMES, 3, alignment=False, single_step=False)
+"""The mode of a 32-bit program whose segments all are flat; tools that see only bytes assume it."""

@@ -335,6 +335,13 @@ def not_supported(p: Process) -> int:
     raise CallError(Errno.ENOSYS)
 
 
+@call("socketcall", INT, PTR)
+@call("socket", "socketpair", INT, INT, INT)
+def no_sockets(p: Process, *arguments: int) -> int:
+    """There is no network: no address family is supported."""
+    raise CallError(Errno.EAFNOSUPPORT)
+
+
 @call("execve", PATH, PTR, PTR)
 def execve(p: Process, path: bytes, arguments: int, environment: int) -> int:
     """Replacing the program: not yet. A missing file is still a missing file."""

@@ -96,13 +96,14 @@ def drain(p: Process, address: int, size: int, write_some: Writer) -> int:
     while True:
         data = p.read(address + done, min(reach - done, CHUNK))
         try:
-            done += write_some(data, done)
+            count = write_some(data, done)
         except (CallError, OSError) as error:
             _raise_broken_pipe(p, error)
             if done:
                 return done
             raise
-        if done >= reach:
+        done += count
+        if done >= reach or not count:
             return done
 
 
@@ -290,7 +291,10 @@ def copy(p: Process, out_fd: int, in_fd: int, offset: int | None, size: int) -> 
         data = source.read_at(min(CHUNK, size - done), start + done)
         if not data:
             break
-        done += writer(p, target)(data, done)
+        count = writer(p, target)(data, done)
+        done += count
+        if not count:
+            break
     if offset is None:
         source.position = start + done
     return done, start + done

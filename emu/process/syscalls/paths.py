@@ -286,6 +286,20 @@ def fadvise(p: Process, fd: int, *rest: int) -> int:
     return 0
 
 
+@call("getxattr", "lgetxattr", "setxattr", "lsetxattr", "removexattr", "lremovexattr", PATH, PATH)
+@call("fgetxattr", "fsetxattr", "fremovexattr", INT, PATH)
+def xattr(p: Process, target: bytes | int, name: bytes) -> int:
+    """Files have no extended attributes."""
+    raise CallError(Errno.EOPNOTSUPP)
+
+
+@call("listxattr", "llistxattr", PATH, PTR, UINT)
+@call("flistxattr", INT, PTR, UINT)
+def listxattr(p: Process, target: bytes | int, names: int, size: int) -> int:
+    """Files have no extended attributes."""
+    return 0
+
+
 @call("umask", MODE)
 def umask(p: Process, mask: int) -> int:
     """Set the mask of new files; return the old one."""

@@ -32,7 +32,10 @@ def bit_test(m: X86Builder, change: Change | None, base: Operand, offset: Operan
     index, width = m.read(offset), base.width
     places = index.low(width.bit_length() - 1).zext(width)  # modulo the width
     element = _element(m, base, offset, index)
-    whole = m.read(base) if element is None else m.load(*element, width)
+    if element is None:
+        whole = m.read(base)
+    else:
+        whole = m.load(*element, width, for_write=change is not None)
     m.set_flags({"cf": (whole >> places).bit(0)}, undefined="pf af sf of")
     if change is None:
         return

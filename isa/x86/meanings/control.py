@@ -109,7 +109,7 @@ def bound(m: X86Builder, index: Operand, bounds: Operand) -> None:
         return
     value, segment, address = m.read(index), m.segment_of(bounds), m.address(bounds)
     lower = m.load(segment, address, value.width)
-    upper = m.load(segment, address + value.width // 8, value.width)
+    upper = m.load(segment, m.wrap(address + value.width // 8), value.width)
     m.fault_when(value.slt(lower) | upper.slt(value), BOUND_RANGE_EXCEEDED)
 
 

@@ -13,7 +13,7 @@ from isa.x86.table import instruction
 @instruction("mov", heading="MOV—Move")
 def mov(m: X86Builder, dst: Operand, src: Operand) -> None:
     if is_special(dst) or is_special(src):
-        system.privileged(m)
+        system.mov_special(m, dst, src)
     elif is_segment(dst):
         segments.mov_to(m, dst, src)
     elif is_segment(src):

@@ -107,7 +107,7 @@ def far_pointer(m: X86Builder, src: Operand) -> tuple[Bits, Bits]:
     """Selector and offset (as wide as the operand size) of a far pointer in memory."""
     width, segment, address = m.form.operand_size, m.segment_of(src), m.address(src)
     offset = m.load(segment, address, width)
-    return m.load(segment, address + width // 8, 16), offset
+    return m.load(segment, m.wrap(address + width // 8), 16), offset
 
 
 # -- looking at descriptors without loading them --------------------------------------------------
@@ -148,7 +148,7 @@ def verify(m: X86Builder, write: bool, src: Operand) -> None:
 
 @instruction("arpl", heading="ARPL—Adjust RPL Field of Segment Selector")
 def arpl(m: X86Builder, dst: Operand, src: Operand) -> None:
-    selector, wanted = m.read(dst), m.read(src).low(2)
+    selector, wanted = m.read(dst, modify=False), m.read(src).low(2)
     lower = selector.low(2).ult(wanted)
     with m.when(lower):
         m.write(dst, selector.bits(2, 14).concat(wanted))

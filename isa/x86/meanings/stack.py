@@ -75,7 +75,14 @@ def enter(m: X86Builder, size: Operand, level: Operand) -> None:
     if level_of(level):
         m.push(frame.low(width))
     m.release(-m.read(size).low(16).zext(32))
+    _probe(m, width)
     m.write_part(EBP, frame.low(width))
+
+
+def _probe(m: X86Builder, width: int) -> None:
+    """Fault if the final stack pointer could not be written (SDM volume 2, ENTER)."""
+    offset = m.stack_offset(m.stack_pointer)
+    m.load("ss", offset, width, for_write=True)
 
 
 @instruction("leave", heading="LEAVE—High Level Procedure Exit")

@@ -6,10 +6,18 @@ At CPL 0 most are left to the system half of the machine: an exit "unimplemented
 from __future__ import annotations
 
 from isa.bits import Bits
-from isa.x86.builder import Operand, X86Builder
+from isa.x86.builder import Operand, X86Builder, special_name
 from isa.x86.registers import IF, IOPL
 from isa.x86.table import instruction
 from isa.x86.vectors import GENERAL_PROTECTION
+
+
+def mov_special(m: X86Builder, *operands: Operand) -> None:
+    """MOV to and from control and debug registers; those that do not exist are #UD."""
+    if any(special_name(o) in ("cr1", "cr5", "cr6", "cr7", "cr8") for o in operands):
+        m.invalid_opcode()
+    else:
+        privileged(m)
 
 
 def privileged(m: X86Builder) -> None:

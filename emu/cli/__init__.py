@@ -1,0 +1,163 @@
+"""The `emu` command. Everything heavy is imported by the command that needs it.
+
+click itself, not a layer above it: a trivial guest must start within twice the time that importing
+numpy and capstone takes, and the layers' own imports are as long again.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
+OUTWARD = {"allow_interspersed_args": False}  # options after GUEST are the guest's
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="popek")
+def app() -> None:
+    """Run, trace, assemble, disassemble and explain guest programs."""
+
+
+def guest_options(command: Command) -> Command:
+    """The options of every command that runs a guest."""
+    for option in (
+        click.argument("arguments", nargs=-1),
+        click.argument("guest", type=PATH),
+        click.option("--engine", default="auto", show_default=True, help="auto, reference, python"),
+        click.option("--max-instructions", type=click.IntRange(1), help="stop after so many"),
+        click.option("--root", type=PATH, help="directory that the guest sees as /, read-only"),
+        click.option("--writable", is_flag=True, help="let the guest change --root"),
+        click.option("--env", multiple=True, metavar="NAME=VALUE", help="set for the guest"),
+        click.option("--memory", default="256M", show_default=True, help="the guest's memory"),
+        click.option("--cwd", default="/", help="the guest's working directory"),
+        click.option("--seed", default=0, help="of all randomness that the guest sees"),
+        click.option("--mips", default=100, type=click.IntRange(1), show_default=True,
+                     help="million instructions in a second of the guest's clock"),
+        click.option("--isa", help="configuration of the toy machine, e.g. toy/clean"),
+        click.option("--disk", type=PATH, help="image of the toy's block device"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@app.command(context_settings=OUTWARD)
+@guest_options
+@click.option("--json", "as_json", is_flag=True, help="facts on the last line of stderr")
+@click.option("--trace", help="syscalls: tell each on stderr")
+def run(
+    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Run GUEST; its output and exit code become ours."""
+    from emu.cli.run import run_guest
+
+    leave(run_guest(guest, list(arguments), options, max_instructions, as_json))
+
+
+@app.command(context_settings=OUTWARD)
+@guest_options
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+@click.option("--output", "-o", type=PATH, help="instead of stderr")
+@click.option("--start", default=0, type=click.IntRange(0), help="from this instruction on")
+def trace(
+    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    output: Path | None, start: int, **options: Any,
+) -> None:  # fmt: skip
+    """Run GUEST and tell each instruction with the registers that it changed."""
+    from emu.cli.trace import trace_guest
+
+    leave(
+        trace_guest(
+            guest, list(arguments), options, max_instructions,
+            start=start, as_json=as_json, output=output,
+        )
+    )  # fmt: skip
+
+
+@app.command()
+@click.argument("guest")
+@click.option("--hex", "hexadecimal", is_flag=True, help="GUEST is bytes in hexadecimal")
+@click.option("--start", help="first address, e.g. 0x8048000")
+@click.option("--count", type=click.IntRange(1), help="at most so many instructions")
+@click.option("--isa", help="configuration of the toy machine")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+def disasm(
+    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Disassemble the code of a program, a source, or bytes."""
+    from emu.cli.disasm import disassemble
+
+    leave(disassemble(guest, hexadecimal, start, count, isa, as_json))
+
+
+@app.command()
+@click.argument("source", type=PATH)
+@click.option("--output", "-o", type=PATH, help="the program; without it, print a listing")
+@click.option("--listing", is_flag=True, help="print addresses, bytes and source")
+@click.option("--flat", is_flag=True, help="a flat image instead of an ELF program")
+@click.option("--isa", help="configuration of the toy machine")
+def asm(source: Path, output: Path | None, listing: bool, flat: bool, isa: str | None) -> None:
+    """Assemble SOURCE to a program that `emu run` (and, for x86, Linux) runs."""
+    from emu.cli.asm import assemble_file
+
+    leave(assemble_file(source, output, listing=listing, flat=flat, isa=isa))
+
+
+@app.command()
+@click.argument("instruction")
+@click.option("--hex", "hexadecimal", is_flag=True, help="INSTRUCTION is bytes in hexadecimal")
+@click.option("--isa", help="configuration of the toy machine")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool) -> None:
+    """Explain INSTRUCTION, e.g. 'adc eax, [ebx]': encoding, meaning, flags, faults, manual."""
+    from emu.cli.explain import explain_instruction
+
+    leave(explain_instruction(instruction, hexadecimal, isa, as_json))
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code; output that nobody reads any more is no error."""
+    sys.stdout.flush()
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Entry point: every mistake of a user ends in a message and a documented exit code."""
+    from emu.errors import GuestFileError
+    from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT, EXIT_PIPE
+
+    try:
+        app.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
+        fail("interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us is gone; Python must not complain at its end
+        raise SystemExit(EXIT_PIPE) from None
+    except GuestFileError as error:
+        missing = type(error).__name__ == "MissingFileError"
+        fail(str(error), EXIT_NO_INPUT if missing else EXIT_BAD_GUEST)
+    except Exception as error:
+        if not is_user_error(error):
+            raise
+        fail(str(error), EXIT_BAD_GUEST)
+
+
+def is_user_error(error: Exception) -> bool:
+    """Errors of the definitions, which know nothing of commands, that are a user's to mend."""
+    return type(error).__name__ in ("AssemblyError", "ConfigurationError")
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Print a message and end."""
+    print(f"emu: {message}", file=sys.stderr)
+    raise SystemExit(code)

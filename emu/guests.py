@@ -1,0 +1,269 @@
+"""From a file to a machine that is ready to run it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from emu.engines import Engine, make_engine
+from emu.errors import GuestFileError
+from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
+from emu.state import State
+
+if TYPE_CHECKING:
+    from emu.process.machine import ProcessMachine
+    from emu.process.process import Outcome
+    from emu.process.syscalls import CallEvent
+    from emu.toy.machine import ToyMachine
+    from isa.toy import Toy
+    from isa.toy.assembler import Program
+
+LARGEST = 256 << 20  # bytes of a guest file
+FOREVER = 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a user can say about a run; `Guest` takes what concerns its machine."""
+
+    engine: str = "auto"
+    root: Path | None = None
+    writable: bool = False
+    environment: dict[str, str] = field(default_factory=dict)
+    memory: int = 256 << 20
+    seed: int = 0
+    mips: int = 100
+    cwd: str = "/"
+    isa: str | None = None
+    disk: Path | None = None
+    on_call: Callable[[CallEvent], None] | None = None
+
+
+class Guest(Protocol):
+    """A machine with its program loaded."""
+
+    state: State
+    engine: Engine
+
+    def advance(self, until: int) -> Report | None:
+        """Run until the count reaches `until` (then None) or the guest ends."""
+
+    def unfinished(self) -> Report:
+        """What to report if nobody wants it to go on."""
+
+    def place(self) -> str:
+        """Where it is, for messages."""
+
+
+def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
+    """Load a guest, choosing the machine by what the file is.
+
+    ELF files and x86 assembly (`.asm`, `.s`) and flat images (`.bin`) run on the process machine,
+    sources that say `.machine toy/…` on the toy. Raises GuestFileError or AssemblyError.
+    """
+    data = read_file(path)
+    text = source_text(path, data)
+    if text is None:
+        return _process(image_of(path, data), path, arguments, options)
+    from isa.toy.assembler import machine_named
+
+    machine = options.isa or machine_named(text)
+    if machine is not None:
+        return ToyGuest(text, path, machine, options)
+    from emu.assembler import assemble
+
+    return _process(assemble(text, str(path)).image, path, arguments, options)
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a guest file; raises GuestFileError."""
+    try:
+        if path.is_dir():
+            raise GuestFileError(
+                f"{path} is a directory", advice="Name a program inside it; --root gives a tree"
+            )
+        if path.exists() and not path.is_file():
+            raise GuestFileError(f"{path} is not a regular file", advice="Name a program file")
+        if path.stat().st_size > LARGEST:
+            raise GuestFileError(f"{path} has more than {LARGEST >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise MissingFileError(
+            f"{path} cannot be read", why=error.strerror or "", advice="Check the path"
+        ) from None
+    if not data:
+        raise GuestFileError(f"{path} is empty", advice="Name an ELF program, a source or an image")
+    return data
+
+
+class MissingFileError(GuestFileError):
+    """There is no file to read."""
+
+
+def source_text(path: Path, data: bytes) -> str | None:
+    """The text of an assembly source, or None for other files."""
+    if path.suffix.lower() not in (".asm", ".s", ".toy"):
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise GuestFileError(
+            f"{path} is not a text in UTF-8", where=f"byte {error.start}", advice="Save it as UTF-8"
+        ) from None
+
+
+def image_of(path: Path, data: bytes) -> bytes:
+    """An ELF image: the file itself, or one made of a flat image."""
+    if data.startswith(b"\x7fELF"):
+        return data
+    if path.suffix.lower() in (".bin", ".img", ".com"):
+        from emu.flat import image
+
+        return image(data)
+    raise GuestFileError(
+        f"{path} is of no kind that can be run",
+        why=f"It starts with {data[:8].hex(' ')}; an ELF program starts with 7f 45 4c 46",
+        advice="Give an i386 ELF program, assembly (.asm, .s), or a flat image named .bin",
+    )
+
+
+# -- the process machine ------------------------------------------------------------------------
+
+
+def process_state(machine: ProcessMachine) -> State:
+    """The processor as Linux leaves it at a program's first instruction."""
+    from isa.x86.machine import X86
+
+    state = State(X86(), {"linear": machine.space, "system": machine.system})
+    machine.start(state)
+    return state
+
+
+def _process(image: bytes, path: Path, arguments: list[str], options: Options) -> ProcessGuest:
+    from emu.process.machine import ProcessMachine
+
+    machine = ProcessMachine(
+        image,
+        [path.name, *arguments],
+        options.environment,
+        root=options.root,
+        writable=options.writable,
+        memory=options.memory,
+        seed=options.seed,
+        mips=options.mips,
+        cwd=options.cwd,
+        on_call=options.on_call,
+    )
+    return ProcessGuest(machine, make_engine(options.engine))
+
+
+class ProcessGuest:
+    """A user program on the process machine."""
+
+    def __init__(self, machine: ProcessMachine, engine: Engine) -> None:
+        self.machine = machine
+        self.engine = engine
+        self.state = process_state(machine)
+        self._began = time.perf_counter()
+
+    def advance(self, until: int) -> Report | None:
+        """Run until the count reaches `until` (then None) or the process ends."""
+        outcome = self.machine.run(self.engine, self.state, until)
+        return None if outcome is None else self._report(outcome)
+
+    def _report(self, outcome: Outcome) -> Report:
+        if outcome.kind == "error":
+            message = f"{outcome.message} ({self.place()}). The instruction is not implemented yet"
+            return self.report("unimplemented", EXIT_UNIMPLEMENTED, message)
+        return self.report(outcome.kind, outcome.exit_code, outcome.message)
+
+    def report(self, stop: str, code: int, message: str) -> Report:
+        """A report of the run so far."""
+        seconds = time.perf_counter() - self._began
+        details: dict[str, Any] = {"unknown_calls": self.machine.unknown_calls}
+        return Report(
+            stop, code, self.state.count, seconds, self.engine.name, "process", message, details
+        )
+
+    def unfinished(self) -> Report:
+        """The report of a run that reached its limit."""
+        message = f"still running after {self.state.count} instructions, at {self.place()}"
+        return self.report("limit", EXIT_LIMIT, message)
+
+    def place(self) -> str:
+        """Address, bytes and text of the instruction at EIP."""
+        return instruction_at(self.state)
+
+
+def instruction_at(state: State) -> str:
+    """Address, bytes and text of the instruction at the program counter of a flat machine."""
+    memory = state.memory[state.isa.code_space]
+    code, _ = memory.fetch(state.pc, state.isa.max_length)
+    if not code:
+        return f"{state.pc:#010x} (no code is mapped there)"
+    text = state.isa.text(code, state.pc)
+    length = state.isa.decode(code.ljust(15, b"\0"), state.isa.mode(state.values)).length
+    return f"{state.pc:#010x}: {code[:length].hex(' ')}  {text}"
+
+
+# -- the toy machine ----------------------------------------------------------------------------
+
+
+def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program]:
+    """The instruction set that a configuration describes, and the source assembled for it."""
+    from isa.toy import Toy
+    from isa.toy.assembler import assemble
+
+    isa = Toy(configuration)
+    return isa, assemble(text, str(path), isa)
+
+
+class ToyGuest:
+    """A program on the bare toy machine."""
+
+    def __init__(self, text: str, path: Path, configuration: str, options: Options) -> None:
+        import sys
+
+        from emu.toy.machine import ToyMachine
+        from emu.toy.run import BLANK_DISK
+
+        self.isa, self.program = toy_program(text, path, configuration)
+        self.engine = make_engine(options.engine)
+        disk = BLANK_DISK if options.disk is None else read_file(options.disk)
+        self.machine: ToyMachine = ToyMachine(
+            self.isa, self.program.image, engine=self.engine, entry=self.program.entry,
+            output=sys.stdout.buffer, source=sys.stdin.buffer, disk=disk,
+        )  # fmt: skip
+        self.state = self.machine.state
+        self._began = time.perf_counter()
+
+    def advance(self, until: int) -> Report | None:
+        """Run until the count reaches `until` (then None) or the machine halts."""
+        stop = self.machine.run(until)
+        return None if stop.reason == "until" else self._report(stop)
+
+    def _report(self, stop: Any) -> Report:
+        from emu.toy.run import outcome
+
+        found = outcome(self.machine, stop, time.perf_counter() - self._began, self.program)
+        message = "" if found.stop == "halt" else found.explanation
+        code = EXIT_STORM if found.stop == "storm" else found.exit_code
+        name = "limit" if found.stop == "until" else found.stop
+        return Report(
+            name, code, found.instructions, found.seconds, found.engine, self.isa.name, message
+        )
+
+    def unfinished(self) -> Report:
+        """The report of a run that reached its limit."""
+        from emu.exit import Exit
+
+        return self._report(Exit("until"))
+
+    def place(self) -> str:
+        """Where P points, with the source line."""
+        from emu.toy.run import where
+
+        return where(self.machine, self.program)

@@ -1,0 +1,1 @@
+"""The bare toy machine, and running programs on it."""

@@ -1,0 +1,88 @@
+"""Storage of a word-addressed machine: the paper's E, on numpy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from isa.fault import Fault
+from isa.ops import mask
+from isa.toy.traps import Trap
+
+CodeListener = Callable[[int, int], None]
+"""Called as listener(address, size) after watched words were written."""
+
+
+class WordMemory:
+    """`words` words of `width` bits, at most 32; `array` is the storage itself.
+
+    `watch` marks words that hold translated code; a write to any of them calls the listeners.
+    """
+
+    def __init__(self, words: int, width: int = 32) -> None:
+        self.size = words
+        self.mask = mask(width)
+        self.width = width
+        self.array = np.zeros(words, dtype=np.uint32)
+        self.view = memoryview(self.array)  # type: ignore[arg-type]  # numpy's stubs lack Buffer
+        self.watched = bytearray(words)  # one flag for each word
+        self.listeners: list[CodeListener] = []
+
+    def load(self, address: int, size: int) -> int | Fault:
+        """Read `size` words, the first one lowest."""
+        if address + size > self.size:
+            return Fault(Trap.MEMORY, address=address)
+        value = 0
+        for i in range(size):
+            value |= self.view[address + i] << i * self.width
+        return value
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same: what can be read here can be written."""
+        return self.load(address, size)
+
+    def store(self, address: int, size: int, value: int) -> Fault | None:
+        """Write `size` words."""
+        if address + size > self.size:
+            return Fault(Trap.MEMORY, address=address)
+        self.write(address, [value >> i * self.width & self.mask for i in range(size)])
+        return None
+
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """Read up to `size` words of code, four little-endian bytes each."""
+        code = b"".join(w.to_bytes(4, "little") for w in self.view[address : address + size])
+        missing = address + size - self.size
+        return code, Fault(Trap.MEMORY, address=self.size) if missing > 0 else None
+
+    def read(self, address: int, size: int) -> list[int]:
+        """Words for the host; fewer at the end of storage."""
+        return self.view[address : address + size].tolist()
+
+    def write(self, address: int, words: Iterable[int]) -> None:
+        """Write words from the host (loaders, devices); raises IndexError outside of storage."""
+        end = address
+        for word in words:
+            self.view[end] = word & self.mask
+            end += 1
+        if 1 in self.watched[address:end]:
+            for listener in self.listeners:
+                listener(address, end - address)
+
+    def copy(self) -> WordMemory:
+        """The same words in storage of their own; nobody listens to it."""
+        twin = WordMemory(self.size, self.width)
+        twin.array[:] = self.array
+        return twin
+
+    def unwatch(self, address: int, size: int) -> None:
+        """Take the mark off words: what was translated from them is forgotten."""
+        self.watched[address : address + size] = bytes(size)
+
+    def watch(self, address: int, size: int) -> None:
+        """Mark words as translated code."""
+        self.watched[address : address + size] = b"\1" * size
+
+    def is_code(self, address: int, size: int) -> bool:
+        """Tell whether any of the words holds translated code."""
+        return 1 in self.watched[address : address + size]

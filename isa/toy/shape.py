@@ -1,0 +1,99 @@
+"""The sizes of one toy machine, from which every width follows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OPCODE_BITS = 8
+REGISTER_FIELD_BITS = 4  # two register fields stand between the opcode and the immediate
+WIDEST_WORD = 32  # what memory stores as one element
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`words` of storage (the paper's q), the `granule` of relocation in words, bits of a `word`.
+
+    Raises ValueError saying what does not fit and what would.
+    """
+
+    words: int = 16384
+    granule: int = 64
+    word: int = 32
+
+    def __post_init__(self) -> None:
+        for name in ("words", "granule"):
+            if not _is_power_of_two(getattr(self, name)):
+                raise ValueError(f"{name} = {getattr(self, name)} is not a power of two")
+        if self.words < 2:
+            raise ValueError(
+                "words = 1 leaves no room: a trap stores into word 0 and loads from word 1"
+            )
+        if self.granule > self.words:
+            raise ValueError(f"granule = {self.granule} is more than words = {self.words}")
+        if self.narrowest_word > WIDEST_WORD:
+            raise ValueError(
+                f"words = {self.words} with granule = {self.granule}: {self._needs()}; choose "
+                "fewer words or a larger granule"
+            )
+        if not self.narrowest_word <= self.word <= WIDEST_WORD:
+            raise ValueError(
+                f"word = {self.word} bits: {self._needs()}; choose {self.narrowest_word}.."
+                f"{WIDEST_WORD} bits"
+            )
+
+    def _needs(self) -> str:
+        return (
+            f"a PSW has {self.psw_bits} bits, an instruction {self._code_bits} bits, "
+            f"and memory holds at most {WIDEST_WORD}"
+        )
+
+    @property
+    def p_bits(self) -> int:
+        """Width of the program counter: it can hold any address of storage."""
+        return self.words.bit_length() - 1
+
+    @property
+    def granule_bits(self) -> int:
+        """How many low bits of an address lie inside a granule."""
+        return self.granule.bit_length() - 1
+
+    @property
+    def l_bits(self) -> int:
+        """Width of the relocation register's base, in granules."""
+        return max(self.p_bits - self.granule_bits, 1)
+
+    @property
+    def b_bits(self) -> int:
+        """Width of its bound, in granules; one bit more, so that b = q ("all") can be said.
+
+        The paper's R = (0, q-1) with a trap at a >= b would leave word q-1 out of reach.
+        """
+        return self.p_bits - self.granule_bits + 1
+
+    @property
+    def psw_bits(self) -> int:
+        """M, P and R: the paper assumes that they fit one word; this machine makes sure."""
+        return 1 + self.p_bits + self.l_bits + self.b_bits
+
+    @property
+    def _code_bits(self) -> int:
+        return OPCODE_BITS + 2 * REGISTER_FIELD_BITS + max(self.p_bits, REGISTER_FIELD_BITS)
+
+    @property
+    def narrowest_word(self) -> int:
+        """Bits that both a PSW and an instruction with an address in it need."""
+        return max(self.psw_bits, self._code_bits)
+
+    @property
+    def imm_bits(self) -> int:
+        """Width of the immediate operand: what opcode and two registers leave of a word."""
+        return self.word - OPCODE_BITS - 2 * REGISTER_FIELD_BITS
+
+    @property
+    def all_granules(self) -> int:
+        """The bound that lets a program reach all of storage."""
+        return self.words // self.granule
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & number - 1 == 0
