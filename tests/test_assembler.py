@@ -107,7 +107,8 @@ def test_other_tools_can_read_the_program(program: Assembled) -> None:
     assert names[1:5] == [".text", ".rodata", ".data", ".bss"]
     table = file.get_section_by_name(".symtab")
     assert isinstance(table, SymbolTableSection)
-    assert table.get_symbol_by_name("word")[0]["st_value"] == program.symbols["word"]
+    (word,) = table.get_symbol_by_name("word") or []
+    assert word["st_value"] == program.symbols["word"]
 
 
 def test_without_start_the_first_byte_is_the_entry() -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
 import struct
 import sys
@@ -121,6 +120,8 @@ class Assembler:
 
 
 def _limit(seconds: int, memory: int) -> None:
+    import resource  # not on every host; constants of this module are wanted on all
+
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
