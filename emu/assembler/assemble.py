@@ -10,16 +10,18 @@ import signal
 import subprocess
 import sys
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emu.assembler import linker
+from emu.assembler.child import MOST_ERRORS
 from emu.assembler.errors import AssemblyError, Finding, failure, hint_for
 
 CHILD = Path(__file__).with_name("child.py")
 LONGEST_SOURCE = 8 << 20
+SHOWN_BYTES = 8
 HOSTS = ("x86_64", "amd64", "i386", "i486", "i586", "i686", "x86")
 
 # NASM's words for the commonest directives cost a macro each.
@@ -41,6 +43,16 @@ _TOKEN = re.compile(
     r"""|([;\#][^\n]*|//[^\n]*|/\*.*?(?:\*/|\Z))""",
     re.S | re.X | re.I,
 )
+# LLVM's parser takes `push offset name` for a push of 16 bits.
+_PUSH = re.compile(
+    r"^([ \t]*(?:[\w.$]+:[ \t]*)?)push[ \t]+(?:dword[ \t]+ptr[ \t]+)?offset[ \t]+([^\n]+)$",
+    re.M | re.I,
+)
+_NAME = r"[A-Za-z_.$][\w.$]*"
+_LABEL = re.compile(rf"^[ \t]*({_NAME}):", re.M)
+_STRING = re.compile(r"""\"(?:\\.|[^"\\\n])*"|'(?:\\.|[^\\\n])'""")
+_OPEN_BRACKET = re.compile(r"\[(?=[^]\n]*$)", re.M)
+_SUBTRACTED = re.compile(rf"\[[^]\n]*-[ \t]*({_NAME})[^]\n]*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +65,17 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """Bytes of the image and the source line that they come from."""
+    """Bytes of the image and the source line that they come from; .bss has a size and no bytes."""
 
     address: int
     size: int
     line: int
+    data: bytes = b""
+    text: str = ""
+
+    def __str__(self) -> str:
+        shown = self.data[:SHOWN_BYTES].hex(" ") + (" ..." if len(self.data) > SHOWN_BYTES else "")
+        return f"{self.address:08x}  {shown:<{3 * SHOWN_BYTES + 3}}  {self.line:5}  {self.text}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +112,13 @@ def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> A
     """
     compiled, lines, warnings = _objects(text, file, 32, limits)
     linked = _link(compiled, lines, text, file)
+    source = tuple(text.splitlines())
     return Assembled(
         image=linked.image(),
         entry=linked.entry,
         symbols=linked.symbols,
-        listing=_listing(linked, lines, file),
-        source=tuple(text.splitlines()),
+        listing=_listing(linked, lines, file, source),
+        source=source,
         warnings=warnings,
     )
 
@@ -128,12 +147,16 @@ def _objects(
     """Return the object, the object with line records, and warnings."""
     text = text.replace("\r\n", "\n")
     _check_text(text, file)
-    answer, data = _ask(_without_comments(text), file, PRELUDE.format(bits=bits), limits)
+    plain = _without_comments(text)
+    if bits == 32 and ".code16" not in plain:
+        plain = _PUSH.sub(r"\1.byte 0x68; .long \2", plain)
+    answer, data = _ask(plain, file, PRELUDE.format(bits=bits), limits)
     if "unavailable" in answer:
         raise _unavailable(file, str(answer["unavailable"]))
     lines = text.split("\n")
-    findings = [_finding(lines, limits, *entry) for entry in answer["findings"]]
+    findings = [_finding(lines, limits, *entry) for entry in sorted(answer["findings"])]
     errors = [finding for finding in findings if finding.kind == "error"]
+    errors = sorted(errors + _misread(plain, lines), key=lambda error: error.line)[:MOST_ERRORS]
     if errors:
         raise AssemblyError(file, errors)
     size = answer["sizes"][0]
@@ -151,6 +174,31 @@ def _check_text(text: str, file: str) -> None:
             column = line.index(bad) + 1
             hint = "This does not look like text; a program is run without assembling it"
             raise AssemblyError(file, [Finding(index, column, "error", what, line, hint)])
+
+
+def _misread(plain: str, lines: Sequence[str]) -> list[Finding]:
+    """Find what LLVM assembles without a word, but not as it is written.
+
+    [esi - label] would be [esi + label], and `[ebx` without its end would be [0].
+    """
+    bare = _STRING.sub(lambda match: "_" * len(match[0]), plain)
+    labels = set(_LABEL.findall(bare))
+    found: list[tuple[int, str, str]] = []
+    for match in _SUBTRACTED.finditer(bare):
+        if match[1] in labels:
+            message = "an address cannot have a label subtracted from it"
+            hint = f"Subtract first: sub register, offset {match[1]}"
+            found.append((match.start(1), message, hint))
+    for match in _OPEN_BRACKET.finditer(bare):
+        found.append((match.start(), "this bracket is not closed", "Write ] after the address"))
+    return [_at(plain, lines, *entry) for entry in sorted(found)[:MOST_ERRORS]]
+
+
+def _at(plain: str, lines: Sequence[str], offset: int, message: str, hint: str) -> Finding:
+    """Return an error at an offset in the source."""
+    line = plain.count("\n", 0, offset) + 1
+    column = offset - plain.rfind("\n", 0, offset)
+    return Finding(line, column, "error", message, lines[line - 1], hint)
 
 
 def _without_comments(text: str) -> str:
@@ -211,8 +259,12 @@ def _finding(
 ) -> Finding:
     """Return a finding of the child's in the user's terms."""
     if line == 0:
-        known = message in ("time", "memory")
-        text = _costly(message, limits) if known else f"the assembler broke down ({message})"
+        if message == "distance":
+            text = "a distance between labels depends on itself"
+        elif message in ("time", "memory"):
+            text = _costly(message, limits)
+        else:
+            text = f"the assembler broke down ({message})"
         return Finding(0, 0, kind, text, hint=_SMALLER)
     source = lines[line - 1] if line <= len(lines) else ""
     before = source.encode()[: column - 1].decode("utf-8", "ignore")  # LLVM counts bytes
@@ -248,16 +300,19 @@ def _link(
         raise
 
 
-def _listing(linked: linker.Linked, lines: bytes, file: str) -> tuple[Listed, ...]:
+def _listing(
+    linked: linker.Linked, lines: bytes, file: str, source: Sequence[str]
+) -> tuple[Listed, ...]:
     """Return the listing, empty when records would have changed the code."""
     if not lines:
         return ()
-    recorded = linker.link(lines, file)
-    if recorded.flat() != linked.flat():
+    recorded, image = linker.link(lines, file), linked.flat()
+    if recorded.flat() != image:
         return ()
     entries = sorted(recorded.lines, key=lambda entry: entry[0])  # stable: later lines stay behind
-    ends = [start for start, _ in entries[1:]] + [1 << 32]
-    return tuple(
-        Listed(start, max(0, min(end, linked.end_of(start)) - start), line)
-        for (start, line), end in zip(entries, ends, strict=True)
-    )
+    listing = []
+    for (start, line), (following, _) in zip(entries, [*entries[1:], (1 << 32, 0)], strict=True):
+        size = max(0, min(following, linked.end_of(start)) - start)
+        data = image[start - linker.BASE :][:size]
+        listing.append(Listed(start, size, line, data, source[line - 1]))
+    return tuple(listing)

@@ -1,5 +1,8 @@
 """The child process that calls LLVM's assembler; it imports nothing of ours.
 
+In Intel syntax LLVM takes `mov edx, size` behind `size = . - text` for a load from memory, where
+GNU as sees a number. So distances are measured in one round and given as numbers in the next.
+
 LLVM ends the process at the first error, so each attempt runs in a fork of this one: the error is
 noted, its line left out, and the rest tried again, which finds several errors in one go. An attempt
 may not open files (`.incbin` and `.include` would read the host's), and has little time and memory.
@@ -13,8 +16,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import signal
+import struct
 import sys
 from dataclasses import dataclass
 
@@ -25,10 +28,16 @@ LARGEST_OBJECT = 64 << 20
 LONGEST_REPORT = 1 << 20
 MOST_ERRORS = 10
 MOST_SEARCHES = 100
+MOST_ROUNDS = 5
+MEASURED = "popek$"  # what stands for a distance's name while its value is given
 
 _HEADING = re.compile(
     rb"^(error|warning|note): (?:<(inline asm|instantiation)>:(\d+):(\d+): )?(.*)$", re.M
 )
+_DISTANCE = re.compile(
+    r"^([ \t]*(?:\.(?:set|equ)[ \t]+)?)([A-Za-z_][\w.$]*)([ \t]*[=,][^=\n]*-[^\n]*)$", re.M
+)
+_OPENS_BLOCK = re.compile(r"\s*(\.(rept|irp|irpc|macro|if\w*)\b|$)")
 _LABEL = re.compile(r"\s*[A-Za-z_.$][\w.$]*:")
 
 
@@ -111,6 +120,8 @@ class Assembler:
 
 
 def _limit(seconds: int, memory: int) -> None:
+    import resource  # not on every host; constants of this module are wanted on all
+
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
@@ -126,11 +137,85 @@ def _write(descriptor: int, data: bytes) -> bool:
     return True
 
 
-def diagnose(assembler: Assembler, text: str) -> tuple[Attempt, list[list[object]]]:
+class Source:
+    """A text with the distances that are known of it."""
+
+    def __init__(self, text: str, prelude: str) -> None:
+        names = [m[2] for m in _DISTANCE.finditer(text)]
+        self.names = {n for n in names if names.count(n) == 1 and not _assigned_twice(n, text)}
+        self._text, self._prelude = text, prelude
+        self._values: dict[str, int] = {}
+
+    @property
+    def text(self) -> str:
+        """The source, known distances measured under another name."""
+        return _DISTANCE.sub(self._measured, self._text)
+
+    @property
+    def prelude(self) -> str:
+        """The lines in front, with the known distances as numbers."""
+        numbers = "; ".join(f"{name} = {value}" for name, value in self._values.items())
+        return self._prelude + numbers + "\n"
+
+    def _measured(self, match: re.Match[str]) -> str:
+        if match[2] not in self._values:
+            return match[0]
+        return f"{match[1]}{MEASURED}{match[2]}{match[3]}"
+
+    def learn(self, output: bytes) -> bool:
+        """Take the distances from an object; return whether that is any news."""
+        before = dict(self._values)
+        for name, value in absolutes(output):
+            measured = name.startswith(MEASURED)
+            name = name.removeprefix(MEASURED)
+            if name in self.names and (measured or name not in before):
+                self._values[name] = value
+        return before != self._values
+
+
+def _assigned_twice(name: str, text: str) -> bool:
+    """Whether a name is a variable rather than a constant."""
+    place = re.escape(name)
+    return (
+        len(re.findall(rf"^[ \t]*{place}[ \t]*(?:=|:)|\.(?:set|equ)\s+{place}\b", text, re.M)) > 1
+    )
+
+
+def absolutes(output: bytes) -> list[tuple[str, int]]:
+    """Return the symbols of an object that are numbers, not places."""
+    offset, *_ = struct.unpack_from("<I", output, 32)
+    size, count, _ = struct.unpack_from("<HHH", output, 46)
+    headers = [struct.unpack_from("<10I", output, offset + i * size) for i in range(count)]
+    table = next((h for h in headers if h[1] == 2), None)  # SHT_SYMTAB
+    if table is None:
+        return []
+    start, found = headers[table[6]][4], []
+    for entry in range(table[4], table[4] + table[5], 16):
+        name, value, _, info, _, section = struct.unpack_from("<IIIBBH", output, entry)
+        if section == 0xFFF1 and info & 15 == 0:  # SHN_ABS, STT_NOTYPE
+            end = output.index(b"\0", start + name)
+            signed = value - (value >> 31 << 32)
+            found.append((output[start + name : end].decode("utf-8", "replace"), signed))
+    return found
+
+
+def settle(assembler: Assembler, source: Source) -> tuple[Attempt, list[list[object]]]:
+    """Diagnose in rounds, until the distances are settled."""
+    for _ in range(MOST_ROUNDS):
+        assembler.prelude = source.prelude
+        first, last, findings = diagnose(assembler, source.text)
+        if last.failed or not source.names or not source.learn(last.output):
+            break
+    else:
+        findings.append([0, 0, "error", "distance"])
+    return first, findings
+
+
+def diagnose(assembler: Assembler, text: str) -> tuple[Attempt, Attempt, list[list[object]]]:
     """Assemble until all is well or there are errors enough.
 
-    Returns the first attempt and [line, column, kind, message] for each finding. Line 0 stands for
-    the source as a whole.
+    Returns the first attempt, the last one, and [line, column, kind, message] for each finding.
+    Line 0 stands for the source as a whole.
     """
     first = attempt = assembler.attempt(text)
     findings = _warnings(assembler, first)
@@ -138,11 +223,11 @@ def diagnose(assembler: Assembler, text: str) -> tuple[Attempt, list[list[object
     while attempt.failed and len(findings) < MOST_ERRORS:
         line, column, message = _error(assembler, lines, attempt)
         findings.append([line, column, "error", message])
-        if line == 0 or not lines[line - 1].strip():
-            break
+        if line == 0 or _OPENS_BLOCK.match(lines[line - 1]):
+            break  # what follows would be about the missing line
         lines[line - 1] = _without_statement(lines[line - 1], column)
         attempt = assembler.attempt("\n".join(lines))
-    return first, findings
+    return first, attempt, findings
 
 
 def _without_statement(line: str, column: int = 1 << 30) -> str:
@@ -240,9 +325,10 @@ def main() -> None:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         answer = {"unavailable": str(error)}
     else:
-        attempt, findings = diagnose(assembler, text)
+        source = Source(text, request["prelude"])
+        attempt, findings = settle(assembler, source)
         if not attempt.failed:
-            objects = [attempt.output, assembler.attempt(marked(text)).output]
+            objects = [attempt.output, assembler.attempt(marked(source.text)).output]
         answer = {"findings": findings, "sizes": [len(data) for data in objects]}
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + b"".join(objects))
 

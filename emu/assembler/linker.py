@@ -17,7 +17,7 @@ from elftools.elf.relocation import RelocationSection
 from elftools.elf.sections import Section, Symbol, SymbolTableSection
 
 from emu.assembler import elf
-from emu.assembler.child import LINES_SECTION, MOST_ERRORS
+from emu.assembler.child import LINES_SECTION, MEASURED, MOST_ERRORS
 from emu.assembler.errors import AssemblyError, Finding, failure
 
 BASE = 0x0804_8000  # where the ABI's linkers put an i386 program
@@ -192,7 +192,9 @@ class _Link:
         for part in self._placed():
             if previous is not None and previous.permissions != part.permissions and self._paged:
                 address = _aligned(address, PAGE) if previous.size or address % PAGE else address
-            address = part.address = _aligned(address, part.alignment)
+            if previous is not None or self._paged:  # a flat image starts with its first section
+                address = _aligned(address, part.alignment)
+            part.address = address
             address += part.size
             previous = part
         size = address - self._origin
@@ -208,7 +210,8 @@ class _Link:
     def _symbols(self) -> Iterator[tuple[str, int]]:
         """Every name of the source with its value."""
         for symbol in self._table:
-            if symbol.name and symbol["st_info"]["type"] in (
+            named = symbol.name and not symbol.name.startswith(MEASURED)
+            if named and symbol["st_info"]["type"] in (
                 "STT_NOTYPE",
                 "STT_FUNC",
                 "STT_OBJECT",
