@@ -120,9 +120,9 @@ def image_of(path: Path, data: bytes) -> bytes:
     if data.startswith(b"\x7fELF"):
         return data
     if path.suffix.lower() in (".bin", ".img", ".com"):
-        from emu.flat import image
+        from emu.flat import flat_program
 
-        return image(data)
+        return flat_program(data, file=str(path))
     raise GuestFileError(
         f"{path} is of no kind that can be run",
         why=f"It starts with {data[:8].hex(' ')}; an ELF program starts with 7f 45 4c 46",

@@ -12,6 +12,7 @@ from isa.toy.assembler import machine_named
 
 if TYPE_CHECKING:
     from emu.assembler import Assembled
+    from emu.process.elf import Segment
 
 
 def assemble_file(
@@ -61,11 +62,15 @@ def _listing(assembled: Assembled, source: list[str]) -> list[str]:
     lines = []
     segments = elf.parse(assembled.image).segments
     for row in assembled.listing:
-        segment = next(s for s in segments if 0 <= row.address - s.address < s.memory_size)
-        start = row.address - segment.address
-        code = segment.data[start : start + row.size].hex(" ")
+        code = b"".join(_inside(s, row.address, row.size) for s in segments).hex(" ")
         lines.append(f"{row.address:8x}  {code:<32} {source[row.line - 1]}".rstrip())
     return lines
+
+
+def _inside(segment: Segment, address: int, size: int) -> bytes:
+    """What of a range the segment holds in the file."""
+    start = max(address - segment.address, 0)
+    return segment.data[start : max(address - segment.address + size, 0)]
 
 
 def _write(output: Path, data: bytes, *, executable: bool) -> None:
