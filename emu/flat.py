@@ -11,7 +11,7 @@ LARGEST = 64 << 20
 _ALL_PERMISSIONS = 7
 
 
-def flat_program(data: bytes, address: int = DEFAULT_ADDRESS, file: str = "image") -> bytes:
+def image(data: bytes, address: int = DEFAULT_ADDRESS, file: str = "image") -> bytes:
     """Return an ELF program with `data` at `address`, entered at its first byte.
 
     It may read, write and execute all of it. Raises GuestFileError.

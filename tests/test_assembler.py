@@ -14,7 +14,7 @@ from elftools.elf.sections import SymbolTableSection
 from emu.assembler import Assembled, AssemblyError, Limits, assemble, child, errors, flat
 from emu.assembler import assemble as assemble_module
 from emu.errors import GuestFileError
-from emu.flat import flat_program
+from emu.flat import image as flat_image
 from emu.process import elf
 
 BASE = 0x08048000
@@ -138,6 +138,7 @@ def test_common_and_weak_symbols() -> None:
         ("x: nop\nn = . - x\nmov eax, [esp + n]", "90 8b442401"),
         ("k = 5\nmov eax, k\nsub esp, k", "b805000000 83ec05"),
         ("push offset y + 2\ny:", "68 07800408"),
+        ("mov ecx, OFFSET FLAT:x\nx:", "b905800408"),
         ("nop; nop", "90"),
         ("lock; inc dword ptr [eax]; rep; movsb", "f0ff00"),
         ("rep; movsb", "f3a4"),
@@ -254,6 +255,7 @@ def test_a_reference_too_far_for_its_operand() -> None:
         ("org 0x7c00", "flat image"),
         ("mov eax, %ebx", "no sign"),
         ("mov eax, dword [ebx]", "dword ptr"),
+        ("int $0x80", ".att_syntax"),
         ("inc [eax]", "byte ptr"),
         ("größe: nop", "ASCII"),
     ],
@@ -398,7 +400,7 @@ def test_a_long_line_is_shown_around_its_fault() -> None:
 
 def test_a_flat_image_becomes_a_program() -> None:
     """Entered at its start, all of it readable, writable, executable."""
-    image = elf.parse(flat_program(b"\x90\xc3", 0x10005))
+    image = elf.parse(flat_image(b"\x90\xc3", 0x10005))
     assert image.entry == 0x10005
     (segment,) = image.segments
     assert (segment.address, segment.data, segment.permissions) == (0x10005, b"\x90\xc3", 7)
@@ -411,10 +413,10 @@ def test_a_flat_image_becomes_a_program() -> None:
 def test_flat_images_that_cannot_be(data: bytes, address: int) -> None:
     """Empty, or not in a process's address space."""
     with pytest.raises(GuestFileError):
-        flat_program(data, address)
+        flat_image(data, address)
 
 
 def test_flat_images_that_are_huge() -> None:
     """A disk is not a program."""
     with pytest.raises(GuestFileError, match="disk"):
-        flat_program(bytes((64 << 20) + 1))
+        flat_image(bytes((64 << 20) + 1))

@@ -36,7 +36,11 @@ _HINTS = tuple(
         (r"^\s*align\b", "Write .balign"),
         (r"^\s*\[\s*(section|global|extern)\b", "Leave out the square brackets"),
         (r"\$\$", "$$ is NASM's; put a label at the start of the section and use that"),
-        (r"[%$](e?[abcd][xlh]|e?[sd]i|e[sb]p)\b", "Registers have no sign in Intel syntax: eax"),
+        (
+            r"%(e?[abcd][xlh]|e?[sd]i|e[sb]p)\b|\s\$-?\w",
+            "Registers and numbers have no sign in Intel syntax: mov eax, 1. For AT&T syntax, "
+            "begin the source with .att_syntax",
+        ),
         (r"\b(byte|word|dword|qword)\s*\[", "Write the size with ptr: dword ptr [eax]"),
     )
 )
