@@ -14,6 +14,7 @@ from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
 
 if TYPE_CHECKING:
+    from emu.assembler import Assembled
     from emu.process.machine import ProcessMachine
     from emu.process.process import Outcome
     from emu.process.syscalls import CallEvent
@@ -75,7 +76,8 @@ def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
         return ToyGuest(text, path, machine, options)
     from emu.assembler import assemble
 
-    return _process(assemble(text, str(path)).image, path, arguments, options)
+    assembled = assemble(text, str(path))
+    return _process(assembled.image, path, arguments, options, assembled)
 
 
 def read_file(path: Path) -> bytes:
@@ -120,9 +122,9 @@ def image_of(path: Path, data: bytes) -> bytes:
     if data.startswith(b"\x7fELF"):
         return data
     if path.suffix.lower() in (".bin", ".img", ".com"):
-        from emu.flat import flat_program
+        from emu.flat import image
 
-        return flat_program(data, file=str(path))
+        return image(data, file=str(path))
     raise GuestFileError(
         f"{path} is of no kind that can be run",
         why=f"It starts with {data[:8].hex(' ')}; an ELF program starts with 7f 45 4c 46",
@@ -142,7 +144,13 @@ def process_state(machine: ProcessMachine) -> State:
     return state
 
 
-def _process(image: bytes, path: Path, arguments: list[str], options: Options) -> ProcessGuest:
+def _process(
+    image: bytes,
+    path: Path,
+    arguments: list[str],
+    options: Options,
+    assembled: Assembled | None = None,
+) -> ProcessGuest:
     from emu.process.machine import ProcessMachine
 
     try:
@@ -161,14 +169,22 @@ def _process(image: bytes, path: Path, arguments: list[str], options: Options) -
     except LoaderError as error:
         what = f"{path}: {error.what}"
         raise LoaderError(what, where=error.where, why=error.why, advice=error.advice) from None
-    return ProcessGuest(machine, make_engine(options.engine))
+    return ProcessGuest(machine, make_engine(options.engine), path, assembled)
 
 
 class ProcessGuest:
-    """A user program on the process machine."""
+    """A user program on the process machine; `assembled` if it comes from a source."""
 
-    def __init__(self, machine: ProcessMachine, engine: Engine) -> None:
+    def __init__(
+        self,
+        machine: ProcessMachine,
+        engine: Engine,
+        path: Path,
+        assembled: Assembled | None = None,
+    ) -> None:
         self.machine = machine
+        self._path = path
+        self._assembled = assembled
         self.engine = engine
         self.state = process_state(machine)
         self._began = time.perf_counter()
@@ -182,7 +198,19 @@ class ProcessGuest:
         if outcome.kind == "error":
             message = f"{outcome.message} ({self.place()}). The instruction is not implemented yet"
             return self.report("unimplemented", EXIT_UNIMPLEMENTED, message)
-        return self.report(outcome.kind, outcome.exit_code, outcome.message)
+        message = outcome.message
+        if outcome.fault is not None:
+            message += self._source(self.state.pc)
+        return self.report(outcome.kind, outcome.exit_code, message)
+
+    def _source(self, address: int) -> str:
+        """The source line and symbol of an address, if the guest was assembled here."""
+        if self._assembled is None:
+            return ""
+        line, symbol = self._assembled.line_at(address), self._assembled.symbol_at(address)
+        places = [f"{self._path}:{line}"] if line else []
+        places += [f"{symbol[0]}+{symbol[1]:#x}"] if symbol else []
+        return f" [{', '.join(places)}]" if places else ""
 
     def report(self, stop: str, code: int, message: str) -> Report:
         """A report of the run so far."""
@@ -199,7 +227,7 @@ class ProcessGuest:
 
     def place(self) -> str:
         """Address, bytes and text of the instruction at EIP."""
-        return instruction_at(self.state)
+        return instruction_at(self.state) + self._source(self.state.pc)
 
 
 def instruction_at(state: State) -> str:

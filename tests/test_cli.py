@@ -207,6 +207,14 @@ def test_asm_writes_a_program_that_runs(tmp_path: Path) -> None:
     assert (nowhere.returncode, "cannot be written" in nowhere.stderr) == (65, True)
 
 
+def test_fault_names_the_source_line(tmp_path: Path) -> None:
+    source = tmp_path / "wild.asm"
+    source.write_text("_start: xor ebx, ebx\n        mov eax, [ebx]\n")
+    done = emu("run", source)
+    assert done.returncode == 139
+    assert "wild.asm:2, _start+0x2]" in done.stderr
+
+
 def test_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     endless = "b804000000 bb01000000 b900800408 ba40000000 cd80 ebe8"
     path = program(tmp_path / "yes", endless)

@@ -40,7 +40,7 @@ TWO_READINGS = {"ud0", "ud1"}  # without ModRM on the processors that capstone f
 def vectors() -> Iterator[tuple[str, bytes, str, dict[int, list[str]]]]:
     """(line, bytes, code name, operands by number)."""
     for name in FILES:
-        for line in gzip.open(VECTORS / f"{name}.txt.gz", "rt"):
+        for line in gzip.decompress((VECTORS / f"{name}.txt.gz").read_bytes()).decode().split("\n"):
             parts = [p.strip() for p in line.split(",")]
             if line.startswith("#") or len(parts) < 5 or "decopt" in line or "err=" in line:
                 continue
