@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines import Engine, make_engine
-from emu.errors import GuestFileError
+from emu.errors import GuestFileError, LoaderError
 from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
 
 if TYPE_CHECKING:
+    from emu.assembler import Assembled
     from emu.process.machine import ProcessMachine
     from emu.process.process import Outcome
     from emu.process.syscalls import CallEvent
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 LARGEST = 256 << 20  # bytes of a guest file
 FOREVER = 1 << 62
-_MACHINE = re.compile(r"^[ \t]*\.machine[ \t]+(\S+)[ \t]*(?:;.*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,15 @@ def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
     text = source_text(path, data)
     if text is None:
         return _process(image_of(path, data), path, arguments, options)
-    machine = options.isa or machine_of(text)
+    from isa.toy.assembler import machine_named
+
+    machine = options.isa or machine_named(text)
     if machine is not None:
         return ToyGuest(text, path, machine, options)
     from emu.assembler import assemble
 
-    return _process(assemble(text, str(path)).image, path, arguments, options)
+    assembled = assemble(text, str(path))
+    return _process(assembled.image, path, arguments, options, assembled)
 
 
 def read_file(path: Path) -> bytes:
@@ -115,12 +117,6 @@ def source_text(path: Path, data: bytes) -> str | None:
         ) from None
 
 
-def machine_of(text: str) -> str | None:
-    """The configuration that a source names by `.machine`, None for x86."""
-    found = _MACHINE.search(text)
-    return found.group(1) if found else None
-
-
 def image_of(path: Path, data: bytes) -> bytes:
     """An ELF image: the file itself, or one made of a flat image."""
     if data.startswith(b"\x7fELF"):
@@ -128,7 +124,7 @@ def image_of(path: Path, data: bytes) -> bytes:
     if path.suffix.lower() in (".bin", ".img", ".com"):
         from emu.flat import image
 
-        return image(data)
+        return image(data, file=str(path))
     raise GuestFileError(
         f"{path} is of no kind that can be run",
         why=f"It starts with {data[:8].hex(' ')}; an ELF program starts with 7f 45 4c 46",
@@ -148,29 +144,47 @@ def process_state(machine: ProcessMachine) -> State:
     return state
 
 
-def _process(image: bytes, path: Path, arguments: list[str], options: Options) -> ProcessGuest:
+def _process(
+    image: bytes,
+    path: Path,
+    arguments: list[str],
+    options: Options,
+    assembled: Assembled | None = None,
+) -> ProcessGuest:
     from emu.process.machine import ProcessMachine
 
-    machine = ProcessMachine(
-        image,
-        [path.name, *arguments],
-        options.environment,
-        root=options.root,
-        writable=options.writable,
-        memory=options.memory,
-        seed=options.seed,
-        mips=options.mips,
-        cwd=options.cwd,
-        on_call=options.on_call,
-    )
-    return ProcessGuest(machine, make_engine(options.engine))
+    try:
+        machine = ProcessMachine(
+            image,
+            [path.name, *arguments],
+            options.environment,
+            root=options.root,
+            writable=options.writable,
+            memory=options.memory,
+            seed=options.seed,
+            mips=options.mips,
+            cwd=options.cwd,
+            on_call=options.on_call,
+        )
+    except LoaderError as error:
+        what = f"{path}: {error.what}"
+        raise LoaderError(what, where=error.where, why=error.why, advice=error.advice) from None
+    return ProcessGuest(machine, make_engine(options.engine), path, assembled)
 
 
 class ProcessGuest:
-    """A user program on the process machine."""
+    """A user program on the process machine; `assembled` if it comes from a source."""
 
-    def __init__(self, machine: ProcessMachine, engine: Engine) -> None:
+    def __init__(
+        self,
+        machine: ProcessMachine,
+        engine: Engine,
+        path: Path,
+        assembled: Assembled | None = None,
+    ) -> None:
         self.machine = machine
+        self._path = path
+        self._assembled = assembled
         self.engine = engine
         self.state = process_state(machine)
         self._began = time.perf_counter()
@@ -184,7 +198,19 @@ class ProcessGuest:
         if outcome.kind == "error":
             message = f"{outcome.message} ({self.place()}). The instruction is not implemented yet"
             return self.report("unimplemented", EXIT_UNIMPLEMENTED, message)
-        return self.report(outcome.kind, outcome.exit_code, outcome.message)
+        message = outcome.message
+        if outcome.fault is not None:
+            message += self._source(self.state.pc)
+        return self.report(outcome.kind, outcome.exit_code, message)
+
+    def _source(self, address: int) -> str:
+        """The source line and symbol of an address, if the guest was assembled here."""
+        if self._assembled is None:
+            return ""
+        line, symbol = self._assembled.line_at(address), self._assembled.symbol_at(address)
+        places = [f"{self._path}:{line}"] if line else []
+        places += [f"{symbol[0]}+{symbol[1]:#x}"] if symbol else []
+        return f" [{', '.join(places)}]" if places else ""
 
     def report(self, stop: str, code: int, message: str) -> Report:
         """A report of the run so far."""
@@ -201,7 +227,7 @@ class ProcessGuest:
 
     def place(self) -> str:
         """Address, bytes and text of the instruction at EIP."""
-        return instruction_at(self.state)
+        return instruction_at(self.state) + self._source(self.state.pc)
 
 
 def instruction_at(state: State) -> str:
@@ -224,8 +250,7 @@ def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program
     from isa.toy.assembler import assemble
 
     isa = Toy(configuration)
-    without = _MACHINE.sub(lambda m: ";" + m.group(0), text)  # line numbers stay
-    return isa, assemble(without, str(path), isa)
+    return isa, assemble(text, str(path), isa)
 
 
 class ToyGuest:

@@ -94,6 +94,13 @@ class PhysicalMemory:
         flags = self.watched.setdefault(frame, bytearray(PAGE_SIZE))
         flags[offset : offset + size] = b"\1" * size
 
+    def unwatch(self, address: int, size: int) -> None:
+        """Take the mark off `size` bytes (inside one frame): what was translated is forgotten."""
+        flags = self.watched.get(address // PAGE_SIZE)
+        if flags is not None:
+            offset = address & PAGE_MASK
+            flags[offset : offset + size] = bytes(size)
+
     def is_code(self, address: int, size: int) -> bool:
         """Tell whether any of the bytes holds translated code."""
         flags = self.watched.get(address // PAGE_SIZE)

@@ -55,6 +55,7 @@ class Op:
     source: str = EFFECT
     z3: Callable[..., Any] | str = EFFECT
     llvm: Callable[..., Any] | None = None
+    faults: bool = False  # whether it may end its instruction with a fault
 
     @property
     def pure(self) -> bool:
@@ -257,18 +258,20 @@ _ROWS = (
     Op("call", "a pure function `k` of the arguments, itself written in the IR", _called),
     # Effects, in program order. Register writes take effect together at the end; a fault takes
     # back everything the instruction did.
-    Op("load", "`k` = (space, width): read memory", _given),
-    Op("load_for_write", "`k` = (space, width): the same, but faults if the place is not writable",
-       _given),
-    Op("store", "`k` = space: write the second argument at the first", _nothing),
-    Op("copy", "`k` = (space, width): repeat [second] := [first]; see Builder.copy", _counted),
-    Op("fill", "`k` = (space, width): repeat [first] := second", _counted),
-    Op("scan", "`k` = (space, width, while_equal): repeat compare second with [first]", _counted),
+    Op("load", "`k` = (space, width): read memory", _given, faults=True),
+    Op("load_for_write", "`k` = (space, width): the same of a place that must be writable",
+       _given, faults=True),
+    Op("store", "`k` = space: write the second argument at the first", _nothing, faults=True),
+    Op("copy", "`k` = (space, width): repeat [second] := [first]; see Builder.copy", _counted,
+       faults=True),
+    Op("fill", "`k` = (space, width): repeat [first] := second", _counted, faults=True),
+    Op("scan", "`k` = (space, width, while_equal): repeat compare second with [first]",
+       _counted, faults=True),
     Op("compare", "`k` = (space, width, while_equal): repeat compare [first] with [second]",
-       _counted),
+       _counted, faults=True),
     Op("when", "carry out the region `k` if the argument is 1", _nothing),
     Op("result", "`k` = (n, width): the n-th value that a `when` yields", _given),
-    Op("fault", "`k` = vector: the instruction ends with this fault", _nothing),
+    Op("fault", "`k` = vector: the instruction ends with this fault", _nothing, faults=True),
     Op("exit", "`k` = reason: after the instruction, leave the engine", _nothing),
     Op("retire", "the instruction counts as that many instructions instead of one", _nothing),
     Op("undefined", "`k` = target: the manual leaves the target undefined if the argument is 1",

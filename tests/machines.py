@@ -16,7 +16,7 @@ CODE, DATA = 0x00A00000, 0x00B00000
 PAGE = 4096
 
 
-def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:  # noqa: B006
+def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
     """A processor in flat user mode, as a process machine starts it."""
     state = State(X86(), {"linear": space, "system": space})
     for name in SEGMENT_NAMES:
@@ -29,8 +29,8 @@ def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
     return state
 
 
-def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:  # noqa: B006
-    """`code` at CODE (readable and writable), three pages of data of which the last is read-only."""
+def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:
+    """`code` at CODE (writable too), three pages of data of which the last is read-only."""
     space = AddressSpace(PhysicalMemory(32 * PAGE))
     space.map(CODE, 2 * PAGE, 7, "code")
     space.map(DATA, 2 * PAGE, 6, "data")

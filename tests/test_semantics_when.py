@@ -19,9 +19,11 @@ def outcome(a: int, b: int) -> int:
         m.put(X, Bits.of(2, 8))
     (put,) = m.finish("nested").puts
     known = {A: Bits.of(a, 1), B: Bits.of(b, 1), X: Bits.of(99, 8)}
-    return Rewriter(lambda n: known[n.attribute[0]] if n.op == "get" else None).value(
-        put.args[0]
-    ).value
+    return (
+        Rewriter(lambda n: known[n.attribute[0]] if n.op == "get" else None)
+        .value(put.args[0])
+        .value
+    )
 
 
 def test_inner_write_that_does_not_happen_leaves_the_outer_one():

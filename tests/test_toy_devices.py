@@ -7,7 +7,7 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from toy_machines import ENGINES, engine, machine_at, mpr, step, storage, toy, trapped, word
+from toy_machines import ENGINES, engine, machine_at, mpr, quick, step, storage, toy, trapped, word
 
 from emu.devices.toy_console import DELAY as CONSOLE_DELAY
 from emu.devices.toy_disk import DELAY as DISK_DELAY
@@ -41,6 +41,7 @@ def in_user_mode(engine_name, **options):
     return machine
 
 
+@quick
 @given(n=st.integers(1, 300))
 def test_timer_fires_after_exactly_n_instructions(engine_name, n):
     """n instructions run after STIMER; the old PSW is that of the one that would have followed."""
@@ -92,6 +93,7 @@ def test_interrupts_wait_for_user_mode(engine_name):
     assert mpr(machine)[:2] == (0, 3)
 
 
+@quick
 @given(p=st.integers(3, 60), base=st.integers(1, 100), new=st.integers(0, 2**32 - 1))
 def test_interrupt_swaps_psws_and_changes_nothing_else(engine_name, p, base, new):
     """As for any trap; P is that of the next instruction."""

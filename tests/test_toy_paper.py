@@ -11,6 +11,7 @@ from toy_machines import (
     WORDS,
     machine_at,
     mpr,
+    quick,
     step,
     storage,
     toy,
@@ -54,6 +55,7 @@ def test_initial_state(engine):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+@quick
 @given(mode=MODES, window=windows(), data=st.data())
 def test_relocation_is_active_in_both_modes(engine, name, mode, window, data):
     """An address a in the window means E[a + l], whatever the mode."""
@@ -76,6 +78,7 @@ def test_relocation_is_active_in_both_modes(engine, name, mode, window, data):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+@quick
 @given(mode=MODES, base=st.integers(0, 255), beyond=st.integers(0, 2**32 - 1))
 def test_memory_trap_if_a_plus_l_reaches_q(engine, name, mode, base, beyond):
     """a + l >= q traps even if a < b: a bound says nothing about where storage ends."""
@@ -88,6 +91,7 @@ def test_memory_trap_if_a_plus_l_reaches_q(engine, name, mode, base, beyond):
 
 
 @pytest.mark.parametrize("name", REFERENCES)
+@quick
 @given(mode=MODES, window=windows(), data=st.data())
 def test_memory_trap_if_a_reaches_b(engine, name, mode, window, data):
     """a >= b traps even if E[a + l] exists."""
@@ -100,6 +104,7 @@ def test_memory_trap_if_a_reaches_b(engine, name, mode, window, data):
     assert machine.state["info"] == address
 
 
+@quick
 @given(mode=MODES)
 def test_bound_q_reaches_the_last_word(engine, mode):
     """R = (0, q) means all of storage: the paper's (0, q-1) would miss word q-1."""
@@ -108,6 +113,7 @@ def test_bound_q_reaches_the_last_word(engine, mode):
     assert machine.state["r2"] == 77
 
 
+@quick
 @given(mode=MODES, window=windows(), data=st.data())
 def test_program_counter_is_relative_to_r(engine, mode, window, data):
     """The next instruction is E[P + l]."""
@@ -121,6 +127,7 @@ def test_program_counter_is_relative_to_r(engine, mode, window, data):
     assert mpr(machine) == (mode, (p + 1) % Q, base, bound)
 
 
+@quick
 @given(mode=MODES, base=st.integers(0, 255), bound=st.integers(0, 511), p=st.integers(0, Q - 1))
 def test_fetch_traps_like_any_reference(engine, mode, base, bound, p):
     """P outside of the window or of storage is a memory trap; the old PSW has that P."""
@@ -132,6 +139,7 @@ def test_fetch_traps_like_any_reference(engine, mode, base, bound, p):
     assert machine.memory.view[0] == old
 
 
+@quick
 @given(mode=MODES, window=windows(), new=WORDS, code=st.sampled_from([0, "SVC", "DIV"]))
 def test_trap_swaps_psws_and_changes_nothing_else(engine, mode, window, new, code):
     """E[0] := (M, P, R), (M, P, R) := E[1]; every other word and register stays."""
@@ -158,6 +166,7 @@ def test_trap_swaps_psws_and_changes_nothing_else(engine, mode, window, new, cod
     assert [machine.state[f"r{i}"] for i in range(8)] == values
 
 
+@quick
 @given(psw=WORDS)
 def test_psw_packing_loses_nothing(engine, psw):
     """LPSW takes (M, P, R) from one word, and a trap puts the same word back."""
@@ -171,6 +180,7 @@ def test_psw_packing_loses_nothing(engine, psw):
 
 
 @pytest.mark.parametrize("name", PRIVILEGED)
+@quick
 @given(window=windows(), p=st.integers(2, G - 1), fields=st.tuples(*[st.integers(0, 7)] * 4))
 def test_privileged_instructions_trap_in_user_mode(engine, name, window, p, fields):
     """Each does nothing in u but trap, storing its own P; the kernel can read which it was."""
@@ -186,6 +196,7 @@ def test_privileged_instructions_trap_in_user_mode(engine, name, window, p, fiel
 
 
 @pytest.mark.parametrize("name", PRIVILEGED)
+@quick
 @given(window=windows(), p=st.integers(16, G - 1), fields=st.tuples(*[st.integers(0, 7)] * 4))
 def test_privileged_instructions_do_not_trap_in_supervisor_mode(engine, name, window, p, fields):
     """The same words in s have their meaning."""
@@ -199,6 +210,7 @@ def test_privileged_instructions_do_not_trap_in_supervisor_mode(engine, name, wi
 
 
 @pytest.mark.parametrize("name", INNOCENT)
+@quick
 @given(
     window=windows(2),
     fields=st.tuples(*[st.integers(0, 7)] * 3),
@@ -223,6 +235,7 @@ def test_other_instructions_do_not_see_the_mode(engine, name, window, fields, im
     assert results[0] == results[1]
 
 
+@quick
 @given(window=windows(2), values=st.lists(WORDS, min_size=8, max_size=8), code=WORDS, mode=MODES)
 def test_every_word_in_every_state_is_one_step(engine, window, values, code, mode):
     """An instruction is a total function: no word and no state stops the machine unexpectedly."""
@@ -234,6 +247,7 @@ def test_every_word_in_every_state_is_one_step(engine, window, values, code, mod
     assert machine.state.count == 1
 
 
+@quick
 @given(mode=MODES, rl=WORDS, rb=WORDS)
 def test_load_r_changes_relocation_only(engine, mode, rl, rb):
     """LR sets R, which decides already where the next instruction comes from."""

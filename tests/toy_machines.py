@@ -6,13 +6,17 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
+from emu.engines import Engine
 from emu.engines.python import Python
 from emu.engines.reference import Reference
-from emu.toy.machine import Engine, ToyMachine
+from emu.toy.machine import ToyMachine
 from isa.toy import Toy
 
+quick = settings(max_examples=20, deadline=None)
+"""Examples few enough for every commit; no deadline, as computers differ."""
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,

@@ -1,147 +1,148 @@
-"""The `emu` command. Everything heavy is imported by the command that needs it."""
+"""The `emu` command. Everything heavy is imported by the command that needs it.
+
+click itself, not a layer above it: a trivial guest must start within twice the time that importing
+numpy and capstone takes, and the layers' own imports are as long again.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, NoReturn, TypeVar
 
-import typer
+import click
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    help="Run, trace, assemble, disassemble and explain guest programs.",
-)
-
-GuestPath = Annotated[Path, typer.Argument(help="an ELF program, assembly source or image")]
-GuestArguments = Annotated[list[str] | None, typer.Argument(help="the guest's own arguments")]
-EngineName = Annotated[str, typer.Option(help="auto, reference or python")]
-MaxInstructions = Annotated[
-    int | None, typer.Option("--max-instructions", min=1, help="stop after so many")
-]
-Root = Annotated[Path | None, typer.Option(help="directory that the guest sees as /, read-only")]
-Writable = Annotated[bool, typer.Option("--writable", help="let the guest change --root")]
-Environment = Annotated[list[str] | None, typer.Option("--env", help="NAME=VALUE for the guest")]
-Memory = Annotated[str, typer.Option(help="the guest's memory, e.g. 64M")]
-Isa = Annotated[str | None, typer.Option(help="configuration of the toy machine: toy/clean …")]
+Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=Path)
 OUTWARD = {"allow_interspersed_args": False}  # options after GUEST are the guest's
 
 
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="popek")
+def app() -> None:
+    """Run, trace, assemble, disassemble and explain guest programs."""
+
+
+def guest_options(command: Command) -> Command:
+    """The options of every command that runs a guest."""
+    for option in (
+        click.argument("arguments", nargs=-1),
+        click.argument("guest", type=PATH),
+        click.option("--engine", default="auto", show_default=True, help="auto, reference, python"),
+        click.option("--max-instructions", type=click.IntRange(1), help="stop after so many"),
+        click.option("--root", type=PATH, help="directory that the guest sees as /, read-only"),
+        click.option("--writable", is_flag=True, help="let the guest change --root"),
+        click.option("--env", multiple=True, metavar="NAME=VALUE", help="set for the guest"),
+        click.option("--memory", default="256M", show_default=True, help="the guest's memory"),
+        click.option("--cwd", default="/", help="the guest's working directory"),
+        click.option("--seed", default=0, help="of all randomness that the guest sees"),
+        click.option("--mips", default=100, type=click.IntRange(1), show_default=True,
+                     help="million instructions in a second of the guest's clock"),
+        click.option("--isa", help="configuration of the toy machine, e.g. toy/clean"),
+        click.option("--disk", type=PATH, help="image of the toy's block device"),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 @app.command(context_settings=OUTWARD)
+@guest_options
+@click.option("--json", "as_json", is_flag=True, help="facts on the last line of stderr")
+@click.option("--trace", help="syscalls: tell each on stderr")
 def run(
-    guest: GuestPath,
-    arguments: GuestArguments = None,
-    *,
-    engine: EngineName = "auto",
-    max_instructions: MaxInstructions = None,
-    json: Annotated[bool, typer.Option("--json", help="facts on the last line of stderr")] = False,
-    trace: Annotated[str | None, typer.Option(help="syscalls: tell each on stderr")] = None,
-    root: Root = None,
-    writable: Writable = False,
-    env: Environment = None,
-    memory: Memory = "256M",
-    seed: Annotated[int, typer.Option(help="of all randomness that the guest sees")] = 0,
-    mips: Annotated[int, typer.Option(min=1, help="million instructions a virtual second")] = 100,
-    cwd: Annotated[str, typer.Option(help="the guest's working directory")] = "/",
-    isa: Isa = None,
-    disk: Annotated[Path | None, typer.Option(help="image of the toy's block device")] = None,
-) -> None:
+    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    **options: Any,
+) -> None:  # fmt: skip
     """Run GUEST; its output and exit code become ours."""
     from emu.cli.run import run_guest
 
-    options = {
-        "engine": engine, "root": root, "writable": writable, "env": env, "memory": memory,
-        "seed": seed, "mips": mips, "cwd": cwd, "isa": isa, "disk": disk, "trace": trace,
-    }  # fmt: skip
-    raise typer.Exit(run_guest(guest, arguments or [], options, max_instructions, json))
+    leave(run_guest(guest, list(arguments), options, max_instructions, as_json))
 
 
-@app.command("trace", context_settings=OUTWARD)
-def trace_command(
-    guest: GuestPath,
-    arguments: GuestArguments = None,
-    *,
-    engine: EngineName = "auto",
-    max_instructions: MaxInstructions = None,
-    jsonl: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="instead of stderr")] = None,
-    start: Annotated[int, typer.Option(min=0, help="from this instruction count on")] = 0,
-    root: Root = None,
-    writable: Writable = False,
-    env: Environment = None,
-    memory: Memory = "256M",
-    isa: Isa = None,
-) -> None:
+@app.command(context_settings=OUTWARD)
+@guest_options
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
+@click.option("--output", "-o", type=PATH, help="instead of stderr")
+@click.option("--start", default=0, type=click.IntRange(0), help="from this instruction on")
+def trace(
+    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    output: Path | None, start: int, **options: Any,
+) -> None:  # fmt: skip
     """Run GUEST and tell each instruction with the registers that it changed."""
     from emu.cli.trace import trace_guest
 
-    options = {"engine": engine, "root": root, "writable": writable, "env": env,
-               "memory": memory, "isa": isa}  # fmt: skip
-    code = trace_guest(
-        guest, arguments or [], options, max_instructions, start=start, json=jsonl, output=output
-    )
-    raise typer.Exit(code)
+    leave(
+        trace_guest(
+            guest, list(arguments), options, max_instructions,
+            start=start, as_json=as_json, output=output,
+        )
+    )  # fmt: skip
 
 
 @app.command()
+@click.argument("guest")
+@click.option("--hex", "hexadecimal", is_flag=True, help="GUEST is bytes in hexadecimal")
+@click.option("--start", help="first address, e.g. 0x8048000")
+@click.option("--count", type=click.IntRange(1), help="at most so many instructions")
+@click.option("--isa", help="configuration of the toy machine")
+@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
 def disasm(
-    guest: Annotated[str, typer.Argument(help="a file, or bytes in hexadecimal with --hex")],
-    *,
-    hexadecimal: Annotated[bool, typer.Option("--hex", help="GUEST is the bytes")] = False,
-    start: Annotated[str | None, typer.Option(help="first address, e.g. 0x8048000")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="at most so many instructions")] = None,
-    isa: Isa = None,
-    json: Annotated[bool, typer.Option("--json", help="one JSON object a line")] = False,
-) -> None:
+    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Disassemble the code of a program, a source, or bytes."""
     from emu.cli.disasm import disassemble
 
-    raise typer.Exit(disassemble(guest, hexadecimal, start, count, isa, json))
+    leave(disassemble(guest, hexadecimal, start, count, isa, as_json))
 
 
 @app.command()
-def asm(
-    source: Annotated[Path, typer.Argument(help="an assembly source, x86 or toy")],
-    *,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="the program")] = None,
-    listing: Annotated[bool, typer.Option("--listing", help="print addresses and bytes")] = False,
-    flat: Annotated[bool, typer.Option("--flat", help="a flat image instead of ELF")] = False,
-    isa: Isa = None,
-) -> None:
+@click.argument("source", type=PATH)
+@click.option("--output", "-o", type=PATH, help="the program; without it, print a listing")
+@click.option("--listing", is_flag=True, help="print addresses, bytes and source")
+@click.option("--flat", is_flag=True, help="a flat image instead of an ELF program")
+@click.option("--isa", help="configuration of the toy machine")
+def asm(source: Path, output: Path | None, listing: bool, flat: bool, isa: str | None) -> None:
     """Assemble SOURCE to a program that `emu run` (and, for x86, Linux) runs."""
     from emu.cli.asm import assemble_file
 
-    raise typer.Exit(assemble_file(source, output, listing=listing, flat=flat, isa=isa))
+    leave(assemble_file(source, output, listing=listing, flat=flat, isa=isa))
 
 
 @app.command()
-def explain(
-    instruction: Annotated[str, typer.Argument(help="assembly, e.g. 'adc eax, [ebx]'")],
-    *,
-    hexadecimal: Annotated[bool, typer.Option("--hex", help="INSTRUCTION is bytes")] = False,
-    isa: Isa = None,
-    json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
-) -> None:
-    """Explain an instruction: encoding, meaning, flags, faults, and where the manual has it."""
+@click.argument("instruction")
+@click.option("--hex", "hexadecimal", is_flag=True, help="INSTRUCTION is bytes in hexadecimal")
+@click.option("--isa", help="configuration of the toy machine")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool) -> None:
+    """Explain INSTRUCTION, e.g. 'adc eax, [ebx]': encoding, meaning, flags, faults, manual."""
     from emu.cli.explain import explain_instruction
 
-    raise typer.Exit(explain_instruction(instruction, hexadecimal, isa, json))
+    leave(explain_instruction(instruction, hexadecimal, isa, as_json))
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code; output that nobody reads any more is no error."""
+    sys.stdout.flush()
+    raise SystemExit(code)
 
 
 def main() -> None:
     """Entry point: every mistake of a user ends in a message and a documented exit code."""
     from emu.errors import GuestFileError
-    from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT
+    from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT, EXIT_PIPE
 
     try:
-        app(standalone_mode=True)
-    except KeyboardInterrupt:
+        app.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
         fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us is gone; Python must not complain about it
-        raise SystemExit(141) from None
+        sys.stderr.close()  # whoever read us is gone; Python must not complain at its end
+        raise SystemExit(EXIT_PIPE) from None
     except GuestFileError as error:
         missing = type(error).__name__ == "MissingFileError"
         fail(str(error), EXIT_NO_INPUT if missing else EXIT_BAD_GUEST)
@@ -156,8 +157,7 @@ def is_user_error(error: Exception) -> bool:
     return type(error).__name__ in ("AssemblyError", "ConfigurationError")
 
 
-def fail(message: str, code: int) -> Any:
+def fail(message: str, code: int) -> NoReturn:
     """Print a message and end."""
-    sys.stdout.flush()
     print(f"emu: {message}", file=sys.stderr)
     raise SystemExit(code)

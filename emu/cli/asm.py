@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emu.errors import GuestFileError
-from emu.guests import machine_of, read_file, source_text, toy_program
+from emu.guests import read_file, source_text, toy_program
+from isa.toy.assembler import machine_named
+
+if TYPE_CHECKING:
+    from emu.assembler import Assembled
+    from emu.process.elf import Segment
 
 
 def assemble_file(
@@ -16,7 +22,7 @@ def assemble_file(
     text = source_text(source, read_file(source))
     if text is None:
         raise GuestFileError(f"{source} is no assembly source", advice="Name a .asm or .s file")
-    configuration = isa or machine_of(text)
+    configuration = isa or machine_named(text)
     if configuration is not None:
         data, lines = _toy(text, source, configuration)
     else:
@@ -46,7 +52,25 @@ def _x86(text: str, source: Path, flat: bool) -> tuple[bytes, list[str]]:
         data = assembler.flat(text, str(source))
         return data, [data.hex(" ")]
     assembled = assembler.assemble(text, str(source))
-    return assembled.image, [str(line) for line in assembled.listing]
+    return assembled.image, _listing(assembled, text.splitlines())
+
+
+def _listing(assembled: Assembled, source: list[str]) -> list[str]:
+    """Address, bytes and source line of everything that the source put into memory."""
+    from emu.process import elf
+
+    lines = []
+    segments = elf.parse(assembled.image).segments
+    for row in assembled.listing:
+        code = b"".join(_inside(s, row.address, row.size) for s in segments).hex(" ")
+        lines.append(f"{row.address:8x}  {code:<32} {source[row.line - 1]}".rstrip())
+    return lines
+
+
+def _inside(segment: Segment, address: int, size: int) -> bytes:
+    """What of a range the segment holds in the file."""
+    start = max(address - segment.address, 0)
+    return segment.data[start : max(address - segment.address + size, 0)]
 
 
 def _write(output: Path, data: bytes, *, executable: bool) -> None:

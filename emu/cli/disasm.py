@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from emu.errors import GuestFileError
-from emu.guests import image_of, machine_of, read_file, source_text, toy_program
+from emu.guests import image_of, read_file, source_text, toy_program
 from isa.definition import TruncatedError
+from isa.toy.assembler import machine_named
 
 Row = tuple[int, bytes, str]
 HEX_ORIGIN = 0
 
 
 def disassemble(
-    guest: str, hexadecimal: bool, start: str | None, count: int | None, isa: str | None, json: bool
+    guest: str,
+    hexadecimal: bool,
+    start: str | None,
+    count: int | None,
+    isa: str | None,
+    as_json: bool,
 ) -> int:
     """Print the instructions of a file or of bytes; returns the exit code."""
     first = None if start is None else number(start)
@@ -23,7 +30,7 @@ def disassemble(
     for done, row in enumerate(rows):
         if count is not None and done >= count:
             break
-        print(_json(row) if json else _plain(row))
+        print(_json(row) if as_json else _plain(row))
     return 0
 
 
@@ -53,7 +60,7 @@ def _plain(row: Row) -> str:
 
 def _json(row: Row) -> str:
     address, code, text = row
-    return json_module.dumps({"address": address, "bytes": code.hex(), "text": text})
+    return json.dumps({"address": address, "bytes": code.hex(), "text": text})
 
 
 def _of_bytes(text: str, first: int | None, isa: str | None) -> Iterator[Row]:
@@ -66,7 +73,7 @@ def _of_bytes(text: str, first: int | None, isa: str | None) -> Iterator[Row]:
 def _of_file(path: Path, first: int | None, isa: str | None) -> Iterator[Row]:
     data = read_file(path)
     text = source_text(path, data)
-    configuration = isa or (None if text is None else machine_of(text))
+    configuration = isa or (None if text is None else machine_named(text))
     if configuration is not None and text is not None:
         _, program = toy_program(text, path, configuration)
         words = b"".join(w.to_bytes(4, "little") for w in program.image)
@@ -88,9 +95,17 @@ def _elf_rows(image: bytes, first: int | None) -> Iterator[Row]:
     for segment in elf.parse(image).segments:
         if not segment.permissions & EXECUTE:
             continue
-        skipped = 0 if first is None else first - segment.address
+        skipped = _headers(segment.data) if first is None else first - segment.address
         if 0 <= skipped < len(segment.data):
             yield from x86_rows(segment.data[skipped:], segment.address + skipped)
+
+
+def _headers(data: bytes) -> int:
+    """The size of the ELF and program headers at the start of a segment, if they are there."""
+    if not data.startswith(b"\x7fELF"):
+        return 0
+    start, size, count = struct.unpack_from("<28xI10xHH", data)  # e_phoff, e_phentsize, e_phnum
+    return int(start + size * count)
 
 
 def x86_rows(data: bytes, address: int) -> Iterator[Row]:

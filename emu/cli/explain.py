@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
 from typing import Any
 
 from emu.cli.disasm import hex_bytes
 from emu.errors import GuestFileError
+from isa.bits import Bits
 from isa.definition import Instruction, InstructionSet
+from isa.ops import OPS
 from isa.registers import Role
 from isa.text import describe
 from isa.trace import Trace, specialise
@@ -16,7 +18,7 @@ from isa.trace import Trace, specialise
 def explain_instruction(text: str, hexadecimal: bool, isa: str | None, as_json: bool) -> int:
     """Print everything that is known of one instruction; returns the exit code."""
     facts = _toy(text, hexadecimal, isa) if isa is not None else _x86(text, hexadecimal)
-    print(json_module.dumps(facts) if as_json else render(facts))
+    print(json.dumps(facts) if as_json else render(facts))
     return 0
 
 
@@ -51,7 +53,7 @@ def manual(heading: str) -> str:
 def _assembled(text: str) -> bytes:
     from emu.assembler import flat
 
-    code = flat(text + "\n", "<instruction>")
+    code: bytes = flat(text + "\n", "<instruction>")
     if not code:
         raise GuestFileError(f"{text!r} assembles to nothing", advice="Write one instruction")
     return code
@@ -94,9 +96,12 @@ def describe_instruction(
                           r.role is Role.FLAG],
         "undefined": sorted({str(n.attribute) for n in nodes if n.op == "undefined"}),
         "faults": sorted({n.attribute[0] for n in nodes if n.op == "fault"}),
-        "memory": ["#PF page fault"] if trace.has("load", "load_for_write", "store", "copy", "fill",
-                                                  "scan", "compare") else [],
+        "memory": ["#PF page fault"] if any(map(_reaches_memory, nodes)) else [],
     }  # fmt: skip
+
+
+def _reaches_memory(node: Bits) -> bool:
+    return OPS[node.op].faults and node.op != "fault"
 
 
 def _reads(trace: Trace) -> list[str]:

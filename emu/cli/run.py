@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ def options(chosen: dict[str, Any]) -> Options:
             advice="--trace syscalls tells system calls; `emu trace` tells instructions",
         )
     rest["memory"] = size(rest["memory"])
-    rest["environment"] = environment(rest.pop("env") or [])
+    rest["environment"] = environment(rest.pop("env"))
     return Options(**rest, on_call=tell_call if trace else None)
 
 
@@ -55,7 +56,7 @@ def size(text: str) -> int:
     return int(number) * UNITS[unit]
 
 
-def environment(pairs: list[str]) -> dict[str, str]:
+def environment(pairs: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE pairs as a dictionary."""
     for pair in pairs:
         if "=" not in pair:
@@ -85,7 +86,10 @@ def tell(report: Report, as_json: bool) -> None:
     if report.message:
         print(f"emu: {report.message}", file=sys.stderr)
     for name, times in report.details.get("unknown_calls", {}).items():
-        print(f"emu: the system call {name} is not there (asked for {times} times)", file=sys.stderr)
+        call = name.removeprefix("call_")
+        print(
+            f"emu: the system call {call} is not there (asked for {times} times)", file=sys.stderr
+        )
     if as_json:
         print(json.dumps(report.facts()), file=sys.stderr)
 

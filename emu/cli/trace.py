@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as json_module
+import json
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,29 +15,29 @@ from emu.report import Report
 
 def trace_guest(
     path: Path, arguments: list[str], chosen: dict[str, Any], limit: int | None, *,
-    start: int, json: bool, output: Path | None,
+    start: int, as_json: bool, output: Path | None,
 ) -> int:  # fmt: skip
     """Run a guest one instruction at a time; returns the exit code."""
     guest = open_guest(path, arguments, options(chosen))
     where = nullcontext(sys.stderr) if output is None else output.open("w", encoding="utf-8")
     with where as stream:
-        report = _steps(guest, limit or FOREVER, start, json, stream)
+        report = _steps(guest, limit or FOREVER, start, as_json, stream)
     sys.stdout.flush()
     tell(report, False)
     return report.exit_code
 
 
-def _steps(guest: Guest, limit: int, start: int, json: bool, stream: IO[str]) -> Report:
+def _steps(guest: Guest, limit: int, start: int, as_json: bool, stream: IO[str]) -> Report:
     try:
         report = guest.advance(min(start, limit)) if start else None
         while report is None and guest.state.count < limit:
-            report = _step(guest, json, stream)
+            report = _step(guest, as_json, stream)
     except KeyboardInterrupt:
         return interrupted(guest.unfinished())
     return guest.unfinished() if report is None else report
 
 
-def _step(guest: Guest, json: bool, stream: IO[str]) -> Report | None:
+def _step(guest: Guest, as_json: bool, stream: IO[str]) -> Report | None:
     state = guest.state
     count, place, before = state.count, guest.place(), list(state.values)
     report = guest.advance(count + 1)
@@ -46,9 +46,9 @@ def _step(guest: Guest, json: bool, stream: IO[str]) -> Report | None:
         for r in state.isa.registers
         if state.values[r.slot] != before[r.slot] and r is not state.isa.pc
     }
-    if json:
+    if as_json:
         facts = {"count": count, "instruction": place, "changed": changed, "pc": state.pc}
-        print(json_module.dumps(facts), file=stream)
+        print(json.dumps(facts), file=stream)
     else:
         shown = " ".join(f"{name}={value:#x}" for name, value in changed.items())
         print(f"{count:>8}  {place:<60} {shown}".rstrip(), file=stream)

@@ -1,4 +1,4 @@
-"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, calls for others.
+"""Ways for emitted Python to reach memory: inlined page look-ups for paged memory, else calls.
 
 A page table cache maps a page number to a memoryview of that page in the host's memory, one cache
 for each width and direction. A page that cannot be used that way answers with an object that
@@ -12,7 +12,6 @@ from typing import Any
 
 from emu.exit import Exit
 from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, AddressSpace, Memory
-from emu.toy.memory import WordMemory
 from isa.fault import Fault
 
 PAGE_BITS = PAGE_SIZE.bit_length() - 1
@@ -238,7 +237,7 @@ def _index(address: str, size: int) -> str:
 class WordAccess(CalledAccess):
     """Storage of words without pages (the toy's): the meaning has checked the address."""
 
-    def __init__(self, space: str, memory: WordMemory, unit: int, undo: list[Any]) -> None:
+    def __init__(self, space: str, memory: Any, unit: int, undo: list[Any]) -> None:
         super().__init__(space, memory, unit, undo)
         self.words = memory
 
@@ -268,6 +267,6 @@ def access_for(space: str, memory: Memory, unit: int, undo: list[Any]) -> Called
     """The fastest access that fits the memory; inlining reads host words, so little-endian only."""
     if isinstance(memory, AddressSpace) and sys.byteorder == "little":
         return PagedAccess(space, memory, unit, undo)
-    if isinstance(memory, WordMemory):
+    if isinstance(getattr(memory, "watched", None), bytearray):  # emu.toy.memory.WordMemory
         return WordAccess(space, memory, unit, undo)
     return CalledAccess(space, memory, unit, undo)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +26,15 @@ class Block:
     """`length` instructions from `address`; `run(values)` does them all and moves the state on."""
 
     def __init__(
-        self, session: Session, address: int, pc: int, instructions: list[Instruction]
+        self,
+        session: Session,
+        address: int,
+        pc: int,
+        mode: Hashable,
+        instructions: list[Instruction],
     ) -> None:
         self._session = session
+        self.mode = mode
         self.address = address
         self.pc = pc
         self.instructions = instructions
@@ -44,7 +50,7 @@ class Block:
     def _cold(self, values: list[int]) -> None:
         """Run by handlers; after enough times, compile."""
         if self._steps is None:
-            self._steps = [self._step(i) for i in self.instructions]
+            self._steps = [self._step(n, i) for n, i in enumerate(self.instructions)]
         bulk = self._session.bulk
         for handler, fields in self._steps:
             handler(values, fields)
@@ -53,17 +59,31 @@ class Block:
         if self._left == 0:
             self.run = emit_block(self._session, self)
 
-    def _step(self, instruction: Instruction) -> Any:
+    def _step(self, number: int, instruction: Instruction) -> Any:
         handler = self._session.handler(instruction.form)
-        return handler, tuple(instruction.fields[name] for name in handler.fields)
+        fields = tuple(instruction.fields[name] for name in handler.fields)
+        fetch = self._session.fetcher(self.mode)
+        return (_after_fetch(fetch, handler) if number and fetch else handler), fields
 
     def cut(self, length: int) -> Block:
         """A block of the first `length` instructions, for a run that ends inside this one."""
         found = self._cuts.get(length)
         if found is None:
-            found = Block(self._session, self.address, self.pc, self.instructions[:length])
+            found = Block(
+                self._session, self.address, self.pc, self.mode, self.instructions[:length]
+            )
             self._cuts[length] = found
         return found
+
+
+def _after_fetch(fetch: Callable[[list[int]], int], handler: Any) -> Any:
+    """A handler that first finds out whether its instruction can be fetched at all."""
+
+    def run(values: list[int], fields: tuple[int, ...]) -> None:
+        fetch(values)
+        handler(values, fields)
+
+    return run
 
 
 def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
@@ -141,11 +161,14 @@ def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, B
     known: dict[Register, Bits] = {isa.pc: Bits.of(block.pc, isa.pc.width)}
     interned: dict[Any, Bits] = {}
     parts = []
-    for instruction in block.instructions:
+    fetch = isa.fetch(block.mode)
+    for number, instruction in enumerate(block.instructions):
         trace = isa.trace(instruction.form)
         rewriter = specialise(instruction.fields, known, interned)
         region = rewriter.region(trace.region)
         effects = [e for e in region.effects if e.op not in ("put", "put_indexed", "undefined")]
+        if number:  # whoever found the block has fetched its first instruction
+            effects = specialise({}, known, interned).region(fetch.region).effects + effects
         parts.append(_Part(effects, dict(known), session.facts(instruction.form).undo))
         if region.ends:
             break  # with these operands it always faults (AAM 0)
@@ -164,8 +187,7 @@ class _Printer:
         self.block = block
         self.parts = parts
         self.expand = expand
-        self.emitter = Emitter(session.access)
-        self.emitter._indent = "        "
+        self.emitter = Emitter(session.access, indent="        ")
         self.first_lines: list[int] = []
 
     def function(

@@ -23,6 +23,16 @@ class CodeMap:
         self.grew = False  # a page became watched since this was last cleared
         self._storage.listeners.append(self._changed)
 
+    @property
+    def blocks(self) -> int:
+        """How many blocks (counted once for each frame they touch) are remembered."""
+        return sum(map(len, self._blocks.values()))
+
+    def clear(self) -> None:
+        """Forget all blocks; their storage stays watched until it is written."""
+        self._blocks.clear()
+        self._frames.clear()
+
     def watch(self, block: object, address: int, size: int) -> None:
         """Remember that `block` was translated from `size` units at `address`."""
         for start, count in self._pieces(address, size):
@@ -46,7 +56,8 @@ class CodeMap:
         return pieces
 
     def _changed(self, address: int, size: int) -> None:
-        """Some watched units were written: drop the blocks that contain them."""
+        """Some watched units were written: drop the blocks that contain them, watch no more."""
+        self._storage.unwatch(address, size)
         gone: set[int] = set()
         for frame in range(address // PAGE_SIZE, (address + size - 1) // PAGE_SIZE + 1):
             for block, (start, end) in self._blocks.get(frame, {}).items():

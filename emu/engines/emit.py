@@ -30,7 +30,7 @@ class Access(Protocol):
 class Emitter:
     """Prints nodes as lines of Python; one emitter for one function."""
 
-    def __init__(self, access: Callable[[str], Access]) -> None:
+    def __init__(self, access: Callable[[str], Access], indent: str = "    ") -> None:
         self.lines: list[str] = []
         self.names: dict[int, str] = {}  # id of a node -> the name that holds its value
         self._access = access
@@ -39,7 +39,7 @@ class Emitter:
         self._uses: Counter[int] = Counter()
         self._numbers = itertools.count()
         self._results: dict[int, list[str]] = {}  # id of a `when` -> names of what it yields
-        self._indent = "    "
+        self._indent = indent
 
     # -- lines and names -----------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class Emitter:
         width = node.args[0].width
         arguments = {}
         for key, arg in zip("abc", node.args, strict=False):
-            repeated = template.count("{%s}" % key) > 1
+            repeated = template.count(f"{{{key}}}") > 1
             arguments[key] = self._atom(arg) if repeated else self.text(arg)
         return template.format(
             m=mask(width), s=1 << width - 1, w=width, k=node.attribute, r=mask(node.width),

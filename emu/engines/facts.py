@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
+from isa.ops import OPS
 from isa.registers import Register
 from isa.trace import Region, Rewriter, Trace
 
-_MAY_FAULT = ("load", "load_for_write", "store", "fault", "copy", "fill", "scan", "compare")
 _PROBE = 64  # any program counter: what falls through there falls through anywhere
 
 
@@ -66,7 +66,7 @@ def _faults_after_store(region: Region, stored: list[bool]) -> bool:
     for node in region.nodes:
         if node.op == "when" and _faults_after_store(node.attribute.region, stored):
             return True
-        if stored[0] and node.op in _MAY_FAULT:
+        if stored[0] and OPS[node.op].faults:
             return True
         stored[0] |= node.op == "store"
     return False

@@ -32,8 +32,7 @@ from isa.trace import Trace
 HOT = 12  # executions after which a cold block is compiled
 LONGEST = 48  # instructions in a block
 
-Handler = Callable[[list[int], tuple[int, ...]], None]
-Step = tuple[Handler, tuple[int, ...]]
+MOST_BLOCKS = 20_000  # remembered at a time; then all are forgotten
 
 
 class Python:
@@ -79,6 +78,7 @@ class Session:
         self.breakpoints: frozenset[int] = frozenset()
         self.code = CodeMap(state.memory[self.isa.code_space], self._drop_blocks)
         self.judge = Reference()
+        self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
 
     def _globals(self) -> dict[str, Any]:
@@ -129,14 +129,19 @@ class Session:
                 access.flush()
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
-            self.tables.clear()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop every block; handlers stay."""
+        self.tables.clear()
+        self.code.clear()
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run blocks until one wants a look at the state; None to go on."""
         state, bulk = self.state, self.bulk
         mode = self.isa.mode(state.values)
         table = self.tables.setdefault(mode, {})
-        fetch = self._fetcher(mode)
+        fetch = self.fetcher(mode)
         values, slot, count, breakpoints = (
             state.values,
             self.isa.pc.slot,
@@ -155,6 +160,9 @@ class Session:
                 block = table.get(key)
                 if block is None:
                     state.count = count
+                    if self.code.blocks >= MOST_BLOCKS:
+                        self._forget()
+                        return None
                     block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
                 if count + block.length > until:
                     block = block.cut(until - count)
@@ -197,7 +205,7 @@ class Session:
 
     # -- translating ---------------------------------------------------------------------------
 
-    def _fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
+    def fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
             trace = self.isa.fetch(mode)
@@ -206,6 +214,10 @@ class Session:
             simple = value.op == "get" and value.attribute[0] is self.isa.pc
             simple = simple and not trace.region.effects
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
+            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"}
+            if not reads - {self.isa.pc} <= self.watched:  # blocks end where fetching changes
+                self.watched |= reads - {self.isa.pc}
+                self.known.clear()
         found: Callable[[list[int]], int] | None = self.fetchers[mode]
         return found
 
@@ -213,7 +225,7 @@ class Session:
         """Facts of a form, once."""
         found = self.known.get(form)
         if found is None:
-            found = self.known[form] = facts(self.isa, form, self.isa.mode_registers)
+            found = self.known[form] = facts(self.isa, form, self.watched)
         return found
 
     def handler(self, form: Hashable) -> Any:
@@ -228,6 +240,7 @@ class Session:
         """The block at an address: instructions up to one that ends it."""
         instructions: list[Instruction] = []
         start, pc = address, self.state.pc
+        fetch = self.fetcher(mode)
         while len(instructions) < LONGEST:
             found = decode_at(self.state, address)
             if isinstance(found, Fault):
@@ -239,18 +252,30 @@ class Session:
                 break
             instructions.append(found)
             address += found.length
-            if known.ends or self.fetchers[mode] is not None:
+            following = pc + address - start
+            if known.ends or self._stops_at(following):
                 break
-            if self._stops_at(pc + address - start):
+            if fetch is not None and not self._continues(fetch, following, address):
                 break
-        return self._block(start, pc, instructions)
+        return self._block(start, pc, mode, instructions)
+
+    def _continues(self, fetch: Callable[[list[int]], int], pc: int, address: int) -> bool:
+        """Whether `pc` would be fetched at `address`, right behind what was fetched before."""
+        values = list(self.state.values)
+        values[self.isa.pc.slot] = pc
+        try:
+            return fetch(values) == address
+        except Stop:
+            return False
 
     def _stops_at(self, pc: int) -> bool:
         """Whether a block must not run on to `pc`."""
         return pc in self.breakpoints or pc > (1 << self.isa.pc.width) - 16
 
-    def _block(self, address: int, pc: int, instructions: list[Instruction]) -> Block:
-        block = Block(self, address, pc, instructions)
+    def _block(
+        self, address: int, pc: int, mode: Hashable, instructions: list[Instruction]
+    ) -> Block:
+        block = Block(self, address, pc, mode, instructions)
         self.code.watch(block, address, sum(i.length for i in instructions))
         for access in self.accesses.values():
             if self.code.grew:

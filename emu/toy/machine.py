@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 from emu.devices.toy import ToyDevice
 from emu.devices.toy_console import ToyConsole
 from emu.devices.toy_disk import ToyDisk
 from emu.devices.toy_timer import ToyTimer
+from emu.engines import Engine
 from emu.exit import Exit
 from emu.state import State
 from emu.toy.memory import WordMemory
@@ -20,18 +21,6 @@ from isa.toy.ports import Port
 from isa.toy.registers import SUPERVISOR
 
 STORM_CHECK: Final = 1 << 10  # a trap storm is looked for at this count, and whenever it doubles
-
-
-class Engine(Protocol):
-    """What a machine needs of an engine; see emu/README.md for the contract."""
-
-    name: str
-
-    def run(self, state: State, until: int) -> Exit:
-        """Run until the count reaches `until` or something stops the processor."""
-
-    def deliver(self, state: State, fault: Fault) -> bool:
-        """Carry out the machine's own delivery of a trap or interrupt."""
 
 
 class ToyMachine:

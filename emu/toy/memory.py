@@ -75,6 +75,10 @@ class WordMemory:
         twin.array[:] = self.array
         return twin
 
+    def unwatch(self, address: int, size: int) -> None:
+        """Take the mark off words: what was translated from them is forgotten."""
+        self.watched[address : address + size] = bytes(size)
+
     def watch(self, address: int, size: int) -> None:
         """Mark words as translated code."""
         self.watched[address : address + size] = b"\1" * size

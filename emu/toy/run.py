@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from emu.devices.toy_disk import SECTOR_BYTES
+from emu.engines import Engine
 from emu.exit import Exit
-from emu.toy.machine import Engine, ToyMachine
+from emu.toy.machine import ToyMachine
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
 from isa.toy.traps import TITLES
@@ -52,8 +53,11 @@ class Outcome:
         }
 
 
-def load_program(path: Path, isa: Toy) -> Program:
-    """Read and assemble a file; raises ProgramError or AssemblyError."""
+def load_program(path: Path, isa: Toy | None = None) -> Program:
+    """Read and assemble a file, for the machine it names if none is given.
+
+    Raises ProgramError, AssemblyError or ConfigurationError.
+    """
     try:
         if path.stat().st_size > LARGEST_SOURCE:
             raise ProgramError(f"{path}: too large for a toy program ({LARGEST_SOURCE} bytes)")
@@ -105,6 +109,8 @@ def where(machine: ToyMachine, program: Program) -> str:
     address = state["p"] + state["l"] * shape.granule
     code, _ = machine.memory.fetch(address, 1)
     text = machine.isa.text(code, address) if code else "outside of storage"
+    if state["p"] >= state["b"] * shape.granule:
+        text = "outside of its window"
     line = program.lines.get(address)
     return f"P = {state['p']:#x}: {text}" + (f" ({line.place})" if line else "")
 

@@ -4,13 +4,15 @@
     @inner: bnz r1, @inner      ; a label of its own below each ordinary label or macro
             .equ SIZE, 4*16     ; .org .align .space .word .ascii .string .psw .entry .macro
 
-A program that runs with an R of its own stands between `.window name` and `.endwindow`: labels
-inside count from the window's start; `name` and `name_end` are the real addresses around it.
+`.machine toy/clean` names the configuration that a source is written for. A program that runs with
+an R of its own stands between `.window name` and `.endwindow`: labels inside count from the start
+of the window; `name` and `name_end` are the real addresses around it.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,9 +94,20 @@ class _Words:
         self.lines[address] = statement.line
 
 
+def machine_named(text: str) -> str | None:
+    """The configuration that a source asks for by `.machine toy/…`, if it does."""
+    found = re.search(r"^[ \t]*\.machine[ \t]+([^\s;]+)", text, re.MULTILINE)
+    return found[1] if found else None
+
+
 def assemble(text: str, file: str = "<source>", isa: Toy | None = None) -> Program:
-    """Assemble a source for a machine (the clean one by default); raises AssemblyError."""
-    return _Assembler(Toy() if isa is None else isa).assemble(text, file)
+    """Assemble a source for a machine, by default the one it names, else the clean one.
+
+    Raises AssemblyError, and ConfigurationError for a machine that does not exist.
+    """
+    if isa is None:
+        isa = Toy(machine_named(text) or "toy/clean")
+    return _Assembler(isa).assemble(text, file)
 
 
 class _Assembler:
@@ -193,6 +206,10 @@ class _Assembler:
             return
         self.here += _size(statement)
         yield statement
+
+    def _machine(self, statement: _Statement) -> None:
+        """Read before assembling (`machine_named`); who runs the program may choose another."""
+        _exactly(statement, ".machine name")
 
     def _org(self, statement: _Statement) -> None:
         self.here = self._base + self._address(statement, *_exactly(statement, ".org address"))
@@ -396,6 +413,7 @@ class _Assembler:
 
 
 _PLACING: Final[dict[str, Callable[[_Assembler, _Statement], None]]] = {
+    ".machine": _Assembler._machine,
     ".org": _Assembler._org,
     ".align": _Assembler._align,
     ".space": _Assembler._space,

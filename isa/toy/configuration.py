@@ -14,6 +14,7 @@ An instruction that `[user]` does not name does what its own row in the table sa
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -113,12 +114,12 @@ def _layers(name: str) -> list[_Layer]:
 
 def _read(name: str, beside: Path | None, extending: _Layer | None) -> _Layer:
     path = _path(name, beside)
-    source: Traversable = resources.files("isa") / "configs" / f"{name}.toml"
     file = f"{name}.toml" if path is None else str(path)
     try:
-        data = (source if path is None else path).read_bytes()
+        with _source(name, path).open("rb") as stream:
+            data = stream.read(LARGEST_FILE + 1)
     except OSError as error:
-        reason = "there is no such configuration" if path is None else error.strerror
+        reason = error.strerror
         known = ", ".join(Configuration.names())
         message = f"{name}: {reason}; shipped are {known}, others are given as a path to a .toml"
         if extending is None:
@@ -128,9 +129,17 @@ def _read(name: str, beside: Path | None, extending: _Layer | None) -> _Layer:
     return _Layer(file, path, text, _parse(file, text))
 
 
+def _source(name: str, path: Path | None) -> Traversable:
+    if path is not None:
+        return path
+    if name not in Configuration.names():
+        raise OSError(errno.ENOENT, "there is no such configuration")
+    return resources.files("isa") / "configs" / f"{name}.toml"
+
+
 def _path(name: str, beside: Path | None) -> Path | None:
     """The file that a name means, or None if it is the name of a shipped configuration."""
-    if not name.endswith(".toml") and not Path(name).is_file():
+    if not name.endswith(".toml") or "\0" in name:
         return None
     path = Path(name)
     return (path if beside is None else beside / path).resolve()
@@ -139,7 +148,7 @@ def _path(name: str, beside: Path | None) -> Path | None:
 def _text(file: str, data: bytes) -> str:
     if len(data) > LARGEST_FILE:
         raise ConfigurationError(
-            f"{file}: {len(data)} bytes are no configuration; the largest takes {LARGEST_FILE}"
+            f"{file}: more than {LARGEST_FILE} bytes are no configuration; give the right file"
         )
     try:
         return data.decode()
@@ -153,10 +162,10 @@ def _text(file: str, data: bytes) -> str:
 def _parse(file: str, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a TOMLDecodeError, or too many digits
         found = re.search(r"\(at line (\d+)", str(error))
-        line = f":{found[1]}" if found else ""
-        raise ConfigurationError(f"{file}{line}: not TOML: {error}") from None
+        line = found[1] if found else len(text.splitlines())
+        raise ConfigurationError(f"{file}:{line}: not TOML: {error}") from None
 
 
 # -- checking -----------------------------------------------------------------------------------
@@ -175,6 +184,8 @@ def _check_keys(layer: _Layer) -> None:
         if key not in _SIZES:
             raise layer.error(f"unknown key {key!r} in [machine]{_advice(key, _SIZES)}", key)
         _check_type(layer, key, value, int)
+        if not 0 < value < 1 << 32:
+            raise layer.error(f"{key} must be a number from 1 to {2**32 - 1}", key)
     for name, behaviour in layer.data.get("user", {}).items():
         _check_instruction(layer, name)
         _check_behaviour(layer, name, behaviour)

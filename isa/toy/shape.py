@@ -30,10 +30,15 @@ class Shape:
             )
         if self.granule > self.words:
             raise ValueError(f"granule = {self.granule} is more than words = {self.words}")
+        if self.narrowest_word > WIDEST_WORD:
+            raise ValueError(
+                f"words = {self.words} with granule = {self.granule}: {self._needs()}; choose "
+                "fewer words or a larger granule"
+            )
         if not self.narrowest_word <= self.word <= WIDEST_WORD:
             raise ValueError(
                 f"word = {self.word} bits: {self._needs()}; choose {self.narrowest_word}.."
-                f"{WIDEST_WORD} bits, or other values of words and granule"
+                f"{WIDEST_WORD} bits"
             )
 
     def _needs(self) -> str:

@@ -32,6 +32,7 @@ _RENAMED: Final = {
 }
 _PREFIXES: Final = ("lock ", "notrack ")
 _PREFIX_BYTES: Final = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
+_RESERVED_NOPS: Final = frozenset({0x0D, *range(0x18, 0x20)})  # second bytes after 0F
 _REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
 _NEWER_GROUPS: Final = frozenset(
@@ -101,7 +102,18 @@ def _without_repeats(code: bytes) -> tuple[bytes, bytes]:
     """
     rest = code.lstrip(_PREFIX_BYTES)
     prefixes = code[: len(code) - len(rest)]
-    return prefixes.translate(None, b"\xf2\xf3") + rest, bytes(p for p in prefixes if p in _REPEAT)
+    kept = prefixes.translate(None, b"\xf2\xf3")
+    return kept + _plain_nop(rest), bytes(p for p in prefixes if p in _REPEAT)
+
+
+def _plain_nop(rest: bytes) -> bytes:
+    """Hints and reserved NOPs as 0F 1F /0, the NOP of many bytes (SDM volume 2, NOP).
+
+    capstone names what newer processors have made of them (PREFETCH, ENDBR, BNDMOV …).
+    """
+    if len(rest) > 2 and rest[0] == 0x0F and rest[1] in _RESERVED_NOPS:
+        return b"\x0f\x1f" + bytes([rest[2] & 0xC7]) + rest[3:]
+    return rest
 
 
 def _unknown(name: str, length: int, mode: Mode) -> Instruction:
@@ -155,8 +167,6 @@ class _Translation:
             return BAD  # SSE2's scalar doubles, not the string instructions
         if opcode[0] == 0xFF and self.found.modrm >> 3 & 7 in (3, 5):
             return "lcall" if name == "call" else "ljmp"  # capstone spells far ones "call ptr"
-        if opcode[0] == 0x0F and (opcode[1] in (0x0D, 0x18) or 0x19 <= opcode[1] <= 0x1F):
-            return "nop"  # hints and reserved NOPs (SDM volume 2, NOP)
         return name
 
     def missing(self) -> str:

@@ -1,6 +1,8 @@
 ; A block device: write a sector, copy it to another by way of memory, read it back; each command
 ; ends with an interrupt, for which the program waits in user mode.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS
 

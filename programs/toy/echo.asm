@@ -1,5 +1,7 @@
 ; Interrupts: the kernel sleeps in user mode and echoes each character when the console has one.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS
 

@@ -1,5 +1,7 @@
 ; Numbers larger than a word: 30! by multiplying an array of four-digit limbs.
 
+        .machine toy/clean
+
         .equ LAST, 30
         .equ BASE, 10000
         .equ LIMBS, 12

@@ -2,6 +2,8 @@
 ;
 ; r1 is the threaded code's program counter, r2 the return stack, sp the data stack.
 
+        .machine toy/clean
+
         .macro next
         ld   r0, [r1]
         addi r1, r1, 1

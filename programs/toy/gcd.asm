@@ -1,5 +1,7 @@
 ; Subroutines that keep their return address in a register (JAL, JR), and Euclid's algorithm.
 
+        .machine toy/clean
+
         .macro show_gcd first, second
         li   r1, \first
         li   r2, \second

@@ -1,5 +1,7 @@
 ; Recursion: the towers of Hanoi, arguments and return addresses on the stack.
 
+        .machine toy/clean
+
         .equ DISCS, 4
 
 start:  li   sp, stack

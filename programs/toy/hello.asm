@@ -1,5 +1,7 @@
 ; The smallest whole program: a loop over a string, output through a port, HALT.
 
+        .machine toy/clean
+
 start:  li   r1, text
 @next:  ld   r2, [r1]
         bz   r2, @done

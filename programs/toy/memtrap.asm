@@ -1,5 +1,7 @@
 ; Memory traps: a user program walks off its window upwards and downwards; the kernel tells where.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS
 

@@ -1,5 +1,7 @@
 ; Loops, division and decimal output: the primes below 100 by trial division.
 
+        .machine toy/clean
+
         .macro print char
         li   r6, \char
         out  r6, CONSOLE_DATA

@@ -1,5 +1,7 @@
 ; Privileged instructions in user mode: each of them traps, and the kernel says which it was.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS
 

@@ -1,5 +1,7 @@
 ; Multiprogramming: two processes, each with its own R, share the processor by a timer.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS
 

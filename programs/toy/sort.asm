@@ -1,5 +1,7 @@
 ; Arrays and addresses: insertion sort of signed numbers, printed before and after.
 
+        .machine toy/clean
+
         .macro put char
         li   r6, \char
         out  r6, CONSOLE_DATA

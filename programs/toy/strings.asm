@@ -1,5 +1,7 @@
 ; Strings: length, reversal in place, upper case, and a palindrome test, by pointers.
 
+        .machine toy/clean
+
 start:  li   sp, stack
         li   r1, text
         call puts

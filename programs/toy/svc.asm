@@ -1,5 +1,7 @@
 ; A kernel with system calls: a user program in its own window asks for everything by SVC.
 
+        .machine toy/clean
+
         .org 1
         .psw s, trap, 0, WORDS          ; E[1]: what every trap loads
 

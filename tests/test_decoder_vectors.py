@@ -1,0 +1,101 @@
+"""Decoding against the vectors of another decoder: lengths, registers and memory operands.
+
+The vectors (icedland/iced, MIT) lie beside the project, not in it; see style of `shared/vectors`.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from isa.x86.decode import BAD, UNIMPLEMENTED, decode
+from isa.x86.form import Form, Mem, Reg
+from isa.x86.machine import trace
+from isa.x86.mode import FLAT_USER
+from isa.x86.registers import GENERAL_NAMES
+from isa.x86.vectors import INVALID_OPCODE
+
+VECTORS = Path(__file__).parents[2] / "shared" / "vectors" / "iced_decoder"
+FILES = ("DecoderTest32", "DecoderTestMisc32")
+
+NAMES = {
+    name: (Reg(width, high), number)
+    for width, high, names in (
+        (32, False, GENERAL_NAMES),
+        (16, False, [n[1:] for n in GENERAL_NAMES]),
+        (8, False, ["al", "cl", "dl", "bl"]),
+        (8, True, ["ah", "ch", "dh", "bh"]),
+    )
+    for number, name in enumerate(names)
+}
+SELECTORS = {"lldt", "ltr", "verr", "verw", "lmsw", "arpl"}  # they read 16 bits, however named
+TWO_READINGS = {"ud0", "ud1"}  # without ModRM on the processors that capstone follows
+
+
+def vectors() -> Iterator[tuple[str, bytes, str, dict[int, list[str]]]]:
+    """(line, bytes, code name, operands by number)."""
+    for name in FILES:
+        for line in gzip.decompress((VECTORS / f"{name}.txt.gz").read_bytes()).decode().split("\n"):
+            parts = [p.strip() for p in line.split(",")]
+            if line.startswith("#") or len(parts) < 5 or "decopt" in line or "err=" in line:
+                continue
+            words = [w.split("=", 1) for w in parts[4].split() if w.startswith("op")]
+            operands = {int(k[2:]): v.split(";") for k, v in words if k[2:].isdigit()}
+            yield line.strip(), bytes.fromhex(parts[0].replace(" ", "")), parts[1], operands
+
+
+def mistake(code: bytes, name: str, operands: dict[int, list[str]]) -> str | None:
+    """What we decode otherwise than the vector says, or None."""
+    found = decode(code.ljust(15, b"\0"), FLAT_USER)
+    form = found.form
+    assert isinstance(form, Form)
+    if form.mnemonic in (BAD, UNIMPLEMENTED, *TWO_READINGS):
+        return None
+    if name == "INVALID":
+        last = trace(form).region.effects[-1]
+        return None if (last.op, last.attribute[0]) == ("fault", INVALID_OPCODE) else "accepted"
+    if found.length != len(code):
+        return f"length {found.length}"
+    for number, shape in enumerate(form.shapes):
+        told = operands.get(number, ["?"])
+        if isinstance(shape, Reg) and told[0] == "r" and form.mnemonic not in SELECTORS:
+            if NAMES[told[1]] != (shape, found.fields[f"reg{number}"]):
+                return f"register {shape}"
+        elif isinstance(shape, Mem) and told[0] == "m" and not _same(shape, number, found, told):
+            return f"memory {shape}"
+    return None
+
+
+def _same(shape: Mem, number: int, found: object, told: list[str]) -> bool:
+    _, segment, base, index, scale, displacement = told[:6]
+    fields = found.fields  # type: ignore[attr-defined]
+    numbers = [NAMES[r][1] if r else None for r in (base, index)]
+    mine = [fields.get(f"base{number}"), fields.get(f"index{number}")]
+    wide = fields[f"disp{number}"] - int(displacement, 0)
+    return (
+        shape.segment in (segment, "")
+        and mine == numbers
+        and (shape.scale == int(scale) or not shape.has_index)
+        and wide & 0xFFFF == 0
+    )
+
+
+@pytest.mark.heavy
+def test_the_vectors_decode_as_they_say() -> None:
+    """Every vector of an instruction that `isa` has; most of the others are newer than the i686."""
+    if not VECTORS.exists():
+        assert not os.environ.get("CI"), "the vectors must lie beside the project under CI"
+        pytest.skip("the vectors do not lie beside the project")
+    wrong, checked = Counter(), 0
+    for line, code, name, operands in vectors():
+        found = mistake(code, name, operands) if code else None
+        checked += 1
+        if found:
+            wrong[f"{found}: {line}"] += 1
+    assert checked > 19_000
+    assert not wrong, "\n".join(list(wrong)[:20])
