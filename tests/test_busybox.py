@@ -8,6 +8,7 @@ environment but TZ and PATH, and the same standard input.
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import os
 import platform
@@ -132,15 +133,20 @@ def settle(root: Path) -> Path:
 
 
 def picture(root: Path) -> dict[str, object]:
-    """Names, modes and contents below a directory."""
+    """Names, modes and contents (see `digest`) below a directory."""
     found: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         kind = path.lstat().st_mode
-        content = path.read_bytes() if stat.S_ISREG(kind) else None
+        content = digest(path.read_bytes()) if stat.S_ISREG(kind) else None
         found[str(path.relative_to(root))] = (
             stat.filemode(kind), content, path.readlink() if path.is_symlink() else None,
         )  # fmt: skip
     return found
+
+
+def digest(data: bytes) -> object:
+    """Short contents as they are, long ones as something that a message can show."""
+    return data if len(data) < 200 else (len(data), hashlib.sha256(data).hexdigest())
 
 
 def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedProcess[bytes]:
@@ -409,7 +415,7 @@ gzip -9 big
 gunzip poem.gz -f
 gunzip words.gz
 gzip -k words
-tar cf made.tar tree
+tar cf made.tar tree/deep/deeper poem
 tar xf poem.tar
 tar xvf poem.tar x/short
 dd if=binary of=part bs=100 skip=2 count=5
