@@ -117,6 +117,7 @@ class Executor:
         self.judge = Reference()
         self.engine = engine or self.judge
         self.undefined = Undefined()
+        self.length = 0  # of the last instruction
         self.space = AddressSpace(PhysicalMemory(64 * PAGE))
         windows = [(CODE, READ | EXECUTE), (READ_ONLY, READ), (WINDOW, READ | WRITE)]
         for window, rights in [*windows, *([(LOW_WINDOW, READ | WRITE)] if low else [])]:
@@ -190,6 +191,8 @@ class Executor:
         """One instruction on the reference engine, gathering what it leaves undefined."""
         instruction = decode_at(self.state, self.state.pc)
         stop = self.judge.step(self.state)
+        if isinstance(instruction, Instruction):
+            self.length = instruction.length
         if isinstance(instruction, Instruction) and not (stop and stop.fault):
             assert self.judge.evaluation is not None
             for target in self.judge.evaluation.undefined:
@@ -219,7 +222,7 @@ class Executor:
         state = self.state
         fault, iterations = None, state.count if case.limit else 0
         if stop is not None and stop.reason == "interrupt" and stop.vector not in USER_GATES:
-            state.pc, iterations = case.origin, iterations - 1
+            state.pc, iterations = state.pc - self.length, iterations - 1
             fault = Fault(GENERAL_PROTECTION, stop.vector * 8 + 2)
         elif stop is not None and stop.reason == "interrupt":
             fault, iterations = Fault(stop.vector), iterations - 1
