@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Final
+from functools import cached_property, partial
+from typing import Any, Final
 
 from isa.ops import z3
 from isa.toy import Toy
@@ -79,9 +79,9 @@ class InstructionClass:
 
     @property
     def witness(self) -> Witness | None:
-        """The witness that tells most: of sensitivity if there is one."""
-        found = [e.witness for c, e in self.evidence.items() if e.holds and e.witness is not None]
-        return next((w for w in found if w.claim != "privileged"), found[0] if found else None)
+        """The witness of its sensitivity; None if it is innocuous."""
+        found = (e for c, e in self.evidence.items() if c != "privileged" and e.holds)
+        return next((e.witness for e in found), None)
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,11 @@ class Classification:
     def repair(self) -> Repair:
         """The fewest instructions to make trap, and what is critical after that."""
         model, reading = self.model, self.reading
-        return repair_of(self.critical, lambda names: classify_model(model.with_traps(names), reading).critical)
+
+        def critical_after(names: Sequence[str]) -> list[str]:
+            return classify_model(model.with_traps(names), reading).critical
+
+        return repair_of(self.critical, critical_after)
 
 
 def classify(isa: Toy, *, literal: bool = False) -> Classification:
@@ -162,8 +166,8 @@ class _Inquiry:
         """Ask everything and put the answers together."""
         ask, q = self._exists, self.questions
         privileged = self._privileged()
-        control = {m: ask("control_sensitive", lambda m=m: q.control(m)) for m in MODES}
-        location = {m: ask("location_sensitive", lambda m=m: q.location(m)) for m in MODES}
+        control = {m: ask("control_sensitive", partial(q.control, m)) for m in MODES}
+        location = {m: ask("location_sensitive", partial(q.location, m)) for m in MODES}
         by_mode = ask("mode_sensitive", q.by_mode)
         resource = {m: self._resource(m) for m in MODES}
         behaviour = _any("behaviour_sensitive", self.reading, *location.values(), by_mode,
@@ -202,7 +206,7 @@ class _Inquiry:
         if self.reading is Reading.LITERAL:  # the paper's machine has none
             return Evidence("resource_sensitive", False,
                             clause(self.reading, "resource_sensitive"), 0.0)  # fmt: skip
-        return self._exists("resource_sensitive", lambda: self.questions.resource(mode))
+        return self._exists("resource_sensitive", partial(self.questions.resource, mode))
 
     def _exists(self, claim: str, make: Callable[[], Question]) -> Evidence:
         """Whether the states that the question asks for exist."""
@@ -217,7 +221,7 @@ class _Inquiry:
         return Evidence(claim, True, why, spent, found)
 
 
-def solve(question: Question, what: str) -> object | None:
+def solve(question: Question, what: str) -> Any | None:
     """A solution, the easiest to read that comes cheaply; None if there is none."""
     if z3.is_false(question.condition):
         return None
@@ -241,7 +245,7 @@ def solve(question: Question, what: str) -> object | None:
 
 
 def _any(claim: str, reading: Reading, *parts: Evidence) -> Evidence:
-    """A claim that holds if one of its parts does: by that one's witness, or by all their proofs."""
+    """A claim that holds if one of its parts does: by its witness, or fails by all the proofs."""
     spent = sum(part.milliseconds for part in parts)
     held = next((part for part in parts if part.holds), None)
     found = None if held is None else held.witness

@@ -104,14 +104,16 @@ class Ran:
         return base + size <= self.model.shape.words
 
 
-def window(model: ToyModel, registers: Mapping[Register, int], storage: Mapping[int, int]) -> list[int]:
+def window(
+    model: ToyModel, registers: Mapping[Register, int], storage: Mapping[int, int]
+) -> list[int]:
     """e|r: the words that R shows."""
     base, size = model.bounds(registers)
     return [storage.get(address, 0) for address in range(base, base + size)]
 
 
 def same_program(one: Ran, other: Ran) -> bool:
-    """Whether two states agree on what behaviour sensitivity says they agree on: e|r, p, b, E[1]."""
+    """Whether two states agree on what behaviour sensitivity wants equal: e|r, p, b, E[1]."""
     model, parts = one.model, one.model.parts
     fixed = [r for r in (*parts.data, parts.counter, *parts.relocation) if r is not model.shift]
     a, b = one.before, other.before
@@ -194,5 +196,3 @@ def _read(model: ToyModel, state: State, before: Concrete) -> Concrete:
         before.ports,
         state.count,
     )
-
-

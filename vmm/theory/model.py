@@ -61,21 +61,30 @@ class Window:
 
 
 class Model(Protocol):
-    """One machine, for the theory. `shift` is the register of R that r ⊕ x moves.
+    """One machine, for the theory.
 
-    `supervisor` and `user` are the values of the mode registers in the paper's two modes; an
-    instruction is asked about in these. `storage` is the address space that is E.
+    `storage` is the address space that is E, `shift` the register of R that r ⊕ x moves,
+    `memory_traps` the vectors of the paper's memory trap.
     """
 
-    isa: InstructionSet
     name: str
     parts: Partition
     storage: str
-    supervisor: Mapping[Register, int]
-    user: Mapping[Register, int]
     shift: Register
     memory_traps: frozenset[int]
     address_width: int
+
+    @property
+    def isa(self) -> InstructionSet:
+        """The instruction set."""
+
+    @property
+    def supervisor(self) -> Mapping[Register, int]:
+        """The mode registers in the paper's mode s; instructions are asked about in s and u."""
+
+    @property
+    def user(self) -> Mapping[Register, int]:
+        """The mode registers in the paper's mode u."""
 
     def instructions(self) -> Iterable[str]:
         """The forms to classify."""
@@ -94,6 +103,3 @@ class Model(Protocol):
 
     def key(self, form: str) -> Hashable:
         """Equal for forms of equal meaning, whatever the configuration."""
-
-    def with_traps(self, forms: Iterable[str]) -> Model:
-        """The same machine, but these forms trap in user mode."""

@@ -5,7 +5,6 @@ An answer "unsat" is a proof that they do not exist; a model is a pair of states
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -64,9 +63,7 @@ class Questions:
     def privileged_shows(self) -> Question:
         """A pair that shows it, as a claim about no pair at all would be empty."""
         s, u = self.here[SUPERVISOR], self.here[USER]
-        return self._question(
-            "privileged", s, u, z3.Not(s.traps), u.traps, z3.Not(u.memory_traps)
-        )
+        return self._question("privileged", s, u, z3.Not(s.traps), u.traps, z3.Not(u.memory_traps))
 
     # -- control sensitive -------------------------------------------------------------------
 
@@ -77,9 +74,7 @@ class Questions:
         if self.reading is Reading.REPAIRED:
             changes += self._changes(step, self.model.parts.resources)
             changes += [step.leaves_window, step.drives_ports]
-        return self._question(
-            "control_sensitive", step, None, self._counts(step), z3.Or(changes)
-        )
+        return self._question("control_sensitive", step, None, self._counts(step), z3.Or(changes))
 
     def _changes(self, step: Step, registers: tuple[Register, ...]) -> list[Condition]:
         return [step.after[r] != step.before.registers[r] for r in registers]
@@ -140,9 +135,7 @@ class Questions:
             conditions.append(other.stands)
         if self.reading is Reading.LITERAL:
             steps = [one] if other is None else [one, other]
-            conditions += [
-                self.model.intended_vector(step.vector, self.reading) for step in steps
-            ]
+            conditions += [self.model.intended_vector(step.vector, self.reading) for step in steps]
         condition = z3.simplify(z3.And(conditions))
         return Question(claim, condition, one, other, self._wish(one, other))
 
@@ -165,6 +158,3 @@ class Questions:
 def _renaming(registers: dict[Register, object], *others: object) -> Renaming:
     variables = [*registers.values(), *others]
     return [(v, z3.Const(f"{v}'", v.sort())) for v in variables]  # type: ignore[attr-defined]
-
-
-Asked = Callable[[Questions], Question]

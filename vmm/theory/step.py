@@ -84,7 +84,7 @@ INDEX = "index"
 
 
 def carry_out(model: Model, form: str, reading: Reading) -> Step:
-    """The instruction on any state. In the literal reading a trap is delivered, as the paper has it."""
+    """The instruction on any state; in the literal reading traps are delivered."""
     return _Stepper(model, form, reading).step()
 
 
@@ -108,8 +108,6 @@ class _Stepper:
     def step(self) -> Step:
         model, state = self.model, self.state
         stands, real, word = model.standing(self.form, state)
-        mode = model.isa.mode([0] * len(model.isa.registers))
-        del mode
         outcome = execute(model.isa.trace(self.form), state)
         traps = outcome.faulted
         memory_traps = z3.Or(

@@ -1,4 +1,4 @@
-"""The three theorems as predicates on a classification, and the repair that makes Theorem 1 hold."""
+"""The three theorems as predicates on a classification; the repair that makes Theorem 1 hold."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def theorem3(instructions: Iterable[InstructionClass]) -> Theorem:
     if offending:
         remark = f"{SUFFICIENT} So not even a hybrid monitor is promised"
     else:
-        remark = f"{SUFFICIENT} It is met: interpret virtual supervisor mode, run user mode directly"
+        remark = f"{SUFFICIENT} It is met: interpret supervisor mode, run user mode directly"
     return Theorem(3, not offending, offending, "user sensitive ⊆ privileged", remark + ".")
 
 

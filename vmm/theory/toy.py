@@ -28,14 +28,27 @@ class ToyModel:
     memory_traps = frozenset({int(Trap.MEMORY)})
 
     def __init__(self, isa: Toy) -> None:
-        self.isa = isa
+        self._isa = isa
         self.name = isa.name
         self.shape = isa.shape
         self.parts = Partition.of(isa.registers, isa.pc)
-        self.supervisor = {isa.known.m: SUPERVISOR}
-        self.user = {isa.known.m: USER}
         self.shift: Register = isa.known.l
         self.address_width = isa.shape.word
+
+    @property
+    def isa(self) -> Toy:
+        """The instruction set."""
+        return self._isa
+
+    @property
+    def supervisor(self) -> dict[Register, int]:
+        """Mode s."""
+        return {self.isa.known.m: SUPERVISOR}
+
+    @property
+    def user(self) -> dict[Register, int]:
+        """Mode u."""
+        return {self.isa.known.m: USER}
 
     def instructions(self) -> Iterable[str]:
         """Every instruction of the configuration, in the table's order."""

@@ -42,7 +42,9 @@ class Witness:
         return self.one.text
 
 
-def witness(model: ToyModel, form: str, question: Question, solution: Any, reading: Reading) -> Witness:
+def witness(
+    model: ToyModel, form: str, question: Question, solution: Any, reading: Reading
+) -> Witness:
     """Replay a solution; raises ReplayError if the step does not do what z3 says it does."""
     steps = [step for step in (question.one, question.other) if step is not None]
     runs = [run(model, state) for state in _states(model, steps, solution)]
@@ -156,10 +158,12 @@ CHECKS: dict[str, Callable[[Ran, Ran | None, Reading], Found]] = {
         lambda a, b: _same_mode(a, b) and not _same_place(a, b) and _same_resources(a, b)
     ),
     "mode_sensitive": _behaviour(
-        lambda a, b: not _same_mode(a, b)
-        and _same_place(a, b)
-        and _same_resources(a, b)
-        and a.before.storage == b.before.storage
+        lambda a, b: (
+            not _same_mode(a, b)
+            and _same_place(a, b)
+            and _same_resources(a, b)
+            and a.before.storage == b.before.storage
+        )
     ),
     "behaviour_sensitive": _behaviour(
         lambda a, b: not _same_mode(a, b) and not _same_place(a, b) and _same_resources(a, b)
