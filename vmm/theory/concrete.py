@@ -40,8 +40,12 @@ class Difference:
     one: int
     other: int
 
+    changed: bool = False  # by one step: `one` before it, `other` after it
+
     def __str__(self) -> str:
-        return f"{self.name}: {self.one:#x} ≠ {self.other:#x}"
+        if self.name.startswith("port"):
+            return f"{self.name} := {self.other:#x}"
+        return f"{self.name}: {self.one:#x} {'→' if self.changed else '≠'} {self.other:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ class Ran:
     def changed(self, registers: tuple[Register, ...], part: str) -> list[Difference]:
         """The registers that the step changed."""
         before, after = self.before.registers, self.after.registers
-        return [Difference(part, r.name, before[r], after[r]) for r in registers
+        return [Difference(part, r.name, before[r], after[r], True) for r in registers
                 if before[r] != after[r]]  # fmt: skip
 
     def controls(self, reading: Reading) -> list[Difference]:
@@ -78,7 +82,7 @@ class Ran:
             found += self.changed(parts.resources, "resource")
             if self.driven is not None:
                 port, value = self.driven
-                found.append(Difference("resource", f"port {port}", 0, value))
+                found.append(Difference("resource", f"port {port}", 0, value, True))
             found += self._stored_outside()
         return found
 
@@ -86,7 +90,7 @@ class Ran:
         base, size = self.model.bounds(self.before.registers)
         old, new = self.before.storage, self.after.storage
         return [
-            Difference("resource", f"word {a:#x}, outside of its window", old.get(a, 0), new[a])
+            Difference("resource", f"outside word {a:#x}", old.get(a, 0), new[a], True)
             for a in new
             if not base <= a < base + size and new[a] != old.get(a, 0)
         ]

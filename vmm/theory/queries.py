@@ -1,4 +1,4 @@
-"""The definitions of section 3 as satisfiability questions: "exist two states such that …".
+"""The definitions of the paper as satisfiability questions: "exist two states such that …".
 
 An answer "unsat" is a proof that they do not exist; a model is a pair of states (see `witness`).
 """
@@ -18,6 +18,8 @@ Mode = str
 SUPERVISOR: Final = "supervisor"
 USER: Final = "user"
 MODES: Final = (SUPERVISOR, USER)
+SECOND_PLACE: Final = 5
+"""Where the other window lies, in granules, unless the question forbids it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +142,21 @@ class Questions:
         return Question(claim, condition, one, other, self._wish(one, other))
 
     def _wish(self, one: Step, other: Step | None) -> list[Condition]:
-        """Small, distinct numbers; each is dropped if it contradicts the question."""
-        parts = self.model.parts
-        registers = one.before.registers
-        wish = [registers[parts.counter] == 2]
-        wish += [one.exists] if other is None else []
-        wish += [registers[r] == n for n, r in enumerate(parts.relocation, 1)]
-        if other is not None and not registers[self.model.shift].eq(
-            other.before.registers[self.model.shift]
-        ):
-            wish.append(other.before.registers[self.model.shift] == 5)
-        wish += [registers[r] == 0 for r in parts.resources]
-        wish += [z3.ULT(registers[r], 64) for r in parts.data]
+        """Small numbers and zeros; each wish is dropped if it contradicts the question."""
+        parts, registers = self.model.parts, one.before.registers
+        wish = [one.exists] if other is None else []
+        wish += [registers[r] == n for n, r in enumerate((parts.counter, *parts.relocation), 1)]
+        shift = self.model.shift
+        if other is not None and not registers[shift].eq(other.before.registers[shift]):
+            wish.append(other.before.registers[shift] == SECOND_PLACE)
+        for name, operand in one.before.fields.items():
+            if name != "word":
+                wish += [z3.ULE(operand, 3)]
+        wish += [registers[r] == 0 for r in (*parts.resources, *parts.data)]
+        wish += [z3.ULT(registers[r], 8) for r in parts.data]
+        for step in (one,) if other is None else (one, other):
+            wish += [step.before.outside[a] == 0 for a in step.touched[self.model.storage]]
+            wish += [step.before.window[a] == 0 for a in step.offsets]
         return wish
 
 

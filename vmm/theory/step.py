@@ -47,6 +47,7 @@ class Step:
     leaves_window: Condition  # it stores outside of its window
     drives_ports: Condition  # it writes to a port
     touched: dict[str, list[Term]]  # real addresses (or ports) that it may look at
+    offsets: list[Term]  # the former, relative to the window
 
     def renamed(self, renaming: Renaming) -> Step:
         """The same with other variables: the other state of a pair."""
@@ -76,6 +77,7 @@ class Step:
             leaves_window=new(self.leaves_window),
             drives_ports=new(self.drives_ports),
             touched={s: [new(t) for t in terms] for s, terms in self.touched.items()},
+            offsets=[new(t) for t in self.offsets],
         )
 
 
@@ -117,6 +119,7 @@ class _Stepper:
         index = z3.BitVec(INDEX, model.address_width)
         at_index = z3.Select(storage, self.window.base + index)
         vector = z3.Select(self.storage, z3.BitVecVal(1, model.address_width))
+        touched = self._touched(outcome, real)
         stores = [e for e in outcome.accesses if e.what[0] != "load"]
         return Step(
             before=Before(
@@ -134,7 +137,8 @@ class _Stepper:
             drives_ports=self._finish(
                 z3.Or([e.condition for e in stores if e.what[1] != model.storage])
             ),
-            touched=self._touched(outcome, real),
+            touched=touched,
+            offsets=[z3.simplify(a - self.window.base) for a in touched[model.storage]],
         )  # fmt: skip
 
     def _outside(self, event: Event) -> Condition:
