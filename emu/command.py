@@ -1,4 +1,4 @@
-"""What the commands `emu` and `vmm` share: every mistake of a user ends in a message, not a trace."""
+"""What the commands `emu` and `vmm` share: a user's mistake ends in a message, not a trace."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from vmm.commands.check import need_prover
 from vmm.show.facts import instruction_facts
 from vmm.show.story import story, words
 from vmm.show.table import CLAIMS, reading, wrapped
-from vmm.theory import InstructionClass, Reading
+from vmm.theory import InstructionClass, Reading, Witness
 from vmm.theory.classify import classify_one
 from vmm.theory.toy import ToyModel
 
@@ -69,7 +69,8 @@ def _class(found: InstructionClass) -> str:
 
 
 def _stories(found: InstructionClass) -> list[str]:
-    told, stories = [], []
+    told: list[Witness | None] = []
+    stories: list[str] = []
     for claim in ("privileged", *CLAIMS, "user_sensitive", "supervisor_sensitive"):
         evidence = found.evidence[claim]
         if evidence.witness is not None and any(evidence.witness is w for w in told):
