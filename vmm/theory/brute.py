@@ -118,7 +118,7 @@ class _Trial:
         self.data = [r.slot for r in model.parts.data]
         self.memory = SmallMemory()
         self.state = State(model.isa, {"physical": self.memory})
-        self.executes = self.always_traps = False
+        self.executes = False
         self.found = dict.fromkeys(
             ["not privileged", "location s", "location u", "mode", "both", "control s",
              "control u", "resource s", "resource u"], False

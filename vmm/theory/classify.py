@@ -155,6 +155,18 @@ def classify_one(model: ToyModel, form: str, reading: Reading) -> InstructionCla
     return _KNOWN[key]
 
 
+def disobedience(model: ToyModel, form: str, *, relocated: bool) -> Evidence:
+    """Whether direct execution breaks the VM map unseen: the witness, or the proof that it obeys.
+
+    The map is the standard one, or (not `relocated`) that of a monitor in high storage whose
+    virtual machine lies where the real one would.
+    """
+    inquiry = _Inquiry(model, form, Reading.REPAIRED)
+    ask = partial(inquiry.questions.disobeys_map, relocated=relocated)
+    parts = [inquiry.exists("vm_map", partial(ask, mode)) for mode in MODES]
+    return _any("vm_map", Reading.REPAIRED, *parts)
+
+
 class _Inquiry:
     """All questions about one instruction."""
 
@@ -164,7 +176,7 @@ class _Inquiry:
 
     def conclude(self) -> InstructionClass:
         """Ask everything and put the answers together."""
-        ask, q = self._exists, self.questions
+        ask, q = self.exists, self.questions
         privileged = self._privileged()
         control = {m: ask("control_sensitive", partial(q.control, m)) for m in MODES}
         location = {m: ask("location_sensitive", partial(q.location, m)) for m in MODES}
@@ -195,10 +207,10 @@ class _Inquiry:
 
     def _privileged(self) -> Evidence:
         q, claim = self.questions, "privileged"
-        refuted = self._exists(claim, q.privileged_fails)
+        refuted = self.exists(claim, q.privileged_fails)
         if refuted.holds:
             return Evidence(claim, False, refuted.clause, refuted.milliseconds, refuted.witness)
-        shown = self._exists(claim, q.privileged_shows)
+        shown = self.exists(claim, q.privileged_shows)
         spent = refuted.milliseconds + shown.milliseconds
         return Evidence(claim, shown.holds, refuted.clause, spent, shown.witness)
 
@@ -206,9 +218,9 @@ class _Inquiry:
         if self.reading is Reading.LITERAL:  # the paper's machine has none
             return Evidence("resource_sensitive", False,
                             clause(self.reading, "resource_sensitive"), 0.0)  # fmt: skip
-        return self._exists("resource_sensitive", partial(self.questions.resource, mode))
+        return self.exists("resource_sensitive", partial(self.questions.resource, mode))
 
-    def _exists(self, claim: str, make: Callable[[], Question]) -> Evidence:
+    def exists(self, claim: str, make: Callable[[], Question]) -> Evidence:
         """Whether the states that the question asks for exist."""
         began = time.perf_counter()
         question = make()

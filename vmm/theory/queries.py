@@ -129,6 +129,37 @@ class Questions:
         words = z3.And(z3.ULT(index, size), one.word_after != other.word_after)
         return z3.Or([*registers, words])
 
+    # -- the VM map --------------------------------------------------------------------------
+
+    def disobeys_map(self, mode: Mode, *, relocated: bool) -> Question:
+        """A virtual state in `mode` and its image under f, from which i goes on wrongly unseen.
+
+        f makes M = u and, if `relocated`, moves the window by x ≠ 0; what lies outside of it is
+        the monitor's. Wrongly: f(i(S)) ≠ i(f(S)). Unseen: i(f(S)) does not trap, or else the
+        monitor would interpret i.
+        """
+        one, shift, parts = self.here[mode], self.model.shift, self.model.parts
+        outside = self.free.before.outside
+        aside = _renaming({shift: one.before.registers[shift]} if relocated else {}, outside)
+        other = self.here[USER].renamed(aside)
+        base = [step.before.registers[shift] for step in (one, other)]
+        wrong = [
+            one.traps,
+            *self._changes(one, parts.mode),  # direct execution leaves the simulated mode alone
+            *self._changes(other, (*parts.mode, *parts.resources)),
+            *(one.after[r] != other.after[r] for r in parts.relocation if r is not shift),
+            one.after[shift] - base[0] != other.after[shift] - base[1],
+            other.leaves_window,
+            other.drives_ports,
+            self._differs(one, other),
+        ]
+        return self._question(
+            "vm_map", one, other,
+            z3.Not(other.traps), one.exists, other.exists,
+            base[0] != base[1] if relocated else z3.BoolVal(True),
+            z3.Or(wrong),
+        )  # fmt: skip
+
     # -- common ------------------------------------------------------------------------------
 
     def _question(self, claim: str, one: Step, other: Step | None, *what: Condition) -> Question:

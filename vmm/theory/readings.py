@@ -35,7 +35,10 @@ _LITERAL: Final = {
     "sensitive with both states in u",
     "supervisor_sensitive": "definition of supervisor sensitive: as user sensitive, with s",
 }  # fmt: skip
-_REPAIRED: Final = _LITERAL | {
+_MAP: Final = {
+    "vm_map": "definition of the VM map: f(i(S)) = i(f(S)), unless i(f(S)) traps to the monitor"
+}
+_REPAIRED: Final = _LITERAL | _MAP | {
     "privileged": "definition of privileged, repaired: whenever i does not trap in s (and does "
     "not memory-trap in u), it traps in u; and it does execute in s",
     "control_sensitive": "definition of control sensitive, repaired: i, not trapping at all, "

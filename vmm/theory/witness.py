@@ -151,6 +151,28 @@ def _same_resources(one: Ran, other: Ran) -> bool:
     )
 
 
+def _map(one: Ran, other: Ran | None, reading: Reading) -> Found:
+    """A virtual state and its image, after which f(i(S)) ≠ i(f(S)) and nobody was told."""
+    assert other is not None
+    if other.trap is not None or not same_program(one, other):
+        return None
+    parts, shift = one.model.parts, one.model.shift
+    found = one.changed(parts.mode, "M") + other.changed((*parts.mode, *parts.resources), "M")
+    moved = [r.after.registers[shift] - r.before.registers[shift] for r in (one, other)]
+    if moved[0] != moved[1]:
+        found.append(Difference("R", f"{shift} moves by", *moved))
+    found += [
+        Difference("R", r.name, one.after.registers[r], other.after.registers[r])
+        for r in parts.relocation
+        if r is not shift and one.after.registers[r] != other.after.registers[r]
+    ]
+    found += behaves_differently(one, other)
+    found += [d for d in other.controls(Reading.REPAIRED) if d.part == "resource"]
+    if one.trap is not None:
+        found.append(Difference("P", "trap, that does not happen to the image", one.trap.vector, 0))
+    return found or None
+
+
 CHECKS: dict[str, Callable[[Ran, Ran | None, Reading], Found]] = {
     "privileged": _privileged,
     "control_sensitive": _control,
@@ -168,5 +190,6 @@ CHECKS: dict[str, Callable[[Ran, Ran | None, Reading], Found]] = {
     "behaviour_sensitive": _behaviour(
         lambda a, b: not _same_mode(a, b) and not _same_place(a, b) and _same_resources(a, b)
     ),
+    "vm_map": _map,
     "resource_sensitive": _behaviour(lambda a, b: _same_mode(a, b) and _same_place(a, b)),
 }
