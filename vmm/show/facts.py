@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from vmm.show.story import state, story
-from vmm.theory import Classification, Evidence, InstructionClass, Theorem, Witness
+from vmm.theory import Classification, Evidence, InstructionClass, Theorem, Witness, escape
 from vmm.theory.concrete import Concrete, Ran
 
 CLAIMS = (
@@ -26,6 +26,7 @@ def facts(found: Classification) -> dict[str, Any]:
         "theorem3": _theorem(found.theorem3, "offending"),
         "repair": list(found.repair.instructions),
         "repair_works": found.repair.works,
+        "escape": None if (way_out := escape(found)) is None else str(way_out),
         "seconds": round(found.seconds, 3),
     }
 

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from vmm.show.story import story
-from vmm.theory import Classification, InstructionClass, Reading
+from vmm.theory import Classification, InstructionClass, Reading, escape
 
 WIDTH = 100
 COLUMNS = (
@@ -79,6 +79,9 @@ def verdicts(found: Classification) -> Iterator[str]:
     for theorem in (found.theorem1, found.theorem2, found.theorem3):
         yield from textwrap.wrap(str(theorem), WIDTH, subsequent_indent="  ")
     yield from textwrap.wrap(f"Repair: {found.repair}.", WIDTH, subsequent_indent="  ")
+    way_out = escape(found)
+    if way_out is not None:
+        yield from textwrap.wrap(f"Not necessary: {way_out}.", WIDTH, subsequent_indent="  ")
     yield f"({len(found.instructions)} instructions, {found.seconds:.1f} s)"
 
 

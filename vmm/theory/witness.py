@@ -160,7 +160,7 @@ def _map(one: Ran, other: Ran | None, reading: Reading) -> Found:
     found = one.changed(parts.mode, "M") + other.changed((*parts.mode, *parts.resources), "M")
     moved = [r.after.registers[shift] - r.before.registers[shift] for r in (one, other)]
     if moved[0] != moved[1]:
-        found.append(Difference("R", f"{shift} moves by", *moved))
+        found.append(Difference("R", f"{shift} moves by", moved[0], moved[1]))
     found += [
         Difference("R", r.name, one.after.registers[r], other.after.registers[r])
         for r in parts.relocation
