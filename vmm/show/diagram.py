@@ -34,7 +34,8 @@ class _Box:
             top = y + (number // self.columns + 1) * LINE
             name = quoted(row.name) + ("*" if row.user_sensitive else "")
             kind = ' class="bad"' if row.critical else ""
-            yield f'<a href="#{quoted(self.machine)}-{row.name}"><text x="{left}" y="{top}"{kind}>{name}</text></a>'
+            text = f'<text x="{left}" y="{top}"{kind}>{name}</text>'
+            yield f'<a href="#{quoted(self.machine)}-{row.name}">{text}</a>'
 
 
 def diagram(found: Classification) -> str:

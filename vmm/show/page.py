@@ -90,7 +90,8 @@ def _instruction(found: Classification, row: InstructionClass) -> Iterator[str]:
     doc = found.model.isa.rows[row.name].doc.splitlines()[0]
     claims = [words(c) for c, e in row.evidence.items() if e.holds] or ["innocuous"]
     opened = " open" if row.critical else ""
-    yield f'<details{opened} id="{quoted(found.name)}-{row.name}"><summary>{row.name}: {", ".join(claims)}</summary>'
+    yield f'<details{opened} id="{quoted(found.name)}-{row.name}">'
+    yield f"<summary>{row.name}: {', '.join(claims)}</summary>"
     yield f"<p>{quoted(doc)}</p>"
     for claim in ("privileged", *CLAIMS, "user_sensitive", "supervisor_sensitive"):
         told = story(row.name, row.evidence[claim])
