@@ -89,7 +89,8 @@ Variant = tuple[int, int, int]  # mode, base, which resources
 
 def brute_force(isa: Toy, reading: Reading) -> dict[str, Answers]:
     """The class of every instruction of a configuration, tried on the small machine."""
-    small = Toy(replace(isa.configuration, shape=SMALL))
+    shape = replace(SMALL, modes=isa.shape.modes, unmapped=isa.shape.unmapped)
+    small = Toy(replace(isa.configuration, shape=shape))
     model = ToyModel(small)
     return {form: _answers(model, form, reading) for form in small.rows}
 
