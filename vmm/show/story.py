@@ -80,7 +80,7 @@ def state(model: ToyModel, concrete: Concrete) -> str:
     """M, P, R, then what is not 0."""
     known, parts = model.isa.known, model.parts
     values = concrete.registers
-    mode = "u" if values[known.m] else "s"
+    mode = ("s", *(["u"] if model.shape.modes == 2 else ["1", "2", "3"]))[values[known.m]]
     base, size = model.bounds(values)
     text = [f"M={mode} P={values[known.p]:#x} R=({base:#x}, {size:#x})"]
     text += [_register(r, values[r]) for r in (*parts.data, *parts.resources) if values[r]]

@@ -15,6 +15,7 @@ from typing import Final
 from emu.engines.reference import Evaluation
 from emu.state import State
 from isa.fault import Fault
+from isa.ops import mask
 from isa.toy import Toy
 from isa.toy.registers import SUPERVISOR, USER
 from isa.toy.shape import Shape
@@ -121,8 +122,8 @@ class _Trial:
         self.state = State(model.isa, {"physical": self.memory})
         self.executes = False
         self.found = dict.fromkeys(
-            ["not privileged", "location s", "location u", "mode", "both", "control s",
-             "control u", "resource s", "resource u"], False
+            ["not privileged", "location s", "location u", "mode", "mode u", "both", "both u",
+             "control s", "control u", "resource s", "resource u"], False
         )  # fmt: skip
 
     def answers(self) -> Answers:
@@ -139,7 +140,11 @@ class _Trial:
             "mode_sensitive": f["mode"],
             "resource_sensitive": resource,
             "behaviour_sensitive": location or f["mode"] or resource or f["both"],
-            "user_sensitive": f["control u"] or f["location u"] or f["resource u"],
+            "user_sensitive": f["control u"]
+            or f["location u"]
+            or f["resource u"]
+            or f["mode u"]
+            or f["both u"],
             "supervisor_sensitive": f["control s"] or f["location s"] or f["resource s"],
         }
 
@@ -150,6 +155,7 @@ class _Trial:
         numbers = {"rd": 1, "ra": 2, "rb": 3}
         used = [numbers[f] for f in numbers if f in self.row.fields] + [7] * self._uses_stack()
         general = self.known.general.members
+        declared = [r for r in self.known.declared.values() if r in self.model.parts.data]
         immediates = IMMEDIATES if "imm" in self.row.fields else (0,)
         for imm, values in itertools.product(
             immediates, itertools.product(VALUES, repeat=len(used))
@@ -157,6 +163,7 @@ class _Trial:
             fields = {f: imm if f == "imm" else numbers[f] for f in self.row.fields}
             word = self.isa.encoding.encode(self.row, fields)
             slots = tuple((general[n].slot, v) for n, v in zip(used, values, strict=True))
+            slots += tuple((r.slot, values[0] & mask(r.width)) for r in declared if values)
             for p, b in PLACES:
                 for others in itertools.product(self._words(p, b), repeat=b - 1):
                     window = (*others[:p], word, *others[p:])
@@ -177,7 +184,7 @@ class _Trial:
         """Modes, places and resources."""
         for base in BASES:
             if base + program.b <= SMALL.words:
-                yield from itertools.product((SUPERVISOR, USER), (base,), (0, 1))
+                yield from itertools.product(range(self.isa.shape.modes), (base,), (0, 1))
 
     def result(self, program: Program, variant: Variant) -> Result:
         """The step from one state."""
@@ -189,7 +196,7 @@ class _Trial:
         for slot, value in program.registers:
             state.values[slot] = value
         for register in self.model.parts.resources:
-            state.values[register.slot] = resources
+            state.values[register.slot] = resources & mask(register.width)
         state.values[known.m.slot], state.values[known.p.slot] = mode, program.p
         state.values[known.l.slot], state.values[known.b.slot] = base, program.b
         state.count, state.reply = resources, resources
@@ -233,7 +240,8 @@ class _Trial:
         results = {v: self.result(program, v) for v in self.variants(program)}
         for (mode, base, resources), result in results.items():
             if mode == SUPERVISOR:
-                self._privileged(result, results[USER, base, resources])
+                for user in range(USER, self.isa.shape.modes):
+                    self._privileged(result, results[user, base, resources])
             if self._counts(result) and result.controls:
                 self.found["control u" if mode else "control s"] = True
         counted = {v: r for v, r in results.items() if self._counts(r) and r.stays}
@@ -263,7 +271,9 @@ class _Trial:
                 self.found[f"resource {letter}"] = True
         elif one[1] == other[1]:
             self.found["mode"] = True
+            self.found["mode u"] |= one[0] != SUPERVISOR != other[0]
         elif one[0] == other[0]:
             self.found[f"location {letter}"] = True
         else:
             self.found["both"] = True
+            self.found["both u"] |= one[0] != SUPERVISOR != other[0]

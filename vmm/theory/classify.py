@@ -182,13 +182,21 @@ class _Inquiry:
         location = {m: ask("location_sensitive", partial(q.location, m)) for m in MODES}
         by_mode = ask("mode_sensitive", q.by_mode)
         resource = {m: self._resource(m) for m in MODES}
-        behaviour = _any("behaviour_sensitive", self.reading, *location.values(), by_mode,
+        rings: list[Evidence] = []
+        if len(self.model.users) > 1:
+            by_ring = ask("mode_sensitive", q.by_ring)
+            by_mode = _any("mode_sensitive", self.reading, by_mode, by_ring)
+            rings = [by_ring, ask("behaviour_sensitive", q.by_ring_and_place)]
+        behaviour = _any("behaviour_sensitive", self.reading, *location.values(), by_mode, *rings,
                          *resource.values())  # fmt: skip
         if not behaviour.holds:
             both = ask("behaviour_sensitive", q.by_both)
             behaviour = _any("behaviour_sensitive", self.reading, behaviour, both)
+        of_user = {SUPERVISOR: [], USER: rings}
         by = {
-            m: _any(f"{m}_sensitive", self.reading, control[m], location[m], resource[m])
+            m: _any(
+                f"{m}_sensitive", self.reading, control[m], location[m], resource[m], *of_user[m]
+            )
             for m in MODES
         }
         evidence = {

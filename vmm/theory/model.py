@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -80,11 +80,13 @@ class Model(Protocol):
 
     @property
     def supervisor(self) -> Mapping[Register, int]:
-        """The mode registers in the paper's mode s; instructions are asked about in s and u."""
+        """The mode registers in the paper's mode s."""
 
     @property
-    def user(self) -> Mapping[Register, int]:
-        """The mode registers in the paper's mode u."""
+    def users(self) -> Sequence[Mapping[Register, int]]:
+        """The same for u: one, or every mode but s on a machine with rings; virtual machines run
+        in the last.
+        """
 
     def instructions(self) -> Iterable[str]:
         """The forms to classify."""

@@ -5,7 +5,7 @@ An answer "unsat" is a proof that they do not exist; a model is a pair of states
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from isa.ops import z3
@@ -47,9 +47,25 @@ class Questions:
         self._other_resources = [
             *_renaming(resources), *ports, (clock, z3.BitVec("clock'", clock.size())),
         ]  # fmt: skip
-        fixed = {SUPERVISOR: model.supervisor, USER: model.user}
-        self.here = {m: self.free.renamed(constants(v, self.free)) for m, v in fixed.items()}
+        supervisor = self.free.renamed(constants(model.supervisor, self.free))
+        self.here = {SUPERVISOR: supervisor, USER: self._in_user_mode()}
         self.there = {m: step.renamed(self._apart) for m, step in self.here.items()}
+
+    def _in_user_mode(self) -> Step:
+        """In u; with more than one such mode, in any of them."""
+        modes, registers = self.model.users, self.free.before.registers
+        if len(modes) == 1:
+            return self.free.renamed(constants(modes[0], self.free))
+        one_of = z3.Or([z3.And([registers[r] == v for r, v in mode.items()]) for mode in modes])
+        return replace(self.free, stands=z3.And(self.free.stands, one_of))
+
+    def _in_other_user_mode(self, step: Step) -> Step:
+        """The same state in a ring of its own."""
+        return step.renamed(_renaming({r: self.free.before.registers[r] for r in self._rings}))
+
+    @property
+    def _rings(self) -> tuple[Register, ...]:
+        return self.model.parts.mode if len(self.model.users) > 1 else ()
 
     # -- privileged --------------------------------------------------------------------------
 
@@ -96,6 +112,16 @@ class Questions:
         """Two states that differ in M only."""
         return self._behaviour("mode_sensitive", self.here[SUPERVISOR], self.here[USER])
 
+    def by_ring(self) -> Question:
+        """Two states in different modes that are both u."""
+        one = self.here[USER]
+        return self._behaviour("mode_sensitive", one, self._in_other_user_mode(one))
+
+    def by_ring_and_place(self) -> Question:
+        """The same, their windows apart."""
+        one, other = self.here[USER], self._in_other_user_mode(self.there[USER])
+        return self._behaviour("behaviour_sensitive", one, other, apart=True)
+
     def by_both(self) -> Question:
         """Two states in different modes, their windows apart."""
         s, u = self.here[SUPERVISOR], self.there[USER]
@@ -117,7 +143,15 @@ class Questions:
             one.vector == other.vector,  # footnote 4: the states agree on E[1]
             before[0] != before[1] if apart else z3.BoolVal(True),
             self._differs(one, other),
+            *self._different_rings(claim, one, other),
         )  # fmt: skip
+
+    def _different_rings(self, claim: str, one: Step, other: Step) -> list[Condition]:
+        """For the claims about modes, between two modes that are both u."""
+        if claim not in ("mode_sensitive", "behaviour_sensitive"):
+            return []
+        pairs = [(one.before.registers[r], other.before.registers[r]) for r in self._rings]
+        return [z3.Or([a != b for a, b in pairs])] if pairs else []
 
     def _differs(self, one: Step, other: Step) -> Condition:
         """p1 ≠ p2 or e1|r ≠ e2|r⊕x: some register, or the word of the window at a free index."""
@@ -141,7 +175,8 @@ class Questions:
         one, shift, parts = self.here[mode], self.model.shift, self.model.parts
         outside = self.free.before.outside
         aside = _renaming({shift: one.before.registers[shift]} if relocated else {}, outside)
-        other = self.here[USER].renamed(aside)
+        image = constants(self.model.users[-1], self.free)
+        other = self.free.renamed(image).renamed(aside)
         base = [step.before.registers[shift] for step in (one, other)]
         wrong = [
             one.traps,

@@ -44,7 +44,7 @@ class Step:
     after: dict[Register, Term]
     word_after: Term  # word `index` of the window, after the instruction
     vector: Term  # E[1], before
-    leaves_window: Condition  # it changes a word outside of its window
+    leaves_window: Condition  # it changes storage outside of its window
     drives_ports: Condition  # it writes to a port
     touched: dict[str, list[Term]]  # real addresses (or ports) that it may look at
     offsets: list[Term]  # the former, relative to the window
@@ -120,7 +120,6 @@ class _Stepper:
         at_index = z3.Select(storage, self.window.base + index)
         vector = z3.Select(self.storage, z3.BitVecVal(1, model.address_width))
         touched = self._touched(outcome, real)
-        stored = outcome.memory.get(model.storage, self.storage)
         stores = [e for e in outcome.accesses if e.what[0] != "load"]
         return Step(
             before=Before(
@@ -134,7 +133,7 @@ class _Stepper:
             after={r: self._finish(t) for r, t in registers.items()},
             word_after=self._finish(at_index),
             vector=self._finish(vector),
-            leaves_window=self._finish(z3.Or([self._outside(e, stored) for e in stores])),
+            leaves_window=self._finish(z3.Or([self._outside(e, storage) for e in stores])),
             drives_ports=self._finish(
                 z3.Or([e.condition for e in stores if e.what[1] != model.storage])
             ),
@@ -142,13 +141,14 @@ class _Stepper:
             offsets=[z3.simplify(a - self.window.base) for a in touched[model.storage]],
         )  # fmt: skip
 
-    def _outside(self, event: Event, after: Any) -> Condition:
+    def _outside(self, event: Event, storage: Any) -> Condition:
+        """That a store changes a word outside of the window."""
         if event.what[1] != self.model.storage:
             return z3.BoolVal(False)
-        address = event.values[0]
-        offset = address - self.window.base
-        changed = z3.Select(self.storage, address) != z3.Select(after, address)
-        return z3.And(event.condition, z3.UGE(offset, self.window.size), changed)
+        (address,) = event.values
+        out = z3.UGE(address - self.window.base, self.window.size)
+        changed = z3.Select(storage, address) != z3.Select(self.storage, address)
+        return z3.And(event.condition, out, changed)
 
     def _touched(self, outcome: Outcome, real: Term) -> dict[str, list[Term]]:
         """Addresses looked at; conditions do not matter, more than enough is no harm."""

@@ -46,9 +46,9 @@ class ToyModel:
         return {self.isa.known.m: SUPERVISOR}
 
     @property
-    def user(self) -> dict[Register, int]:
-        """Mode u."""
-        return {self.isa.known.m: USER}
+    def users(self) -> list[dict[Register, int]]:
+        """Mode u, or the outer rings: the binary view of a machine that has more modes."""
+        return [{self.isa.known.m: mode} for mode in range(USER, self.shape.modes)]
 
     def instructions(self) -> Iterable[str]:
         """Every instruction of the configuration, in the table's order."""
