@@ -1,20 +1,50 @@
-"""The `vmm` command: classification and monitors. None is built yet, and it says so."""
+"""The `vmm` command. Everything heavy is imported by the command that needs it."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+
+from emu.command import leave, run_command
+
+PATH = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="popek")
 def app() -> None:
-    """Derive what is privileged and sensitive; run guests under monitors.
+    """Derive what is privileged and sensitive; run guests under monitors."""
 
-    There are no commands here yet: the classification and the monitors of the toy machine come
-    first. `emu` runs guests on the bare machines today.
+
+@app.command()
+@click.argument("configuration", metavar="CONFIG|ISA")
+@click.option("--literal", is_flag=True, help="the paper's definitions word by word")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+@click.option("--html", type=PATH, metavar="FILE", help="write one self-contained page")
+def check(configuration: str, literal: bool, as_json: bool, html: Path | None) -> None:
+    """Classify every instruction of CONFIG (toy/all, or a path to a .toml), with proofs.
+
+    Decides Popek and Goldberg's three theorems. With the name of an instruction set (toy), an
+    overview of its configurations.
     """
+    from vmm.commands.check import check_configuration
+
+    leave(check_configuration(configuration, literal=literal, as_json=as_json, html=html))
+
+
+@app.command()
+@click.argument("instruction")
+@click.option("--isa", "configuration", required=True, metavar="CONFIG", help="e.g. toy/all")
+@click.option("--literal", is_flag=True, help="the paper's definitions word by word")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def explain(instruction: str, configuration: str, literal: bool, as_json: bool) -> None:
+    """Say what INSTRUCTION is and why: its meaning, every claim, each witness as a story."""
+    from vmm.commands.explain import explain_instruction
+
+    leave(explain_instruction(instruction, configuration, literal=literal, as_json=as_json))
 
 
 def main() -> None:
     """Entry point."""
-    app()
+    run_command(app.main, "vmm")

@@ -6,12 +6,13 @@ numpy and capstone takes, and the layers' own imports are as long again.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
+
+from emu.command import leave, run_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
@@ -122,42 +123,6 @@ def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool)
     leave(explain_instruction(instruction, hexadecimal, isa, as_json))
 
 
-def leave(code: int) -> NoReturn:
-    """End with an exit code; output that nobody reads any more is no error."""
-    sys.stdout.flush()
-    raise SystemExit(code)
-
-
 def main() -> None:
     """Entry point: every mistake of a user ends in a message and a documented exit code."""
-    from emu.errors import GuestFileError
-    from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT, EXIT_PIPE
-
-    try:
-        app.main(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        raise SystemExit(error.exit_code) from None
-    except (KeyboardInterrupt, click.Abort):
-        fail("interrupted", EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read us is gone; Python must not complain at its end
-        raise SystemExit(EXIT_PIPE) from None
-    except GuestFileError as error:
-        missing = type(error).__name__ == "MissingFileError"
-        fail(str(error), EXIT_NO_INPUT if missing else EXIT_BAD_GUEST)
-    except Exception as error:
-        if not is_user_error(error):
-            raise
-        fail(str(error), EXIT_BAD_GUEST)
-
-
-def is_user_error(error: Exception) -> bool:
-    """Errors of the definitions, which know nothing of commands, that are a user's to mend."""
-    return type(error).__name__ in ("AssemblyError", "ConfigurationError")
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """Print a message and end."""
-    print(f"emu: {message}", file=sys.stderr)
-    raise SystemExit(code)
+    run_command(app.main, "emu")

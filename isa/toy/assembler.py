@@ -22,7 +22,7 @@ from isa.toy.definition import Toy
 from isa.toy.expression import Expression, Token, Tokens, tokenize, unescape
 from isa.toy.macros import Preprocessor, split_at_commas
 from isa.toy.ports import Port
-from isa.toy.registers import GENERAL_REGISTERS, STACK_POINTER, SUPERVISOR, USER
+from isa.toy.registers import GENERAL_REGISTERS, STACK_POINTER, SUPERVISOR
 from isa.toy.source import AssemblyError, Line, Mistake, Problem
 from isa.toy.table import INSTRUCTIONS, OPERANDS, Row
 from isa.toy.traps import Trap
@@ -31,7 +31,7 @@ ORIGIN: Final = 2  # words 0 and 1 hold the old and the new PSW
 MOST_PROBLEMS: Final = 20
 
 _REGISTERS = {name: i for i, name in enumerate(GENERAL_REGISTERS)} | {"sp": STACK_POINTER}
-_MODES = {"s": SUPERVISOR, "u": USER}
+_MODES = ("s", "u")
 
 
 @dataclass(slots=True)
@@ -324,7 +324,9 @@ class _Assembler:
         if len(mode) != 1 or mode[0].text not in _MODES:
             raise Mistake(_column(mode, statement), "the mode is s or u")
         known, values = self.isa.known, [0] * len(self.isa.known)
-        values[known.m.slot] = _MODES[mode[0].text]
+        values[known.m.slot] = (
+            SUPERVISOR if mode[0].text == "s" else self.isa.shape.least_privileged
+        )
         values[known.p.slot] = self._address(statement, p) % self.isa.shape.words
         values[known.l.slot] = self._granules(statement, base, known.l.width)
         values[known.b.slot] = self._granules(statement, bound, known.b.width)

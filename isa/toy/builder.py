@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from isa.bits import Bits
+from isa.bits import Bits, all_of
 from isa.registers import Register
 from isa.semantics import Builder
-from isa.toy.registers import STACK_POINTER, SUPERVISOR, USER, ToyRegisters
+from isa.toy.registers import MASKS, STACK_POINTER, SUPERVISOR, ToyRegisters
 from isa.toy.shape import Shape
 from isa.toy.traps import Trap
 
@@ -19,6 +19,7 @@ class ToyBuilder(Builder):
         super().__init__()
         self.shape = shape
         self.registers = registers
+        self._targets: dict[str, Bits] = {}
 
     # -- operands ----------------------------------------------------------------------------
 
@@ -32,8 +33,8 @@ class ToyBuilder(Builder):
         return immediate.zext(self.shape.word)
 
     def write(self, operand: str, value: Bits) -> None:
-        """Change a register operand."""
-        index = self.field(operand, REGISTER_INDEX_BITS)
+        """Change a register operand; of several changes, also in branches, the last one wins."""
+        index = self._targets.setdefault(operand, self.field(operand, REGISTER_INDEX_BITS))
         self.put_indexed(self.registers.general, index, value)
 
     def address(self) -> Bits:
@@ -45,12 +46,29 @@ class ToyBuilder(Builder):
         """Register r7, in which PUSH and CALL count down."""
         return self.registers.general.members[STACK_POINTER]
 
+    # -- registers that a configuration declares -----------------------------------------------
+
+    def system(self, name: str) -> Bits:
+        """A declared register's value, as a word."""
+        return self.get(self.registers.declared[name]).zext(self.shape.word)
+
+    def set_system(self, name: str, value: Bits) -> None:
+        """Change a declared register; bits of the word that it does not have are dropped."""
+        register = self.registers.declared[name]
+        self.put(register, value.low(register.width))
+
+    @property
+    def interruptible(self) -> Bits:
+        """Interrupts are taken in user mode only, and not while a declared register masks them."""
+        below = [self.system(r.name).ult(MASKS[r.name]) for r in self.registers.masks]
+        return all_of(self.in_user_mode, *below)
+
     # -- mode and traps ----------------------------------------------------------------------
 
     @property
     def in_user_mode(self) -> Bits:
-        """1 if M = u."""
-        return self.get(self.registers.m) == USER
+        """1 if M = u: any mode but the supervisor's, where there are more."""
+        return self.get(self.registers.m) != SUPERVISOR
 
     @property
     def in_supervisor_mode(self) -> Bits:
@@ -82,10 +100,14 @@ class ToyBuilder(Builder):
         "if a + l >= q then memorytrap else if a >= b then memorytrap else use E[a + l]"
         (section 2, "Machine model").
         """
-        real = self.relocated(address)
+        real, bound = self.relocated(address), self.in_words(self.get(self.registers.b))
+        out_of_window = bound.ule(address.zext(bound.width))
+        if self.shape.unmapped:
+            unmapped = address.sign & self.in_supervisor_mode
+            real = unmapped.select(address.low(self.shape.word - 1).zext(real.width), real)
+            out_of_window &= ~unmapped
         self._memory_trap_when(Bits.of(self.shape.words, real.width).ule(real), address)
-        bound = self.in_words(self.get(self.registers.b))
-        self._memory_trap_when(bound.ule(address.zext(bound.width)), address)
+        self._memory_trap_when(out_of_window, address)
         return real.low(self.shape.word)
 
     def load(self, address: Bits) -> Bits:
@@ -95,6 +117,13 @@ class ToyBuilder(Builder):
     def store(self, address: Bits, value: Bits) -> None:
         """Change the word at a virtual address."""
         self.store_space("physical", self.real_address(address), value)
+
+    def pop_pair(self) -> tuple[Bits, Bits]:
+        """Take two words from the stack, as returns from traps do: P, and a status above it."""
+        top = self.get(self.stack_pointer)
+        words = self.load(top), self.load(top + 1)
+        self.put(self.stack_pointer, top + 2)
+        return words
 
     # -- program counter and PSW -------------------------------------------------------------
 

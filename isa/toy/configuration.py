@@ -5,10 +5,13 @@
     extends = "toy/clean"           a shipped name, or a path ending in .toml beside this file
     instructions = ["JRST1"]        added to those of the configuration it extends
     without = ["MUL"]               taken away from them
-    [machine]                       words, granule, word: see isa.toy.shape
+    [machine]                       words, granule, word, modes, unmapped: see isa.toy.shape
+    [registers]                     NAME = { width = 3, role = "resource", doc = "…" }
     [user]                          NAME = "executes" | "traps" | "ignored" | "partly"
 
-An instruction that `[user]` does not name does what its own row in the table says.
+An instruction that `[user]` does not name does what its own row in the table says. A register's
+width is a number of bits or "word"; its role is "general" or "flag" (part of a program's data) or
+"resource" (shared: masks, system registers). `ipl` and `masked` hold interrupts back.
 """
 
 from __future__ import annotations
@@ -24,11 +27,22 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from isa.registers import Role
+from isa.toy.registers import Declaration, ToyRegisters
 from isa.toy.shape import Shape
 from isa.toy.table import INSTRUCTIONS, Behaviour
 
 LARGEST_FILE = 1 << 16
-_SIZES = {"words": "storage", "granule": "unit of relocation", "word": "bits"}
+NARROWEST_WORD = 20  # of any machine: opcode, two registers, and one more
+_MACHINE: dict[str, type] = {
+    "words": int,
+    "granule": int,
+    "word": int,
+    "modes": int,
+    "unmapped": bool,
+}
+_REGISTER: dict[str, type] = {"width": int, "role": str, "doc": str}
+_ROLES = {r.value: r for r in (Role.GENERAL, Role.FLAG, Role.RESOURCE)}
 _KEYS: dict[str, type] = {
     "title": str,
     "source": str,
@@ -36,9 +50,16 @@ _KEYS: dict[str, type] = {
     "instructions": list,
     "without": list,
     "machine": dict,
+    "registers": dict,
     "user": dict,
 }
-_TYPE_NAMES = {str: "a text", list: "a list", dict: "a table", int: "a whole number"}
+_TYPE_NAMES = {
+    str: "a text",
+    list: "a list",
+    dict: "a table",
+    int: "a whole number",
+    bool: "true or false",
+}
 
 
 class ConfigurationError(Exception):
@@ -54,6 +75,7 @@ class Configuration:
     source: str
     shape: Shape
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    registers: tuple[Declaration, ...] = ()
 
     @staticmethod
     def load(name: str | Path) -> Configuration:
@@ -181,18 +203,46 @@ def _check_keys(layer: _Layer) -> None:
             _check_type(layer, f"an element of {key}", name, str)
             _check_instruction(layer, name)
     for key, value in layer.data.get("machine", {}).items():
-        if key not in _SIZES:
-            raise layer.error(f"unknown key {key!r} in [machine]{_advice(key, _SIZES)}", key)
-        _check_type(layer, key, value, int)
-        if not 0 < value < 1 << 32:
+        if key not in _MACHINE:
+            raise layer.error(f"unknown key {key!r} in [machine]{_advice(key, _MACHINE)}", key)
+        _check_type(layer, key, value, _MACHINE[key])
+        if not isinstance(value, bool) and not 0 < value < 1 << 32:
             raise layer.error(f"{key} must be a number from 1 to {2**32 - 1}", key)
+    for name, declared in layer.data.get("registers", {}).items():
+        _check_register(layer, name, declared)
     for name, behaviour in layer.data.get("user", {}).items():
         _check_instruction(layer, name)
         _check_behaviour(layer, name, behaviour)
 
 
+def _check_register(layer: _Layer, name: str, declared: object) -> None:
+    _check_type(layer, name, declared, dict)
+    assert isinstance(declared, dict)
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,15}", name) or name in ToyRegisters(Shape()):
+        raise layer.error(
+            f"{_shortened(name)} cannot be a register's name; choose one of at most 16 small "
+            "letters, digits and _ that the clean machine does not have",
+            name,
+        )
+    for key, value in declared.items():
+        if key not in _REGISTER:
+            raise layer.error(f"{name}: unknown key {key!r}{_advice(key, _REGISTER)}", name)
+        if (key, value) != ("width", "word"):
+            _check_type(layer, key, value, _REGISTER[key])
+    role, width = declared.get("role"), declared.get("width")
+    roles = ", ".join(_ROLES)
+    if role is None:
+        raise layer.error(f"register {name} has no role; say role = one of {roles}", name)
+    if role not in _ROLES:
+        known = f"{_advice(role, _ROLES)}"
+        raise layer.error(f"register {name}: unknown role {_shortened(role)}{known}", name)
+    if width != "word" and not 0 < (width or 0) <= NARROWEST_WORD:
+        wanted = f'width = 1 to {NARROWEST_WORD}, or "word"'
+        raise layer.error(f"register {name} has no width a word holds; say {wanted}", name)
+
+
 def _check_type(layer: _Layer, key: str, value: object, wanted: type) -> None:
-    if not isinstance(value, wanted) or isinstance(value, bool):
+    if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise layer.error(f"{key} must be {_TYPE_NAMES[wanted]}, not {_shortened(value)}", key)
 
 
@@ -235,11 +285,13 @@ def _shortened(value: object) -> str:
 
 
 def _combine(layers: list[_Layer]) -> Configuration:
-    sizes: dict[str, int] = {}
+    sizes: dict[str, Any] = {}
     chosen: dict[str, Behaviour] = {}
+    registers: dict[str, Declaration] = {}
     for layer in layers:
         sizes |= layer.data.get("machine", {})
-        _combine_instructions(layer, chosen)
+        _combine_registers(layer, registers)
+        _combine_instructions(layer, chosen, registers)
     last = layers[-1]
     if not chosen:
         raise last.error('it has no instructions; list some, or say extends = "toy/clean"')
@@ -249,16 +301,39 @@ def _combine(layers: list[_Layer]) -> Configuration:
         source=last.data.get("source", ""),
         shape=_shape(last, sizes),
         behaviours={name: chosen[name] for name in INSTRUCTIONS if name in chosen},
+        registers=tuple(registers.values()),
     )
 
 
-def _combine_instructions(layer: _Layer, chosen: dict[str, Behaviour]) -> None:
+def _combine_registers(layer: _Layer, registers: dict[str, Declaration]) -> None:
+    for name, data in layer.data.get("registers", {}).items():
+        width = 0 if data["width"] == "word" else data["width"]
+        new = Declaration(name, width, _ROLES[data["role"]], data.get("doc", ""))
+        old = registers.setdefault(name, new)
+        if (old.width, old.role) != (new.width, new.role):
+            raise layer.error(
+                f"register {name} is declared otherwise by what it extends "
+                f"(width = {old.width or 'word'}, role = {old.role.value}); leave it out",
+                name,
+            )
+
+
+def _combine_instructions(
+    layer: _Layer, chosen: dict[str, Behaviour], registers: Mapping[str, Declaration]
+) -> None:
     for name in layer.data.get("without", ()):
         if chosen.pop(name, None) is None:
             raise layer.error(f"without {name}: what it extends does not have it either", name)
     for name in layer.data.get("instructions", ()):
         if name in layer.data.get("without", ()):
             raise layer.error(f"{name} is both in `instructions` and in `without`", name)
+        for register in INSTRUCTIONS[name].registers:
+            if register not in registers:
+                raise layer.error(
+                    f"{name} works on a register {register}, which is not declared; say under "
+                    f'[registers]: {register} = {{ width = …, role = "resource" }}',
+                    name,
+                )
         chosen.setdefault(name, INSTRUCTIONS[name].user)
     for name, behaviour in layer.data.get("user", {}).items():
         if name not in chosen:
@@ -266,7 +341,7 @@ def _combine_instructions(layer: _Layer, chosen: dict[str, Behaviour]) -> None:
         chosen[name] = Behaviour(behaviour)
 
 
-def _shape(layer: _Layer, sizes: dict[str, int]) -> Shape:
+def _shape(layer: _Layer, sizes: dict[str, Any]) -> Shape:
     try:
         return Shape(**sizes)
     except ValueError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from functools import cache, lru_cache
 
-from isa.bits import Bits
 from isa.definition import Instruction, TruncatedError
 from isa.registers import Register, RegisterSet
 from isa.toy.builder import ToyBuilder
@@ -26,7 +25,8 @@ class Toy:
     """The machine of Popek and Goldberg's paper, section 2, with what a configuration adds.
 
     A form is an instruction's name. Nothing in decoding or meaning depends on the state, so there
-    is one mode, None; but after a change of M an interrupt may be taken, so engines look again.
+    is one mode, None; but after a change of M or of a mask an interrupt may be taken, so engines
+    look again.
     """
 
     code_space = "physical"
@@ -38,10 +38,10 @@ class Toy:
         self.configuration = configuration
         self.name = configuration.name
         self.shape = configuration.shape
-        self.known = ToyRegisters(self.shape)
+        self.known = ToyRegisters(self.shape, configuration.registers)
         self.registers: RegisterSet = self.known
         self.pc: Register = self.known.p
-        self.mode_registers: frozenset[Register] = frozenset({self.known.m})
+        self.mode_registers: frozenset[Register] = frozenset({self.known.m, *self.known.masks})
         self.spaces: Mapping[str, int] = {"physical": self.shape.word, "port": self.shape.word}
         self.rows = {name: INSTRUCTIONS[name] for name in configuration.behaviours}
         self.encoding = Encoding(self.shape, self.rows.values())
@@ -115,10 +115,9 @@ class Toy:
         return m.finish("delivery")
 
     def interruptible(self, mode: Hashable) -> Trace | None:
-        """Interrupts are taken in user mode only: supervisor state is the mask."""
+        """Interrupts are taken in user mode only: supervisor state is the mask; see builder."""
         return self._interruptible
 
     def _interruptible_trace(self) -> Trace:
         m = self.builder()
-        user: Bits = m.in_user_mode
-        return m.finish("interruptible", user)
+        return m.finish("interruptible", m.interruptible)

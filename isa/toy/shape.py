@@ -13,17 +13,23 @@ WIDEST_WORD = 32  # what memory stores as one element
 class Shape:
     """`words` of storage (the paper's q), the `granule` of relocation in words, bits of a `word`.
 
+    `modes` is 2, or 4 as on rings: mode 0 is the paper's s, all others are u. With `unmapped`,
+    addresses whose highest bit is 1 are the supervisor's to reach storage without R (MIPS: KSEG0).
     Raises ValueError saying what does not fit and what would.
     """
 
     words: int = 16384
     granule: int = 64
     word: int = 32
+    modes: int = 2
+    unmapped: bool = False
 
     def __post_init__(self) -> None:
         for name in ("words", "granule"):
             if not _is_power_of_two(getattr(self, name)):
                 raise ValueError(f"{name} = {getattr(self, name)} is not a power of two")
+        if self.modes not in (2, 4):
+            raise ValueError(f"modes = {self.modes}: a machine has 2 modes, or 4 rings; choose one")
         if self.words < 2:
             raise ValueError(
                 "words = 1 leaves no room: a trap stores into word 0 and loads from word 1"
@@ -46,6 +52,16 @@ class Shape:
             f"a PSW has {self.psw_bits} bits, an instruction {self._code_bits} bits, "
             f"and memory holds at most {WIDEST_WORD}"
         )
+
+    @property
+    def m_bits(self) -> int:
+        """Width of M."""
+        return self.modes.bit_length() - 1
+
+    @property
+    def least_privileged(self) -> int:
+        """The value of M in which users' programs run."""
+        return self.modes - 1
 
     @property
     def p_bits(self) -> int:
@@ -73,7 +89,7 @@ class Shape:
     @property
     def psw_bits(self) -> int:
         """M, P and R: the paper assumes that they fit one word; this machine makes sure."""
-        return 1 + self.p_bits + self.l_bits + self.b_bits
+        return self.m_bits + self.p_bits + self.l_bits + self.b_bits
 
     @property
     def _code_bits(self) -> int:

@@ -54,6 +54,7 @@ class Row:
     operands: tuple[str, ...]
     meaning: Meaning
     user: Behaviour
+    registers: tuple[str, ...] = ()  # that a configuration has to declare for it
     user_meaning: Meaning | None = None  # what PARTLY does
     fields: frozenset[str] = field(init=False)
 
@@ -102,13 +103,17 @@ INSTRUCTIONS: Final[dict[str, Row]] = {}
 
 
 def instruction(
-    name: str, opcode: int, syntax: str = "", *, user: str = "executes"
+    name: str, opcode: int, syntax: str = "", *, user: str = "executes", registers: str = ""
 ) -> Callable[[Meaning], Row]:
-    """Decorator: enter a meaning into the table. `syntax` lists operand kinds (OPERANDS)."""
+    """Decorator: enter a meaning into the table.
+
+    `syntax` lists operand kinds (OPERANDS), `registers` what it needs beyond the clean machine's.
+    """
 
     def enter(meaning: Meaning) -> Row:
         operands = tuple(part.strip() for part in syntax.split(",")) if syntax else ()
-        row = Row(name, opcode, operands, meaning, Behaviour(user))
+        needed = tuple(registers.split())
+        row = Row(name, opcode, operands, meaning, Behaviour(user), needed)
         taken = [r.name for r in INSTRUCTIONS.values() if r.opcode == opcode]
         if name in INSTRUCTIONS or taken:
             raise TypeError(f"{name}: the name or the opcode {opcode:#x} is taken {taken}")

@@ -1,10 +1,8 @@
-"""Instructions that real machines had, brought to the toy: each stands for a family of mistakes.
-
-What each breaks, if anything, is for `vmm check` to find out.
-"""
+"""The paper's own examples (CACM 17(7), 1974, sections 3 to 5), and others in its terms."""
 
 from __future__ import annotations
 
+from isa.bits import Bits
 from isa.toy.builder import ToyBuilder
 from isa.toy.registers import USER
 from isa.toy.table import instruction
@@ -47,9 +45,14 @@ def mfpi(m: ToyBuilder) -> None:
 
     Here a window has a space for each mode, a half of it each: the supervisor reads the upper half.
     """
+    m.write("rd", m.load(previous_space(m)))
+
+
+def previous_space(m: ToyBuilder) -> Bits:
+    """The address that [ra+offset] means in the space of the mode that was before."""
     half = m.in_words(m.get(m.registers.b)).low(m.shape.word) >> 1
     address = m.address()
-    m.write("rd", m.load(m.in_supervisor_mode.select(address + half, address)))
+    return m.in_supervisor_mode.select(address + half, address)
 
 
 @instruction("DECB", 0xC6, "ra", user="partly")

@@ -1,0 +1,48 @@
+"""What the commands `emu` and `vmm` share: a user's mistake ends in a message, not a trace."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import click
+
+USER_ERRORS = ("AssemblyError", "ConfigurationError", "RolesError", "ProgramError")
+"""Errors of the definitions, which know nothing of commands, that are a user's to mend."""
+
+
+def run_command(app: Callable[..., object], name: str) -> None:
+    """Run a click command as `name`: mistakes end in a message and a documented exit code."""
+    from emu.errors import GuestFileError
+    from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT, EXIT_PIPE
+
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (KeyboardInterrupt, click.Abort):
+        fail(name, "interrupted", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us is gone; Python must not complain at its end
+        raise SystemExit(EXIT_PIPE) from None
+    except GuestFileError as error:
+        missing = type(error).__name__ == "MissingFileError"
+        fail(name, str(error), EXIT_NO_INPUT if missing else EXIT_BAD_GUEST)
+    except Exception as error:
+        if type(error).__name__ not in USER_ERRORS:
+            raise
+        fail(name, str(error), EXIT_BAD_GUEST)
+
+
+def leave(code: int) -> NoReturn:
+    """End with an exit code; output that nobody reads any more is no error."""
+    sys.stdout.flush()
+    raise SystemExit(code)
+
+
+def fail(name: str, message: str, code: int) -> NoReturn:
+    """Print a message and end."""
+    print(f"{name}: {message}", file=sys.stderr)
+    raise SystemExit(code)

@@ -1,0 +1,109 @@
+"""Verdicts explain themselves; the conditions are sufficient, not necessary; flips have effects."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isa.toy import Configuration, Toy
+from isa.toy.table import INSTRUCTIONS, Behaviour
+from tests.theory_machines import with_behaviours
+from vmm.theory import classify, escape, why_not_hybrid_virtualizable, why_not_virtualizable
+from vmm.theory.model import Partition, RolesError
+from vmm.theory.necessity import high_core, shrinking_bound, under_map
+
+CLAIMS = ("privileged", "control_sensitive", "location_sensitive", "mode_sensitive",
+          "resource_sensitive", "user_sensitive", "supervisor_sensitive")  # fmt: skip
+
+
+def test_a_machine_explains_why_it_is_not_virtualizable():
+    assert why_not_virtualizable(Toy("toy/clean")) is None
+    why = why_not_virtualizable(Toy("toy/pdp10"))
+    assert why is not None
+    assert why.startswith("toy/pdp10: JRST1 changes M, R or a resource without being privileged")
+    assert "mode: 0x0 → 0x1" in why
+    assert why_not_hybrid_virtualizable(Toy("toy/pdp10")) is None
+    assert "LRA" in (why_not_hybrid_virtualizable(Toy("toy/lra")) or "")
+
+
+def test_first_counterexample_a_monitor_in_high_storage():
+    """LRA tells real addresses; if they are the virtual ones, nobody is told anything wrong."""
+    assert not high_core().found.theorem1.holds
+    assert high_core().holds
+    assert high_core().disobedient["LRA"].proved
+    usual = high_core(relocated=True)
+    assert not usual.holds
+    witness = usual.disobedient["LRA"].witness
+    assert witness is not None
+    assert [d.part for d in witness.differences] == ["E"]
+
+
+def test_second_counterexample_a_bound_that_only_shrinks():
+    """What a user may give up of his own needs no monitor; what he may not have traps."""
+    assert not shrinking_bound().found.theorem1.holds
+    assert not shrinking_bound().found.theorem3.holds
+    assert shrinking_bound().holds
+
+
+@pytest.mark.parametrize("name", ["toy/pdp10", "toy/popf", "toy/rdmode", "toy/pdp11"])
+def test_no_escape_from_the_others(name):
+    found = classify(Toy(name))
+    assert escape(found) is None
+    for relocated in (True, False):
+        (evidence,) = under_map(found, relocated=relocated).disobedient.values()
+        assert evidence.witness is not None
+
+
+def test_innocuous_instructions_obey_the_map():
+    """Lemma 1, instruction by instruction."""
+    from vmm.theory.classify import disobedience
+
+    found = classify(Toy("toy/clean"))
+    for name in ("NOP", "LD", "ST", "ADD", "PUSH", "CALL", "BEQ", "SVC", "LPSW"):
+        assert disobedience(found.model, name, relocated=True).proved
+
+
+def test_registers_without_roles_are_told():
+    isa = Toy("toy/clean")
+    bare = type(isa.registers)(isa.shape)
+    bare._by_name = {r.name: r for r in isa.registers if r.name not in ("l", "b")}
+    with pytest.raises(RolesError, match="no register has the role 'relocation'"):
+        Partition.of(bare, isa.pc)
+
+
+FLIPPABLE = [b for b in Behaviour if b is not Behaviour.PARTLY]
+READS_MODE = {"JRST1", "RDMODE", "MFPI"}  # their meaning itself speaks of M
+ALWAYS_TRAPS = {"SVC"}
+
+
+@settings(max_examples=60, deadline=None)
+@given(name=st.sampled_from(list(INSTRUCTIONS)), behaviour=st.sampled_from(FLIPPABLE))
+def test_flipping_one_instruction_changes_the_table_as_the_definitions_say(name, behaviour):
+    before = classify(Toy("toy/all")).instructions
+    after = classify(with_behaviours({name: behaviour})).instructions
+    for other in before:
+        if other != name:
+            assert all(getattr(after[other], c) == getattr(before[other], c) for c in CLAIMS)
+    found = after[name]
+    assert found.supervisor_sensitive == before[name].supervisor_sensitive
+    assert found.privileged == (behaviour is Behaviour.TRAPS and name not in ALWAYS_TRAPS)
+    if behaviour is Behaviour.TRAPS:  # the repair: nothing of it is left in user mode
+        assert not (found.user_sensitive or found.mode_sensitive or found.critical)
+    elif behaviour is Behaviour.IGNORED:  # a NOP in u can only differ from what it does in s
+        assert not found.user_sensitive
+        assert found.critical == found.sensitive
+    elif name not in READS_MODE:  # the same in both modes
+        assert found.user_sensitive == found.supervisor_sensitive
+        assert not found.mode_sensitive
+        assert found.critical == found.supervisor_sensitive
+
+
+@pytest.mark.parametrize("name", Configuration.names())
+def test_verdicts_follow_from_the_classes(name):
+    found = classify(Toy(name))
+    rows = found.instructions.values()
+    assert found.theorem1.holds == all(i.privileged for i in rows if i.sensitive)
+    assert found.theorem3.holds == all(i.privileged for i in rows if i.user_sensitive)
+    assert found.theorem3.holds or not found.theorem1.holds
+    assert (why_not_virtualizable(found) is None) == found.theorem1.holds

@@ -1,0 +1,56 @@
+"""`vmm check`: classify a configuration, or give an overview of an instruction set's."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import click
+
+from isa.toy import Configuration, Toy
+from vmm.show.facts import facts
+from vmm.show.page import page
+from vmm.show.table import overview, table
+from vmm.theory import Classification, classify
+
+
+def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path | None) -> int:
+    """Print the classification; returns the exit code."""
+    found = classified(name, literal=literal)
+    if as_json:
+        objects = [facts(one) for one in found]
+        print(json.dumps(objects[0] if len(objects) == 1 else
+                         {"isa": name, "configurations": objects}))  # fmt: skip
+    else:
+        print(table(found[0]) if len(found) == 1 else overview(found))
+    if html is not None:
+        _write(html, page(found))
+    return 0
+
+
+def classified(name: str, *, literal: bool) -> list[Classification]:
+    """The classification of a configuration, or of all that an instruction set has."""
+    need_prover()
+    if name == "x86":
+        raise click.ClickException(
+            "x86 has no partition into E, M, P and R yet; try toy, or one of "
+            + ", ".join(Configuration.names())
+        )
+    names = Configuration.names() if name == "toy" else [name]
+    return [classify(Toy(each), literal=literal) for each in names]
+
+
+def need_prover() -> None:
+    """Raise an error that says how to get z3, if it is not there."""
+    if importlib.util.find_spec("z3") is None:
+        raise click.ClickException(
+            "deriving needs z3, which is not installed: pip install 'popek[prove]'"
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise click.ClickException(f"{path}: {error.strerror}; choose another file") from None

@@ -1,0 +1,1 @@
+"""The theory's findings for readers: text, JSON, one page of HTML."""

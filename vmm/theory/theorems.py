@@ -1,0 +1,106 @@
+"""The three theorems as predicates on a classification; the repair that makes Theorem 1 hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from vmm.theory.classify import InstructionClass
+
+SUFFICIENT: Final = "The condition is sufficient, not necessary."
+
+
+@dataclass(frozen=True, slots=True)
+class Theorem:
+    """A verdict; `offending` are the instructions outside of the privileged ones."""
+
+    number: int
+    holds: bool
+    offending: tuple[str, ...]
+    statement: str
+    remark: str
+
+    @property
+    def critical(self) -> tuple[str, ...]:
+        """The same, under the name that Theorem 1's have."""
+        return self.offending
+
+    def __str__(self) -> str:
+        verdict = "holds" if self.holds else f"fails ({', '.join(self.offending)})"
+        return f"Theorem {self.number} {verdict}: {self.statement}. {self.remark}"
+
+
+def theorem1(instructions: Iterable[InstructionClass]) -> Theorem:
+    """A monitor can be built if every sensitive instruction is privileged."""
+    offending = tuple(i.name for i in instructions if i.critical)
+    if offending:
+        remark = f"{SUFFICIENT} So no trap-and-emulate monitor is promised; another may exist"
+    else:
+        remark = f"{SUFFICIENT} It is met: trap-and-emulate works"
+    return Theorem(1, not offending, offending, "sensitive ⊆ privileged", remark + ".")
+
+
+def theorem2(instructions: Iterable[InstructionClass]) -> Theorem:
+    """The machine is recursively virtualizable if Theorem 1 holds and a monitor without timing."""
+    first = theorem1(instructions)
+    remark = (
+        "Its second condition, a monitor without timing dependence, is about the monitor: one that "
+        "counts its guest's instructions for time has none"
+    )
+    if not first.holds:
+        remark = f"{SUFFICIENT} Its first condition, Theorem 1, is not met"
+    statement = "Theorem 1, and a monitor without timing dependence"
+    return Theorem(2, first.holds, first.offending, statement, remark + ".")
+
+
+def theorem3(instructions: Iterable[InstructionClass]) -> Theorem:
+    """A hybrid monitor can be built if every user sensitive instruction is privileged."""
+    offending = tuple(i.name for i in instructions if i.user_sensitive and not i.privileged)
+    if offending:
+        remark = f"{SUFFICIENT} So not even a hybrid monitor is promised"
+    else:
+        remark = f"{SUFFICIENT} It is met: interpret supervisor mode, run user mode directly"
+    return Theorem(3, not offending, offending, "user sensitive ⊆ privileged", remark + ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Repair:
+    """The smallest set of instructions to make trap in user mode; each critical one must be in it.
+
+    `remaining` are critical even then (it was classified again): those that trap in supervisor
+    mode too, in the literal reading.
+    """
+
+    instructions: tuple[str, ...]
+    remaining: tuple[str, ...]
+
+    @property
+    def works(self) -> bool:
+        """Whether Theorem 1 holds after it."""
+        return not self.remaining
+
+    def __str__(self) -> str:
+        if not self.instructions:
+            return "nothing to repair"
+        names = ", ".join(self.instructions)
+        text = f"make {_these(len(self.instructions))} trap in user mode: {names}"
+        if self.works:
+            return f"{text} (applied and classified again: Theorem 1 holds)"
+        return f"{text}; {', '.join(self.remaining)} would still be critical"
+
+
+def _these(count: int) -> str:
+    return "this instruction" if count == 1 else f"these {count} instructions"
+
+
+def repair_of(
+    critical: Sequence[str], critical_after: Callable[[Sequence[str]], Sequence[str]]
+) -> Repair:
+    """The repair, checked by `critical_after(instructions)`.
+
+    It is minimal: what is critical is a matter of each instruction alone, so each has to change.
+    """
+    remaining = critical_after(critical) if critical else ()
+    return Repair(tuple(critical), tuple(remaining))
