@@ -83,7 +83,7 @@ class ToyBuilder(Builder):
         (section 2, "Machine model").
         """
         real = self.relocated(address)
-        self._memory_trap_when(Bits.of(self.shape.words, real.width).ule(real), address)
+        self._memory_trap_when(Bits.of(self.shape.storage, real.width).ule(real), address)
         bound = self.in_words(self.get(self.registers.b))
         self._memory_trap_when(bound.ule(address.zext(bound.width)), address)
         return real.low(self.shape.word)

@@ -11,7 +11,10 @@ WIDEST_WORD = 32  # what memory stores as one element
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`words` of storage (the paper's q), the `granule` of relocation in words, bits of a `word`.
+    """`words` that can be addressed, the `granule` of relocation in words, bits of a `word`.
+
+    `installed` is the paper's q, how many words of storage there are; None: all that can be
+    addressed. A virtual machine is a machine with the same instructions and less storage.
 
     Raises ValueError saying what does not fit and what would.
     """
@@ -19,6 +22,7 @@ class Shape:
     words: int = 16384
     granule: int = 64
     word: int = 32
+    installed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("words", "granule"):
@@ -40,6 +44,17 @@ class Shape:
                 f"word = {self.word} bits: {self._needs()}; choose {self.narrowest_word}.."
                 f"{WIDEST_WORD} bits"
             )
+
+        if not 2 <= self.storage <= self.words or self.storage % self.granule:
+            raise ValueError(
+                f"installed = {self.installed} words: choose a multiple of granule = "
+                f"{self.granule} from 2 to words = {self.words}"
+            )
+
+    @property
+    def storage(self) -> int:
+        """How many words of storage there are: the paper's q."""
+        return self.words if self.installed is None else self.installed
 
     def _needs(self) -> str:
         return (
@@ -92,7 +107,7 @@ class Shape:
     @property
     def all_granules(self) -> int:
         """The bound that lets a program reach all of storage."""
-        return self.words // self.granule
+        return self.storage // self.granule
 
 
 def _is_power_of_two(number: int) -> bool:
