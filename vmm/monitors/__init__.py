@@ -1,0 +1,19 @@
+"""Monitors of the toy machine, and the table of them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from vmm.monitors.allocation import Allocation, AllocationError
+from vmm.monitors.control_program import Monitor
+from vmm.monitors.direct import Hybrid, Interpretation, TrapAndEmulate
+from vmm.monitors.machine import VirtualMachine, smaller
+
+MONITORS: Final[dict[str, type[Monitor]]] = {
+    monitor.name: monitor for monitor in (TrapAndEmulate, Hybrid, Interpretation)
+}
+
+__all__ = [
+    "MONITORS", "Allocation", "AllocationError", "Hybrid", "Interpretation", "Monitor",
+    "TrapAndEmulate", "VirtualMachine", "smaller",
+]  # fmt: skip
