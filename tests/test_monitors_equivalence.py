@@ -21,6 +21,11 @@ VIRTUALIZABLE = [  # monitor, configuration: what Theorems 1 and 3 promise
     ("hybrid", "toy/popf"),
     ("hybrid", "toy/rdmode"),
     ("hybrid", "toy/pdp11"),
+    ("translation", "toy/clean"),
+    ("translation", "toy/pdp10"),
+    ("translation", "toy/popf"),
+    ("translation", "toy/rdmode"),
+    ("translation", "toy/pdp11"),
     ("interpretation", "toy/all"),
 ]
 few = settings(
@@ -38,13 +43,14 @@ def check(monitor, name, system, engine_name, base, poison):
     double = bare(toy(name), system.image, words=Q, **options)
     assert lockstep((double, guest), BOUNDARIES) is None
     storage = guest.machine.below.memory.array
-    assert (storage[: allocation.base] == poison).all()
+    if monitor != "translation":  # which has its cache there
+        assert (storage[: allocation.base] == poison).all()
     assert (storage[allocation.end :] == poison).all()
 
 
 @pytest.mark.parametrize(("monitor", "name"), VIRTUALIZABLE)
 @few
-@given(data=st.data(), base=st.integers(0, 240), poison=WORDS)
+@given(data=st.data(), base=st.integers(2, 240), poison=WORDS)
 def test_lockstep(monitor, name, data, base, poison):
     """A few of each, on the fast engine."""
     check(monitor, name, data.draw(systems(name)), "python", base, poison)
@@ -54,7 +60,7 @@ def test_lockstep(monitor, name, data, base, poison):
 @pytest.mark.parametrize("engine_name", ["reference", "python", "python-hot"])
 @pytest.mark.parametrize(("monitor", "name"), VIRTUALIZABLE)
 @settings(few, max_examples=2_500)
-@given(data=st.data(), base=st.integers(0, 240), poison=WORDS)
+@given(data=st.data(), base=st.integers(2, 240), poison=WORDS)
 def test_lockstep_of_many_systems(monitor, name, engine_name, data, base, poison):
     """7,500 systems for each promise."""
     check(monitor, name, data.draw(systems(name)), engine_name, base, poison)

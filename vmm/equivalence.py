@@ -21,6 +21,7 @@ from emu.state import State
 from emu.toy.machine import ToyMachine
 from isa.fault import Fault
 from isa.registers import Role
+from isa.toy.traps import Trap
 
 CLAUSES = {
     "control": "control sensitive: it may change M or R without a trap (section 3)",
@@ -161,23 +162,22 @@ class _Step:
         """Replay the instruction's meaning in the two modes, and moved: what makes a difference?"""
         if not self.code:
             return "none"
-        ends = {mode: self._replay(mode=mode) for mode in (0, 1)}
-        if any(end is not None and self._changes_control(end, mode) for mode, end in ends.items()):
-            return "control"
-        if None not in ends.values() and _apart(ends[0], ends[1]):
+        here, user, supervisor = self._replay(), self._replay(mode=1), self._replay(mode=0)
+        for mode, end in enumerate((supervisor, user)):
+            if isinstance(end, State) and self._changes_control(end, mode):
+                return "control"
+        privileged = isinstance(user, Fault) and user.vector == Trap.PRIVILEGED
+        if not privileged and _apart(supervisor, user):
             return "mode"
-        moved = self._replay(shift=1)
-        if moved is not None and _apart(moved, self._replay()):
-            return "location"
-        return "none"
+        return "location" if _apart(here, self._replay(shift=1)) else "none"
 
     def _changes_control(self, end: State, mode: int) -> bool:
         known = self.machine.isa.known
         before = (mode, self.values[known.l.slot], self.values[known.b.slot])
         return (end["mode"], end["l"], end["b"]) != before
 
-    def _replay(self, mode: int | None = None, shift: int = 0) -> State | None:
-        """The registers after the instruction in another mode or place; None if it traps."""
+    def _replay(self, mode: int | None = None, shift: int = 0) -> State | Fault:
+        """The state after the instruction in another mode or place, or its trap."""
         isa = self.machine.isa
         state = State(isa, {"physical": _Moved(self.machine, shift * isa.shape.granule)})  # type: ignore[dict-item]
         state.values, state.count = list(self.values), self.count
@@ -187,7 +187,7 @@ class _Step:
         instruction = isa.decode(self.code, None)
         state.reply = 0
         outcome = Evaluation(state, instruction.fields).carry_out(isa.trace(instruction.form))
-        return None if isinstance(outcome, Fault) else state
+        return outcome if isinstance(outcome, Fault) else state
 
 
 class _Moved:
@@ -205,9 +205,9 @@ class _Moved:
         """Forget it."""
 
 
-def _apart(one: State | None, other: State | None) -> bool:
-    """Whether general registers or P differ."""
-    assert one is not None and other is not None
+def _apart(one: State | Fault, other: State | Fault) -> bool:
+    """Whether general registers or P differ, or only one of the two traps."""
+    if isinstance(one, Fault) or isinstance(other, Fault):
+        return isinstance(one, Fault) != isinstance(other, Fault)
     wanted = one.isa.registers.with_role(Role.GENERAL, Role.PROGRAM_COUNTER)
     return any(one.values[r.slot] != other.values[r.slot] for r in wanted)
-

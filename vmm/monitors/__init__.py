@@ -8,12 +8,13 @@ from vmm.monitors.allocation import Allocation, AllocationError
 from vmm.monitors.control_program import Monitor
 from vmm.monitors.direct import Hybrid, Interpretation, TrapAndEmulate
 from vmm.monitors.machine import VirtualMachine, smaller
+from vmm.monitors.translation import Translation
 
 MONITORS: Final[dict[str, type[Monitor]]] = {
-    monitor.name: monitor for monitor in (TrapAndEmulate, Hybrid, Interpretation)
+    monitor.name: monitor for monitor in (TrapAndEmulate, Hybrid, Translation, Interpretation)
 }
 
 __all__ = [
     "MONITORS", "Allocation", "AllocationError", "Hybrid", "Interpretation", "Monitor",
-    "TrapAndEmulate", "VirtualMachine", "smaller",
+    "Translation", "TrapAndEmulate", "VirtualMachine", "smaller",
 ]  # fmt: skip
