@@ -46,6 +46,8 @@ class Monitor:
     """
 
     name: ClassVar[str]
+    kept_granules: ClassVar[int] = 1  # that a level of recursion needs for its control program
+    keeps_words: ClassVar[bool] = False  # whether it stores anything in its own words
 
     def __init__(self, below: ToyMachine, allocation: Allocation, isa: Toy) -> None:
         self.below = below

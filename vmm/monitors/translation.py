@@ -59,6 +59,8 @@ class Translation(Monitor):
     """Scans, copies, links; `critical` are names that must trap besides those found by meaning."""
 
     name: ClassVar[str] = "translation"
+    kept_granules: ClassVar[int] = 17
+    keeps_words: ClassVar[bool] = True
 
     def __init__(
         self, below: ToyMachine, allocation: Allocation, isa: Toy, critical: Collection[str] = ()
