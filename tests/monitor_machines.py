@@ -33,7 +33,9 @@ def expected_output(name):
     return (FOLDER / f"{name}.out").read_bytes()
 
 
-def bare(isa, image, *, entry=0, words=HALF.words, engine_name="python", disk=BLANK_DISK, given=b""):
+def bare(
+    isa, image, *, entry=0, words=HALF.words, engine_name="python", disk=BLANK_DISK, given=b""
+):  # fmt: skip
     """The machine that the virtual one must equal."""
     output = io.BytesIO()
     machine = ToyMachine(

@@ -41,15 +41,17 @@ def run(
     as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST under a monitor; its output and exit code become ours."""
+    import time
+
     from emu.toy.run import outcome
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
     allocation = measured.allocation_for(opened.isa)
     stack = opened.virtual([_monitor(monitor)], [allocation])
-    began = measured.time.perf_counter()
+    began = time.perf_counter()
     stop = stack.top.run(max_instructions or measured.LIMIT)
-    seconds = measured.time.perf_counter() - began
+    seconds = time.perf_counter() - began
     sys.stdout.buffer.write(stack.output.getvalue())
     sys.stdout.flush()
     told = outcome(stack.top, stop, seconds, opened.program(allocation.words))
@@ -123,12 +125,13 @@ def recurse(
 ) -> None:  # fmt: skip
     """Run GUEST under a monitor in a monitor in a monitor, and count the traps of each."""
     from vmm import compare as measured
+    from vmm.monitors import AllocationError
 
     opened = open_guest(guest, isa, engine)
     _monitor(monitor)
     try:
         result = measured.recurse(opened, depth, monitor, max_instructions or measured.LIMIT, every)
-    except measured.AllocationError as error:
+    except AllocationError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         print(json.dumps({"guest": str(guest), "isa": opened.isa.name} | result.facts()))
@@ -141,7 +144,11 @@ def recurse(
             f"{level.direct_fraction:.2%} direct"
         )
     verdict = "equivalent to the bare machine" if result.divergence is None else result.divergence
-    print(f"depth {depth}: {sum(x.exits for x in result.levels)} exits in all; {verdict}")
+    exits, traps = sum(x.exits for x in result.levels), measured.multiplied(result.levels)
+    print(
+        f"depth {depth}: {exits} exits in all; {traps} traps if every control program were a "
+        f"guest itself; {verdict}"
+    )
 
 
 def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
@@ -150,7 +157,8 @@ def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
     from emu.errors import GuestFileError
     from emu.guests import read_file, source_text
     from isa.toy import ConfigurationError, Toy
-    from isa.toy.assembler import AssemblyError, machine_named
+    from isa.toy.assembler import machine_named
+    from isa.toy.source import AssemblyError
     from vmm.compare import Guest
 
     if engine not in ENGINES:

@@ -195,9 +195,14 @@ def _pair(guest: Guest, name: str, allocation: Allocation) -> Pair:
 def _ported_differs(guest: Guest, port: Guest, bare: Observed, stack: Stack) -> str:
     """A port is another guest, so not equivalent by definition; whether it does the same work."""
     gone, new = ported_lines(guest.text, port.text)
-    same = bare.output.getvalue() == stack.output.getvalue()
-    same = same and bare.machine.state["r0"] & 0xFF == stack.top.state["r0"] & 0xFF
-    work = "output and exit code are the same" if same else "output or exit code differ"
+    expected, actual = bare.output.getvalue(), stack.output.getvalue()
+    work = "output and exit code are the same"
+    if bare.machine.state["r0"] & 0xFF != stack.top.state["r0"] & 0xFF:
+        work = "the exit code differs"
+    elif expected != actual:
+        work = "the output differs"
+        if sorted(expected) == sorted(actual):
+            work += " only in order, as a timer's interrupts fall between other instructions"
     return f"a new interface, by design: a port with {gone} lines gone and {new} new; {work}"
 
 
@@ -209,6 +214,21 @@ class Level:
     words: int
     exits: int
     direct_fraction: float
+    operations: int
+
+
+def multiplied(levels: list[Level]) -> int:
+    """Traps that the bare machine would take if every control program were itself a guest.
+
+    What is counted in `exits` comes from the guest alone. But the control program of level n + 1
+    runs on the machine of level n, so each privileged instruction of it is one more trap for the
+    monitor of level n, which then runs privileged instructions of its own.
+    """
+    above = traps = 0.0
+    for level in reversed(levels):
+        traps = level.exits + above
+        above = traps * level.operations / level.exits if level.exits else 0.0
+    return round(traps)
 
 
 @dataclass(slots=True)
@@ -233,8 +253,9 @@ class Recursion:
             "instructions": self.instructions,
             "seconds": round(self.seconds, 6),
             "exits": sum(level.exits for level in self.levels),
+            "multiplied": multiplied(self.levels),
             "levels": [
-                {"depth": x.depth, "words": x.words, "exits": x.exits,
+                {"depth": x.depth, "words": x.words, "exits": x.exits, "operations": x.operations,
                  "direct_fraction": round(x.direct_fraction, 6)}
                 for x in self.levels
             ],
@@ -260,7 +281,7 @@ def recurse(guest: Guest, depth: int, name: str, limit: int = LIMIT, every: int 
     seconds, _ = _timed(stack.top, limit)
     levels = [
         Level(n, m.allocation.words, m.monitor.efficiency.exits.total(),
-              m.monitor.efficiency.direct_fraction)
+              m.monitor.efficiency.direct_fraction, m.monitor.efficiency.operations)
         for n, m in enumerate(stack.machines, 1)
     ]  # fmt: skip
 

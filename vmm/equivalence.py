@@ -26,7 +26,7 @@ from isa.toy.traps import Trap
 CLAUSES = {
     "control": "control sensitive: it may change M or R without a trap (section 3)",
     "mode": "behaviour sensitive, by mode: what it does depends on M (section 3)",
-    "location": "behaviour sensitive, by location: what it does depends on where R lies (section 3)",
+    "location": "behaviour sensitive, by location: what it does depends on R's place (section 3)",
     "none": "innocuous for all that this state shows: the monitor itself is at fault",
 }
 

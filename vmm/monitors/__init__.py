@@ -12,10 +12,11 @@ from vmm.monitors.paravirtual import Paravirtual
 from vmm.monitors.translation import Translation
 
 MONITORS: Final[dict[str, type[Monitor]]] = {
-    monitor.name: monitor for monitor in (TrapAndEmulate, Hybrid, Translation, Paravirtual, Interpretation)
+    monitor.name: monitor
+    for monitor in (TrapAndEmulate, Hybrid, Translation, Paravirtual, Interpretation)
 }
 
 __all__ = [
-    "MONITORS", "Allocation", "AllocationError", "Hybrid", "Interpretation", "Monitor", "Paravirtual",
-    "Translation", "TrapAndEmulate", "VirtualMachine", "smaller",
+    "MONITORS", "Allocation", "AllocationError", "Hybrid", "Interpretation", "Monitor",
+    "Paravirtual", "Translation", "TrapAndEmulate", "VirtualMachine", "smaller",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ traps, its storage, and how long it lets the guest have the processor.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from emu.engines.reference import Reference, before
 from emu.exit import Exit
@@ -26,6 +26,9 @@ from isa.toy.traps import TITLES, Trap
 from vmm.monitors.allocation import Allocation, Allocator
 from vmm.monitors.efficiency import Efficiency
 from vmm.monitors.interpreters import Routine, interpreter_routines
+
+ENTRY_OPERATIONS: Final = 2  # STIMER and LPSW
+TRAP_OPERATIONS: Final = 2  # IN CAUSE and IN INFO
 
 
 class _Interpreter(Reference):
@@ -45,7 +48,7 @@ class Monitor:
     `own` are the words of the machine below that the control program keeps for itself.
     """
 
-    name: ClassVar[str]
+    name: str = ""
     kept_granules: ClassVar[int] = 1  # that a level of recursion needs for its control program
     keeps_words: ClassVar[bool] = False  # whether it stores anything in its own words
 
@@ -93,14 +96,22 @@ class Monitor:
         """Let the guest have the processor until something traps or its time is up."""
         machine = self.below.state
         self._enter(state, machine)
-        began = machine.count
-        self.efficiency.entries += 1
-        stop = self.below.run(began + until - state.count)
-        ran = machine.count - began
-        state.count += ran
-        self.efficiency.direct += ran
+        stop = self._let_run(state, until)
         self._leave(state, machine)
         return self.dispatch(state, stop)
+
+    def _let_run(self, state: State, until: int) -> Exit:
+        """Run the machine below for as long as the guest may; its time is the guest's."""
+        began = self.below.state.count
+        stop = self.below.run(began + until - state.count)
+        ran = self.below.state.count - began
+        state.count += ran
+        self.efficiency.direct += ran
+        self.efficiency.entries += 1
+        self.efficiency.operations += ENTRY_OPERATIONS
+        if stop.fault is not None:
+            self.efficiency.operations += TRAP_OPERATIONS
+        return stop
 
     def _enter(self, state: State, machine: State) -> None:
         """Load registers, then (M, P, R) with M = u."""

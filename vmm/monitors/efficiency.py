@@ -13,12 +13,16 @@ class Efficiency:
     `direct` instructions ran on the machine below with no intervention; `interpreted` ones were
     carried out by the monitor; `delivered` traps and interrupts were given to the guest's own
     handler (each counts as one in its time). `exits` tells why control came back to the monitor.
+    `operations` are the privileged instructions that a control program runs on the machine below
+    for that: to enter a timer and a PSW, after a trap to read CAUSE and INFO. If the machine below
+    is virtual itself, each of them is a trap there.
     """
 
     direct: int = 0
     interpreted: int = 0
     delivered: int = 0
     entries: int = 0
+    operations: int = 0
     exits: Counter[str] = field(default_factory=Counter)
 
     @property

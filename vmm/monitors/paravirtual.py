@@ -9,7 +9,7 @@ definition of equivalence this is no duplicate of the bare one, and the guest is
 from __future__ import annotations
 
 import difflib
-from typing import ClassVar, Final
+from typing import Final
 
 from emu.exit import Exit
 from emu.state import State
@@ -40,7 +40,7 @@ HYPERCALLS: Final[dict[int, tuple[str, dict[str, int]]]] = {
 class Paravirtual(TrapAndEmulate):
     """Trap-and-emulate, and hypercalls for kernels that know of it."""
 
-    name: ClassVar[str] = "paravirtual"
+    name = "paravirtual"
 
     def __init__(self, below: ToyMachine, allocation: Allocation, isa: Toy) -> None:
         super().__init__(below, allocation, isa)

@@ -58,7 +58,7 @@ class Cache:
 class Translation(Monitor):
     """Scans, copies, links; `critical` are names that must trap besides those found by meaning."""
 
-    name: ClassVar[str] = "translation"
+    name = "translation"
     kept_granules: ClassVar[int] = 17
     keeps_words: ClassVar[bool] = True
 
@@ -111,12 +111,7 @@ class Translation(Monitor):
         machine["mode"], machine["p"] = USER, slot
         machine["l"], machine["b"] = self._cache_base // granule, self.cache.size // granule
         machine.breakpoints = set()
-        began = machine.count
-        self.efficiency.entries += 1
-        stop = self.below.run(began + until - state.count)
-        ran = machine.count - began
-        state.count += ran
-        self.efficiency.direct += ran
+        stop = self._let_run(state, until)
         state.values[self._general] = machine.values[self._general]
         state["p"] = self.cache.origin[machine["p"]]
         if stop.fault is not None and self._copy(machine["p"]) == self._trapping:
@@ -227,7 +222,8 @@ def trapping_word(isa: Toy) -> int:
 
 def is_plain(trace: Trace, isa: Toy) -> bool:
     """Whether all that a meaning looks at or changes is general registers, and P moves on."""
-    return _touches_registers_only(trace, isa) and all(_is_next(t, isa) for t in _targets(trace, isa))
+    moves_on = all(_is_next(target, isa) for target in _targets(trace, isa))
+    return moves_on and _touches_registers_only(trace, isa)
 
 
 def is_jump(trace: Trace, isa: Toy) -> bool:
