@@ -248,14 +248,20 @@ def test_a_ported_kernel_does_the_same_work(name, work):
 # -- commands -----------------------------------------------------------------------------------
 
 
-def vmm(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+def vmm(*arguments, **options):
+    return CliRunner().invoke(app, [str(a) for a in arguments], **options)
 
 
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_run_command(monitor):
     result = vmm("run", "--monitor", monitor, FOLDER / "hello.asm")
     assert (result.exit_code, result.stdout) == (0, (FOLDER / "hello.out").read_text())
+
+
+def test_a_guest_reads_our_input():
+    given = (FOLDER / "echo.in").read_bytes()
+    result = vmm("run", FOLDER / "echo.asm", input=given)
+    assert (result.exit_code, result.stdout_bytes) == (0, (FOLDER / "echo.out").read_bytes())
 
 
 def test_compare_command():

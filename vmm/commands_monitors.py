@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emu.report import EXIT_BAD_GUEST
+
 if TYPE_CHECKING:
     from vmm.compare import Comparison, Guest
 
@@ -21,6 +23,12 @@ EVERY = click.option(
     "--every", default=1, show_default=True, type=click.IntRange(1),
     help="compare states at every so many boundaries; a difference is then searched for",
 )  # fmt: skip
+
+
+class BadGuestError(click.ClickException):
+    """The guest cannot be run."""
+
+    exit_code = EXIT_BAD_GUEST
 
 
 def add_commands(app: click.Group) -> None:
@@ -48,11 +56,12 @@ def run(
 
     opened = open_guest(guest, isa, engine)
     allocation = measured.allocation_for(opened.isa)
-    stack = opened.virtual([_monitor(monitor)], [allocation])
+    stack = opened.virtual(
+        [_monitor(monitor)], [allocation], output=sys.stdout.buffer, source=sys.stdin.buffer
+    )
     began = time.perf_counter()
     stop = stack.top.run(max_instructions or measured.LIMIT)
     seconds = time.perf_counter() - began
-    sys.stdout.buffer.write(stack.output.getvalue())
     sys.stdout.flush()
     told = outcome(stack.top, stop, seconds, opened.program(allocation.words))
     if told.stop != "halt":
@@ -167,16 +176,14 @@ def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
         text = source_text(path, read_file(path))
         name = isa or (None if text is None else machine_named(text))
         if text is None or name is None:
-            raise click.ClickException(
+            raise BadGuestError(
                 f"{path} is no program of the toy machine; give a source that says .machine toy/…"
             )
         given = path.with_suffix(".in")
-        guest = Guest(
-            path, text, Toy(name), given.read_bytes() if given.is_file() else b"", engine
-        )
+        guest = Guest(path, text, Toy(name), given.read_bytes() if given.is_file() else b"", engine)
         guest.program(guest.isa.shape.storage)
     except (GuestFileError, ConfigurationError, AssemblyError) as error:
-        raise click.ClickException(str(error)) from None
+        raise BadGuestError(str(error)) from None
     return guest
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from vmm.monitors.paravirtual import ported_lines
 RESERVED: Final = 4096  # words of the bare machine that `vmm run` and `vmm compare` keep
 POISON: Final = 0xDEADBEEF  # in every word that is nobody's
 LIMIT: Final = 10_000_000
+WARM_UP: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,18 @@ class Guest:
         )  # fmt: skip
         return Observed(machine, output)
 
-    def virtual(self, chain: Iterable[type[Monitor]], allocations: Iterable[Allocation]) -> Stack:
-        """Virtual machines one in the other, the guest in the innermost; the outermost first."""
+    def virtual(
+        self,
+        chain: Iterable[type[Monitor]],
+        allocations: Iterable[Allocation],
+        *,
+        output: BinaryIO | None = None,
+        source: BinaryIO | None = None,
+    ) -> Stack:
+        """Virtual machines one in the other, the guest in the innermost; the outermost first.
+
+        The guest prints into the stack's `output` and reads what is given, unless told otherwise.
+        """
         below = ToyMachine(self.isa, engine=make_engine(self.engine))
         below.memory.array[:] = POISON
         stack = Stack(below)
@@ -59,13 +70,13 @@ class Guest:
         for monitor, allocation in pairs[:-1]:
             stack.machines.append(VirtualMachine(monitor, stack.top, allocation))
         monitor, allocation = pairs[-1]
-        program, output = self.program(allocation.words), io.BytesIO()
+        program = self.program(allocation.words)
         machine = VirtualMachine(
-            monitor, stack.top, allocation, program.image, entry=program.entry, output=output,
-            source=io.BytesIO(self.given), disk=BLANK_DISK,
+            monitor, stack.top, allocation, program.image, entry=program.entry,
+            output=stack.output if output is None else output,
+            source=io.BytesIO(self.given) if source is None else source, disk=BLANK_DISK,
         )  # fmt: skip
         stack.machines.append(machine)
-        stack.output = output
         stack.remember()
         return stack
 
@@ -159,6 +170,7 @@ def _has(guest: Guest, name: str) -> bool:
 def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> Comparison:
     """One monitor against the bare machine."""
     allocation = allocation_for(guest.isa)
+    guest.bare(allocation.words).machine.run(min(limit, WARM_UP))  # not to time imports
     bare = guest.bare(allocation.words)
     bare_seconds, _ = _timed(bare.machine, limit)
     subject = guest
