@@ -15,6 +15,7 @@ from emu.engines import make_engine
 from emu.exit import Exit
 from emu.toy.machine import ToyMachine
 from emu.toy.run import BLANK_DISK
+from isa.registers import Role
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
 from vmm.equivalence import Divergence, Observed, Pair, first_divergence
@@ -101,14 +102,19 @@ class Stack:
         return Observed(self.top, self.output)
 
     def _outside(self) -> bytes:
-        """Every word and device of the bare machine that is not the outermost guest's to change."""
+        """Every word, device and resource of the bare machine that is not the guest's to change."""
         allocation = self.machines[0].allocation
         own = self.machines[0].monitor.own
         words = np.array(self.bare.memory.array)
         words[allocation.base : allocation.end] = 0
         if self.machines[0].monitor.keeps_words:
             words[own.base : own.end] = 0
-        return words.tobytes() + repr([d.snapshot() for d in self.bare.devices]).encode()
+        resources = self.bare.isa.registers.with_role(Role.RESOURCE)
+        others = [
+            [dict(device.snapshot()) for device in self.bare.devices],
+            [self.bare.state[register.name] for register in resources],
+        ]
+        return words.tobytes() + repr(others).encode()
 
     def remember(self) -> None:
         """Take the audit's first reading."""

@@ -20,6 +20,7 @@ from emu.exit import Exit
 from emu.state import State
 from emu.toy.machine import ToyMachine
 from isa.fault import Fault
+from isa.registers import Role
 from isa.toy import Toy
 from isa.toy.registers import SUPERVISOR, USER
 from isa.toy.traps import TITLES, Trap
@@ -59,7 +60,7 @@ class Monitor:
         self.interpreters: Mapping[str, Routine] = interpreter_routines(isa)
         self.isa = isa
         self.efficiency = Efficiency()
-        self._general = slice(0, len(isa.known.general.members))
+        self._slots = [r.slot for r in isa.registers.with_role(Role.GENERAL, Role.FLAG)]
         below.state.intercept_traps = True
 
     # -- the engine contract -----------------------------------------------------------------
@@ -115,17 +116,34 @@ class Monitor:
 
     def _enter(self, state: State, machine: State) -> None:
         """Load registers, then (M, P, R) with M = u."""
-        machine.values[self._general] = state.values[self._general]
-        machine["mode"] = USER
+        self._load(state, machine)
+        machine["mode"] = self._real_mode(state)
         machine["p"] = state["p"]
         machine["l"], machine["b"] = self.allocator.real(state)
         machine.breakpoints = state.breakpoints
 
     def _leave(self, state: State, machine: State) -> None:
         """Store registers and P; the mode that the guest believes in is ours, not the machine's."""
-        state.values[self._general] = machine.values[self._general]
+        self._store(state, machine)
         state["p"] = machine["p"]
+        if machine["mode"] != self._real_mode(state):
+            state["mode"] = machine["mode"]
         self.allocator.observe(state, machine["l"], machine["b"])
+
+    def _load(self, state: State, machine: State) -> None:
+        """Registers that are part of E, to the processor."""
+        for slot in self._slots:
+            machine.values[slot] = state.values[slot]
+
+    def _store(self, state: State, machine: State) -> None:
+        """Registers that are part of E, from the processor."""
+        for slot in self._slots:
+            state.values[slot] = machine.values[slot]
+
+    @staticmethod
+    def _real_mode(state: State) -> int:
+        """u, and where there are more modes than two the guest's own, if it is not s."""
+        return max(state["mode"], USER)
 
     # -- the dispatcher D --------------------------------------------------------------------
 

@@ -107,12 +107,12 @@ class Translation(Monitor):
 
     def _run_copy(self, state: State, until: int, slot: int) -> Exit | None:
         machine, granule = self.below.state, self.isa.shape.granule
-        machine.values[self._general] = state.values[self._general]
+        self._load(state, machine)
         machine["mode"], machine["p"] = USER, slot
         machine["l"], machine["b"] = self._cache_base // granule, self.cache.size // granule
         machine.breakpoints = set()
         stop = self._let_run(state, until)
-        state.values[self._general] = machine.values[self._general]
+        self._store(state, machine)
         state["p"] = self.cache.origin[machine["p"]]
         if stop.fault is not None and self._copy(machine["p"]) == self._trapping:
             self.efficiency.exits["translated instruction"] += 1
@@ -237,7 +237,7 @@ def is_jump(trace: Trace, isa: Toy) -> bool:
 
 def _touches_registers_only(trace: Trace, isa: Toy) -> bool:
     """Registers and P, and P only to move on."""
-    allowed = (Role.GENERAL, Role.PROGRAM_COUNTER)
+    allowed = (Role.GENERAL, Role.FLAG, Role.PROGRAM_COUNTER)
     read = {n.attribute[0] for n in trace.walk() if n.op == "get"}
     return (
         not trace.has(*_ALONE)
