@@ -24,7 +24,7 @@ from isa.registers import Role
 from isa.toy.traps import Trap
 
 CLAUSES = {
-    "control": "control sensitive: it may change M or R without a trap (section 3)",
+    "control": "control sensitive: it may change M, R or a resource without a trap (section 3)",
     "mode": "behaviour sensitive, by mode: what it does depends on M (section 3)",
     "location": "behaviour sensitive, by location: what it does depends on R's place (section 3)",
     "none": "innocuous for all that this state shows: the monitor itself is at fault",
@@ -163,51 +163,69 @@ class _Step:
         if not self.code:
             return "none"
         here, user, supervisor = self._replay(), self._replay(mode=1), self._replay(mode=0)
-        for mode, end in enumerate((supervisor, user)):
-            if isinstance(end, State) and self._changes_control(end, mode):
-                return "control"
-        privileged = isinstance(user, Fault) and user.vector == Trap.PRIVILEGED
-        if not privileged and _apart(supervisor, user):
+        if isinstance(user.fault, Fault) and user.fault.vector == Trap.PRIVILEGED:
+            return "none"
+        if any(end.changes_control for end in (supervisor, user)):
+            return "control"
+        if supervisor.apart(user):
             return "mode"
-        return "location" if _apart(here, self._replay(shift=1)) else "none"
+        return "location" if here.apart(self._replay(shift=1)) else "none"
 
-    def _changes_control(self, end: State, mode: int) -> bool:
-        known = self.machine.isa.known
-        before = (mode, self.values[known.l.slot], self.values[known.b.slot])
-        return (end["mode"], end["l"], end["b"]) != before
-
-    def _replay(self, mode: int | None = None, shift: int = 0) -> State | Fault:
-        """The state after the instruction in another mode or place, or its trap."""
+    def _replay(self, mode: int | None = None, shift: int = 0) -> _Replay:
+        """The instruction again, in another mode or place."""
         isa = self.machine.isa
-        state = State(isa, {"physical": _Moved(self.machine, shift * isa.shape.granule)})  # type: ignore[dict-item]
+        memory = _Moved(self.machine, shift * isa.shape.granule)
+        state = State(isa, {"physical": memory})  # type: ignore[dict-item]
         state.values, state.count = list(self.values), self.count
         state["l"] = state["l"] + shift
         if mode is not None:
             state["mode"] = mode
+        before = list(state.values)
         instruction = isa.decode(self.code, None)
         state.reply = 0
         outcome = Evaluation(state, instruction.fields).carry_out(isa.trace(instruction.form))
-        return outcome if isinstance(outcome, Fault) else state
+        fault = outcome if isinstance(outcome, Fault) else None
+        return _Replay(fault, before, state, memory.stores)
+
+
+@dataclass(slots=True)
+class _Replay:
+    """How an instruction ended; `stores` by address relative to where the window was moved."""
+
+    fault: Fault | None
+    before: list[int]
+    after: State
+    stores: list[tuple[int, int]]
+
+    @property
+    def changes_control(self) -> bool:
+        """Whether M, R or another resource changed without a trap."""
+        wanted = self.after.isa.registers.with_role(Role.MODE, Role.RELOCATION, Role.RESOURCE)
+        changed = any(self.before[r.slot] != self.after.values[r.slot] for r in wanted)
+        return changed and self.fault is None
+
+    def apart(self, other: _Replay) -> bool:
+        """Whether registers, P or stores differ, or only one of the two traps."""
+        if self.fault or other.fault:
+            return (self.fault is None) != (other.fault is None)
+        wanted = self.after.isa.registers.with_role(Role.GENERAL, Role.FLAG, Role.PROGRAM_COUNTER)
+        return self.stores != other.stores or any(
+            self.after.values[r.slot] != other.after.values[r.slot] for r in wanted
+        )
 
 
 class _Moved:
-    """Storage as an instruction finds it whose window was moved up; writes go nowhere."""
+    """Storage as an instruction finds it whose window was moved up; writes are only noted."""
 
     def __init__(self, machine: ToyMachine, by: int) -> None:
         self._memory = machine.memory
         self._by = by
+        self.stores: list[tuple[int, int]] = []
 
     def load(self, address: int, size: int) -> int | Fault:
         """What lies where the window was."""
         return self._memory.load(max(address - self._by, 0), size)
 
     def store(self, address: int, size: int, value: int) -> None:
-        """Forget it."""
-
-
-def _apart(one: State | Fault, other: State | Fault) -> bool:
-    """Whether general registers or P differ, or only one of the two traps."""
-    if isinstance(one, Fault) or isinstance(other, Fault):
-        return isinstance(one, Fault) != isinstance(other, Fault)
-    wanted = one.isa.registers.with_role(Role.GENERAL, Role.PROGRAM_COUNTER)
-    return any(one.values[r.slot] != other.values[r.slot] for r in wanted)
+        """Note it."""
+        self.stores.append((address - self._by, value))
