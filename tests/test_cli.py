@@ -149,8 +149,9 @@ def test_endless_loop_meets_its_limit(tmp_path: Path, engine: str) -> None:
 def test_ctrl_c_ends_it(tmp_path: Path, command: str) -> None:
     path = program(tmp_path / "loop", LOOP)
     running = subprocess.Popen(
-        [sys.executable, "-m", "emu", command, str(path)], stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "emu", command, str(path)], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip  # whoever started the tests may ignore the signal, and that is inherited
     time.sleep(2)
     running.send_signal(signal.SIGINT)
     _, told = running.communicate(timeout=30)

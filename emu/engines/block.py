@@ -271,6 +271,10 @@ class _Printer:
             name = None if candidate is None else self.emitter.names.get(id(candidate))
             if name is not None and name in values:
                 return int(values[name])
+        if node.op == "result":  # one that nothing in the block needed has no name of its own
+            name = self.emitter.yielded(self.expand.rebuilt(node.args[0]), node.attribute[0])
+            if name in values:
+                return int(values[name])
         if node.op == "const":
             return node.value
         if node.op == "get":

@@ -191,6 +191,11 @@ class Emitter:
         for name, value in zip(names, values, strict=True):
             self.line(f"{name} = {self.text(value)}")
 
+    def yielded(self, when: Bits | None, number: int) -> str:
+        """The name of what a `when` yields; empty if it was not emitted."""
+        names = self._results.get(id(when), [])
+        return names[number] if number < len(names) else ""
+
     def do_result(self, node: Bits) -> None:
         name = self._results[id(node.args[0])][node.attribute[0]]
         self._text[id(node)] = self.names[id(node)] = name

@@ -6,6 +6,8 @@ what the engine says into an `Answer` and what the meanings left undefined into 
 
 from __future__ import annotations
 
+import struct
+
 from emu.engines import Engine
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Evaluation, Reference
@@ -31,6 +33,7 @@ from .native import (
     PAGE,
     READ_ONLY,
     REGISTERS,
+    SELECTORS,
     WINDOW,
     Answer,
     Case,
@@ -46,6 +49,13 @@ ADDRESSES = {
 """How many of an operation's first arguments are addresses."""
 
 FOREVER = 1 << 40
+
+GDT = (
+    0, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00CFFB000000FFFF,
+    0x00CFF3000000FFFF, 0x00AFFB000000FFFF, 0, 0x0000890000000067, 0, 0, 0, 0, 0, 0,
+    0x0040F50000000000,
+)  # fmt: skip
+"""What 64-bit Linux has there, as far as a user program can tell (asm/segment.h)."""
 
 USER_GATES = {BREAKPOINT, OVERFLOW}
 """Vectors to which a kernel lets INT n of user mode pass (80h never reaches silicon)."""
@@ -107,11 +117,15 @@ class Executor:
         self.judge = Reference()
         self.engine = engine or self.judge
         self.undefined = Undefined()
+        self.length = 0  # of the last instruction
         self.space = AddressSpace(PhysicalMemory(64 * PAGE))
         windows = [(CODE, READ | EXECUTE), (READ_ONLY, READ), (WINDOW, READ | WRITE)]
         for window, rights in [*windows, *([(LOW_WINDOW, READ | WRITE)] if low else [])]:
             self.space.map(window.start, len(window), rights)
-        self.state = State(X86(), {"linear": self.space, "system": self.space})
+        system = AddressSpace(PhysicalMemory(PAGE))
+        system.map(0, PAGE, READ | WRITE)
+        system.poke(0, struct.pack(f"<{len(GDT)}Q", *GDT))
+        self.state = State(X86(), {"linear": self.space, "system": system})
         self.blank = self._blank()
 
     def _blank(self) -> list[int]:
@@ -122,7 +136,7 @@ class Executor:
             state.write(segment.selector, FLAT_CODE if code else FLAT_DATA)
             state.write(segment.limit, 0xFFFFFFFF)
             state.write(segment.attributes, registers.FLAT_CODE if code else registers.FLAT_DATA)
-        state["cpl"] = 3
+        state["cpl"], state["gdt_limit"] = 3, 8 * len(GDT) - 1
         return list(state.values)
 
     def __call__(self, case: Case) -> tuple[Answer, Undefined] | None:
@@ -177,6 +191,8 @@ class Executor:
         """One instruction on the reference engine, gathering what it leaves undefined."""
         instruction = decode_at(self.state, self.state.pc)
         stop = self.judge.step(self.state)
+        if isinstance(instruction, Instruction):
+            self.length = instruction.length
         if isinstance(instruction, Instruction) and not (stop and stop.fault):
             assert self.judge.evaluation is not None
             for target in self.judge.evaluation.undefined:
@@ -206,7 +222,7 @@ class Executor:
         state = self.state
         fault, iterations = None, state.count if case.limit else 0
         if stop is not None and stop.reason == "interrupt" and stop.vector not in USER_GATES:
-            state.pc, iterations = case.origin, iterations - 1
+            state.pc, iterations = state.pc - self.length, iterations - 1
             fault = Fault(GENERAL_PROTECTION, stop.vector * 8 + 2)
         elif stop is not None and stop.reason == "interrupt":
             fault, iterations = Fault(stop.vector), iterations - 1
@@ -216,7 +232,7 @@ class Executor:
             fault = Fault(found.vector, found.code or 0, found.address)
         return Answer(
             {name: state[name] for name in REGISTERS}, state["eflags"], state.pc,
-            self.changed(case), fault, iterations,
+            self.changed(case), fault, iterations, {name: state[name] for name in SELECTORS},
         )  # fmt: skip
 
     def changed(self, case: Case) -> dict[int, int]:
