@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emu.command import leave, run_command
+from vmm.commands_monitors import add_commands
 
 PATH = click.Path(path_type=Path)
 
@@ -43,6 +44,9 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
     from vmm.commands.explain import explain_instruction
 
     leave(explain_instruction(instruction, configuration, literal=literal, as_json=as_json))
+
+
+add_commands(app)
 
 
 def main() -> None:
