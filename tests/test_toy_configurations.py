@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -190,6 +193,7 @@ def test_small_machines(tmp_path, sizes, psw_bits):
 # -- mistakes -----------------------------------------------------------------------------------
 
 CLEAN = 'extends = "toy/clean"\n'
+REGISTERS = "[registers]\n"
 MISTAKES = [
     (CLEAN + "instrutions = []", "mine.toml:2: unknown key 'instrutions'; did you mean"),
     (CLEAN + "title = 3", "mine.toml:2: title must be a text, not 3"),
@@ -212,6 +216,23 @@ MISTAKES = [
     (CLEAN + f"[machine]\nwords = {'9' * 5000}", "not TOML"),
     (CLEAN + f"[machine]\nwords = 0x{'9' * 5000}", "mine.toml:3: words must be a number from 1 to"),
     (CLEAN + "[machine]\ngranule = 65536", "granule = 65536 is more than words = 16384"),
+    (CLEAN + "[machine]\nmodes = 3", "mine.toml:3: modes = 3: a machine has 2 modes, or 4 rings"),
+    (CLEAN + "[machine]\nunmapped = 1", "mine.toml:3: unmapped must be true or false, not 1"),
+    (CLEAN + "instructions = ['SPL']", "mine.toml:2: SPL works on a register ipl, which is not"),
+    (CLEAN + REGISTERS + "ipl = { width = 3 }", "mine.toml:3: register ipl has no role; say role"),
+    (CLEAN + REGISTERS + "x = { role = 'flag' }", "mine.toml:3: register x has no width"),
+    (CLEAN + REGISTERS + "x = { width = 99, role = 'flag' }", "register x has no width a word"),
+    (CLEAN + REGISTERS + "x = { width = 1, role = 'flog' }", "unknown role 'flog'; did you mean"),
+    (CLEAN + REGISTERS + "x = { width = 1, role = 'mode' }", "unknown role 'mode'; known are"),
+    (CLEAN + REGISTERS + "x = { wide = 1 }", "mine.toml:3: x: unknown key 'wide'; did you mean"),
+    (CLEAN + REGISTERS + "x = 3", "mine.toml:3: x must be a table, not 3"),
+    (CLEAN + REGISTERS + "r1 = { width = 1, role = 'flag' }", "'r1' cannot be a register's name"),
+    (
+        "extends='toy/pdp11'\n" + REGISTERS + "ipl = { width = 2, role = 'flag' }",
+        "mine.toml:3: register ipl is declared otherwise by what it extends (width = 3, role = res",
+    ),
+    (CLEAN + "[user]\nLPSW = 'traps'\nLPSW = 'ignored'", "mine.toml:4: not TOML"),
+    (CLEAN + "instructions = []\ninstructions = []", "mine.toml:3: not TOML"),
     ("title = 'empty'", "it has no instructions; list some"),
     ("extends = 'toy/nothing'", "mine.toml:1: extends toy/nothing: there is no such configuration"),
     ("extends = 'other.toml'", "mine.toml:1: extends other.toml: No such file"),
@@ -235,6 +256,28 @@ def test_cycles_are_told(tmp_path):
     (tmp_path / "b.toml").write_text('extends = "a.toml"')
     with pytest.raises(ConfigurationError, match=r"a\.toml extends .*b\.toml extends .*a\.toml"):
         Configuration.load(tmp_path / "a.toml")
+
+
+NOISE = {
+    "random": random.Random(3).randbytes(1 << 20),
+    "letters": b"a" * (1 << 20),
+    "brackets": b"[" * (1 << 20),
+    "lines": b"x = 1\n" * (1 << 18),
+    "zeros": bytes(1 << 20),
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+@pytest.mark.parametrize("size", [1 << 20, 60_000])
+def test_a_megabyte_of_noise_is_refused_at_once(tmp_path, noise, size):
+    """And so is as much of it as a configuration may have."""
+    path = tmp_path / "noise.toml"
+    path.write_bytes(NOISE[noise][:size])
+    began = time.perf_counter()
+    with pytest.raises(ConfigurationError, match=r"noise\.toml") as error:
+        Configuration.load(path)
+    assert time.perf_counter() - began < 1
+    assert len(str(error.value)) < 1000
 
 
 @quick

@@ -19,6 +19,7 @@ class ToyBuilder(Builder):
         super().__init__()
         self.shape = shape
         self.registers = registers
+        self._targets: dict[str, Bits] = {}
 
     # -- operands ----------------------------------------------------------------------------
 
@@ -32,8 +33,8 @@ class ToyBuilder(Builder):
         return immediate.zext(self.shape.word)
 
     def write(self, operand: str, value: Bits) -> None:
-        """Change a register operand."""
-        index = self.field(operand, REGISTER_INDEX_BITS)
+        """Change a register operand; of several changes, also in branches, the last one wins."""
+        index = self._targets.setdefault(operand, self.field(operand, REGISTER_INDEX_BITS))
         self.put_indexed(self.registers.general, index, value)
 
     def address(self) -> Bits:
