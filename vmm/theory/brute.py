@@ -25,10 +25,14 @@ from vmm.theory.readings import Reading
 from vmm.theory.toy import ToyModel
 
 SMALL: Final = Shape(words=8, granule=1, word=20)
-VALUES: Final = (0, 1, 2)
+ONES: Final = (1 << SMALL.word) - 1
+VALUES: Final = (0, 2, ONES)
+RESOURCES: Final = (0, 1, 2, 3)  # all 0; all ones; 1, but single bits 0; all 1
 IMMEDIATES: Final = (0, 1, 2, 15)  # 15 is -1 for those that read it signed
 BASES: Final = (0, 2, 5)
 PLACES: Final = ((0, 2), (1, 3))  # (p, b): where the instruction stands in windows of which size
+UNMAPPED: Final = 5  # a word in one of the windows, and outside of others
+PLACES_OF_FRAMES: Final = (*PLACES, (3, 4))  # for instructions that load three words
 DISPATCHER: Final = 4  # the entry in E[1]
 CLAIMS: Final = (
     "privileged", "control_sensitive", "location_sensitive", "mode_sensitive",
@@ -158,33 +162,48 @@ class _Trial:
         declared = [r for r in self.known.declared.values() if r in self.model.parts.data]
         immediates = IMMEDIATES if "imm" in self.row.fields else (0,)
         for imm, values in itertools.product(
-            immediates, itertools.product(VALUES, repeat=len(used))
+            immediates, itertools.product(self._values, repeat=len(used))
         ):
             fields = {f: imm if f == "imm" else numbers[f] for f in self.row.fields}
             word = self.isa.encoding.encode(self.row, fields)
             slots = tuple((general[n].slot, v) for n, v in zip(used, values, strict=True))
             slots += tuple((r.slot, values[0] & mask(r.width)) for r in declared if values)
-            for p, b in PLACES:
+            for p, b in self._places:
                 for others in itertools.product(self._words(p, b), repeat=b - 1):
                     window = (*others[:p], word, *others[p:])
                     yield Program({**fields, "word": word}, slots, p, b, window)
+
+    @property
+    def _values(self) -> tuple[int, ...]:
+        """Three values of a register; with an unmapped segment, one is an address in it."""
+        if self.isa.shape.unmapped:
+            return (0, 1, 1 << SMALL.word - 1 | UNMAPPED)
+        return VALUES
+
+    @property
+    def _places(self) -> tuple[tuple[int, int], ...]:
+        loads = sum(node.op == "load" for node in self.trace.walk())
+        return PLACES if loads < 3 else PLACES_OF_FRAMES
 
     def _uses_stack(self) -> bool:
         stack = self.known.general.members[7]
         return any(n.op == "get" and n.attribute[0] is stack for n in self.trace.walk())
 
     def _words(self, p: int, b: int) -> Sequence[int]:
-        """Three values of a word: the last is a PSW that keeps M = s and R, in the middle base."""
+        """Three values of a word: the last is a PSW that keeps M = s and R, in the middle base.
+
+        6 is a mode in either of its halves.
+        """
         values = [0] * len(self.isa.registers)
         values[self.known.b.slot], values[self.known.l.slot] = b, BASES[1]
         values[self.known.p.slot] = p + 2
-        return (0, 1, self.known.psw.pack(values))
+        return (6, ONES, self.known.psw.pack(values))
 
     def variants(self, program: Program) -> Iterator[Variant]:
         """Modes, places and resources."""
         for base in BASES:
             if base + program.b <= SMALL.words:
-                yield from itertools.product(range(self.isa.shape.modes), (base,), (0, 1))
+                yield from itertools.product(range(self.isa.shape.modes), (base,), RESOURCES)
 
     def result(self, program: Program, variant: Variant) -> Result:
         """The step from one state."""
@@ -196,7 +215,8 @@ class _Trial:
         for slot, value in program.registers:
             state.values[slot] = value
         for register in self.model.parts.resources:
-            state.values[register.slot] = resources & mask(register.width)
+            value = (0, ONES, int(register.width > 1), 1)[resources]
+            state.values[register.slot] = value & mask(register.width)
         state.values[known.m.slot], state.values[known.p.slot] = mode, program.p
         state.values[known.l.slot], state.values[known.b.slot] = base, program.b
         state.count, state.reply = resources, resources
