@@ -46,7 +46,7 @@ def _inside(outer: Program, guest: Program) -> Program:
     image[outer.symbols["vpsw"]] = guest.psw  # how the guest's machine begins
     if len(image) > WORDS:
         raise ValueError(
-            f"the image takes {len(image)} words of {outer.symbols['WORDS']}: each monitor keeps "
+            f"the image takes {len(image)} words of {WORDS}: each monitor keeps "
             f"{k}; choose a smaller depth"
         )
     lines = {address: line for address, line in outer.lines.items() if address < k}
