@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vmm.commands_monitors import add_commands
+from vmm.commands_partitions import partition
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -14,6 +15,7 @@ def app() -> None:
 
 
 add_commands(app)
+app.add_command(partition)
 
 
 def main() -> None:
