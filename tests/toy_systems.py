@@ -7,9 +7,9 @@ from random import Random
 from hypothesis import strategies as st
 from toy_machines import toy
 
-from vmm.systems import Q, Generator, System
+from vmm.systems import Generator, Q, System
 
-__all__ = ["Q", "Generator", "System", "systems"]
+__all__ = ["Generator", "Q", "System", "systems"]
 
 
 def systems(name: str = "toy/clean") -> st.SearchStrategy[System]:

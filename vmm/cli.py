@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from vmm.commands_monitors import add_commands
+from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
 
 
@@ -16,6 +17,7 @@ def app() -> None:
 
 add_commands(app)
 app.add_command(partition)
+app.add_command(mutate)
 
 
 def main() -> None:

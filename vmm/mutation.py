@@ -26,14 +26,24 @@ from isa.registers import Role
 from isa.toy import Toy
 from isa.toy.registers import SUPERVISOR, USER
 from isa.toy.traps import Trap
-from vmm.equivalence import Observed, lockstep
+from vmm import partitions
+from vmm.equivalence import Observed, differences, lockstep
 from vmm.monitors import (
-    MONITORS, Allocation, Monitor, Paravirtual, Translation, VirtualMachine, control_program,
-    interpreters, machine, smaller, translation,
+    MONITORS,
+    Allocation,
+    Monitor,
+    Paravirtual,
+    Translation,
+    VirtualMachine,
+    control_program,
+    interpreters,
+    machine,
+    smaller,
+    translation,
 )  # fmt: skip
 from vmm.monitors.allocation import Allocator
 from vmm.partitions import Partitions, alone
-from vmm.systems import Q, Generator, System
+from vmm.systems import Generator, Q, System
 
 SYSTEMS: Final = 400  # generated for each mutant at most
 BOUNDARIES: Final = 700
@@ -201,22 +211,24 @@ def _shared(trial: Trial, seed: int) -> str:
         for member, was in zip(found.members, before, strict=True):
             if member.count - was > (member.share * 9 if member is partition else 0):
                 return f"resource control: partition {member.name} kept the processor too long"
-            if member is partition and member.stop is None and member.count - was < member.share * 9:
+            if (
+                member is partition
+                and member.stop is None
+                and member.count - was < member.share * 9
+            ):
                 return f"resource control: partition {member.name} got less than its share"
         if turn % 12 == 11:
             found.resize(str(random.randrange(3)), Q + 64 * random.randrange(1, 9))
     for partition, (double, output) in zip(found.members, doubles, strict=True):
         bare = Observed(alone(partition.sizes, double.machine, partition.count), double.output)
-        wrong = lockstep_end(bare, Observed(partition.machine, output))
+        wrong = _first_difference(bare, Observed(partition.machine, output))
         if wrong:
             return f"equivalence: in partition {partition.name}, {wrong}"
     return "" if found.in_control() else "resource control: a word that is nobody's has changed"
 
 
-def lockstep_end(bare: Observed, virtual: Observed) -> str:
+def _first_difference(bare: Observed, virtual: Observed) -> str:
     """The first difference of two states."""
-    from vmm.equivalence import differences
-
     for part, expected, actual in differences(bare, virtual):
         return f"{part} should be {expected} and is {actual}"
     return ""
@@ -284,12 +296,12 @@ def _keeping(*names: str) -> Wrong:
 def _window(base: int, bound: Callable[[Allocator, int, int], int]) -> Wrong:
     """Another R for the processor: moved by `base` more, with another bound."""
     return _instead(
-        lambda _, a, l, b: (max(a._first + l + base, 0) & 0xFF, max(bound(a, l, b), 0) & 0x1FF)
+        lambda _, a, at, b: (max(a._first + at + base, 0) & 0xFF, max(bound(a, at, b), 0) & 0x1FF)
     )
 
 
-def _clipped(a: Allocator, l: int, b: int) -> int:
-    return min(b, max(a._granules - l, 0))
+def _clipped(a: Allocator, at: int, b: int) -> int:
+    return min(b, max(a._granules - at, 0))
 
 
 def _slot(state: Any, name: str) -> int:
@@ -318,8 +330,9 @@ def _fault(change: Callable[[Any, Any, Fault], Fault]) -> Wrong:
     )
 
 
-def _set(state: Any, name: str, value: int) -> None:
+def _set(state: Any, name: str, value: int) -> bool:
     state[name] = value
+    return True
 
 
 def _counted(by: int) -> Wrong:
@@ -353,6 +366,11 @@ def _skipped(*vectors: Trap) -> Wrong:
 
 def _from_the_old(self: Monitor, state: Any, fault: Fault) -> None:
     state["psw"] = state.memory["physical"].load(0, 1)
+
+
+def _unmoved(allocator: Allocator, virtual: Any, base: int, bound: int) -> None:
+    if (base, bound) != allocator._real:
+        virtual["l"] = base
 
 
 def _timer_late(by: int) -> Wrong:
@@ -469,13 +487,19 @@ def _unmapped(right: Any, self: Translation, state: Any, until: int, slot: int) 
     return outcome
 
 
-def _no_take_over(name: str) -> Wrong:
-    """A move that loses something."""
+def _register_lost(new: Any, old: Any) -> None:
+    if isinstance(new, VirtualMachine):  # not the bare double
+        new.state["r5"] = 0
 
-    def lose(new: Any, old: Any) -> None:
-        new.state[name] = 0
 
-    return _then(lose)
+def _timer_lost(new: Any, old: Any) -> None:
+    if isinstance(new, VirtualMachine):
+        new.state["armed"] = 0
+
+
+def _older(new: Any, old: Any) -> None:
+    if isinstance(new, VirtualMachine):
+        new.state.count += 1
 
 
 def _free_elsewhere(right: Any, self: Partitions, name: str, words: int, who: Any = None) -> Any:
@@ -497,29 +521,29 @@ _R = "_moved_and_clipped"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     Mutant("allocator-no-shift", "R is not moved to the allocation", Allocator, _R,
-           _instead(lambda _, a, l, b: (l, _clipped(a, l, b)))),
+           _instead(lambda _, a, at, b: (at, _clipped(a, at, b)))),
     Mutant("allocator-no-clip", "the bound is not clipped to the allocation", Allocator, _R,
-           _window(0, lambda a, l, b: b)),
+           _window(0, lambda a, at, b: b)),
     Mutant("allocator-clip-high", "the clipped bound is one granule too large", Allocator, _R,
-           _window(0, lambda a, l, b: min(b, a._granules - l + 1))),
+           _window(0, lambda a, at, b: min(b, a._granules - at + 1))),
     Mutant("allocator-clip-low", "the clipped bound is one granule too small", Allocator, _R,
-           _window(0, lambda a, l, b: min(b, a._granules - l - 1))),
+           _window(0, lambda a, at, b: min(b, a._granules - at - 1))),
     Mutant("allocator-clip-without-base", "clips the bound but forgets the base", Allocator, _R,
-           _window(0, lambda a, l, b: min(b, a._granules))),
+           _window(0, lambda a, at, b: min(b, a._granules))),
     Mutant("allocator-shift-high", "R is moved one granule too far", Allocator, _R,
            _window(1, _clipped)),
     Mutant("allocator-shift-low", "R is moved one granule too little", Allocator, _R,
            _window(-1, _clipped)),
     Mutant("allocator-bound-7-bits", "the bound loses its higher bits", Allocator, _R,
-           _window(0, lambda a, l, b: _clipped(a, l, b & 7))),
+           _window(0, lambda a, at, b: _clipped(a, at, b & 7))),
     Mutant("allocator-first-r", "the first R is kept for ever", Allocator, "real",
            _instead(_lagging)),
-    Mutant("allocator-base-only", "a new bound with the old base goes unnoticed", Allocator, "real",
-           _instead(_only_base)),
-    Mutant("allocator-blind", "R that a guest changed itself is not looked at", Allocator, "observe",
-           _instead(lambda *_: None), _DECB),
+    Mutant("allocator-base-only", "a new bound with the old base goes unnoticed", Allocator,
+           "real", _instead(_only_base)),
+    Mutant("allocator-blind", "R that a guest changed itself is not looked at", Allocator,
+           "observe", _instead(lambda *_: None), _DECB),
     Mutant("allocator-observes-real", "R that a guest changed itself is kept unmoved", Allocator,
-           "observe", _then(lambda a, v, l, b: (l, b) != a._real and _set(v, "l", l)), _DECB),
+           "observe", _then(_unmoved), _DECB),
     Mutant("real-supervisor", "virtual supervisor mode runs in real supervisor mode", Monitor,
            "_real_mode", _instead(_sees_mode)),
     Mutant("enter-without-p", "the processor is entered with the P it had", Monitor, "_enter",
@@ -617,7 +641,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
            "interpret", _keeping("armed"), _PDP10),
     Mutant("translation-stale", "the cache is not checked after storage has changed", Translation,
            "_validate", _instead(lambda *_: None), _TRANSLATION),
-    Mutant("translation-runs-all", "sensitive instructions that touch no storage run from the cache",
+    Mutant("translation-runs-all", "sensitive instructions run from the cache",
            translation, "_touches_registers_only", _instead(_plain_roles),
            Trial("translation", "toy/popf")),
     Mutant("translation-unlinked", "jumps in the cache go to the guest's addresses", Translation,
@@ -634,6 +658,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
            _instead(lambda right, s, p: s.quantum), _SHARED),
     Mutant("partitions-overlap", "a partition begins in another's last granule", Partitions,
            "_place", _instead(_free_elsewhere), _SHARED),
+    Mutant("moved-without-r5", "a partition that moves loses a register", partitions, "take_over",
+           _then(_register_lost), _SHARED),
+    Mutant("moved-without-timer", "a partition that moves loses its timer", partitions,
+           "take_over", _then(_timer_lost), _SHARED),
+    Mutant("move-takes-time", "a partition that moves is one instruction older", partitions,
+           "take_over", _then(_older), _SHARED),
     Mutant("storage-left-behind", "what a moved partition had stays behind", Partitions, "_free",
            _instead(_forgotten_storage), _SHARED),
 )  # fmt: skip

@@ -21,6 +21,7 @@ GRANULES = 16
 Q = GRANULES * 64
 CODE = 24  # words of a process
 HANDLER = 128  # real addresses in the kernel
+COUNTING = 9  # in the handler: the word that counts traps
 SAVED, TRAPS, BLOCKS = 96, 104, 108
 PORTS = (0, 1, 2, 8, 8, 9, 10, 10, 16, 17, 18, 18, 19, 20, 5)
 P_ONE = 2  # of LUI: one more in the PSW's P
@@ -74,7 +75,13 @@ class Generator:
         fields = {f: self.below(8) for f in self.isa.rows[name].fields}
         if "imm" in fields:
             fields["imm"] = self.below(1 << 16) if self.chance(8) else self.below(near)
+            if self.chance(12):
+                fields["imm"] = self.edge()
         return word(self.isa, name, **fields)
+
+    def edge(self) -> int:
+        """An address at which a window or storage may end."""
+        return max(64 * self.below(GRANULES + 2) - 1 + self.below(3), 0)
 
     def psw(self, mode: int, p: int, base: int, bound: int) -> int:
         """A PSW; sometimes with something else in it."""
@@ -144,7 +151,7 @@ class Generator:
         for _ in range(count):
             yield from self.random.choice(
                 (self.timer, self.timer, self.output, self.input, self.disk, self.change,
-                 self.relocate, self.any)
+                 self.rewrite, self.relocate, self.any)
             )()  # fmt: skip
 
     def timer(self) -> list[int]:
@@ -170,8 +177,15 @@ class Generator:
 
     def change(self) -> list[int]:
         """Another word somewhere, perhaps of code."""
-        place = self.random.choice([self.below(Q + 8), HANDLER + self.below(60), self.below(150)])
+        place = self.random.choice(
+            [self.below(Q + 8), HANDLER + self.below(60), self.below(150), self.edge()]
+        )
         return [*self.li(2, self.instruction(70)), word(self.isa, "STA", rd=2, imm=place)]
+
+    def rewrite(self) -> list[int]:
+        """The handler's own counting of traps: from the next trap on it counts faster."""
+        faster = word(self.isa, "ADDI", rd=4, ra=4, imm=2 + self.below(3))
+        return [*self.li(2, faster), word(self.isa, "STA", rd=2, imm=HANDLER + COUNTING)]
 
     def relocate(self) -> list[int]:
         """Another R for the kernel itself, which is then often elsewhere."""
