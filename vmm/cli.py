@@ -8,6 +8,8 @@ import click
 
 from emu.command import leave, run_command
 from vmm.commands_monitors import add_commands
+from vmm.commands_mutation import mutate
+from vmm.commands_partitions import partition
 
 PATH = click.Path(path_type=Path)
 
@@ -47,6 +49,8 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
 
 
 add_commands(app)
+app.add_command(partition)
+app.add_command(mutate)
 
 
 def main() -> None:

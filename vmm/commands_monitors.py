@@ -13,6 +13,7 @@ from emu.report import EXIT_BAD_GUEST
 
 if TYPE_CHECKING:
     from vmm.compare import Comparison, Guest
+    from vmm.monitors import Monitor
 
 PATH = click.Path(path_type=Path)
 ISA = click.option("--isa", help="configuration of the toy machine, e.g. toy/pdp10")
@@ -57,7 +58,7 @@ def run(
     opened = open_guest(guest, isa, engine)
     allocation = measured.allocation_for(opened.isa)
     stack = opened.virtual(
-        [_monitor(monitor)], [allocation], output=sys.stdout.buffer, source=sys.stdin.buffer
+        [find_monitor(monitor)], [allocation], output=sys.stdout.buffer, source=sys.stdin.buffer
     )
     began = time.perf_counter()
     stop = stack.top.run(max_instructions or measured.LIMIT)
@@ -137,7 +138,7 @@ def recurse(
     from vmm.monitors import AllocationError
 
     opened = open_guest(guest, isa, engine)
-    _monitor(monitor)
+    find_monitor(monitor)
     try:
         result = measured.recurse(opened, depth, monitor, max_instructions or measured.LIMIT, every)
     except AllocationError as error:
@@ -187,7 +188,8 @@ def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
     return guest
 
 
-def _monitor(name: str) -> type:
+def find_monitor(name: str) -> type[Monitor]:
+    """The monitor of that name; a ClickException if there is none."""
     from vmm.monitors import MONITORS
 
     if name not in MONITORS:

@@ -108,6 +108,10 @@ class WindowMemory(WordMemory):
         self.base = base
         below.listeners.append(self._changed_below)
 
+    def close(self) -> None:
+        """Nobody uses this window any more."""
+        self.below.listeners.remove(self._changed_below)
+
     def _changed_below(self, address: int, size: int) -> None:
         start, end = max(address - self.base, 0), min(address + size - self.base, self.size)
         if start < end:

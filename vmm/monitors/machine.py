@@ -27,6 +27,8 @@ class VirtualMachine(ToyMachine):
     Devices, console and time are its own. `bare()` in the equivalence checker is its double.
     """
 
+    memory: WindowMemory
+
     def __init__(
         self,
         monitor: MakeMonitor,
