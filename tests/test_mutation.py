@@ -48,6 +48,12 @@ def test_the_right_monitors_pass(trial):
     assert [violation(trial, seed) for seed in range(QUICK)] == [""] * QUICK
 
 
+@pytest.mark.parametrize("seed", [73, 157, 176])
+def test_a_turn_that_ends_when_a_timer_is_due(seed):
+    """The double must not be run twice to one count: that would let the timer fire already."""
+    assert violation(Trial(partitions=True), seed) == ""
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("trial", PROMISED, ids=str)
 def test_the_right_monitors_always_pass(trial):

@@ -329,6 +329,14 @@ def test_mistakes_of_a_user_get_a_message(arguments, says):
     assert says in result.output
 
 
+def test_what_is_refused_while_all_run_stops_nobody():
+    result = vmm(HELLO, "--at", "9:hello:memory=64000", "--at", "20:hello:share=2", "--json")
+    facts = json.loads(result.stderr.splitlines()[0])
+    assert (result.exit_code, len(facts["refused"])) == (1, 1)
+    row = facts["partitions"][0]
+    assert (row["stop"], row["share"], row["equivalent"]) == ("halt", 2, True)
+
+
 def test_labels():
     stream = io.BytesIO()
     output = Labelled(stream, "a | ")

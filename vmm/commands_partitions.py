@@ -77,13 +77,9 @@ def partition(
     try:
         partitions, outputs = _start(opened, of_share, of_size, monitor, quantum)
         limit = max_instructions or LONGEST
-        for change in wanted:
-            partitions.run(min(change.time, limit))
-            if change.time <= limit:
-                change.carry_out(partitions)
-        partitions.run(limit)
     except AllocationError as error:
         raise click.ClickException(str(error)) from None
+    refused = _run(partitions, wanted, limit)
     for output in outputs.values():
         output.finish()
     sys.stdout.flush()
@@ -91,11 +87,31 @@ def partition(
     control = partitions.in_control()
     if as_json:
         facts = {"monitor": monitor, "instructions": partitions.time, "quantum": quantum,
-                 "resource_control": control, "partitions": rows}  # fmt: skip
+                 "resource_control": control, "refused": refused, "partitions": rows}  # fmt: skip
         print(json.dumps(facts), file=sys.stderr)
     else:
         print("\n".join(_table(rows, control)), file=sys.stderr)
-    raise SystemExit(0 if control and all(row["equivalent"] for row in rows) else 1)
+    for reason in refused:
+        print(f"vmm: refused, and all went on: {reason}", file=sys.stderr)
+    right = control and all(row["equivalent"] for row in rows)
+    raise SystemExit(0 if right and not refused else 1)
+
+
+def _run(partitions: Partitions, changes: Sequence[Change], limit: int) -> list[str]:
+    """All of it, with the changes in between; what was refused, and why."""
+    from vmm.monitors import AllocationError
+
+    refused = []
+    for change in changes:
+        if change.time > limit:
+            break
+        partitions.run(change.time)
+        try:
+            change.carry_out(partitions)
+        except AllocationError as error:
+            refused.append(f"at {change.time}, {error}")
+    partitions.run(limit)
+    return refused
 
 
 def names(guests: Sequence[Path]) -> list[str]:
