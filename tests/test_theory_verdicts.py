@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isa.toy import Configuration, Toy
-from isa.toy.table import INSTRUCTIONS, Behaviour
-from tests.theory_machines import with_behaviours
+from isa.toy.table import Behaviour
+from tests.theory_machines import PAPER, paper
 from vmm.theory import classify, escape, why_not_hybrid_virtualizable, why_not_virtualizable
 from vmm.theory.model import Partition, RolesError
 from vmm.theory.necessity import high_core, shrinking_bound, under_map
@@ -51,9 +51,10 @@ def test_no_escape_from_the_others(name):
     found = classify(Toy(name))
     assert escape(found) is None
     for relocated in (True, False):
-        evidence = under_map(found, relocated=relocated).disobedient
-        assert list(evidence) == found.critical
-        assert all(e.witness is not None for e in evidence.values())
+        tried = under_map(found, relocated=relocated)
+        broken = [e for e in tried.disobedient.values() if e.holds]
+        assert broken
+        assert all(e.witness is not None for e in broken)
 
 
 def test_innocuous_instructions_obey_the_map():
@@ -79,16 +80,16 @@ ALWAYS_TRAPS = {"SVC"}
 
 def speaks_of_mode(name: str) -> bool:
     """Whether the meaning itself reads M, whatever a configuration wraps around it."""
-    isa = with_behaviours({name: Behaviour.EXECUTES})
+    isa = paper({name: Behaviour.EXECUTES})
     nodes = isa.trace(name).walk()
     return any(n.op == "get" and n.attribute[0] is isa.known.m for n in nodes)
 
 
 @settings(max_examples=60, deadline=None)
-@given(name=st.sampled_from(list(INSTRUCTIONS)), behaviour=st.sampled_from(FLIPPABLE))
+@given(name=st.sampled_from(PAPER), behaviour=st.sampled_from(FLIPPABLE))
 def test_flipping_one_instruction_changes_the_table_as_the_definitions_say(name, behaviour):
-    before = classify(Toy("toy/all")).instructions
-    after = classify(with_behaviours({name: behaviour})).instructions
+    before = classify(paper({})).instructions
+    after = classify(paper({name: behaviour})).instructions
     for other in before:
         if other != name:
             assert all(getattr(after[other], c) == getattr(before[other], c) for c in CLAIMS)
