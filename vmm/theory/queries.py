@@ -180,7 +180,8 @@ class Questions:
         base = [step.before.registers[shift] for step in (one, other)]
         wrong = [
             one.traps,
-            *self._changes(one, parts.mode),  # direct execution leaves the simulated mode alone
+            # direct execution leaves the simulated mode and the simulated resources alone
+            *self._changes(one, (*parts.mode, *parts.resources)),
             *self._changes(other, (*parts.mode, *parts.resources)),
             *(one.after[r] != other.after[r] for r in parts.relocation if r is not shift),
             one.after[shift] - base[0] != other.after[shift] - base[1],

@@ -158,6 +158,7 @@ def _map(one: Ran, other: Ran | None, reading: Reading) -> Found:
         return None
     parts, shift = one.model.parts, one.model.shift
     found = one.changed(parts.mode, "M") + other.changed((*parts.mode, *parts.resources), "M")
+    found += one.changed(parts.resources, "resource")
     moved = [r.after.registers[shift] - r.before.registers[shift] for r in (one, other)]
     if moved[0] != moved[1]:
         found.append(Difference("R", f"{shift} moves by", moved[0], moved[1]))
