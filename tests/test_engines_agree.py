@@ -3,16 +3,137 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from emu.engines import Engine
+from emu.exit import Exit
 from tests.machines import CODE, DATA, PAGE, engines, picture, x86_machine
+from tests.random_programs import PIECES, Piece, pointer
 from tests.silicon import cases
 from tests.silicon.executor import form_of
 
-RUNS = 60
+EXAMPLES = 150
+HEAVY_CHUNKS, HEAVY_EXAMPLES = 8, 2_600
+MOST = 90  # instructions of one program
+
+Seen = list[tuple[object, ...]]
+
+
+class Bench:
+    """One engine with one machine that is set back for each program: handlers stay translated."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.state = x86_machine(b"")
+        self.blank = list(self.state.values)
+
+    def run(self, program: Program) -> Seen:
+        """Pictures at the program's stops."""
+        self.load(program)
+        seen: Seen = []
+        for until in program.stops:
+            stop = Exit("breakpoint")
+            while stop.reason in ("breakpoint", "interrupt"):
+                stop = self.engine.run(self.state, until)
+                seen.append(picture(self.state, stop))
+            if stop.reason != "until":
+                break
+        return seen
+
+    def load(self, program: Program) -> None:
+        """Set memory and registers back."""
+        state, space = self.state, self.state.memory["linear"]
+        for address, content in program.pages().items():
+            if space.read(address, PAGE) != content:  # type: ignore[attr-defined]
+                space.poke(address, content)  # type: ignore[attr-defined]
+        state.values[:] = self.blank
+        for name, number in program.registers.items():
+            state[name] = number
+        state.count, state.breakpoints = 0, set(program.breakpoints)
+
+
+class Program:
+    """Code somewhere in the code pages, a state to start in, and where to stop and look."""
+
+    def __init__(self, rng: random.Random, make: Callable[[int], bytes]) -> None:
+        self.origin = CODE + rng.choice((0, 5, 0x800, PAGE - rng.randrange(1, 60)))
+        self.code = make(self.origin)[: CODE + 2 * PAGE - self.origin]
+        self.data = rng.randbytes(3 * PAGE)
+        self.registers = start(rng) | {"eip": self.origin}
+        self.stops = list(range(1, MOST // 3))  # every count
+        self.breakpoints: list[int] = []
+        if rng.random() < 0.6:
+            self.stops = sorted(rng.sample(range(1, MOST), rng.randrange(1, 6)))
+            most = rng.choice((0, 1, 3))
+            length = max(len(self.code), 1)
+            self.breakpoints = [self.origin + rng.randrange(length) for _ in range(most)]
+
+    def pages(self) -> dict[int, bytes]:
+        code = bytes(self.origin - CODE) + self.code
+        whole = {CODE: code.ljust(2 * PAGE, b"\0"), DATA: self.data}
+        return {a + n: m[n : n + PAGE] for a, m in whole.items() for n in range(0, len(m), PAGE)}
+
+    def __str__(self) -> str:
+        where = f"at {self.origin:#x}, stops {self.stops}, breakpoints {self.breakpoints}"
+        return f"{self.code.hex()} {where}"
+
+
+def start(rng: random.Random) -> dict[str, int]:
+    """Registers that mostly point into the data, near the page boundaries too."""
+    names = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi", "esp")
+    return {n: rng.choice([cases.value, pointer, pointer])(rng) & 0xFFFFFFFF for n in names}
+
+
+@pytest.fixture(scope="session")
+def benches() -> dict[str, Bench]:
+    return {name: Bench(engine) for name, engine in engines().items()}  # type: ignore[arg-type]
+
+
+def agree(benches: dict[str, Bench], program: Program) -> int:
+    """Compare the engines; returns how many stops were looked at."""
+    expected = benches["reference"].run(program)
+    for name, bench in benches.items():
+        found = bench.run(program)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours == theirs, f"{name}: {program}\n{differing(ours, theirs)}"
+    return len(expected)
+
+
+def differing(ours: tuple[object, ...], theirs: tuple[object, ...]) -> str:
+    """The registers and whatever else differs, in few words."""
+    lines = []
+    for one, other in zip(ours, theirs, strict=True):
+        if isinstance(one, dict) and isinstance(other, dict):
+            names = [k for k in one.keys() | other.keys() if one.get(k) != other.get(k)]
+            short = [(k, one.get(k), other.get(k)) for k in names if isinstance(k, str)]
+            lines.append(f"{short or names}")
+        elif one != other:
+            lines.append(f"{one} instead of {other}")
+    return "\n".join(lines)
+
+
+PROGRAMS = st.lists(
+    st.tuples(st.sampled_from(PIECES), st.integers(0, 1 << 32)), min_size=1, max_size=8
+)
+SETTINGS = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def pieces(made: list[tuple[Piece, int]]) -> Callable[[int], bytes]:
+    """The code of pieces one after the other."""
+    return lambda at: b"".join(piece(random.Random(seed), at) for piece, seed in made)
+
+
+@settings(SETTINGS, max_examples=EXAMPLES)
+@given(made=PROGRAMS, number=st.integers(0, 1 << 32))
+def test_programs_agree(
+    benches: dict[str, Bench], made: list[tuple[Piece, int]], number: int
+) -> None:
+    """Programs biased to what forwards values, loops, modifies itself and meets edges."""
+    agree(benches, Program(random.Random(number), pieces(made)))
 
 
 @pytest.fixture(scope="session")
@@ -20,45 +141,42 @@ def forms() -> cases.Forms:
     return cases.Forms(lambda code: None if cases.newer(code) else form_of(code))
 
 
-def program(forms: cases.Forms, rng: random.Random, length: int) -> bytes:
-    """`length` random instructions, whatever they do."""
-    return b"".join(code for _, code in forms.draw(rng, length))
+@settings(SETTINGS, max_examples=EXAMPLES // 3)
+@given(number=st.integers(0, 1 << 32), length=st.integers(1, 12))
+def test_any_instructions_agree(
+    benches: dict[str, Bench], forms: cases.Forms, number: int, length: int
+) -> None:
+    """Programs of all forms alike, whatever they do."""
+    agree(benches, anything(forms, number, length))
 
 
-def start(rng: random.Random) -> dict[str, int]:
-    """Registers that mostly point into the data, near the page boundaries too."""
-    names = ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi", "esp")
-    return {n: rng.choice([cases.value, _pointer, _pointer])(rng) for n in names}
+def anything(forms: cases.Forms, number: int, length: int) -> Program:
+    """A program of random instructions; the same for the same number."""
+    rng = random.Random(number)
+    names = sorted(forms.templates)
+    code = b"".join(forms.one(rng, rng.choice(names))[1] for _ in range(length))
+    return Program(rng, lambda at: code)
 
 
-def _pointer(rng: random.Random) -> int:
-    edge = rng.choice([DATA, DATA + PAGE, DATA + 2 * PAGE, CODE + 64])
-    return edge + rng.randrange(-12, 200)
+@pytest.mark.heavy
+@pytest.mark.parametrize("chunk", range(HEAVY_CHUNKS))
+def test_many_programs_agree(
+    benches: dict[str, Bench], forms: cases.Forms,
+    record_property: Callable[[str, object], None], chunk: int,
+) -> None:  # fmt: skip
+    """The same, for minutes."""
+    done = stops = 0
 
+    @seed(chunk)
+    @settings(SETTINGS, max_examples=HEAVY_EXAMPLES)
+    @given(PROGRAMS, st.integers(0, 1 << 32), st.integers(0, 3))
+    def check(made: list[tuple[Piece, int]], number: int, kind: int) -> None:
+        nonlocal done, stops
+        program = Program(random.Random(number), pieces(made))
+        if kind == 0:
+            program = anything(forms, number, len(made) + 2)
+        stops += agree(benches, program)
+        done += 1
 
-def run_all(code: bytes, registers: dict[str, int], data: bytes, counts: list[int]) -> None:
-    pictures = {}
-    for name, engine in engines().items():
-        state = x86_machine(code, registers, data)
-        seen = []
-        for until in counts:
-            stop = engine.run(state, until)
-            seen.append(picture(state, stop))
-            if stop.reason != "until":
-                break
-        pictures[name] = seen
-    expected = pictures.pop("reference")
-    for name, seen in pictures.items():
-        for step, (theirs, ours) in enumerate(zip(expected, seen, strict=True)):
-            for one, other in zip(theirs, ours, strict=True):
-                assert one == other, f"{name} differs at stop {step}, code {code.hex()}"
-
-
-@settings(max_examples=RUNS, deadline=None)
-@given(seed=st.integers(0, 1 << 32))
-def test_random_programs_agree_at_every_count(forms: cases.Forms, seed: int) -> None:
-    """The same programs on every engine, stopped at random counts."""
-    rng = random.Random(seed)
-    code = program(forms, rng, rng.randrange(1, 12))
-    counts = sorted(rng.sample(range(1, 60), rng.randrange(1, 6)))
-    run_all(code, start(rng), rng.randbytes(3 * PAGE), counts)
+    check()
+    record_property("measured", f"{done} programs, {stops} stops, {len(benches)} engines agree")

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from emu.command import leave, run_command
+from vmm.commands_monitors import add_commands
+from vmm.commands_mutation import mutate
+from vmm.commands_partitions import partition
 
 PATH = click.Path(path_type=Path)
 
@@ -43,6 +46,11 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
     from vmm.commands.explain import explain_instruction
 
     leave(explain_instruction(instruction, configuration, literal=literal, as_json=as_json))
+
+
+add_commands(app)
+app.add_command(partition)
+app.add_command(mutate)
 
 
 def main() -> None:

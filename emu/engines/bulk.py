@@ -32,10 +32,15 @@ class Bulk:
         access = self.accesses[space]
         if not isinstance(access, PagedAccess) or size not in FORMATS:
             return None, 0, 0
-        where = access.pages.translate(address, WRITE if write else READ)
+        rights, room = WRITE if write else READ, PAGE_SIZE - (address & PAGE_MASK)
+        where = access.pages.translate(address, rights)
         if isinstance(where, Fault):
             raise Stop(where)
-        return access.pages.physical, where, (PAGE_SIZE - (address & PAGE_MASK)) // size
+        if room < size:  # a fault of the first element comes before those of the other side
+            rest = access.pages.translate(address + room & 0xFFFFFFFF, rights)
+            if isinstance(rest, Fault):
+                raise Stop(rest)
+        return access.pages.physical, where, room // size
 
     def _unit(self, space: str, width: int) -> int:
         return width // self.accesses[space].unit

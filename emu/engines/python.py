@@ -168,7 +168,7 @@ class Session:
                     block = block.cut(until - count)
                 if block.checks:
                     state.count = count
-                    bulk.budget = until - count
+                    bulk.budget = 1 if pc in breakpoints else until - count
                 block.run(values)
                 count += block.length
                 if block.checks:

@@ -11,6 +11,7 @@ from emu.devices.toy_console import ToyConsole
 from emu.devices.toy_disk import ToyDisk
 from emu.devices.toy_timer import ToyTimer
 from emu.engines import Engine
+from emu.engines.reference import Reference
 from emu.exit import Exit
 from emu.state import State
 from emu.toy.memory import WordMemory
@@ -25,6 +26,8 @@ STORM_CHECK: Final = 1 << 10  # a trap storm is looked for at this count, and wh
 
 class ToyMachine:
     """Starts in supervisor mode at `entry` with R = (0, q), the image at address 0.
+
+    `memory` is storage that somebody else provides (a monitor: a window of its own machine's).
 
     `run` answers with an Exit: "until", "halt" (r0 tells how it went), "storm" (the machine traps
     for ever: its trap handler's first instruction traps), "breakpoint"; and, with
@@ -41,10 +44,13 @@ class ToyMachine:
         output: BinaryIO | None = None,
         source: BinaryIO | None = None,
         disk: bytes = b"",
+        memory: WordMemory | None = None,
     ) -> None:
         self.isa = isa
         self.engine = engine
-        self.memory = WordMemory(isa.shape.words, isa.shape.word)
+        if memory is None:
+            memory = WordMemory(isa.shape.storage, isa.shape.word)
+        self.memory = memory
         self.memory.write(0, image)
         self.state = State(isa, {"physical": self.memory})
         self.state["p"] = entry
@@ -151,4 +157,4 @@ class ToyMachine:
         probe = State(self.isa, {"physical": self.memory.copy()})
         probe.values, probe.count = list(state.values), state.count
         probe.intercept_traps = True
-        return self.engine.run(probe, probe.count + 1).reason == "fault"
+        return Reference().run(probe, probe.count + 1).reason == "fault"

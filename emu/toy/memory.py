@@ -86,3 +86,53 @@ class WordMemory:
     def is_code(self, address: int, size: int) -> bool:
         """Tell whether any of the words holds translated code."""
         return 1 in self.watched[address : address + size]
+
+
+class WindowMemory(WordMemory):
+    """`words` words of another storage from `base` on, under addresses that start at 0.
+
+    Nothing is copied. Writes go through the storage below, so that whoever watches it notices; its
+    own listeners are told of watched words that anybody wrote.
+    """
+
+    def __init__(self, below: WordMemory, base: int, words: int) -> None:
+        if not 0 <= base <= base + words <= below.size:
+            raise ValueError(f"words {base}..{base + words} do not lie in {below.size} words")
+        self.size = words
+        self.mask = below.mask
+        self.width = below.width
+        self.array = below.array[base : base + words]
+        self.view = below.view[base : base + words]
+        self.listeners = []
+        self.below = below
+        self.base = base
+        below.listeners.append(self._changed_below)
+
+    def close(self) -> None:
+        """Nobody uses this window any more."""
+        self.below.listeners.remove(self._changed_below)
+
+    def _changed_below(self, address: int, size: int) -> None:
+        start, end = max(address - self.base, 0), min(address + size - self.base, self.size)
+        if start < end:
+            for listener in self.listeners:
+                listener(start, end - start)
+
+    def write(self, address: int, words: Iterable[int]) -> None:
+        """Write words from the host; raises IndexError outside of the window."""
+        words = list(words)
+        if address + len(words) > self.size:
+            raise IndexError(f"{len(words)} words do not fit at {address}")
+        self.below.write(self.base + address, words)
+
+    def unwatch(self, address: int, size: int) -> None:
+        """Take the mark off words."""
+        self.below.unwatch(self.base + address, size)
+
+    def watch(self, address: int, size: int) -> None:
+        """Mark words as translated code."""
+        self.below.watch(self.base + address, size)
+
+    def is_code(self, address: int, size: int) -> bool:
+        """Tell whether any of the words holds translated code, at whatever level."""
+        return self.below.is_code(self.base + address, size)

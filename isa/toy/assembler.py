@@ -116,7 +116,7 @@ class _Assembler:
         self.problems: list[Problem] = []
         self.symbols: dict[str, int | _Constant] = dict(_predefined(isa))
         self.places: dict[str, Line] = {}
-        self.words = _Words(isa.shape.words)
+        self.words = _Words(isa.shape.storage)
         self.entry: _Statement | None = None
         self.here = ORIGIN
         self.window: _Window | None = None
@@ -255,8 +255,8 @@ class _Assembler:
 
     def _address(self, statement: _Statement, tokens: Tokens) -> int:
         value = self._value(statement, tokens)
-        if not 0 <= value <= self.isa.shape.words:
-            message = f"{value} lies outside of storage ({self.isa.shape.words} words)"
+        if not 0 <= value <= self.isa.shape.storage:
+            message = f"{value} lies outside of storage ({self.isa.shape.storage} words)"
             raise Mistake(_column(tokens, statement), message)
         return value
 
@@ -441,7 +441,7 @@ def _predefined(isa: Toy) -> dict[str, int]:
     shape = isa.shape
     p_low = dict(isa.known.psw.fields)[isa.known.p]
     names["P_ONE"] = 1 << p_low  # added to a PSW, it moves P on by one
-    return names | {"WORDS": shape.words, "GRANULE": shape.granule, "ALL": shape.all_granules}
+    return names | {"WORDS": shape.storage, "GRANULE": shape.granule, "ALL": shape.all_granules}
 
 
 def _rows(isa: Toy) -> list[Row]:

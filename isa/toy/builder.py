@@ -106,7 +106,7 @@ class ToyBuilder(Builder):
             unmapped = address.sign & self.in_supervisor_mode
             real = unmapped.select(address.low(self.shape.word - 1).zext(real.width), real)
             out_of_window &= ~unmapped
-        self._memory_trap_when(Bits.of(self.shape.words, real.width).ule(real), address)
+        self._memory_trap_when(Bits.of(self.shape.storage, real.width).ule(real), address)
         self._memory_trap_when(out_of_window, address)
         return real.low(self.shape.word)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache
 
 from isa.definition import Instruction, TruncatedError
@@ -50,6 +51,11 @@ class Toy:
         self._fetch = self._fetch_trace()
         self._delivery = self._delivery_trace()
         self._interruptible = self._interruptible_trace()
+
+    def with_storage(self, words: int) -> Toy:
+        """The same machine with less storage, such as a virtual machine has; ValueError."""
+        shape = replace(self.shape, installed=words)
+        return Toy(replace(self.configuration, shape=shape))
 
     def builder(self) -> ToyBuilder:
         """An empty builder for this machine's widths."""

@@ -11,7 +11,10 @@ WIDEST_WORD = 32  # what memory stores as one element
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """`words` of storage (the paper's q), the `granule` of relocation in words, bits of a `word`.
+    """`words` that can be addressed, the `granule` of relocation in words, bits of a `word`.
+
+    `installed` is the paper's q, how many words of storage there are; None: all that can be
+    addressed. A virtual machine is a machine with the same instructions and less storage.
 
     `modes` is 2, or 4 as on rings: mode 0 is the paper's s, all others are u. With `unmapped`,
     addresses whose highest bit is 1 are the supervisor's to reach storage without R (MIPS: KSEG0).
@@ -23,6 +26,7 @@ class Shape:
     word: int = 32
     modes: int = 2
     unmapped: bool = False
+    installed: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("words", "granule"):
@@ -46,6 +50,17 @@ class Shape:
                 f"word = {self.word} bits: {self._needs()}; choose {self.narrowest_word}.."
                 f"{WIDEST_WORD} bits"
             )
+
+        if not 2 <= self.storage <= self.words or self.storage % self.granule:
+            raise ValueError(
+                f"installed = {self.installed} words: choose a multiple of granule = "
+                f"{self.granule} from 2 to words = {self.words}"
+            )
+
+    @property
+    def storage(self) -> int:
+        """How many words of storage there are: the paper's q."""
+        return self.words if self.installed is None else self.installed
 
     def _needs(self) -> str:
         return (
@@ -108,7 +123,7 @@ class Shape:
     @property
     def all_granules(self) -> int:
         """The bound that lets a program reach all of storage."""
-        return self.words // self.granule
+        return self.storage // self.granule
 
 
 def _is_power_of_two(number: int) -> bool:

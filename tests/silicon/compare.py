@@ -218,7 +218,7 @@ def compare_forms(
     forms: Forms,
     count: int,
     *,
-    seed: int = 0,
+    seed: int | str = 0,
     keep: int = 50,
     progress: Progress | None = None,
 ) -> Result:

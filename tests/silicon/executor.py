@@ -1,4 +1,4 @@
-"""The emulator's side of the silicon oracle: a case run on one of our engines.
+"""The emulator's side of the silicon oracle: a case run on any of our engines.
 
 `Executor` gives the engine the pages, rights and registers that README.md describes, and turns
 what the engine says into an `Answer` and what the meanings left undefined into an `Undefined`.
@@ -6,19 +6,13 @@ what the engine says into an `Answer` and what the meanings left undefined into 
 
 from __future__ import annotations
 
-import isa.fault
+import struct
+
+from emu.engines import Engine
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Evaluation, Reference
 from emu.exit import Exit
-from emu.memory import (
-    EXECUTE,
-    PAGE_FAULT,
-    PAGE_FAULT_WRITE,
-    READ,
-    WRITE,
-    AddressSpace,
-    PhysicalMemory,
-)
+from emu.memory import EXECUTE, READ, WRITE, AddressSpace, PhysicalMemory
 from emu.state import State
 from isa.definition import Instruction
 from isa.registers import Register
@@ -39,6 +33,7 @@ from .native import (
     PAGE,
     READ_ONLY,
     REGISTERS,
+    SELECTORS,
     WINDOW,
     Answer,
     Case,
@@ -48,6 +43,20 @@ from .native import (
 FLAT_MODE = Mode(32, 32, SEGMENT_NAMES, 3, alignment=False, single_step=False)
 
 GENERAL_PROTECTION, BREAKPOINT, OVERFLOW = 13, 3, 4
+ADDRESSES = {
+    "load": 1, "load_for_write": 1, "store": 1, "fill": 1, "scan": 1, "copy": 2, "compare": 2,
+}  # fmt: skip
+"""How many of an operation's first arguments are addresses."""
+
+FOREVER = 1 << 40
+
+GDT = (
+    0, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00CFFB000000FFFF,
+    0x00CFF3000000FFFF, 0x00AFFB000000FFFF, 0, 0x0000890000000067, 0, 0, 0, 0, 0, 0,
+    0x0040F50000000000,
+)  # fmt: skip
+"""What 64-bit Linux has there, as far as a user program can tell (asm/segment.h)."""
+
 USER_GATES = {BREAKPOINT, OVERFLOW}
 """Vectors to which a kernel lets INT n of user mode pass (80h never reaches silicon)."""
 
@@ -84,124 +93,152 @@ def _undefined(target: object, instruction: Instruction) -> Undefined:
     return Undefined(registers=frozenset([GENERAL_NAMES[instruction.fields["reg0"]]]))
 
 
-def _reads_to_modify(form: Form, evaluation: Evaluation) -> bool:
-    """Whether the instruction faulted at a read of what it would write afterwards.
-
-    Processors ask for such a read with the right to write, so its page fault says W; the IR's
-    `load` cannot say so yet, and the comparison overlooks it.
-    """
-    nodes, done = trace(form).region.nodes, evaluation.values
-    written = {id(node.args[0]) for node in nodes if node.op == "store"}
-    reads = (node for node in nodes if node.op == "load" and id(node) not in done)
-    faulted = next((node for node in reads if id(node.args[0]) in done), None)
-    return faulted is not None and id(faulted.args[0]) in written
-
-
 def _wraps(form: Form, evaluation: Evaluation) -> bool:
     """Whether the access that faulted runs past the end of the address space."""
     done = evaluation.values
-    accesses = (n for n in trace(form).walk() if n.op in ("load", "store") and id(n) not in done)
-    reached = [n for n in accesses if id(n.args[0]) in done]
-    return any(done[id(n.args[0])] + n.attribute[1] // 8 > 1 << 32 for n in reached)
+    ahead = (n for n in trace(form).walk() if n.op in ADDRESSES and id(n) not in done)
+    return any(
+        id(address) in done and done[id(address)] + node.attribute[1] // 8 > 1 << 32
+        for node in ahead
+        for address in node.args[: ADDRESSES[node.op]]
+    )
 
 
 class Executor:
-    """`executor(case) -> (Answer, Undefined)`, or None if the instruction is not in `isa`."""
+    """`executor(case) -> (Answer, Undefined)`, or None if the instruction is not in `isa`.
 
-    def __init__(self, *, low: bool = True) -> None:
+    One machine for all cases, so that an engine keeps what it has translated; what changed of it
+    is set back before each. The reference engine goes first, whichever engine is under test: it
+    says what the meaning leaves undefined.
+    """
+
+    def __init__(self, engine: Engine | None = None, *, low: bool = True) -> None:
         self.low = low
-        self.engine = Reference()
+        self.judge = Reference()
+        self.engine = engine or self.judge
         self.undefined = Undefined()
+        self.length = 0  # of the last instruction
         self.space = AddressSpace(PhysicalMemory(64 * PAGE))
         windows = [(CODE, READ | EXECUTE), (READ_ONLY, READ), (WINDOW, READ | WRITE)]
         for window, rights in [*windows, *([(LOW_WINDOW, READ | WRITE)] if low else [])]:
             self.space.map(window.start, len(window), rights)
+        system = AddressSpace(PhysicalMemory(PAGE))
+        system.map(0, PAGE, READ | WRITE)
+        system.poke(0, struct.pack(f"<{len(GDT)}Q", *GDT))
+        self.state = State(X86(), {"linear": self.space, "system": system})
+        self.blank = self._blank()
+
+    def _blank(self) -> list[int]:
+        """The registers that no case chooses: flat segments, privilege 3."""
+        state = self.state
+        for name in SEGMENT_NAMES:
+            segment, code = SEGMENTS[name], name == "cs"
+            state.write(segment.selector, FLAT_CODE if code else FLAT_DATA)
+            state.write(segment.limit, 0xFFFFFFFF)
+            state.write(segment.attributes, registers.FLAT_CODE if code else registers.FLAT_DATA)
+        state["cpl"], state["gdt_limit"] = 3, 8 * len(GDT) - 1
+        return list(state.values)
 
     def __call__(self, case: Case) -> tuple[Answer, Undefined] | None:
-        """Run one case on the reference engine."""
-        state = self.load(case)
+        """Run one case."""
+        self.load(case)
         self.undefined = Undefined()
-        stop = self.run(state, case)
-        if stop is not None and (stop.reason == "unimplemented" or self.wrapped(state, stop)):
+        stop = self.judged(case)
+        if stop is not None and (stop.reason == "unimplemented" or self.wrapped(stop)):
             return None
-        return self.answer(state, case, stop), self.undefined
+        if self.engine is not self.judge:
+            until = self.state.count + (stop is not None)
+            self.load(case)
+            stop = self.run(case, until)
+        return self.answer(case, stop), self.undefined
 
-    def wrapped(self, state: State, stop: Exit) -> bool:
+    def wrapped(self, stop: Exit) -> bool:
         """Whether an access wrapped: there processors may differ (isa/DIVERGENCES.md)."""
-        instruction = decode_at(state, state.pc)
+        instruction = decode_at(self.state, self.state.pc)
         if stop.fault is None or not isinstance(instruction, Instruction):
             return False
-        assert isinstance(instruction.form, Form) and self.engine.evaluation is not None
-        return _wraps(instruction.form, self.engine.evaluation)
+        assert isinstance(instruction.form, Form) and self.judge.evaluation is not None
+        return _wraps(instruction.form, self.judge.evaluation)
 
-    def load(self, case: Case) -> State:
-        """A machine that stands before the case."""
-        state = State(X86(), {"linear": self.space, "system": self.space})
+    def load(self, case: Case) -> None:
+        """Put the machine before the case."""
+        state = self.state
         for address, content in case.pages(low=self.low).items():
-            self.space.poke(address, content)
-        for name in SEGMENT_NAMES:
-            segment = SEGMENTS[name]
-            state.write(segment.selector, FLAT_CODE if name == "cs" else FLAT_DATA)
-            state.write(segment.limit, 0xFFFFFFFF)
-            attributes = registers.FLAT_CODE if name == "cs" else registers.FLAT_DATA
-            state.write(segment.attributes, attributes)
+            if self.page(address) != content:
+                self.space.poke(address, content)
+        state.values[:] = self.blank
         for name in REGISTERS:
             state[name] = case.registers.get(name, 0)
-        state["cpl"], state["eflags"], state["eip"] = 3, case.eflags, case.origin
-        return state
+        state["eflags"], state.pc, state.count = case.eflags, case.origin, 0
 
-    def run(self, state: State, case: Case) -> Exit | None:
-        """Go on until the case's limit, an exit, or the end of the code."""
+    def page(self, address: int) -> memoryview:
+        """What a page holds now."""
+        where = self.space.translate(address, READ)
+        assert isinstance(where, int)
+        return self.space.physical.view[where : where + PAGE]
+
+    def judged(self, case: Case) -> Exit | None:
+        """Go on until the case's limit, an exit, or the end of the code, step by step."""
         code = range(case.origin, case.origin + len(case.code))
-        limit = case.limit or 1 << 40
-        while state.count < limit and state.pc in code:
-            stop = self.step(state)
+        limit = case.limit or FOREVER
+        while self.state.count < limit and self.state.pc in code:
+            stop = self.step()
             if stop is not None:
                 return stop
         return None
 
-    def step(self, state: State) -> Exit | None:
-        """One instruction, gathering what it leaves undefined."""
-        instruction = decode_at(state, state.pc)
-        stop = self.engine.step(state)
+    def step(self) -> Exit | None:
+        """One instruction on the reference engine, gathering what it leaves undefined."""
+        instruction = decode_at(self.state, self.state.pc)
+        stop = self.judge.step(self.state)
+        if isinstance(instruction, Instruction):
+            self.length = instruction.length
         if isinstance(instruction, Instruction) and not (stop and stop.fault):
-            assert self.engine.evaluation is not None
-            for target in self.engine.evaluation.undefined:
+            assert self.judge.evaluation is not None
+            for target in self.judge.evaluation.undefined:
                 self.undefined |= _undefined(target, instruction)
         return stop
 
-    def answer(self, state: State, case: Case, stop: Exit | None) -> Answer:
+    def run(self, case: Case, until: int) -> Exit | None:
+        """The same at one go on the engine under test.
+
+        The breakpoint after the code keeps the INT3s that follow out of what is translated.
+        """
+        self.state.breakpoints = {case.origin + len(case.code)}
+        stop = self.engine.run(self.state, until)
+        return None if stop.reason == "until" else stop
+
+    def defined(self, case: Case) -> int:
+        """How many instructions a sequence does before one may read what another left open."""
+        self.load(case)
+        self.undefined = nothing = Undefined()
+        stop = None
+        while self.state.count < case.limit and stop is None and self.undefined == nothing:
+            stop = self.step()
+        return case.limit if self.undefined == nothing else self.state.count
+
+    def answer(self, case: Case, stop: Exit | None) -> Answer:
         """The state after the case."""
+        state = self.state
         fault, iterations = None, state.count if case.limit else 0
         if stop is not None and stop.reason == "interrupt" and stop.vector not in USER_GATES:
-            state.pc, iterations = case.origin, iterations - 1
+            state.pc, iterations = state.pc - self.length, iterations - 1
             fault = Fault(GENERAL_PROTECTION, stop.vector * 8 + 2)
         elif stop is not None and stop.reason == "interrupt":
             fault, iterations = Fault(stop.vector), iterations - 1
         elif stop is not None and stop.fault is not None:
             found = stop.fault
             iterations -= found.vector in USER_GATES  # traps: the instruction has retired
-            fault = Fault(found.vector, self.code(state, found), found.address)
+            fault = Fault(found.vector, found.code or 0, found.address)
         return Answer(
             {name: state[name] for name in REGISTERS}, state["eflags"], state.pc,
-            self.changed(case), fault, iterations,
+            self.changed(case), fault, iterations, {name: state[name] for name in SELECTORS},
         )  # fmt: skip
-
-    def code(self, state: State, fault: isa.fault.Fault) -> int:
-        """The error code as processors give it."""
-        instruction, code = decode_at(state, state.pc), fault.code or 0
-        if fault.vector != PAGE_FAULT or not isinstance(instruction, Instruction):
-            return code
-        assert isinstance(instruction.form, Form) and self.engine.evaluation is not None
-        modifies = _reads_to_modify(instruction.form, self.engine.evaluation)
-        return code | (PAGE_FAULT_WRITE if modifies else 0)
 
     def changed(self, case: Case) -> dict[int, int]:
         """The bytes of data that are no longer what the case put there."""
         found = {}
         for base, before in case.pages(low=self.low).items():
-            after = self.space.read(base, PAGE)
-            assert isinstance(after, bytes)
-            if after != before:
+            if (after := self.page(base)) != before:
                 found |= {base + n: b for n, b in enumerate(after) if b != before[n]}
         return found

@@ -9,6 +9,8 @@ from capstone.x86_const import X86_GRP_SSE1, X86_GRP_SSE2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.needs import missing
+
 from . import cases
 from .compare import Undefined, compare, compare_forms, differences
 from .native import (
@@ -51,7 +53,7 @@ def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
     try:
         built = Silicon.build(tmp_path_factory.mktemp("silicon"))
     except SiliconError as error:
-        pytest.skip(str(error))
+        missing(str(error))
     with built:
         yield built
 

@@ -27,8 +27,8 @@ def table(found: Classification) -> str:
 
 def _lines(found: Classification) -> Iterator[str]:
     configuration = found.model.isa.configuration
-    yield f"{found.name}: {configuration.title}"
-    yield f"source: {configuration.source}"
+    yield wrapped(f"{found.name}: {configuration.title}")
+    yield wrapped(f"source: {configuration.source}")
     yield f"reading: {reading(found.reading)}"
     yield ""
     yield from _rows(found.instructions.values())
@@ -36,7 +36,7 @@ def _lines(found: Classification) -> Iterator[str]:
     yield from verdicts(found)
     for name in found.critical:
         yield ""
-        yield f"{name}: {found.model.isa.rows[name].doc.splitlines()[0]}"
+        yield wrapped(f"{name}: {found.model.isa.rows[name].doc.splitlines()[0]}")
         yield from _stories(found.instructions[name])
 
 

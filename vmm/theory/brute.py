@@ -122,6 +122,7 @@ class _Trial:
         self.delivery = delivery
         self.known = model.isa.known
         self.data = [r.slot for r in model.parts.data]
+        self.resources = RESOURCES if self._sees_resources() else RESOURCES[:1]
         self.memory = SmallMemory()
         self.state = State(model.isa, {"physical": self.memory})
         self.executes = False
@@ -174,6 +175,15 @@ class _Trial:
                     window = (*others[:p], word, *others[p:])
                     yield Program({**fields, "word": word}, slots, p, b, window)
 
+    def _sees_resources(self) -> bool:
+        """Whether the trace reads or writes any; if not, one value of each is enough."""
+        return bool(self.trace.written() & set(self.model.parts.resources)) or any(
+            node.op == "clock"
+            or (node.op == "load" and node.attribute[0] != self.model.storage)
+            or (node.op == "get" and node.attribute[0] in self.model.parts.resources)
+            for node in self.trace.walk()
+        )
+
     @property
     def _values(self) -> tuple[int, ...]:
         """Three values of a register; with an unmapped segment, one is an address in it."""
@@ -204,7 +214,7 @@ class _Trial:
         """Modes, places and resources."""
         for base in BASES:
             if base + program.b <= SMALL.words:
-                yield from itertools.product(range(self.isa.shape.modes), (base,), RESOURCES)
+                yield from itertools.product(range(self.isa.shape.modes), (base,), self.resources)
 
     def result(self, program: Program, variant: Variant) -> Result:
         """The step from one state."""

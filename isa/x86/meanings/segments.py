@@ -126,7 +126,8 @@ def look(m: X86Builder, which: str, dst: Operand, src: Operand) -> None:
         known = descriptor.is_segment | descriptor.is_type(*types)
         forbidden = ~descriptor.is_conforming & out_of_reach(m, selector, descriptor)
         valid = known & ~forbidden
-        found = descriptor.high & 0x00F0FF00 if which == "lar" else descriptor.limit
+        # "Bits 19:16 are undefined" (SDM volume 2, LAR): processors leave in them what is there.
+        found = descriptor.high & 0x00FFFF00 if which == "lar" else descriptor.limit
         m.put(ZF, valid)
         m.write(dst, valid.select(found.low(dst.width), m.read(dst)))
 
