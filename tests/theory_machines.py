@@ -17,3 +17,9 @@ def paper(behaviours: Mapping[str, Behaviour]) -> Toy:
     old = Configuration.load("toy/all")
     kept = {name: old.behaviours[name] for name in PAPER}
     return Toy(replace(old, behaviours={**kept, **behaviours}))
+
+
+def with_behaviours(behaviours: Mapping[str, Behaviour], name: str = "toy/all") -> Toy:
+    """A shipped machine, but in user mode these instructions do as said."""
+    old = Configuration.load(name)
+    return Toy(replace(old, behaviours={**old.behaviours, **behaviours}))

@@ -168,7 +168,8 @@ class _Trial:
             fields = {f: imm if f == "imm" else numbers[f] for f in self.row.fields}
             word = self.isa.encoding.encode(self.row, fields)
             slots = tuple((general[n].slot, v) for n, v in zip(used, values, strict=True))
-            slots += tuple((r.slot, values[0] & mask(r.width)) for r in declared if values)
+            # never what the operand holds: or copying it there would change nothing
+            slots += tuple((r.slot, (values[0] ^ 1) & mask(r.width)) for r in declared if values)
             for p, b in self._places:
                 for others in itertools.product(self._words(p, b), repeat=b - 1):
                     window = (*others[:p], word, *others[p:])
