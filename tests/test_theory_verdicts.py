@@ -79,10 +79,11 @@ ALWAYS_TRAPS = {"SVC"}
 
 
 def speaks_of_mode(name: str) -> bool:
-    """Whether the meaning itself reads M, whatever a configuration wraps around it."""
+    """Whether the meaning itself reads or writes M, whatever a configuration wraps around it."""
     isa = paper({name: Behaviour.EXECUTES})
-    nodes = isa.trace(name).walk()
-    return any(n.op == "get" and n.attribute[0] is isa.known.m for n in nodes)
+    trace = isa.trace(name)
+    reads = any(n.op == "get" and n.attribute[0] is isa.known.m for n in trace.walk())
+    return reads or isa.known.m in trace.written()
 
 
 @settings(max_examples=60, deadline=None)

@@ -128,10 +128,12 @@ def test_program_counter_is_relative_to_r(engine, mode, window, data):
 
 
 @quick
-@given(mode=MODES, base=st.integers(0, 255), bound=st.integers(0, 511), p=st.integers(0, Q - 1))
-def test_fetch_traps_like_any_reference(engine, mode, base, bound, p):
+@given(mode=MODES, base=st.integers(0, 255), bound=st.integers(0, 511), outside=st.data(), Q - 1))
+def test_fetch_traps_like_any_reference(engine, mode, base, bound, outside):
     """P outside of the window or of storage is a memory trap; the old PSW has that P."""
-    assume(p >= bound * G or p + base * G >= Q)
+    first = max(0, min(bound * G, Q - base * G))
+    assume(first < Q)
+    p = outside.draw(st.integers(first, Q - 1))
     machine = machine_at(engine, None, mode=mode, base=base, bound=bound, p=p)
     old = machine.state["psw"]
     step(machine)
