@@ -128,7 +128,7 @@ def test_program_counter_is_relative_to_r(engine, mode, window, data):
 
 
 @quick
-@given(mode=MODES, base=st.integers(0, 255), bound=st.integers(0, 511), outside=st.data(), Q - 1))
+@given(mode=MODES, base=st.integers(0, 255), bound=st.integers(0, 511), outside=st.data())
 def test_fetch_traps_like_any_reference(engine, mode, base, bound, outside):
     """P outside of the window or of storage is a memory trap; the old PSW has that P."""
     first = max(0, min(bound * G, Q - base * G))
