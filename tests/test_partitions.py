@@ -256,7 +256,7 @@ def test_hostile_guests_side_by_side(monitor, name, data):
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(("monitor", "name"), PROMISED)
-@settings(few, max_examples=500)
+@settings(few, max_examples=100)
 @given(data=st.data())
 def test_many_hostile_guests_side_by_side(monitor, name, data):
     check_side_by_side(monitor, name, data)
