@@ -71,8 +71,3 @@ class InstructionSet(Protocol):
 
     def text(self, code: bytes, address: int) -> str:
         """The first instruction of `code` in assembly language, as if it stood at `address`."""
-
-
-def slots(registers: frozenset[Register]) -> frozenset[int]:
-    """The slots of a set of registers."""
-    return frozenset(r.slot for r in registers)

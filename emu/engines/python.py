@@ -125,11 +125,15 @@ class Session:
     def _refresh(self) -> None:
         """Take note of mappings and breakpoints that changed since the last run."""
         if self.code.refresh():
-            for access in self.accesses.values():
-                access.flush()
+            self._flush()
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
             self._forget()
+
+    def _flush(self) -> None:
+        """Forget the pages that emitted code reaches by index."""
+        for access in self.accesses.values():
+            access.flush()
 
     def _forget(self) -> None:
         """Drop every block; handlers stay."""
@@ -277,9 +281,8 @@ class Session:
     ) -> Block:
         block = Block(self, address, pc, mode, instructions)
         self.code.watch(block, address, sum(i.length for i in instructions))
-        for access in self.accesses.values():
-            if self.code.grew:
-                access.flush()
+        if self.code.grew:
+            self._flush()
         self.code.grew = False
         return block
 

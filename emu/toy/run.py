@@ -10,6 +10,7 @@ from typing import BinaryIO, Final
 from emu.devices.toy_disk import SECTOR_BYTES
 from emu.engines import Engine
 from emu.exit import Exit
+from emu.report import EXIT_LIMIT, EXIT_STORM
 from emu.toy.machine import ToyMachine
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
@@ -18,8 +19,6 @@ from isa.toy.traps import TITLES
 DEFAULT_LIMIT: Final = 100_000_000
 LARGEST_SOURCE: Final = 1 << 22
 BLANK_DISK: Final = bytes(16 * SECTOR_BYTES)
-EXIT_LIMIT: Final = 124  # as timeout(1) says it
-EXIT_STORM: Final = 125
 
 
 class ProgramError(Exception):

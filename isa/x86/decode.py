@@ -54,7 +54,6 @@ _NEWER: Final = (
     "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
-_X87_GROUP: Final = cs.X86_GRP_FPU
 
 _REGISTERS: Final[dict[str, tuple[Reg, int]]] = {
     name: (Reg(width, high), number)
