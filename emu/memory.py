@@ -60,7 +60,8 @@ class PhysicalMemory:
         self.size = size
         self.array = np.zeros(size, dtype=np.uint8)
         self.view = self.array.data
-        self.watched: dict[int, bytearray] = {}  # frame number -> one flag for each byte
+        self.code = np.zeros(size, dtype=np.uint8)  # 1: the byte holds translated code
+        self.code_frames: set[int] = set()  # frames that hold some
         self.listeners: list[CodeListener] = []
         self._next_frame = 0
         self._free: list[int] = []
@@ -78,9 +79,9 @@ class PhysicalMemory:
 
     def free_frame(self, frame: int) -> None:
         """Give a frame back. Code translated from it is forgotten."""
-        if frame in self.watched:
+        if frame in self.code_frames:
             self.notify(frame * PAGE_SIZE, PAGE_SIZE)
-            del self.watched[frame]
+            self.code_frames.remove(frame)
         self._free.append(frame)
 
     @property
@@ -90,22 +91,18 @@ class PhysicalMemory:
 
     def watch(self, address: int, size: int) -> None:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
-        frame, offset = divmod(address, PAGE_SIZE)
-        flags = self.watched.setdefault(frame, bytearray(PAGE_SIZE))
-        flags[offset : offset + size] = b"\1" * size
+        self.code_frames.add(address // PAGE_SIZE)
+        self.code[address : address + size] = 1
 
     def unwatch(self, address: int, size: int) -> None:
         """Take the mark off `size` bytes (inside one frame): what was translated is forgotten."""
-        flags = self.watched.get(address // PAGE_SIZE)
-        if flags is not None:
-            offset = address & PAGE_MASK
-            flags[offset : offset + size] = bytes(size)
+        self.code[address : address + size] = 0
 
     def is_code(self, address: int, size: int) -> bool:
         """Tell whether any of the bytes holds translated code."""
-        flags = self.watched.get(address // PAGE_SIZE)
-        offset = address & PAGE_MASK
-        return flags is not None and 1 in flags[offset : offset + size]
+        if address // PAGE_SIZE not in self.code_frames:
+            return False
+        return bool(self.code[address : address + size].any())
 
     def notify(self, address: int, size: int) -> None:
         """Tell the listeners that `size` bytes from `address` (inside one frame) changed."""
@@ -119,7 +116,7 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         """Write bytes inside one frame; the caller has checked the range."""
         self.view[address : address + len(data)] = data
-        if self.watched and self.is_code(address, len(data)):
+        if self.code_frames and self.is_code(address, len(data)):
             self.notify(address, len(data))
 
 

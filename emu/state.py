@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 
 from emu.memory import Memory
@@ -20,7 +21,7 @@ class State:
 
     def __init__(self, isa: InstructionSet, memory: Mapping[str, Memory]) -> None:
         self.isa = isa
-        self.values = [0] * len(isa.registers)
+        self.values = array("Q", bytes(8 * len(isa.registers)))  # native code works on it in place
         self.memory = dict(memory)
         self.count = 0
         self.breakpoints: set[int] = set()

@@ -8,7 +8,7 @@ from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
 
-ENGINES = ("auto", "reference", "python")
+ENGINES = ("auto", "reference", "python", "native")
 """Names that `make_engine` takes; "auto" is the fastest that runs here."""
 
 
@@ -34,4 +34,8 @@ def make_engine(name: str = "auto") -> Engine:
         from emu.engines.python import Python
 
         return Python()
+    if name == "native":
+        from emu.engines.native.engine import Native
+
+        return Native()
     raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")

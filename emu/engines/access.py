@@ -88,7 +88,7 @@ class _Writable(_Readable):
         where = self._space.translate(page << PAGE_BITS, WRITE)
         if isinstance(where, Fault):
             return _FaultPage(self._space, page, self._size, WRITE)
-        if where >> PAGE_BITS in self._space.physical.watched:
+        if where >> PAGE_BITS in self._space.physical.code_frames:
             view: Any = _CodePage(self._space, where, self._size)
         else:
             view = self._space.physical.view[where : where + PAGE_SIZE].cast(FORMATS[self._size])

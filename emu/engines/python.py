@@ -50,8 +50,12 @@ class Python:
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         if self._session is None or self._session.state is not state:
-            self._session = Session(state, self._hot)
+            self._session = self.session(state)
         return self._session.run(until)
+
+    def session(self, state: State) -> Session:
+        """A new session on a machine."""
+        return Session(state, self._hot)
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""

@@ -79,6 +79,11 @@ class WordMemory:
         """Take the mark off words: what was translated from them is forgotten."""
         self.watched[address : address + size] = bytes(size)
 
+    @property
+    def flags(self) -> memoryview:
+        """One byte a word: 1 if it holds translated code."""
+        return memoryview(self.watched)
+
     def watch(self, address: int, size: int) -> None:
         """Mark words as translated code."""
         self.watched[address : address + size] = b"\1" * size
@@ -124,6 +129,11 @@ class WindowMemory(WordMemory):
         if address + len(words) > self.size:
             raise IndexError(f"{len(words)} words do not fit at {address}")
         self.below.write(self.base + address, words)
+
+    @property
+    def flags(self) -> memoryview:
+        """One byte a word: 1 if it holds translated code, at whatever level."""
+        return self.below.flags[self.base : self.base + self.size]
 
     def unwatch(self, address: int, size: int) -> None:
         """Take the mark off words."""

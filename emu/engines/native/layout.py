@@ -1,0 +1,51 @@
+"""What native code and the engine share: one array of 64-bit words, the mailbox, by word number.
+
+Pointers among them are read in native code as pointers (never made from integers there).
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+
+class Word(IntEnum):
+    """Words of the mailbox."""
+
+    REMAINING = 0  # instructions that may still be counted
+    REGISTERS = 1  # -> the state's values, 64 bits a slot
+    JUMPS = 2  # -> the jump cache
+    ADDRESS = 3  # of the access that missed
+    REASON = 4  # of an exit: its number
+    VALUES = 5  # ... its values
+    MISSED = 13  # a slow access or bulk operation did not happen
+    SPACES = 16  # for each address space three words, see below
+
+
+class SpaceWord(IntEnum):
+    """Words of an address space, from SPACES + 3 * its number."""
+
+    STORAGE = 0  # -> the guest's memory
+    TABLES = 1  # -> the tables of readable, writable and code-holding pages; or its size in units
+    WATCHED = 2  # -> one byte a unit: whether it holds translated code
+
+
+WORDS: Final = 64
+MOST_VALUES: Final = Word.MISSED - Word.VALUES
+
+
+class Left(IntEnum):
+    """Why native code returned."""
+
+    DISPATCH = 0  # the program counter is nowhere in the jump cache
+    BUDGET = 1  # fewer instructions remain than the next block has
+    READ = 2  # no translation for a read of ADDRESS: fill the tables, go on at this instruction
+    WRITE = 3  # the same for a write
+    STEP = 4  # do this instruction elsewhere
+    LOOK = 6  # the instruction that retired changed what decoding depends on
+    EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
+
+
+JUMPS: Final = 1 << 12  # entries of the jump cache
+JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
+NOWHERE: Final = (1 << 64) - 1

@@ -1,0 +1,283 @@
+"""Regions before they are lowered: which blocks, what each does, and which flags can wait.
+
+A block's instructions are traced one after the other with values forwarded. Flags (registers whose
+role says so) are seldom read: a block leaves behind a *recipe* for them, the number of a set of
+expressions and the operands these need, and only an exit from the region computes them. Flags that
+another block of the region does read are computed by the block that changes them as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from emu.engines.facts import Facts
+from emu.engines.native.spaces import Space
+from isa.bits import Bits, leaf
+from isa.definition import Instruction, InstructionSet
+from isa.ops import OPS
+from isa.registers import Register, Role
+from isa.trace import specialise
+
+
+@dataclass(slots=True)
+class Part:
+    """One instruction of a block: its effects, and every changed register before it."""
+
+    effects: list[Bits]
+    before: dict[Register, Bits]
+
+
+@dataclass(slots=True)
+class PlannedBlock:
+    """A block of the region, traced."""
+
+    number: int
+    pc: int
+    address: int
+    instructions: Sequence[Instruction]
+    parts: list[Part]
+    after: dict[Register, Bits]
+    targets: set[int] = field(default_factory=set)  # where its indirect jump has gone
+    reads: set[Register] = field(default_factory=set)  # flags read as they were before the block
+    live: set[Register] = field(default_factory=set)  # flags that a later block reads
+
+    @property
+    def length(self) -> int:
+        """How many instructions."""
+        return len(self.instructions)
+
+    @property
+    def ends(self) -> bool:
+        """Whether it always ends in a fault."""
+        return bool(self.parts[-1].effects) and self.parts[-1].effects[-1].op == "fault"
+
+    def following(self, isa: InstructionSet) -> Bits:
+        """The program counter after the block."""
+        return self.after[isa.pc]
+
+
+def trace_block(
+    isa: InstructionSet, mode: Hashable, pc: int, instructions: Sequence[Instruction]
+) -> tuple[list[Part], dict[Register, Bits]]:
+    """Trace instructions one after the other; see `PlannedBlock`."""
+    known: dict[Register, Bits] = {isa.pc: Bits.of(pc, isa.pc.width)}
+    interned: dict[Any, Bits] = {}
+    fetch = isa.fetch(mode).region
+    parts = []
+    for number, instruction in enumerate(instructions):
+        region = specialise(instruction.fields, known, interned).region(
+            isa.trace(instruction.form).region
+        )
+        effects = [e for e in region.effects if e.op not in ("put", "put_indexed", "undefined")]
+        if number and fetch.effects:
+            effects = specialise({}, known, interned).region(fetch).effects + effects
+        parts.append(Part(effects, dict(known)))
+        if region.ends:
+            break
+        for put in region.effects:
+            assert put.op != "put_indexed", "a register number that is no constant"
+            if put.op == "put":
+                known[put.attribute] = put.args[0]
+    return parts, known
+
+
+def is_native(
+    isa: InstructionSet, form: Hashable, facts: Facts, spaces: Mapping[str, Space]
+) -> bool:
+    """Whether native code can do a form: not if it needs the clock, a port or taking stores back."""
+    if facts.undo:
+        return False
+    for node in isa.trace(form).walk():
+        if node.op == "clock" or (node.op == "exit" and node.attribute == "unimplemented"):
+            return False
+        if node.op in _MEMORY:
+            space = spaces.get(node.attribute[0])
+            if space is None or not space.can(node):
+                return False
+    return True
+
+
+_MEMORY = ("load", "load_for_write", "store", "copy", "fill", "scan", "compare")
+
+
+def changed(register: Register, known: dict[Register, Bits]) -> bool:
+    """Whether a register's expression is anything but its own old value."""
+    value = known.get(register)
+    return value is not None and not (value.op == "get" and value.attribute[0] is register)
+
+
+def constants(target: Bits) -> Iterator[int]:
+    """The program counters that a direct jump may lead to."""
+    if target.is_const:
+        yield target.value
+    elif target.op == "select":
+        yield from constants(target.args[1])
+        yield from constants(target.args[2])
+
+
+def is_indirect(target: Bits) -> bool:
+    """Whether some way of the jump has a computed target."""
+    if target.op == "select":
+        return is_indirect(target.args[1]) or is_indirect(target.args[2])
+    return not target.is_const
+
+
+def return_sites(block: PlannedBlock, isa: InstructionSet) -> set[int]:
+    """Where control comes back to if the block calls: it stores the address that follows it."""
+    last = block.instructions[-1]
+    before = block.parts[-1].before.get(isa.pc)
+    if before is None or not before.is_const or block.ends:
+        return set()
+    follows = before.value + last.length
+    stored = (e.args[1] for e in block.parts[-1].effects if e.op == "store")
+    found = any(v.is_const and v.value == follows for v in stored)
+    return {follows} if found and set(constants(block.following(isa))) != {follows} else set()
+
+
+def walk(nodes: Iterable[Bits], seen: set[int], visit: Callable[[Bits], None]) -> None:
+    """Visit every node that `nodes` need, effects inside of `when`s included, each once."""
+    for node in nodes:
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        visit(node)
+        walk(node.args, seen, visit)
+        if node.op == "when" and node.args:
+            walk(node.attribute.region.effects, seen, visit)
+            walk([v for pair in node.attribute.yields for v in pair], seen, visit)
+
+
+def mark_flags(blocks: Sequence[PlannedBlock], isa: InstructionSet) -> tuple[Register, ...]:
+    """Find the flags that the region changes; set `reads` and `live` of its blocks."""
+    flags = tuple(
+        r
+        for r in isa.registers
+        if r.role is Role.FLAG and any(changed(r, b.after) or _inside(r, b) for b in blocks)
+    )
+    for block in blocks:
+        block.reads = _reads(block, set(flags), isa)
+    _liveness(blocks, set(flags), isa)
+    return flags
+
+
+def _inside(register: Register, block: PlannedBlock) -> bool:
+    return any(changed(register, part.before) for part in block.parts)
+
+
+def _reads(block: PlannedBlock, flags: set[Register], isa: InstructionSet) -> set[Register]:
+    found: set[Register] = set()
+
+    def visit(node: Bits) -> None:
+        if node.op == "get" and node.attribute[0] in flags:
+            found.add(node.attribute[0])
+
+    roots: list[Bits] = []
+    for part in block.parts:
+        roots += part.effects
+        if part.effects:
+            roots += _needed(part.before, flags)
+    roots += _needed(block.after, flags)
+    walk(roots, set(), visit)
+    return found
+
+
+def _needed(known: dict[Register, Bits], flags: set[Register]) -> list[Bits]:
+    """Expressions that an exit must be able to compute; flags only if one has changed."""
+    roots = [v for r, v in known.items() if r not in flags]
+    if any(changed(f, known) for f in flags):
+        roots += [expression(f, known) for f in flags]
+    return roots
+
+
+def _liveness(blocks: Sequence[PlannedBlock], flags: set[Register], isa: InstructionSet) -> None:
+    by_pc = {b.pc: b for b in blocks}
+    successors = {
+        b.number: [by_pc[t] for t in edges(b, isa) if t in by_pc] for b in blocks
+    }
+    before = {b.number: set(b.reads) for b in blocks}
+    again = True
+    while again:
+        again = False
+        for block in reversed(blocks):
+            block.live = set().union(*(before[s.number] for s in successors[block.number]))
+            kept = {f for f in block.live if not changed(f, block.after)}
+            new = block.reads | kept
+            if new != before[block.number]:
+                before[block.number] = new
+                again = True
+
+
+def edges(block: PlannedBlock, isa: InstructionSet) -> set[int]:
+    """Every program counter that may follow inside of the region."""
+    if block.ends:
+        return set()
+    return set(constants(block.following(isa))) | block.targets
+
+
+@dataclass(slots=True)
+class Recipe:
+    """How flags follow from operands: expressions over `parameter` nodes and old flags."""
+
+    number: int
+    values: dict[Register, Bits]
+    widths: list[int]
+
+
+class Recipes:
+    """The recipes of a region, numbered from 1; 0 means that the flags are what they are."""
+
+    def __init__(self, flags: tuple[Register, ...]) -> None:
+        self.flags = flags
+        self.found: dict[Hashable, Recipe] = {}
+        self.most = {32: 0, 64: 0}  # operands of each width that some recipe needs
+
+    def of(self, known: dict[Register, Bits]) -> tuple[Recipe, list[Bits]]:
+        """The recipe for flags with these expressions, and its operands."""
+        operands: list[Bits] = []
+        values = {
+            f: self._cut(expression(f, known), operands)
+            for f in self.flags
+        }
+        key = tuple(_shape(v) for v in values.values())
+        recipe = self.found.get(key)
+        if recipe is None:
+            recipe = Recipe(len(self.found) + 1, values, [o.width for o in operands])
+            self.found[key] = recipe
+            for size in self.most:
+                needed = sum(slot_width(w) == size for w in recipe.widths)
+                self.most[size] = max(self.most[size], needed)
+        return recipe, operands
+
+    def _cut(self, node: Bits, operands: list[Bits]) -> Bits:
+        """The node over operands: 1-bit operations and calls are kept, what they take is cut."""
+        if node.op == "const" or (node.op == "get" and node.attribute[0] in self.flags):
+            return node
+        row = OPS[node.op]
+        if node.op == "call" or (row.pure and node.width == 1):
+            args = tuple(self._cut(a, operands) for a in node.args)
+            return Bits(node.op, node.width, args, node.attribute)
+        for number, operand in enumerate(operands):
+            if operand is node:
+                return Bits("parameter", node.width, (), (number, node.width))
+        operands.append(node)
+        return Bits("parameter", node.width, (), (len(operands) - 1, node.width))
+
+
+def expression(register: Register, known: dict[Register, Bits]) -> Bits:
+    """What a register is worth; as it was before the block if nothing is known."""
+    value = known.get(register)
+    return leaf("get", register.width, (register, register.width)) if value is None else value
+
+
+def slot_width(width: int) -> int:
+    """Operands are kept in slots of 32 or 64 bits."""
+    return 32 if width <= 32 else 64
+
+
+def _shape(node: Bits) -> Hashable:
+    if node.op == "call":
+        return ("call", id(node.attribute), *(_shape(a) for a in node.args))
+    return (node.op, node.width, node.attribute, *(_shape(a) for a in node.args))
+

@@ -1,0 +1,531 @@
+"""Regions of hot code as one LLVM function: guest registers in SSA, memory checks inlined.
+
+Registers live in stack slots that LLVM promotes. Every way out of the region stores what it knows
+in those slots and joins one epilogue, which writes the state back and looks in the jump cache for
+native code at the program counter. What an instruction in the middle of a block has to restore is
+in a cold block beside it, made from the same expressions as the hot code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+from emu.engines.native import runtime
+from emu.engines.native.layout import JUMP_WORDS, JUMPS, MOST_VALUES, Left, Word
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.plan import (
+    PlannedBlock,
+    Recipe,
+    Recipes,
+    changed,
+    mark_flags,
+    slot_width,
+    walk,
+)
+from emu.engines.native.spaces import Space
+from isa.bits import Bits
+from isa.definition import InstructionSet
+from isa.registers import Register
+from isa.trace import specialise
+
+DENSE = 4  # from that many indirect targets on, a jump table by hash
+
+
+class RegionCompiler:
+    """Prints one region; `text` is its LLVM module. Also the context of its lowering."""
+
+    def __init__(
+        self,
+        isa: InstructionSet,
+        mode: Hashable,
+        blocks: Sequence[PlannedBlock],
+        entries: Sequence[int],
+        spaces: Mapping[str, Space],
+        watched: frozenset[Register],
+        reasons: list[str],
+        name: str,
+    ) -> None:
+        self.isa = isa
+        self.mode = mode
+        self.blocks = blocks
+        self.entries = entries
+        self.spaces = spaces
+        self.watched = watched
+        self.reasons = reasons
+        self.name = name
+        self.by_pc = {b.pc: b for b in blocks}
+        self.flags = mark_flags(blocks, isa)
+        self.recipes = Recipes(self.flags)
+        self.low = Lowering(self)
+        self.cold: list[str] = []
+        self._gets: dict[Register, str] = {}  # read at the head of the block under way
+        self._head = 0
+        self._in_cold = False
+        self._part = ""
+        self._labels: set[str] = set()
+        self._bulk = 0
+        self.written = self._written()
+        self.used: set[Register] = set(self.written)
+        self.uses_spaces: set[str] = set()
+
+    def _written(self) -> list[Register]:
+        found = {r for b in self.blocks for r in b.after if changed(r, b.after)}
+        return sorted(found - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
+
+    @property
+    def text(self) -> str:
+        """The module."""
+        low = self.low
+        for block in self.blocks:
+            self._block(block)
+        body = low.lines
+        low.lines = []
+        self._epilogue()
+        tail, low.lines = low.lines, []
+        self._prologue()
+        head = low.lines
+        define = f"define i64 @{self.name}(ptr %mailbox, i64 %way) {{"
+        return "\n".join([define, "entry:", *head, *body, *self.cold, *tail, "}", runtime.DECLARATIONS, METADATA])
+
+    # -- prologue --------------------------------------------------------------------------------
+
+    def _word(self, number: int, kind: str = "ptr") -> str:
+        at = self.low.emit(f"getelementptr i64, ptr %mailbox, i64 {number}")
+        return self.low.emit(f"load {kind}, ptr {at}") if kind else at
+
+    def _prologue(self) -> None:
+        low = self.low
+        registers = self._word(Word.REGISTERS)
+        for register in sorted(self.used, key=lambda r: r.slot):
+            place = low.emit(f"getelementptr i64, ptr {registers}, i64 {register.slot}")
+            value = self._load_slot(register, place)
+            low.line(f"%r{register.slot} = alloca i{register.width}")
+            low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
+        self._locals()
+        low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
+        for name in sorted(self.uses_spaces):
+            self._space(self.spaces[name])
+        self._switch_to_entry()
+
+    def _load_slot(self, register: Register, place: str) -> str:
+        wide = register.width if register.width in (8, 16, 32, 64) else 64
+        value = self.low.emit(f"load i{wide}, ptr {place}")
+        if wide == register.width:
+            return value
+        return self.low.emit(f"trunc i{wide} {value} to i{register.width}")
+
+    def _locals(self) -> None:
+        low = self.low
+        low.line("%remaining = alloca i64")
+        low.line(f"store i64 {self._word(Word.REMAINING, 'i64')}, ptr %remaining")
+        low.line(f"%pc = alloca i{self.isa.pc.width}")
+        low.line("%left = alloca i64")
+        low.line("%recipe = alloca i32")
+        low.line("store i32 0, ptr %recipe")
+        for size, most in self.recipes.most.items():
+            for number in range(most):
+                low.line(f"%operand{size}.{number} = alloca i{size}")
+
+    def _space(self, space: Space) -> None:
+        low, first = self.low, Word.SPACES + 3 * space.number
+        names = ("storage", "tables", "watched") if space.paged else ("storage", "size", "watched")
+        for n, name in enumerate(names):
+            kind = "i64" if name == "size" else "ptr"
+            at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
+            low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
+
+    def _switch_to_entry(self) -> None:
+        low = self.low
+        for number in self.entries:
+            low_label = f"entry.{number}"
+            self.cold.append(f"{low_label}:")
+            self.cold.append(f"  br label %{self._arrival(self.blocks[number])}")
+        cases = " ".join(f"i64 {n}, label %entry.{n}" for n in self.entries[1:])
+        low.line(f"switch i64 %way, label %entry.{self.entries[0]} [{cases}]")
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def _arrival(self, block: PlannedBlock) -> str:
+        """The label where a jump to the block goes: it checks that it would be fetched there."""
+        return f"check.{block.number}" if self._fetch_effects() else f"block.{block.number}"
+
+    def _fetch_effects(self) -> bool:
+        trace = self.isa.fetch(self.mode)
+        assert trace.value is not None
+        simple = trace.value.op == "get" and trace.value.attribute[0] is self.isa.pc
+        return not simple or bool(trace.region.effects)
+
+    def _block(self, block: PlannedBlock) -> None:
+        low = self.low
+        low.begin()
+        self._gets.clear()
+        if self._fetch_effects():
+            self._check_fetch(block)
+        low.start(f"block.{block.number}")
+        self._spend(block)
+        self._head = len(low.lines)
+        for number, part in enumerate(block.parts):
+            self._part = f"{block.number}.{number}"
+            if part.effects:
+                self._restore(block, number)
+            if number == block.length - 1:
+                self._expect(block)
+            for effect in part.effects:
+                low.effect(effect)
+        if not block.ends:
+            self._finish(block)
+
+    def _expect(self, block: PlannedBlock) -> None:
+        """Before the last instruction: what is left for, if it does not say so itself."""
+        if self._looks(block):
+            self.low.line(f"store i64 {int(Left.LOOK)}, ptr %left")
+        elif self._exits(block):
+            self.low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
+
+    def _exits(self, block: PlannedBlock) -> bool:
+        found: list[bool] = []
+        walk(block.parts[-1].effects, set(), lambda n: found.append(n.op == "exit"))
+        return any(found)
+
+    def _looks(self, block: PlannedBlock) -> bool:
+        """Whether the last instruction changes what decoding or fetching depends on."""
+        return any(changed(r, block.after) for r in self.watched)
+
+    def _check_fetch(self, block: PlannedBlock) -> None:
+        """Leave if the block's program counter is no longer fetched at the block's address."""
+        low, nowhere = self.low, f"nowhere.{block.number}"
+        low.start(f"check.{block.number}")
+        self._part = f"fetch.{block.number}"
+        self._head = len(low.lines)
+        for kind in ("give_up", "missed"):
+            self.cold += [f"{kind}.{self._part}:", f"  br label %{nowhere}"]
+        self._exit_block(nowhere, block.pc, Left.STEP)
+        trace = self.isa.fetch(self.mode)
+        known = {self.isa.pc: Bits.of(block.pc, self.isa.pc.width)}
+        rewriter = specialise({}, known, {})
+        low.region(rewriter.region(trace.region))
+        assert trace.value is not None
+        value = rewriter.value(trace.value)
+        same = low.emit(f"icmp eq i{value.width} {low.value(value)}, {block.address}")
+        low.branch(same, f"block.{block.number}", nowhere, "!prof !0")
+        low.begin()
+        self._gets.clear()
+
+    def _exit_block(self, label: str, pc: int, left: Left) -> None:
+        self.cold += [
+            f"{label}:", f"  store i{self.isa.pc.width} {pc}, ptr %pc",
+            f"  store i64 {int(left)}, ptr %left", "  br label %epilogue",
+        ]  # fmt: skip
+
+    def _spend(self, block: PlannedBlock) -> None:
+        """Count the block's instructions before they are done; leave if there are too many."""
+        low, label = self.low, f"budget.{block.number}"
+        before = low.emit("load i64, ptr %remaining")
+        after = low.emit(f"sub i64 {before}, {block.length}")
+        low.likely(low.emit(f"icmp sge i64 {after}, 0"), label)
+        low.line(f"store i64 {after}, ptr %remaining")
+        self._exit_block(label, block.pc, Left.BUDGET)
+
+    def _restore(self, block: PlannedBlock, number: int) -> None:
+        """The cold blocks through which instruction `number` is left before it has happened."""
+        low, part = self.low, self._part
+        hot, low.lines, label = low.lines, self.cold, low.label
+        for kind in ("give_up", "missed"):
+            low.start(f"{kind}.{part}")
+            why = str(int(Left.STEP)) if kind == "give_up" else low.emit("load i64, ptr %missed")
+            low.line(f"store i64 {why}, ptr %left")
+            low.jump(f"undo.{part}")
+        low.start(f"undo.{part}")
+        low.push()
+        gets, self._gets, self._in_cold = self._gets, dict(self._gets), True
+        self._store_state(block.parts[number].before, set())
+        left = low.emit("load i64, ptr %remaining")
+        rest = block.length - number
+        low.line(f"store i64 {low.emit(f'add i64 {left}, {rest}')}, ptr %remaining")
+        self._gets, self._in_cold = gets, False
+        low.pop()
+        low.jump("epilogue")
+        self.cold, low.lines, low.label = low.lines, hot, label
+
+    def _store_state(self, known: dict[Register, Bits], live: set[Register]) -> None:
+        """Put what has changed in the slots: registers by value, flags as a recipe."""
+        low, flags = self.low, set(self.flags)
+        values = [
+            (r, low.value(v))
+            for r, v in known.items()
+            if changed(r, known) and r not in flags and r is not self.isa.pc
+        ]
+        concrete = [(f, low.value(known[f])) for f in self.flags if f in live and changed(f, known)]
+        lines = []
+        if any(changed(f, known) for f in flags):
+            recipe, operands = self.recipes.of(known)
+            lines = self._leave_recipe(recipe, [low.value(o) for o in operands])
+        if self.isa.pc in known and known[self.isa.pc].is_const:
+            low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")
+        for register, value in values + concrete:
+            low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
+        for line in lines:
+            low.line(line)
+
+    def _leave_recipe(self, recipe: Recipe, operands: list[str]) -> list[str]:
+        lines = [f"store i32 {recipe.number}, ptr %recipe"]
+        numbers = {32: 0, 64: 0}
+        for width, text in zip(recipe.widths, operands, strict=True):
+            size = slot_width(width)
+            if width < size:
+                text = text if text.isdigit() else self.low.emit(f"zext i{width} {text} to i{size}")
+            lines.append(f"store i{size} {text}, ptr %operand{size}.{numbers[size]}")
+            numbers[size] += 1
+        return lines
+
+    def _finish(self, block: PlannedBlock) -> None:
+        """After the last instruction: change the registers, and go on or leave."""
+        low = self.low
+        following = block.following(self.isa)
+        leaves = self._exits(block) or self._looks(block)
+        decided = {id(following): low.value(following)} if leaves else self._decide(following)
+        self._store_state({r: v for r, v in block.after.items() if r is not self.isa.pc}, block.live)
+        if leaves:
+            low.line(f"store i{self.isa.pc.width} {decided[id(following)]}, ptr %pc")
+            low.jump("epilogue")
+        else:
+            self._go(block, decided, following)
+
+    def _decide(self, target: Bits) -> dict[int, str]:
+        """Evaluate whatever the jump depends on, before the registers change."""
+        texts = {id(target): self.low.value(target)} if target.op != "select" else {}
+        if target.op == "select":
+            texts[id(target)] = self.low.value(target.args[0])
+            for way in target.args[1:]:
+                texts |= self._decide(way)
+        return texts
+
+    def _go(self, block: PlannedBlock, decided: dict[int, str], target: Bits) -> None:
+        low = self.low
+        if target.is_const:
+            self._go_to(target.value)
+        elif target.op == "select":
+            then, otherwise = low.fresh("taken"), low.fresh("not")
+            low.branch(decided[id(target)], then, otherwise)
+            low.start(then)
+            self._go(block, decided, target.args[1])
+            low.start(otherwise)
+            self._go(block, decided, target.args[2])
+        else:
+            self._go_indirect(decided[id(target)], sorted(block.targets & self.by_pc.keys()))
+
+    def _go_to(self, pc: int) -> None:
+        block = self.by_pc.get(pc)
+        if block is not None:
+            self.low.jump(self._arrival(block))
+            return
+        label = f"out.{pc}"
+        if label not in self._labels:
+            self._labels.add(label)
+            self._exit_block(label, pc, Left.DISPATCH)
+        self.low.jump(label)
+
+    def _go_indirect(self, target: str, known: list[int]) -> None:
+        low, width = self.low, self.isa.pc.width
+        out = low.fresh("indirect")
+        if len(known) >= DENSE:
+            self._go_by_hash(target, known, out)
+        else:
+            cases = " ".join(f"i{width} {t}, label %{self._arrival(self.by_pc[t])}" for t in known)
+            low.line(f"switch i{width} {target}, label %{out} [{cases}]")
+        low.start(out)
+        low.line(f"store i{width} {target}, ptr %pc")
+        low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
+        low.jump("epilogue")
+
+    def _go_by_hash(self, target: str, known: list[int], out: str) -> None:
+        """A jump table by a multiplicative hash that keeps the known targets apart."""
+        low, width = self.low, self.isa.pc.width
+        factor, bits = perfect_hash(known, width)
+        product = low.emit(f"mul i{width} {target}, {factor}")
+        slot = low.emit(f"lshr i{width} {product}, {width - bits}")
+        cases = []
+        for pc in known:
+            label = low.fresh("case")
+            cases.append(f"i{width} {(pc * factor & (1 << width) - 1) >> width - bits}, label %{label}")
+            same = low.fresh("is")
+            self.cold += [
+                f"{label}:", f"  %{same} = icmp eq i{width} {target}, {pc}",
+                f"  br i1 %{same}, label %{self._arrival(self.by_pc[pc])}, label %{out}, !prof !0",
+            ]  # fmt: skip
+        low.line(f"switch i{width} {slot}, label %{out} [{' '.join(cases)}]")
+
+    # -- exits of the guest's own ----------------------------------------------------------------
+
+    def exit(self, node: Bits, values: list[str]) -> None:
+        """See `Context`."""
+        low = self.low
+        reason = f"{node.attribute}/{len(values)}"
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+        assert len(values) <= MOST_VALUES
+        low.line(f"store i64 {int(Left.EXIT)}, ptr %left")
+        low.line(f"store i64 {self.reasons.index(reason)}, ptr {self._word(Word.REASON, '')}")
+        for n, (text, argument) in enumerate(zip(values, node.args, strict=True)):
+            if argument.width < 64:
+                text = low.emit(f"zext i{argument.width} {text} to i64")
+            low.line(f"store i64 {text}, ptr {self._word(Word.VALUES + n, '')}")
+
+    # -- epilogue --------------------------------------------------------------------------------
+
+    def _epilogue(self) -> None:
+        """Write the state back; go on in native code if there is some."""
+        low, pc = self.low, self.isa.pc
+        low.start("epilogue")
+        registers = self._word(Word.REGISTERS)
+        flags = set(self.flags)
+        for register in self.written:
+            if register not in flags:
+                value = low.emit(f"load i{register.width}, ptr %r{register.slot}")
+                self._store_slot(registers, register, value)
+        target = low.emit(f"load i{pc.width}, ptr %pc")
+        self._store_slot(registers, pc, target)
+        remaining = low.emit("load i64, ptr %remaining")
+        low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
+        self._store_flags(registers)
+        why = low.emit("load i64, ptr %left")
+        low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
+        low.start("return")
+        low.line(f"ret i64 {why}")
+        self._chain(target)
+
+    def _store_slot(self, registers: str, register: Register, value: str) -> None:
+        low = self.low
+        place = low.emit(f"getelementptr i64, ptr {registers}, i64 {register.slot}")
+        if register.width < 64:
+            value = low.emit(f"zext i{register.width} {value} to i64")
+        low.line(f"store i64 {value}, ptr {place}")
+
+    def _store_flags(self, registers: str) -> None:
+        low = self.low
+        if not self.flags:
+            return
+        recipes = list(self.recipes.found.values())
+        cases = " ".join(f"i32 {r.number}, label %recipe.{r.number}" for r in recipes)
+        which = low.emit("load i32, ptr %recipe")
+        low.line(f"switch i32 {which}, label %recipe.0 [{cases}]")
+        low.start("recipe.0")
+        self._store_recipe(registers, {f: self.slot_value(f) for f in self.flags})
+        for recipe in recipes:
+            low.start(f"recipe.{recipe.number}")
+            self._store_recipe(registers, self._computed(recipe))
+        low.start("done")
+
+    def slot_value(self, register: Register) -> str:
+        """A register's slot, read now."""
+        return self.low.emit(f"load i{register.width}, ptr %r{register.slot}")
+
+    def _store_recipe(self, registers: str, values: dict[Register, str]) -> None:
+        for flag, text in values.items():
+            self._store_slot(registers, flag, text)
+        self.low.jump("done")
+
+    def _computed(self, recipe: Recipe) -> dict[Register, str]:
+        """The flags by their recipe."""
+        low = self.low
+        operands, numbers = [], {32: 0, 64: 0}
+        for width in recipe.widths:
+            size = slot_width(width)
+            text = low.emit(f"load i{size}, ptr %operand{size}.{numbers[size]}")
+            operands.append(low.emit(f"trunc i{size} {text} to i{width}") if width < size else text)
+            numbers[size] += 1
+        olds = {f: self.slot_value(f) for f in self.flags}
+        return {f: low.inline(v, operands, olds) for f, v in recipe.values.items()}
+
+    def _chain(self, target: str) -> None:
+        """Probe the jump cache for native code at the program counter."""
+        low, width = self.low, self.isa.pc.width
+        low.start("chain")
+        wide = low.emit(f"zext i{width} {target} to i64") if width < 64 else target
+        index = low.emit(f"and i64 {low.emit(f'mul i64 {wide}, {JUMP_WORDS}')}, {(JUMPS - 1) * JUMP_WORDS}")
+        entry = low.emit(f"getelementptr i64, ptr {self._word(Word.JUMPS)}, i64 {index}")
+        tag = low.emit(f"load i64, ptr {entry}")
+        low.branch(low.emit(f"icmp eq i64 {tag}, {wide}"), "found", "lost")
+        low.start("lost")
+        low.line(f"ret i64 {int(Left.DISPATCH)}")
+        low.start("found")
+        place = low.emit(f"getelementptr i64, ptr {entry}, i64 1")
+        function = low.emit(f"load ptr, ptr {place}")
+        number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
+        result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
+        low.line(f"ret i64 {result}")
+
+    # -- what the lowering asks ------------------------------------------------------------------
+
+    def get(self, register: Register) -> str:
+        """See `Context`."""
+        found = self._gets.get(register)
+        if found is None:
+            self.used.add(register)
+            text = f"load i{register.width}, ptr %r{register.slot}"
+            found = self._gets[register] = f"%{self.low.fresh('get')}"
+            where = len(self.low.lines) if self._in_cold else self._head
+            self.low.lines.insert(where, f"  {found} = {text}")
+        return found
+
+    def get_indexed(self, node: Bits, index: str) -> str:
+        """See `Context`."""
+        raise AssertionError("a register number that is no constant")
+
+    def field(self, name: str, width: int) -> str:
+        """See `Context`."""
+        raise AssertionError("operands of a region are constants")
+
+    def given_up(self) -> str:
+        """See `Context`."""
+        return f"give_up.{self._part}"
+
+    def missed(self) -> str:
+        """See `Context`."""
+        return f"missed.{self._part}"
+
+    def _space_of(self, node: Bits) -> Space:
+        name = node.attribute[0]
+        self.uses_spaces.add(name)
+        return self.spaces[name]
+
+    def load(self, node: Bits, address: str) -> str:
+        """See `Context`."""
+        return self._space_of(node).load(self.low, node, address)
+
+    def store(self, node: Bits, address: str, value: str) -> None:
+        """See `Context`."""
+        self._space_of(node).store(self.low, node, address, value)
+
+    def bulk(self, node: Bits, arguments: list[str]) -> str:
+        """See `Context`."""
+        remaining = self.low.emit("load i64, ptr %remaining")
+        budget = self.low.emit(f"add i64 {remaining}, 1")  # the block has counted one
+        return self._space_of(node).bulk(self.low, node, arguments, budget)
+
+    def retire(self, count: str, width: int) -> None:
+        """See `Context`."""
+        low = self.low
+        wide = low.emit(f"zext i{width} {count} to i64") if width < 64 else count
+        more = low.emit(f"sub i64 {wide}, 1")
+        left = low.emit("load i64, ptr %remaining")
+        low.line(f"store i64 {low.emit(f'sub i64 {left}, {more}')}, ptr %remaining")
+
+
+def perfect_hash(values: Sequence[int], width: int) -> tuple[int, int]:
+    """An odd factor and a number of bits: the top bits of value * factor differ for all values."""
+    bits, factor, size = max(len(values).bit_length() + 1, 2), 0x9E3779B1, (1 << width) - 1
+    while True:
+        for _ in range(64):
+            if len({(v * factor & size) >> width - bits for v in values}) == len(values):
+                return factor & size, bits
+            factor = factor * 0x2545F491 + 0x1234567 | 1
+            factor &= size
+        bits += 1
+
+
+METADATA = """
+!0 = !{!"branch_weights", i32 2000, i32 1}
+!1 = !{!"branch_weights", i32 1, i32 2000}
+!2 = !{}
+"""

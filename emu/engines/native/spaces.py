@@ -1,0 +1,259 @@
+"""How native code reaches the address spaces: page tables kept here for paged memory, or words.
+
+A *page table* of a paged space has for each page of 4 KiB a tag and an offset: the tag is the
+page's last address (so that an empty entry, 0, never matches), the offset what to add to an address
+to get the place in storage. An access is direct if the tag equals the page of its last byte: one
+comparison for presence, permission and page crossing. There are three tables: pages that can be
+read, that can be written, and that can be written but hold translated code, where the slow path
+looks at every byte.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+import numpy as np
+
+from emu.engines.native.layout import Left, SpaceWord
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.runtime import BULK, ELEMENTS, PAGE_BITS, PAGES, bulk_name
+from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace
+from emu.toy.memory import WordMemory
+from isa.bits import Bits
+from isa.fault import Fault
+
+
+class Space(Protocol):
+    """An address space as native code sees it."""
+
+    number: int
+    paged: bool
+
+    def can(self, node: Bits) -> bool:
+        """Whether native code can do an access or a repeated operation."""
+
+    def words(self) -> list[int]:
+        """Addresses for the mailbox (`SpaceWord`)."""
+
+    def fill(self, address: int, why: Left) -> bool:
+        """Make an access that missed possible; False if somebody else must do it."""
+
+    def flush(self) -> None:
+        """Forget what was filled."""
+
+    def load(self, low: Lowering, node: Bits, address: str) -> str:
+        """Lower a load."""
+
+    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
+        """Lower a store."""
+
+    def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
+        """Lower a repeated operation; `budget` (i64) is how many iterations may be counted."""
+
+
+
+def space_for(number: int, memory: Any, unit: int) -> Space | None:
+    """The native way to a memory, or None if there is none; host words are little-endian only."""
+    if sys.byteorder != "little":
+        return None
+    if isinstance(memory, AddressSpace):
+        return PagedSpace(number, memory)
+    if isinstance(memory, WordMemory):
+        return WordSpace(number, memory, unit)
+    return None
+
+
+class PagedSpace:
+    """Bytes through page tables."""
+
+    paged = True
+
+    def __init__(self, number: int, memory: AddressSpace) -> None:
+        self.number = number
+        self.memory = memory
+        self.tables = np.zeros((3, PAGES, 2), dtype=np.uint32)
+        self._filled: list[int] = []
+
+    def words(self) -> list[int]:
+        """See `Space`."""
+        physical = self.memory.physical
+        return [physical.array.ctypes.data, self.tables.ctypes.data, physical.code.ctypes.data]
+
+    def fill(self, address: int, why: Left) -> bool:
+        """See `Space`."""
+        access = WRITE if why == Left.WRITE else READ
+        where = self.memory.translate(address, access)
+        if isinstance(where, Fault):
+            return False
+        table = 0
+        if access == WRITE:
+            table = 2 if where >> PAGE_BITS in self.memory.physical.code_frames else 1
+        page = address >> PAGE_BITS
+        offset = where - address & 0xFFFFFFFF
+        self.tables[table, page] = (page << PAGE_BITS | PAGE_MASK, offset)
+        self._filled.append(page)
+        return True
+
+    def can(self, node: Bits) -> bool:
+        """See `Space`."""
+        if node.op in BULK:
+            return node.attribute[1] in ELEMENTS
+        return node.attribute[1] in (8, 16, 32, 64)
+
+    def flush(self) -> None:
+        """See `Space`."""
+        self.tables[:, self._filled] = 0
+        self._filled.clear()
+
+    # -- lowering --------------------------------------------------------------------------------
+
+    def _place(self, low: Lowering, address: str, size: int, table: int, miss: str) -> str:
+        """A pointer to the storage of an access, or control goes to `miss`."""
+        page = low.emit(f"lshr i32 {address}, {PAGE_BITS}")
+        index = low.emit(f"zext i32 {page} to i64")
+        tables = f"%space{self.number}.tables"
+        entry = low.emit(
+            f"getelementptr [{PAGES} x {{i32, i32}}], ptr {tables}, i64 {table}, i64 {index}"
+        )
+        tag = low.emit(f"load i32, ptr {entry}, !invariant.load !2")
+        last = low.emit(f"add i32 {address}, {size - 1}") if size > 1 else address
+        wanted = low.emit(f"or i32 {last}, {PAGE_MASK}")
+        low.likely(low.emit(f"icmp eq i32 {tag}, {wanted}"), miss)
+        place = low.emit(f"getelementptr {{i32, i32}}, ptr {entry}, i64 0, i32 1")
+        offset = low.emit(f"load i32, ptr {place}, !invariant.load !2")
+        moved = low.emit(f"zext i32 {low.emit(f'add i32 {address}, {offset}')} to i64")
+        return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {moved}")
+
+    def _check(self, low: Lowering) -> None:
+        """After a call for the rare case: go on if it could do the access."""
+        done = low.emit(f"icmp eq i64 {low.emit('load i64, ptr %missed')}, 0")
+        low.likely(done, low.context.missed())
+
+    def load(self, low: Lowering, node: Bits, address: str) -> str:
+        """See `Space`."""
+        _, width = node.attribute
+        for_write = node.op == "load_for_write"
+        miss, join = low.fresh("miss"), low.fresh("loaded")
+        place = self._place(low, address, width // 8, int(for_write), miss)
+        fast = low.emit(f"load i{width}, ptr {place}, align 1")
+        hit = low.label
+        low.jump(join)
+        low.start(miss)
+        name = "paged_load_for_write" if for_write else "paged_load"
+        arguments = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}"
+        slow = low.emit(f"call preserve_mostcc i64 @{name}({arguments})")
+        self._check(low)
+        slow = low.emit(f"trunc i64 {slow} to i{width}") if width < 64 else slow
+        missed = low.label
+        low.jump(join)
+        low.start(join)
+        return low.emit(f"phi i{width} [{fast}, %{hit}], [{slow}, %{missed}]")
+
+    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
+        """See `Space`."""
+        _, width = node.attribute
+        miss, join = low.fresh("miss"), low.fresh("stored")
+        place = self._place(low, address, width // 8, 1, miss)
+        low.line(f"store i{width} {value}, ptr {place}, align 1")
+        low.jump(join)
+        low.start(miss)
+        wide = low.emit(f"zext i{width} {value} to i64") if width < 64 else value
+        arguments = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}, i64 {wide}"
+        low.line(f"call preserve_mostcc void @paged_store({arguments})")
+        self._check(low)
+        low.jump(join)
+        low.start(join)
+
+
+    def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
+        """See `Space`."""
+        kinds = [f"i{a.width}" for a in node.args]
+        given = ", ".join(f"{k} {a}" for k, a in zip(kinds, arguments, strict=True))
+        name = bulk_name(node)
+        done = low.emit(f"call i64 @{name}(ptr %mailbox, i64 {self.number}, {given}, i64 {budget})")
+        low.likely(low.emit(f"icmp ne i64 {done}, 0"), low.context.missed())
+        return low.emit(f"trunc i64 {done} to i{node.width}") if node.width < 64 else done
+
+
+class WordSpace:
+    """Words of at most 32 bits, each in 32 bits of storage; the bound is the storage's size."""
+
+    paged = False
+
+    def __init__(self, number: int, memory: WordMemory, unit: int) -> None:
+        self.number = number
+        self.unit = unit
+        self.memory = memory
+        self._flags = np.frombuffer(memory.flags, dtype=np.uint8)
+
+    def words(self) -> list[int]:
+        """See `Space`."""
+        return [self.memory.array.ctypes.data, self.memory.size, self._flags.ctypes.data]
+
+    def fill(self, address: int, why: Left) -> bool:
+        """See `Space`: whatever is inside is direct already."""
+        return False
+
+    def flush(self) -> None:
+        """See `Space`."""
+
+    def can(self, node: Bits) -> bool:
+        """See `Space`."""
+        return node.op not in BULK
+
+    def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
+        """See `Space`."""
+        raise AssertionError("word-addressed machines have no repeated operations")
+
+    def _index(self, low: Lowering, node: Bits, address: str, units: int) -> str:
+        """The address as an index if `units` from it are inside."""
+        index = low.emit(f"zext i{node.args[0].width} {address} to i64")
+        end = low.emit(f"add i64 {index}, {units}")
+        inside = low.emit(f"icmp ule i64 {end}, %space{self.number}.size")
+        low.likely(inside, low.context.given_up())
+        return index
+
+    def _word(self, low: Lowering, index: str, number: int) -> str:
+        at = low.emit(f"add i64 {index}, {number}") if number else index
+        return low.emit(f"getelementptr i32, ptr %space{self.number}.storage, i64 {at}")
+
+    def load(self, low: Lowering, node: Bits, address: str) -> str:
+        """See `Space`."""
+        _, width = node.attribute
+        units = width // self.unit
+        index = self._index(low, node, address, units)
+        value = "0"
+        for n in range(units):
+            word = low.emit(f"load i32, ptr {self._word(low, index, n)}")
+            value = self._above(low, word, value, n, width)
+        return value
+
+    def _above(self, low: Lowering, word: str, value: str, number: int, width: int) -> str:
+        """`value` with a word put at its place."""
+        sized = word
+        if width != 32:
+            sized = low.emit(f"{'zext' if width > 32 else 'trunc'} i32 {word} to i{width}")
+        if number:
+            sized = low.emit(f"shl i{width} {sized}, {number * self.unit}")
+            sized = low.emit(f"or i{width} {sized}, {value}")
+        return sized
+
+    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
+        """See `Space`."""
+        _, width = node.attribute
+        units = width // self.unit
+        index = self._index(low, node, address, units)
+        for n in range(units):
+            at = low.emit(f"add i64 {index}, {n}")
+            flag = low.emit(f"getelementptr i8, ptr %space{self.number}.watched, i64 {at}")
+            plain = low.emit(f"icmp eq i8 {low.emit(f'load i8, ptr {flag}')}, 0")
+            low.likely(plain, low.context.given_up())
+        for n in range(units):
+            part = low.emit(f"lshr i{width} {value}, {n * self.unit}") if n else value
+            if self.unit < width:
+                part = low.emit(f"trunc i{width} {part} to i{self.unit}")
+            if self.unit < 32:
+                part = low.emit(f"zext i{self.unit} {part} to i32")
+            low.line(f"store i32 {part}, ptr {self._word(low, index, n)}")
+

@@ -1,0 +1,45 @@
+"""Compiling regions beside the guest: jobs in, object code out, in a background thread."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+
+class Worker:
+    """Does jobs one after the other; `done` holds (job, result) until the owner takes them."""
+
+    def __init__(self, work: Callable[[Any], Any], *, wait: bool) -> None:
+        self.done: deque[tuple[Any, Any]] = deque()
+        self._work = work
+        self._wait = wait
+        self._jobs: deque[Any] = deque()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def submit(self, job: Any) -> None:
+        """Queue a job; with `wait`, do it at once."""
+        if self._wait:
+            self.done.append((job, self._work(job)))
+            return
+        with self._lock:
+            self._jobs.append(job)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, daemon=True)
+                self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not begun."""
+        return len(self._jobs)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._thread = None
+                    return
+                job = self._jobs.popleft()
+            self.done.append((job, self._work(job)))
