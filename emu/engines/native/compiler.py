@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 from functools import cache
-from typing import Any, Final
+from typing import Any
 
 import llvmlite.binding as llvm
 
@@ -49,10 +49,10 @@ class Compiler:
         """Optimise and compile a module."""
         module = llvm.parse_assembly(text)
         module.verify()
-        builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
-        passes = llvm.create_new_function_pass_manager()
-        for name in _PASSES:
-            getattr(passes, f"add_{name}_pass")()
+        options = llvm.create_pipeline_tuning_options(2)
+        options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+        builder = llvm.create_pass_builder(self._machine, options)
+        passes = builder.getFunctionPassManager()
         for function in module.functions:
             if not function.is_declaration:
                 passes.run(function, builder)
@@ -65,13 +65,6 @@ class Compiler:
         builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
         builder.getModulePassManager().run(module, builder)
         return bytes(self._machine.emit_object(module))
-
-
-_PASSES: Final = (
-    "sroa", "simplify_cfg", "instruction_combine", "new_gvn", "simplify_cfg", "loop_simplify",
-    "loop_rotate", "instruction_combine", "sinking", "aggressive_dce", "simplify_cfg",
-)  # fmt: skip
-"""What pays for itself on regions: promotion of registers, then the cheap clean-up."""
 
 
 class Library:

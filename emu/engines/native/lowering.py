@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from emu.engines.native.layout import Left
 from isa.bits import Bits
 from isa.ops import OPS, require_columns
 from isa.registers import Register
@@ -44,7 +45,10 @@ class Context(Protocol):
         """The label to go to if the instruction must be done elsewhere (it faults)."""
 
     def missed(self) -> str:
-        """The label to go to if an access missed; the mailbox tells how."""
+        """The label to go to if a repeated operation could not begin; the mailbox tells why."""
+
+    def missed_at(self, address: str, why: Left) -> str:
+        """The label to go to if an access of this (32-bit) address missed."""
 
     def exit(self, node: Bits, values: list[str]) -> None:
         """After the instruction, leave the engine."""

@@ -120,6 +120,7 @@ class RegionCompiler:
         low.line(f"store i64 {self._word(Word.REMAINING, 'i64')}, ptr %remaining")
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
+        low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
         low.line("%recipe = alloca i32")
         low.line("store i32 0, ptr %recipe")
         for size, most in self.recipes.most.items():
@@ -483,6 +484,16 @@ class RegionCompiler:
     def missed(self) -> str:
         """See `Context`."""
         return f"missed.{self._part}"
+
+    def missed_at(self, address: str, why: Left) -> str:
+        """See `Context`."""
+        label, wide = self.low.fresh("miss"), self.low.fresh("at")
+        self.cold += [
+            f"{label}:", f"  %{wide} = zext i32 {address} to i64",
+            f"  store i64 %{wide}, ptr %address", f"  store i64 {int(why)}, ptr %left",
+            f"  br label %undo.{self._part}",
+        ]  # fmt: skip
+        return label
 
     def _space_of(self, node: Bits) -> Space:
         name = node.attribute[0]

@@ -125,46 +125,20 @@ class PagedSpace:
         moved = low.emit(f"zext i32 {low.emit(f'add i32 {address}, {offset}')} to i64")
         return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {moved}")
 
-    def _check(self, low: Lowering) -> None:
-        """After a call for the rare case: go on if it could do the access."""
-        done = low.emit(f"icmp eq i64 {low.emit('load i64, ptr %missed')}, 0")
-        low.likely(done, low.context.missed())
-
     def load(self, low: Lowering, node: Bits, address: str) -> str:
         """See `Space`."""
         _, width = node.attribute
         for_write = node.op == "load_for_write"
-        miss, join = low.fresh("miss"), low.fresh("loaded")
+        miss = low.context.missed_at(address, Left.WRITE if for_write else Left.READ)
         place = self._place(low, address, width // 8, int(for_write), miss)
-        fast = low.emit(f"load i{width}, ptr {place}, align 1")
-        hit = low.label
-        low.jump(join)
-        low.start(miss)
-        name = "paged_load_for_write" if for_write else "paged_load"
-        arguments = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}"
-        slow = low.emit(f"call preserve_mostcc i64 @{name}({arguments})")
-        self._check(low)
-        slow = low.emit(f"trunc i64 {slow} to i{width}") if width < 64 else slow
-        missed = low.label
-        low.jump(join)
-        low.start(join)
-        return low.emit(f"phi i{width} [{fast}, %{hit}], [{slow}, %{missed}]")
+        return low.emit(f"load i{width}, ptr {place}, align 1")
 
     def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
         """See `Space`."""
         _, width = node.attribute
-        miss, join = low.fresh("miss"), low.fresh("stored")
+        miss = low.context.missed_at(address, Left.WRITE)
         place = self._place(low, address, width // 8, 1, miss)
         low.line(f"store i{width} {value}, ptr {place}, align 1")
-        low.jump(join)
-        low.start(miss)
-        wide = low.emit(f"zext i{width} {value} to i64") if width < 64 else value
-        arguments = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}, i64 {wide}"
-        low.line(f"call preserve_mostcc void @paged_store({arguments})")
-        self._check(low)
-        low.jump(join)
-        low.start(join)
-
 
     def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
         """See `Space`."""
