@@ -27,6 +27,9 @@ CLAUSES = {
     "control": "control sensitive: it may change M, R or a resource without a trap (section 3)",
     "mode": "behaviour sensitive, by mode: what it does depends on M (section 3)",
     "location": "behaviour sensitive, by location: what it does depends on R's place (section 3)",
+    "resource": "behaviour sensitive, by resource: what it does depends on a timer, mask or latch",
+    "trap": "carried out by a supervisor and trapping for a user, but not as a privileged "
+    "instruction would: no monitor is told, and the guest takes the trap for its own",
     "none": "innocuous for all that this state shows: the monitor itself is at fault",
 }
 
@@ -155,11 +158,11 @@ class _Step:
         """Name the instruction and the clause of the definition that it meets."""
         isa = self.machine.isa
         text = isa.text(self.code, self.address) if self.code else "outside of storage"
-        clause = CLAUSES[self._clause(part)]
+        clause = CLAUSES[self._clause()]
         return Divergence(count, text, self.address, part, expected, actual, clause)
 
-    def _clause(self, part: str) -> str:
-        """Replay the instruction's meaning in the two modes, and moved: what makes a difference?"""
+    def _clause(self) -> str:
+        """Replay the meaning in the two modes, moved, with other resources: what matters?"""
         if not self.code:
             return "none"
         here, user, supervisor = self._replay(), self._replay(mode=1), self._replay(mode=0)
@@ -169,10 +172,16 @@ class _Step:
             return "control"
         if supervisor.apart(user):
             return "mode"
-        return "location" if here.apart(self._replay(shift=1)) else "none"
+        if here.apart(self._replay(shift=1)):
+            return "location"
+        if here.apart(self._replay(other_resources=True)):
+            return "resource"
+        return "none" if supervisor.fault or not user.fault else "trap"
 
-    def _replay(self, mode: int | None = None, shift: int = 0) -> _Replay:
-        """The instruction again, in another mode or place."""
+    def _replay(
+        self, mode: int | None = None, shift: int = 0, other_resources: bool = False
+    ) -> _Replay:
+        """The instruction again, in another mode or place, or all resources' bits turned."""
         isa = self.machine.isa
         memory = _Moved(self.machine, shift * isa.shape.granule)
         state = State(isa, {"physical": memory})  # type: ignore[dict-item]
@@ -180,12 +189,21 @@ class _Step:
         state["l"] = state["l"] + shift
         if mode is not None:
             state["mode"] = mode
+        for register in isa.registers.with_role(Role.RESOURCE) if other_resources else ():
+            state.write(register, ~self.values[register.slot])
         before = list(state.values)
         instruction = isa.decode(self.code, None)
         state.reply = 0
         outcome = Evaluation(state, instruction.fields).carry_out(isa.trace(instruction.form))
         fault = outcome if isinstance(outcome, Fault) else None
-        return _Replay(fault, before, state, memory.stores)
+        return _Replay(fault, before, state, memory.stores, self._window)
+
+    @property
+    def _window(self) -> range:
+        """The real addresses that R shows."""
+        known, granule = self.machine.isa.known, self.machine.isa.shape.granule
+        first, bound = self.values[known.l.slot] * granule, self.values[known.b.slot] * granule
+        return range(first, first + bound)
 
 
 @dataclass(slots=True)
@@ -196,18 +214,20 @@ class _Replay:
     before: list[int]
     after: State
     stores: list[tuple[int, int]]
+    window: range
 
     @property
     def changes_control(self) -> bool:
-        """Whether M, R or another resource changed without a trap."""
+        """Whether M, R, another resource or storage outside of the window changed, untrapped."""
         wanted = self.after.isa.registers.with_role(Role.MODE, Role.RELOCATION, Role.RESOURCE)
         changed = any(self.before[r.slot] != self.after.values[r.slot] for r in wanted)
-        return changed and self.fault is None
+        outside = any(address not in self.window for address, _ in self.stores)
+        return (changed or outside) and self.fault is None
 
     def apart(self, other: _Replay) -> bool:
-        """Whether registers, P or stores differ, or only one of the two traps."""
+        """Whether registers, P or stores differ; traps are excluded, as the definitions say."""
         if self.fault or other.fault:
-            return (self.fault is None) != (other.fault is None)
+            return False
         wanted = self.after.isa.registers.with_role(Role.GENERAL, Role.FLAG, Role.PROGRAM_COUNTER)
         return self.stores != other.stores or any(
             self.after.values[r.slot] != other.after.values[r.slot] for r in wanted

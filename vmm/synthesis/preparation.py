@@ -1,11 +1,12 @@
 """What a guest may do first: set registers that no load reaches, by instructions that obey.
 
 Resources and flags have instructions of their own, if any. An instruction is fit to prepare if
-direct execution agrees with the bare machine on it, in supervisor mode or by a user.
+direct execution agrees with the bare machine on it, or if the monitor interprets it.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -15,13 +16,12 @@ from isa.ops import z3
 from isa.registers import Register
 from isa.toy import Toy
 from isa.toy.assembler import assemble
-from isa.toy.registers import SUPERVISOR as SUPERVISOR_MODE
 from vmm.monitors import Allocation, smaller
 from vmm.synthesis.direct import DirectExecution
 from vmm.synthesis.source import BYTES, ENTER, Preparation, Start, source
 from vmm.theory.classify import solve
 from vmm.theory.model import Condition
-from vmm.theory.queries import SUPERVISOR, USER, Question, Questions
+from vmm.theory.queries import SUPERVISOR, Question, Questions
 from vmm.theory.readings import Reading
 from vmm.theory.step import Step
 from vmm.theory.toy import ToyModel
@@ -38,15 +38,12 @@ def settled(isa: Toy) -> list[Register]:
 
 
 def preparations(isa: Toy, allocation: Allocation, poison: int) -> Iterator[Preparation | None]:
-    """Nothing; then, for each register and mode, an instruction that makes it other than 0."""
+    """Nothing; then, for each register, an instruction that makes it other than 0."""
     yield None
-    for register in settled(smaller(isa, allocation.words)):
-        for mode in (SUPERVISOR, USER):
-            for form in isa.rows:
-                found = _Setter(isa, form, allocation, poison).sets(register, mode)
-                if found is not None:
-                    yield found
-                    break
+    for register in settled(isa):
+        setters = (_Setter(isa, form, allocation, poison) for form in isa.rows)
+        found = (preparation for one in setters if (preparation := one.sets(register)))
+        yield from itertools.islice(found, 1)
 
 
 def prepared(isa: Toy, preparation: Preparation | None) -> dict[Register, int]:
@@ -67,12 +64,12 @@ class _Setter:
         self._allocation, self._poison = allocation, poison
         self._model = ToyModel(smaller(isa, allocation.words))
 
-    def sets(self, register: Register, mode: str) -> Preparation | None:
+    def sets(self, register: Register) -> Preparation | None:
         """How it makes the register other than 0, from a state that has 0 in it."""
         trace = self._isa.trace(self._form)
         if register not in trace.written() or trace.has("load", "store"):
             return None
-        one = Questions(self._model, self._form, Reading.REPAIRED).here[mode]
+        one = Questions(self._model, self._form, Reading.REPAIRED).here[SUPERVISOR]
         direct = DirectExecution(self._isa, self._form, self._allocation, self._poison)
         condition = z3.And(
             one.stands, self._begins(one), self._goes_on(one),
@@ -80,14 +77,12 @@ class _Setter:
         )  # fmt: skip
         question = Question("preparation", z3.simplify(condition), one, None, self._wish(one))
         solution = solve(question, f"{self._form}, preparation")
-        return None if solution is None else self._read(one, solution, mode)
+        return None if solution is None else self._read(one, solution)
 
     def _begins(self, one: Step) -> Condition:
         known, registers = self._model.isa.known, one.before.registers
         zero = [registers[r] == 0 for r in (known.l, *settled(self._model.isa))]
-        rings = [SUPERVISOR_MODE, self._model.shape.least_privileged]
-        modes = z3.Or([registers[known.m] == mode for mode in rings])
-        return z3.And(*zero, modes, registers[known.b] == self._model.shape.all_granules)
+        return z3.And(*zero, registers[known.b] == self._model.shape.all_granules)
 
     def _goes_on(self, one: Step) -> Condition:
         """The next instruction follows, under the same M and R."""
@@ -96,16 +91,17 @@ class _Setter:
         return z3.And(*kept, one.after[parts.counter] == before[parts.counter] + 1)
 
     def _wish(self, one: Step) -> list[Condition]:
+        """Registers that do not matter hold 0, the others a large number."""
         data = [one.before.registers[r] for r in self._model.isa.known.general.members]
-        fields = [field for name, field in one.before.fields.items() if name != "word"]
-        return [*(d == LATER for d in data), *(z3.ULE(f, 3) for f in fields)]
+        return [*(d == 0 for d in data), *(d == LATER for d in data)]
 
-    def _read(self, one: Step, solution: Any, mode: str) -> Preparation:
+    def _read(self, one: Step, solution: Any) -> Preparation:
         def number(term: Any) -> int:
             return int(solution.eval(term, model_completion=True).as_long())
 
         word = number(one.before.fields["word"])
         text = self._isa.text(word.to_bytes(BYTES, "little"), 0)
         members = self._model.isa.known.general.members
-        registers = {r.name: number(one.before.registers[r]) for r in members}
-        return Preparation(text, mode == USER, registers)
+        loaded = {r.name: number(one.before.registers[r]) for r in members}
+        written = {r.name for r in self._isa.trace(self._form).written() if r in members}
+        return Preparation(text, loaded, frozenset(written))

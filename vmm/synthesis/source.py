@@ -7,7 +7,7 @@ A trap ends the program.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,11 +22,19 @@ BYTES: Final = 4
 
 @dataclass(frozen=True, slots=True)
 class Preparation:
-    """One instruction that a guest runs first, with these general registers, in this mode."""
+    """One instruction that a guest runs first, `loaded` in its general registers.
+
+    It may have written those in `written`.
+    """
 
     instruction: str
-    in_user_mode: bool
-    registers: Mapping[str, int]
+    loaded: Mapping[str, int]
+    written: frozenset[str]
+
+    @property
+    def left(self) -> set[str]:
+        """The general registers that may hold something afterwards."""
+        return {name for name, value in self.loaded.items() if value} | self.written
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,59 +66,45 @@ def source(isa: Toy, start: Start, preparation: Preparation | None = None) -> st
     """The text of the program, for a machine with as much storage as `isa` has."""
     lines = [
         f"        .machine {isa.name}",
-        *_storage(isa, start, preparation),
+        *_storage(isa, start),
         f"        .org  {kernel_address(isa)}",
         "trap:   halt",
+        "start:",
         *_prepared(preparation),
-        *_loads(start.registers, everything=preparation is not None),
+        *_loads(start.registers, set() if preparation is None else preparation.left),
         f"{ENTER}:  lpsw  state",
-        *_words(isa, start, preparation),
+        _state(isa, start),
     ]
     return "\n".join([*lines, ""])
 
 
-def _storage(isa: Toy, start: Start, preparation: Preparation | None) -> list[str]:
-    """The words that the instruction finds; E[1] leads to the end, or first to `prepared`."""
-    first = "prepared" if _by_user(preparation) else "trap"
+def _storage(isa: Toy, start: Start) -> list[str]:
+    """E[1], and the words that the instruction finds."""
     p = start.registers["p"] + start.registers["l"] * isa.shape.granule
     words = {a: f".word {w:#x}" for a, w in start.storage.items() if w}
-    words[1] = f".psw  s, {first}, 0, WORDS"
-    words[p] = isa.text(start.storage[p].to_bytes(BYTES, "little"), p) + "  ; the first to run"
-    return [line for a, text in sorted(words.items()) for line in _at(a, text)]
+    words[1] = ".psw  s, trap, 0, WORDS"
+    text = isa.text(start.storage[p].to_bytes(BYTES, "little"), p)
+    words[p] = f"{text}  ; the first to run, at {start.registers['p']:#x} of its window"
+    return [line for a, said in sorted(words.items()) for line in _at(a, said)]
 
 
 def _at(address: int, text: str) -> list[str]:
     return [f"        .org  {address}", f"        {text}"]
 
 
-def _by_user(preparation: Preparation | None) -> bool:
-    return preparation is not None and preparation.in_user_mode
-
-
 def _prepared(preparation: Preparation | None) -> list[str]:
-    """Code that runs the preparation; a user's comes back by a supervisor call."""
+    """Code that runs the preparation."""
     if preparation is None:
-        return ["start:"]
-    begin = ["start:", *_loads(preparation.registers)]
-    if not preparation.in_user_mode:
-        return [*begin, f"        {preparation.instruction}"]
-    return [
-        *begin,
-        "        lpsw  outside",
-        f"user:   {preparation.instruction}",
-        "        svc   0",
-        "prepared:",
-        "        lda   r1, ending",
-        "        sta   r1, 1",
-    ]
+        return []
+    return [*_loads(preparation.loaded), f"        {preparation.instruction}"]
 
 
-def _loads(registers: Mapping[str, int], *, everything: bool = False) -> list[str]:
-    """Code that loads the general registers; those that hold 0 only if `everything` is asked."""
+def _loads(registers: Mapping[str, int], left: Collection[str] = ()) -> list[str]:
+    """Code that loads the general registers; 0 only where something is left."""
     return [
         f"        {line}"
         for name in GENERAL_REGISTERS
-        if registers.get(name) or everything
+        if registers.get(name) or name in left
         for line in _load(name, registers.get(name, 0))
     ]
 
@@ -122,10 +116,8 @@ def _load(name: str, value: int) -> list[str]:
     return [*high, f"ori   {name}, {name}, {value & mask(16):#x}"] if value & mask(16) else high
 
 
-def _words(isa: Toy, start: Start, preparation: Preparation | None) -> list[str]:
+def _state(isa: Toy, start: Start) -> str:
+    """The PSW to enter with."""
     m, p, base, bound = (start.registers[name] for name in ("mode", "p", "l", "b"))
-    told = f"; M = {m}, P = {p:#x}, R = ({base}, {bound}) in granules"
-    words = [f"state:  .word {_psw(isa, start.registers):#x}  {told}"]
-    if _by_user(preparation):
-        words += ["outside: .psw u, user, 0, WORDS", "ending: .psw s, trap, 0, WORDS"]
-    return words
+    psw = _psw(isa, start.registers)
+    return f"state:  .word {psw:#x}  ; M = {m}, P = {p:#x}, R = ({base}, {bound}) in granules"

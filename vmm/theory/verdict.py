@@ -34,10 +34,11 @@ def _classified(isa: Toy | Classification) -> Classification:
 def _because(found: Classification, offending: list[InstructionClass]) -> str | None:
     if not offending:
         return None
-    return f"{found.name}: " + "; ".join(map(_reason, offending))
+    return f"{found.name}: " + "; ".join(map(reason, offending))
 
 
-def _reason(found: InstructionClass) -> str:
+def reason(found: InstructionClass) -> str:
+    """What one critical instruction is, with an example from its witness."""
     reasons = [text for claim, text in _REASONS.items() if getattr(found, claim)]
     if len(reasons) > 1 and found.behaviour_sensitive:
         reasons = [r for r in reasons if r != _REASONS["behaviour_sensitive"]]
