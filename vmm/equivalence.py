@@ -21,7 +21,7 @@ from emu.state import State
 from emu.toy.machine import ToyMachine
 from isa.fault import Fault
 from isa.registers import Role
-from isa.toy.traps import Trap
+from isa.toy.traps import TITLES, Trap
 
 CLAUSES = {
     "control": "control sensitive: it may change M, R or a resource without a trap (section 3)",
@@ -56,12 +56,13 @@ class Divergence:
     expected: str
     actual: str
     clause: str
+    trap: str = ""  # that only one of the two machines took
 
     def __str__(self) -> str:
         return (
             f"after {self.count} instructions {self.part} should be {self.expected} and is "
-            f"{self.actual}; the last instruction was {self.instruction} at {self.address:#x}, "
-            f"which is {self.clause}"
+            f"{self.actual}{self.trap}; the last instruction was {self.instruction} at "
+            f"{self.address:#x}, which is {self.clause}"
         )
 
 
@@ -117,7 +118,7 @@ def lockstep(pair: Pair, limit: int, every: int = 1) -> Divergence | None:
         if found is None and _differ(expected, actual):
             found = "stop", _stop(expected), _stop(actual)
         if found is not None:
-            return step.divergence(one.state.count, *found)
+            return step.divergence(other, *found)
         if expected.reason != "until":
             return None
     return None
@@ -154,12 +155,28 @@ class _Step:
         self.address = self.values[known.p.slot] + self.values[known.l.slot] * shape.granule
         self.code, _ = machine.memory.fetch(self.address, 1)
 
-    def divergence(self, count: int, part: str, expected: str, actual: str) -> Divergence:
+    def divergence(self, virtual: ToyMachine, part: str, expected: str, actual: str) -> Divergence:
         """Name the instruction and the clause of the definition that it meets."""
         isa = self.machine.isa
         text = isa.text(self.code, self.address) if self.code else "outside of storage"
         clause = CLAUSES[self._clause()]
-        return Divergence(count, text, self.address, part, expected, actual, clause)
+        count, trap = self.machine.state.count, self._trap(virtual)
+        return Divergence(count, text, self.address, part, expected, actual, clause, trap)
+
+    def _trap(self, virtual: ToyMachine) -> str:
+        """Which trap one machine took and the other did not, if the latches tell."""
+        latches = [r.slot for r in (self.machine.isa.known.cause, self.machine.isa.known.info)]
+        trapped = [
+            any(machine.state.values[slot] != self.values[slot] for slot in latches)
+            for machine in (self.machine, virtual)
+        ]
+        if trapped[0] == trapped[1]:
+            return ""
+        machine, who = (
+            (self.machine, "only the bare") if trapped[0] else (virtual, "only the virtual")
+        )
+        title = TITLES.get(machine.state["cause"], f"trap {machine.state['cause']}")
+        return f" ({who} machine took a {title})"
 
     def _clause(self) -> str:
         """Replay the meaning in the two modes, moved, with other resources: what matters?"""

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from vmm.monitors import Hybrid, Interpretation, Translation, TrapAndEmulate
-from vmm.theory import Classification
-from vmm.theory.classify import InstructionClass
+from vmm.theory import InstructionClass
 
 Promise = Callable[[InstructionClass], bool]
 
@@ -31,14 +30,13 @@ instruction that a guest executes.
 """
 
 
-def promised(found: Classification, name: str) -> list[str]:
+def promised(found: InstructionClass) -> list[str]:
     """The monitors that must be right about guests in which, of all critical instructions, only
-    this one is executed; the first of them is the cure.
+    this one matters; the first of them is the cure.
     """
-    instruction = found.instructions[name]
-    return [monitor for monitor, (_, holds) in PROMISES.items() if holds(instruction)]
+    return [monitor for monitor, (_, holds) in PROMISES.items() if holds(found)]
 
 
-def cure(found: Classification, name: str) -> str:
+def cure(found: InstructionClass) -> str:
     """The most direct of them."""
-    return promised(found, name)[0]
+    return promised(found)[0]

@@ -72,7 +72,9 @@ class DirectExecution:
         """
         told = z3.And(image.traps, z3.Not(one.traps))
         apart = z3.And(
-            z3.Not(image.traps), z3.Not(one.traps), z3.Or(*self._apart(one, image), self._e(one, image))
+            z3.Not(image.traps),
+            z3.Not(one.traps),
+            z3.Or(*self._apart(one, image), self._e(one, image)),
         )
         return z3.And(z3.Not(image.privileged_traps), z3.Or(told, apart))
 
@@ -105,7 +107,10 @@ class DirectExecution:
     def _e(self, one: Step, image: Step) -> Condition:
         """A word of the window differs, or one outside of it was changed on the bare machine."""
         index = z3.BitVec(INDEX, self._model.address_width)
-        sizes = [self._model.window(lambda r, s=s: s.before.registers[r]).size for s in (one, image)]
+        sizes = [self._size(step) for step in (one, image)]
         inside = z3.And([z3.ULT(index, size) for size in sizes])
         word = z3.And(inside, one.word_after != image.word_after)
         return z3.Or(word, z3.And(one.leaves_window, z3.Not(image.leaves_window)))
+
+    def _size(self, step: Step) -> Term:
+        return self._model.window(lambda register: step.before.registers[register]).size

@@ -39,7 +39,7 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a guest's first instruction is to find itself: registers by name, storage by address."""
+    """What the instruction is to find: registers by name, words of storage by address."""
 
     registers: Mapping[str, int]
     storage: Mapping[int, int]

@@ -18,14 +18,14 @@ from typing import Any
 from isa.ops import z3
 from isa.toy import Toy
 from vmm.compare import POISON, Guest, allocation_for
-from vmm.monitors import Allocation, smaller
+from vmm.monitors import smaller
 from vmm.synthesis.direct import DirectExecution
-from vmm.synthesis.preparation import Preparation, preparations, prepared
-from vmm.synthesis.source import Start, kernel_address, source, trap_psw
-from vmm.theory import Classification, Witness
+from vmm.synthesis.preparation import preparations, prepared
+from vmm.synthesis.source import Preparation, Start, kernel_address, source, trap_psw
+from vmm.theory import InstructionClass, Witness
 from vmm.theory.classify import solve
 from vmm.theory.model import Condition, Term
-from vmm.theory.queries import MODES, SUPERVISOR, USER, Question, Questions
+from vmm.theory.queries import MODES, SUPERVISOR, Question, Questions
 from vmm.theory.readings import Reading, clause
 from vmm.theory.step import Step
 from vmm.theory.toy import ToyModel
@@ -68,21 +68,22 @@ class Synthesis:
         return Guest(path, self.text, self.isa if isa is None else isa, engine=engine)
 
 
-def synthesize(found: Classification, name: str, mode: str | None = None) -> Synthesis:
-    """A guest that diverges by the critical instruction `name` of a classified machine.
+def synthesize(isa: Toy, found: InstructionClass, mode: str | None = None) -> Synthesis:
+    """A guest that diverges by an instruction of `isa`, which was found critical.
 
-    `mode` is that of the virtual machine; without it, supervisor mode if there is such a guest.
+    `mode` is the virtual machine's, "supervisor" or "user"; without it, the first that has a guest.
     Raises NoGuestError.
     """
-    search = _Search(found, name)
-    for preparation in _preparations(found.model.isa):
+    search = _Search(isa, found)
+    for preparation in _preparations(isa):
         for asked in MODES if mode is None else (mode,):
             guest = search.guest(asked, preparation)
             if guest is not None:
                 return guest
     raise NoGuestError(
-        f"{found.name}: no state that a program reaches without critical instructions of other "
-        f"kinds makes {name} diverge in virtual {mode or 'supervisor or user'} mode"
+        f"{isa.name}: no guest found that diverges by {found.name} in virtual "
+        f"{mode or 'supervisor or user'} mode: in each state that a program can prepare by one "
+        "instruction, either direct execution agrees or the monitor is told"
     )
 
 
@@ -106,12 +107,12 @@ _preparations = lru_cache(maxsize=32)(_Preparations)
 class _Search:
     """The claims about one instruction, asked with what a guest needs."""
 
-    def __init__(self, found: Classification, name: str) -> None:
-        self.found, self.name, self.isa = found, name, found.model.isa
-        self.allocation: Allocation = allocation_for(self.isa)
-        self.model = ToyModel(smaller(self.isa, self.allocation.words))
-        self.questions = Questions(self.model, name, Reading.REPAIRED)
-        self.direct = DirectExecution(self.isa, name, self.allocation, POISON)
+    def __init__(self, isa: Toy, found: InstructionClass) -> None:
+        self.isa, self.found, self.name = isa, found, found.name
+        allocation = allocation_for(isa)
+        self.model = ToyModel(smaller(isa, allocation.words))
+        self.questions = Questions(self.model, found.name, Reading.REPAIRED)
+        self.direct = DirectExecution(isa, found.name, allocation, POISON)
 
     def guest(self, mode: str, preparation: Preparation | None) -> Synthesis | None:
         """The guest for the first claim that yields one."""
@@ -124,18 +125,23 @@ class _Search:
 
     def _claims(self, mode: str) -> Iterator[Question]:
         """What classification asks about states in `mode`, as far as its claims hold."""
-        q, evidence = self.questions, self.found.instructions[self.name].evidence
-        rings = [q.by_ring] if len(self.model.users) > 1 else []
-        makers = {
-            "control_sensitive": [lambda: q.control(mode)],
-            "mode_sensitive": [q.by_mode] if mode == SUPERVISOR else rings,
-            "location_sensitive": [lambda: q.location(mode)],
-            "resource_sensitive": [lambda: q.resource(mode)],
-            "behaviour_sensitive": [q.by_both] if mode == SUPERVISOR else [],
-        }
-        for claim, questions in makers.items():
-            if evidence[claim].holds:
-                yield from (make() for make in questions)
+        q, evidence = self.questions, self.found.evidence
+        if evidence["control_sensitive"].holds:
+            yield q.control(mode)
+        if evidence["mode_sensitive"].holds:
+            yield from self._about_modes(mode)
+        if evidence["location_sensitive"].holds:
+            yield q.location(mode)
+        if evidence["resource_sensitive"].holds:
+            yield q.resource(mode)
+        if evidence["behaviour_sensitive"].holds and mode == SUPERVISOR:
+            yield q.by_both()
+
+    def _about_modes(self, mode: str) -> Iterator[Question]:
+        if mode == SUPERVISOR:
+            yield self.questions.by_mode()
+        elif len(self.model.users) > 1:
+            yield self.questions.by_ring()
 
     # -- what a guest needs ------------------------------------------------------------------
 

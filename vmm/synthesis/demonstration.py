@@ -1,0 +1,63 @@
+"""A synthesised guest in lock-step: under trap-and-emulate, under its cures, on a repair."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from isa.toy import Toy
+from vmm.compare import allocation_for, observed_pair
+from vmm.equivalence import Divergence, lockstep
+from vmm.monitors import TrapAndEmulate
+from vmm.synthesis.cure import promised
+from vmm.synthesis.synthesis import Synthesis
+from vmm.theory import InstructionClass
+from vmm.theory.verdict import reason
+
+LIMIT = 200
+"""Instructions: a guest prepares, enters, runs the instruction and whatever follows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """What became of a guest: `cures` by monitor, None where it equals the bare machine."""
+
+    synthesis: Synthesis
+    divergence: Divergence | None
+    cures: Mapping[str, Divergence | None]
+    why: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether it diverges first at the instruction, and no cure diverges at all."""
+        return self.named and not any(self.cures.values())
+
+    @property
+    def named(self) -> bool:
+        """Whether the first divergence is the instruction's."""
+        return self.divergence is not None and self.divergence.address == self.synthesis.address
+
+    @property
+    def explanation(self) -> str:
+        """What diverged, what the instruction is, and by which clause."""
+        return f"{self.divergence}. {self.why}. By {self.synthesis.clause}"
+
+
+def demonstrate(
+    found: InstructionClass, synthesis: Synthesis, engine: str = "auto"
+) -> Demonstration:
+    """Run the guest under trap-and-emulate and under every monitor that is promised to be right."""
+    return Demonstration(
+        synthesis,
+        first_divergence(synthesis, TrapAndEmulate.name, engine=engine),
+        {m: first_divergence(synthesis, m, engine=engine) for m in promised(found)},
+        reason(found),
+    )
+
+
+def first_divergence(
+    synthesis: Synthesis, monitor: str, isa: Toy | None = None, engine: str = "auto"
+) -> Divergence | None:
+    """The guest in lock-step with the bare machine, on its own machine or on another."""
+    guest = synthesis.guest(isa, engine)
+    return lockstep(observed_pair(guest, monitor, allocation_for(guest.isa)), LIMIT)
