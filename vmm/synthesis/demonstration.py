@@ -13,6 +13,7 @@ from vmm.synthesis.cure import promised
 from vmm.synthesis.synthesis import Synthesis
 from vmm.theory import InstructionClass
 from vmm.theory.verdict import reason
+from vmm.theory.witness import ReplayError
 
 LIMIT = 200
 """Instructions: a guest prepares, enters, runs the instruction and whatever follows it."""
@@ -20,22 +21,20 @@ LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """What became of a guest: `cures` by monitor, None where it equals the bare machine."""
+    """What became of a guest: where trap-and-emulate diverges, and each promised monitor, if any.
+
+    `cures` are by name, None where the virtual machine equals the bare one.
+    """
 
     synthesis: Synthesis
-    divergence: Divergence | None
+    divergence: Divergence
     cures: Mapping[str, Divergence | None]
     why: str
 
     @property
     def holds(self) -> bool:
-        """Whether it diverges first at the instruction, and no cure diverges at all."""
-        return self.named and not any(self.cures.values())
-
-    @property
-    def named(self) -> bool:
-        """Whether the first divergence is the instruction's."""
-        return self.divergence is not None and self.divergence.address == self.synthesis.address
+        """Whether no cure diverges."""
+        return not any(self.cures.values())
 
     @property
     def explanation(self) -> str:
@@ -46,12 +45,20 @@ class Demonstration:
 def demonstrate(
     found: InstructionClass, synthesis: Synthesis, engine: str = "auto"
 ) -> Demonstration:
-    """Run the guest under trap-and-emulate and under every monitor that is promised to be right."""
+    """Run the guest under trap-and-emulate and under every monitor that is promised to be right.
+
+    Raises ReplayError if its first divergence is not the instruction's, as z3 says it is.
+    """
+    divergence = first_divergence(synthesis, TrapAndEmulate.name, engine=engine)
+    if divergence is None or divergence.address != synthesis.address:
+        raise ReplayError(
+            f"{synthesis.instruction}: trap-and-emulate: {divergence or 'no divergence'}"
+        )
     return Demonstration(
         synthesis,
-        first_divergence(synthesis, TrapAndEmulate.name, engine=engine),
+        divergence,
         {m: first_divergence(synthesis, m, engine=engine) for m in promised(found)},
-        reason(found),
+        reason(found, synthesis.witness),
     )
 
 

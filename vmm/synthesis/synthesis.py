@@ -9,7 +9,7 @@ replayed like any other, and what remains is to write the program.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,11 +17,12 @@ from typing import Any
 
 from isa.ops import z3
 from isa.toy import Toy
+from isa.toy.source import AssemblyError
 from vmm.compare import POISON, Guest, allocation_for
 from vmm.monitors import smaller
 from vmm.synthesis.direct import DirectExecution
 from vmm.synthesis.preparation import preparations, prepared
-from vmm.synthesis.source import Preparation, Start, kernel_address, source, trap_psw
+from vmm.synthesis.source import KERNEL_WORDS, Preparation, Start, kernel_address, source, trap_psw
 from vmm.theory import InstructionClass, Witness
 from vmm.theory.classify import solve
 from vmm.theory.model import Condition, Term
@@ -74,17 +75,26 @@ def synthesize(isa: Toy, found: InstructionClass, mode: str | None = None) -> Sy
     `mode` is the virtual machine's, "supervisor" or "user"; without it, the first that has a guest.
     Raises NoGuestError.
     """
-    search = _Search(isa, found)
-    for preparation in _preparations(isa):
-        for asked in MODES if mode is None else (mode,):
-            guest = search.guest(asked, preparation)
-            if guest is not None:
-                return guest
+    try:
+        guest = _first_guest(isa, found, MODES if mode is None else (mode,))
+    except AssemblyError as error:
+        raise NoGuestError(f"{isa.name}: no guest can be written for it: {error}") from None
+    if guest is not None:
+        return guest
     raise NoGuestError(
         f"{isa.name}: no guest found that diverges by {found.name} in virtual "
         f"{mode or 'supervisor or user'} mode: in each state that a program can prepare by one "
         "instruction, either direct execution agrees or the monitor is told"
     )
+
+
+def _first_guest(isa: Toy, found: InstructionClass, modes: Sequence[str]) -> Synthesis | None:
+    if allocation_for(isa).words <= KERNEL_WORDS:
+        raise NoGuestError(f"{isa.name}: its storage has no room for a guest's kernel")
+    search = _Search(isa, found)
+    attempts = ((mode, preparation) for preparation in _preparations(isa) for mode in modes)
+    guests = (search.guest(*attempt) for attempt in attempts)
+    return next((guest for guest in guests if guest is not None), None)
 
 
 class _Preparations:
