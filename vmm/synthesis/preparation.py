@@ -25,6 +25,7 @@ from vmm.theory.queries import SUPERVISOR, Question, Questions
 from vmm.theory.readings import Reading
 from vmm.theory.step import Step
 from vmm.theory.toy import ToyModel
+from vmm.theory.witness import ReplayError
 
 LATER: Final = 1 << 30
 """A large number: what is prepared may be a time, which should not come meanwhile."""
@@ -51,8 +52,10 @@ def prepared(isa: Toy, preparation: Preparation | None) -> dict[Register, int]:
     start = Start({"mode": 0, "p": 2, "l": 0, "b": 0}, {2: 0})
     program = assemble(source(isa, start, preparation), isa=isa)
     machine = ToyMachine(isa, program.image, engine=Reference(), entry=program.entry)
-    machine.state.breakpoints.add(program.symbols[ENTER])
-    machine.run(LIMIT)
+    while machine.state.pc != program.symbols[ENTER]:
+        if machine.state.count == LIMIT:
+            raise ReplayError(f"{isa.name}: {preparation} does not go on as z3 says it does")
+        machine.run(machine.state.count + 1)
     return {register: machine.state.values[register.slot] for register in settled(isa)}
 
 
