@@ -48,6 +48,25 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
     leave(explain_instruction(instruction, configuration, literal=literal, as_json=as_json))
 
 
+@app.command()
+@click.argument("instruction")
+@click.option("--isa", "configuration", required=True, metavar="CONFIG", help="e.g. toy/all")
+@click.option("--mode", type=click.Choice(["supervisor", "user"]), help="of the virtual machine")
+@click.option("--output", type=PATH, metavar="FILE", help="write the program there, not here")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def witness(
+    instruction: str, configuration: str, mode: str | None, output: Path | None, as_json: bool
+) -> None:
+    """Write a guest that tells a monitor from a bare machine by the critical INSTRUCTION.
+
+    The solver finds a witness that a program can bring about; `vmm compare` on the program shows
+    trap-and-emulate diverging, and the cure not.
+    """
+    from vmm.commands.witness import write_witness
+
+    leave(write_witness(instruction, configuration, mode=mode, output=output, as_json=as_json))
+
+
 add_commands(app)
 app.add_command(partition)
 app.add_command(mutate)

@@ -189,7 +189,7 @@ def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> 
     return Comparison(
         name,
         _ported_differs(guest, subject, bare, stack) if subject is not guest
-        else first_divergence(lambda: _pair(guest, name, allocation), limit, every),
+        else first_divergence(lambda: observed_pair(guest, name, allocation), limit, every),
         stack.in_control(),
         efficiency.direct_fraction,
         dict(efficiency.exits),
@@ -205,7 +205,8 @@ def _timed(machine: ToyMachine, limit: int) -> tuple[float, Exit]:
     return time.perf_counter() - began, stop
 
 
-def _pair(guest: Guest, name: str, allocation: Allocation) -> Pair:
+def observed_pair(guest: Guest, name: str, allocation: Allocation) -> Pair:
+    """The bare machine and a virtual one, each with the guest."""
     stack = guest.virtual([MONITORS[name]], [allocation])
     return guest.bare(allocation.words), stack.observed
 

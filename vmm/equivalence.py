@@ -21,12 +21,15 @@ from emu.state import State
 from emu.toy.machine import ToyMachine
 from isa.fault import Fault
 from isa.registers import Role
-from isa.toy.traps import Trap
+from isa.toy.traps import TITLES, Trap
 
 CLAUSES = {
     "control": "control sensitive: it may change M, R or a resource without a trap (section 3)",
     "mode": "behaviour sensitive, by mode: what it does depends on M (section 3)",
     "location": "behaviour sensitive, by location: what it does depends on R's place (section 3)",
+    "resource": "behaviour sensitive, by resource: what it does depends on a timer, mask or latch",
+    "trap": "carried out by a supervisor and trapping for a user, but not as a privileged "
+    "instruction would: no monitor is told, and the guest takes the trap for its own",
     "none": "innocuous for all that this state shows: the monitor itself is at fault",
 }
 
@@ -53,12 +56,13 @@ class Divergence:
     expected: str
     actual: str
     clause: str
+    trap: str = ""  # that only one of the two machines took
 
     def __str__(self) -> str:
         return (
             f"after {self.count} instructions {self.part} should be {self.expected} and is "
-            f"{self.actual}; the last instruction was {self.instruction} at {self.address:#x}, "
-            f"which is {self.clause}"
+            f"{self.actual}{self.trap}; the last instruction was {self.instruction} at "
+            f"{self.address:#x}, which is {self.clause}"
         )
 
 
@@ -114,7 +118,7 @@ def lockstep(pair: Pair, limit: int, every: int = 1) -> Divergence | None:
         if found is None and _differ(expected, actual):
             found = "stop", _stop(expected), _stop(actual)
         if found is not None:
-            return step.divergence(one.state.count, *found)
+            return step.divergence(other, *found)
         if expected.reason != "until":
             return None
     return None
@@ -151,15 +155,31 @@ class _Step:
         self.address = self.values[known.p.slot] + self.values[known.l.slot] * shape.granule
         self.code, _ = machine.memory.fetch(self.address, 1)
 
-    def divergence(self, count: int, part: str, expected: str, actual: str) -> Divergence:
+    def divergence(self, virtual: ToyMachine, part: str, expected: str, actual: str) -> Divergence:
         """Name the instruction and the clause of the definition that it meets."""
         isa = self.machine.isa
         text = isa.text(self.code, self.address) if self.code else "outside of storage"
-        clause = CLAUSES[self._clause(part)]
-        return Divergence(count, text, self.address, part, expected, actual, clause)
+        clause = CLAUSES[self._clause()]
+        count, trap = self.machine.state.count, self._trap(virtual)
+        return Divergence(count, text, self.address, part, expected, actual, clause, trap)
 
-    def _clause(self, part: str) -> str:
-        """Replay the instruction's meaning in the two modes, and moved: what makes a difference?"""
+    def _trap(self, virtual: ToyMachine) -> str:
+        """Which trap one machine took and the other did not, if the latches tell."""
+        latches = [r.slot for r in (self.machine.isa.known.cause, self.machine.isa.known.info)]
+        trapped = [
+            any(machine.state.values[slot] != self.values[slot] for slot in latches)
+            for machine in (self.machine, virtual)
+        ]
+        if trapped[0] == trapped[1]:
+            return ""
+        machine, who = (
+            (self.machine, "only the bare") if trapped[0] else (virtual, "only the virtual")
+        )
+        title = TITLES.get(machine.state["cause"], f"trap {machine.state['cause']}")
+        return f" ({who} machine took a {title})"
+
+    def _clause(self) -> str:
+        """Replay the meaning in the two modes, moved, with other resources: what matters?"""
         if not self.code:
             return "none"
         here, user, supervisor = self._replay(), self._replay(mode=1), self._replay(mode=0)
@@ -169,10 +189,16 @@ class _Step:
             return "control"
         if supervisor.apart(user):
             return "mode"
-        return "location" if here.apart(self._replay(shift=1)) else "none"
+        if here.apart(self._replay(shift=1)):
+            return "location"
+        if here.apart(self._replay(other_resources=True)):
+            return "resource"
+        return "none" if supervisor.fault or not user.fault else "trap"
 
-    def _replay(self, mode: int | None = None, shift: int = 0) -> _Replay:
-        """The instruction again, in another mode or place."""
+    def _replay(
+        self, mode: int | None = None, shift: int = 0, other_resources: bool = False
+    ) -> _Replay:
+        """The instruction again, in another mode or place, or all resources' bits turned."""
         isa = self.machine.isa
         memory = _Moved(self.machine, shift * isa.shape.granule)
         state = State(isa, {"physical": memory})  # type: ignore[dict-item]
@@ -180,12 +206,21 @@ class _Step:
         state["l"] = state["l"] + shift
         if mode is not None:
             state["mode"] = mode
+        for register in isa.registers.with_role(Role.RESOURCE) if other_resources else ():
+            state.write(register, ~self.values[register.slot])
         before = list(state.values)
         instruction = isa.decode(self.code, None)
         state.reply = 0
         outcome = Evaluation(state, instruction.fields).carry_out(isa.trace(instruction.form))
         fault = outcome if isinstance(outcome, Fault) else None
-        return _Replay(fault, before, state, memory.stores)
+        return _Replay(fault, before, state, memory.stores, self._window)
+
+    @property
+    def _window(self) -> range:
+        """The real addresses that R shows."""
+        known, granule = self.machine.isa.known, self.machine.isa.shape.granule
+        first, bound = self.values[known.l.slot] * granule, self.values[known.b.slot] * granule
+        return range(first, first + bound)
 
 
 @dataclass(slots=True)
@@ -196,18 +231,20 @@ class _Replay:
     before: list[int]
     after: State
     stores: list[tuple[int, int]]
+    window: range
 
     @property
     def changes_control(self) -> bool:
-        """Whether M, R or another resource changed without a trap."""
+        """Whether M, R, another resource or storage outside of the window changed, untrapped."""
         wanted = self.after.isa.registers.with_role(Role.MODE, Role.RELOCATION, Role.RESOURCE)
         changed = any(self.before[r.slot] != self.after.values[r.slot] for r in wanted)
-        return changed and self.fault is None
+        outside = any(address not in self.window for address, _ in self.stores)
+        return (changed or outside) and self.fault is None
 
     def apart(self, other: _Replay) -> bool:
-        """Whether registers, P or stores differ, or only one of the two traps."""
+        """Whether registers, P or stores differ; traps are excluded, as the definitions say."""
         if self.fault or other.fault:
-            return (self.fault is None) != (other.fault is None)
+            return False
         wanted = self.after.isa.registers.with_role(Role.GENERAL, Role.FLAG, Role.PROGRAM_COUNTER)
         return self.stores != other.stores or any(
             self.after.values[r.slot] != other.after.values[r.slot] for r in wanted

@@ -25,7 +25,7 @@ def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path |
     else:
         print(table(found[0]) if len(found) == 1 else overview(found))
     if html is not None:
-        _write(html, page(found))
+        write(html, page(found))
     return 0
 
 
@@ -49,7 +49,8 @@ def need_prover() -> None:
         )
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file; raise an error that says what to do if that is not possible."""
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -22,7 +22,7 @@ def explain_instruction(name: str, configuration: str, *, literal: bool, as_json
     """Print everything that is derived of one instruction; returns the exit code."""
     need_prover()
     isa = Toy(configuration)
-    form = _form(name, isa)
+    form = form_named(name, isa)
     chosen = Reading.LITERAL if literal else Reading.REPAIRED
     found = classify_one(ToyModel(isa), form, chosen)
     if as_json:
@@ -33,7 +33,7 @@ def explain_instruction(name: str, configuration: str, *, literal: bool, as_json
     return 0
 
 
-def _form(name: str, isa: Toy) -> str:
+def form_named(name: str, isa: Toy) -> str:
     """The instruction that is meant; its operands may follow it and do not matter."""
     wanted = name.split()[0].upper() if name.split() else ""
     if wanted in isa.rows:

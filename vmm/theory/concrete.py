@@ -105,7 +105,7 @@ class Ran:
     def window_exists(self) -> bool:
         """Whether all of the window lies in storage."""
         base, size = self.model.bounds(self.before.registers)
-        return base + size <= self.model.shape.words
+        return base + size <= self.model.shape.storage
 
 
 def window(
@@ -180,7 +180,7 @@ def form_at(model: ToyModel, before: Concrete) -> object:
 
 
 def _state(model: ToyModel, concrete: Concrete) -> State:
-    memory = WordMemory(model.shape.words, model.shape.word)
+    memory = WordMemory(model.shape.storage, model.shape.word)
     for address, word in concrete.storage.items():
         memory.view[address] = word
     state = State(model.isa, {model.storage: memory})

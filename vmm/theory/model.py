@@ -64,7 +64,8 @@ class Model(Protocol):
     """One machine, for the theory.
 
     `storage` is the address space that is E, `shift` the register of R that r ⊕ x moves,
-    `memory_traps` the vectors of the paper's memory trap.
+    `memory_traps` the vectors of the paper's memory trap, `privileged_traps` those of the
+    privileged-instruction trap.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Model(Protocol):
     storage: str
     shift: Register
     memory_traps: frozenset[int]
+    privileged_traps: frozenset[int]
     address_width: int
 
     @property

@@ -24,13 +24,17 @@ SECOND_PLACE: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A condition on one or two states; `one` and `other` are what it speaks about."""
+    """A condition on one or two states; `one` and `other` are what it speaks about.
+
+    `besides` are further steps that the condition mentions.
+    """
 
     claim: str
     condition: Condition
     one: Step
     other: Step | None
     wish: list[Condition]  # what would make a witness easy to read
+    besides: tuple[Step, ...] = ()
 
 
 class Questions:

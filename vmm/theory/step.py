@@ -41,6 +41,7 @@ class Step:
     exists: Condition  # the whole window lies in storage
     traps: Condition
     memory_traps: Condition
+    privileged_traps: Condition
     after: dict[Register, Term]
     word_after: Term  # word `index` of the window, after the instruction
     vector: Term  # E[1], before
@@ -71,6 +72,7 @@ class Step:
             exists=new(self.exists),
             traps=new(self.traps),
             memory_traps=new(self.memory_traps),
+            privileged_traps=new(self.privileged_traps),
             after={r: new(t) for r, t in self.after.items()},
             word_after=new(self.word_after),
             vector=new(self.vector),
@@ -112,9 +114,6 @@ class _Stepper:
         stands, real, word = model.standing(self.form, state)
         outcome = execute(model.isa.trace(self.form), state)
         traps = outcome.faulted
-        memory_traps = z3.Or(
-            [fault.condition for fault in outcome.faults if fault.what in model.memory_traps]
-        )
         registers, storage = self._after(outcome)
         index = z3.BitVec(INDEX, model.address_width)
         at_index = z3.Select(storage, self.window.base + index)
@@ -129,7 +128,8 @@ class _Stepper:
             stands=self._finish(z3.And(stands, z3.Select(self.storage, real) == word)),
             exists=self._finish(model.exists(self.window)),
             traps=self._finish(traps),
-            memory_traps=self._finish(memory_traps),
+            memory_traps=self._finish(_trapping(outcome, model.memory_traps)),
+            privileged_traps=self._finish(_trapping(outcome, model.privileged_traps)),
             after={r: self._finish(t) for r, t in registers.items()},
             word_after=self._finish(at_index),
             vector=self._finish(vector),
@@ -233,6 +233,11 @@ class _Stepper:
         offset = address - self.window.base
         visible = z3.ULT(offset, self.window.size)
         return z3.If(visible, z3.Select(self.inside, offset), z3.Select(self.outside, address))
+
+
+def _trapping(outcome: Outcome, vectors: frozenset[int]) -> Condition:
+    """That the instruction takes one of these traps."""
+    return z3.Or([fault.condition for fault in outcome.faults if fault.what in vectors])
 
 
 def _rebuilt(term: Any, children: list[Any]) -> Any:

@@ -26,6 +26,7 @@ class ToyModel:
 
     storage = "physical"
     memory_traps = frozenset({int(Trap.MEMORY)})
+    privileged_traps = frozenset({int(Trap.PRIVILEGED)})
 
     def __init__(self, isa: Toy) -> None:
         self._isa = isa
@@ -71,7 +72,7 @@ class ToyModel:
 
     def exists(self, window: Window) -> Condition:
         """l + b ≤ q."""
-        return z3.ULE(window.base + window.size, self.shape.words)
+        return z3.ULE(window.base + window.size, self.shape.storage)
 
     def standing(self, form: str, state: Symbols) -> tuple[Condition, Term, Term]:
         """P lies in the window and in storage; the word is the form's with the operand fields."""
@@ -81,7 +82,7 @@ class ToyModel:
             self.shape.word - self.shape.p_bits, state.register(self.parts.counter)
         )
         real = window.base + counter
-        inside = z3.And(z3.ULT(counter, window.size), z3.ULT(real, self.shape.words))
+        inside = z3.And(z3.ULT(counter, window.size), z3.ULT(real, self.shape.storage))
         return z3.And(inside, state.field("word", self.shape.word) == word), real, word
 
     def _encoded(self, form: str, state: Symbols) -> Term:

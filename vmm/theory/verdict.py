@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isa.toy import Toy
 from vmm.theory.classify import Classification, InstructionClass, classify
+from vmm.theory.witness import Witness
 
 _REASONS = {
     "control_sensitive": "changes M, R or a resource",
@@ -34,13 +35,14 @@ def _classified(isa: Toy | Classification) -> Classification:
 def _because(found: Classification, offending: list[InstructionClass]) -> str | None:
     if not offending:
         return None
-    return f"{found.name}: " + "; ".join(map(_reason, offending))
+    return f"{found.name}: " + "; ".join(reason(one) for one in offending)
 
 
-def _reason(found: InstructionClass) -> str:
+def reason(found: InstructionClass, example: Witness | None = None) -> str:
+    """What one critical instruction is, with an example, by default its own witness."""
     reasons = [text for claim, text in _REASONS.items() if getattr(found, claim)]
     if len(reasons) > 1 and found.behaviour_sensitive:
         reasons = [r for r in reasons if r != _REASONS["behaviour_sensitive"]]
-    witness = found.witness
-    example = "" if witness is None else f" ({witness.text}: {witness.differences[0]})"
-    return f"{found.name} {' and '.join(reasons)} without being privileged{example}"
+    witness = example or found.witness
+    shown = "" if witness is None else f" ({witness.text}: {witness.differences[0]})"
+    return f"{found.name} {' and '.join(reasons)} without being privileged{shown}"

@@ -45,9 +45,13 @@ class Witness:
 def witness(
     model: ToyModel, form: str, question: Question, solution: Any, reading: Reading
 ) -> Witness:
-    """Replay a solution; raises ReplayError if the step does not do what z3 says it does."""
+    """Replay a solution; raises ReplayError if the step does not do what z3 says it does.
+
+    The states name all words that the steps, or those that the question has `besides`, look at.
+    """
     steps = [step for step in (question.one, question.other) if step is not None]
-    runs = [run(model, state) for state in _states(model, steps, solution)]
+    states = _states(model, [*steps, *question.besides], solution)
+    runs = [run(model, state) for state in states[: len(steps)]]
     for ran in runs:
         if form_at(model, ran.before) != form:
             raise ReplayError(f"{form}: the state is about to carry out {ran.text!r} instead")
@@ -81,7 +85,7 @@ def _states(model: ToyModel, steps: list[Step], solution: Any) -> list[Concrete]
             if not base <= address < base + size
         }
         storage |= {base + at: number(z3.Select(step.before.window, at)) for at in offsets}
-        existing = {a: word for a, word in sorted(storage.items()) if a < model.shape.words}
+        existing = {a: word for a, word in sorted(storage.items()) if a < model.shape.storage}
         ports = _ports(step, number)
         states.append(Concrete(values, existing, ports, number(step.before.clock)))
     return states
