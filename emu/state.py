@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from emu.memory import Memory
 from isa.definition import InstructionSet
@@ -28,6 +28,10 @@ class State:
         self.interrupt_requested = False  # a device wants the engine to stop at the next window
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
+
+    def set_values(self, values: Iterable[int]) -> None:
+        """Set every register, by slot."""
+        self.values[:] = array("Q", values)
 
     @property
     def pc(self) -> int:

@@ -36,6 +36,7 @@ class InstructionSet(Protocol):
     """
 
     name: str
+    fingerprint: str  # differs if any meaning does, our own sources being equal
     registers: RegisterSet
     pc: Register
     spaces: Mapping[str, int]  # address space -> bits of one addressable unit

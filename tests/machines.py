@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.exit import Exit
@@ -14,6 +16,7 @@ from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
 
 CODE, DATA = 0x00A00000, 0x00B00000
 PAGE = 4096
+NO_CACHE = DiskCache(None)
 
 
 def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
@@ -47,6 +50,8 @@ def engines() -> dict[str, object]:
         "python": Python(),
         "python-cold": Python(hot=1 << 60),
         "python-hot": Python(hot=0),
+        "native": Native(hot=0, wait=True, cache=NO_CACHE),
+        "native-single": Native(hot=0, wait=True, cache=NO_CACHE, longest=1),
     }
 
 

@@ -50,7 +50,7 @@ class Bench:
         for address, content in program.pages().items():
             if space.read(address, PAGE) != content:  # type: ignore[attr-defined]
                 space.poke(address, content)  # type: ignore[attr-defined]
-        state.values[:] = self.blank
+        state.set_values(self.blank)
         for name, number in program.registers.items():
             state[name] = number
         state.count, state.breakpoints = 0, set(program.breakpoints)

@@ -262,7 +262,7 @@ def _check_share(name: str, share: int) -> None:
 
 def take_over(new: ToyMachine, old: ToyMachine) -> None:
     """Registers, time and devices of another machine of the same instructions; not its storage."""
-    new.state.values[:] = old.state.values
+    new.state.set_values(old.state.values)
     new.state.count = old.state.count
     new.state.reply = old.state.reply
     new.state.breakpoints = old.state.breakpoints

@@ -32,6 +32,7 @@ class Block:
         pc: int,
         mode: Hashable,
         instructions: list[Instruction],
+        code: bytes,
     ) -> None:
         self._session = session
         self.mode = mode
@@ -39,6 +40,7 @@ class Block:
         self.pc = pc
         self.instructions = instructions
         self.length = len(instructions)
+        self.code = code  # the bytes it was decoded from
         self.checks = session.facts(instructions[-1].form).checks
         self._left = session.hot
         self._steps: list[Any] | None = None
@@ -70,7 +72,7 @@ class Block:
         found = self._cuts.get(length)
         if found is None:
             found = Block(
-                self._session, self.address, self.pc, self.mode, self.instructions[:length]
+                self._session, self.address, self.pc, self.mode, self.instructions[:length], b""
             )
             self._cuts[length] = found
         return found

@@ -38,13 +38,15 @@ MOST_BLOCKS = 20_000  # remembered at a time; then all are forgotten
 class Python:
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
-    `hot` is how often a block runs in handlers before it is compiled; 0 compiles at once.
+    `hot` is how often a block runs in handlers before it is compiled; 0 compiles at once. `longest`
+    is how many instructions a block may have.
     """
 
     name = "python"
 
-    def __init__(self, *, hot: int = HOT) -> None:
+    def __init__(self, *, hot: int = HOT, longest: int = LONGEST) -> None:
         self._hot = hot
+        self._longest = longest
         self._session: Session | None = None
 
     def run(self, state: State, until: int) -> Exit:
@@ -55,7 +57,7 @@ class Python:
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
-        return Session(state, self._hot)
+        return Session(state, self._hot, self._longest)
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
@@ -65,8 +67,9 @@ class Python:
 class Session:
     """An engine at work on one machine: what it has translated so far."""
 
-    def __init__(self, state: State, hot: int) -> None:
+    def __init__(self, state: State, hot: int, longest: int = LONGEST) -> None:
         self.state = state
+        self.longest = longest
         self.isa = state.isa
         self.hot = hot
         self.undo: list[Any] = []
@@ -249,7 +252,7 @@ class Session:
         instructions: list[Instruction] = []
         start, pc = address, self.state.pc
         fetch = self.fetcher(mode)
-        while len(instructions) < LONGEST:
+        while len(instructions) < self.longest:
             found = decode_at(self.state, address)
             if isinstance(found, Fault):
                 if not instructions:
@@ -283,8 +286,10 @@ class Session:
     def _block(
         self, address: int, pc: int, mode: Hashable, instructions: list[Instruction]
     ) -> Block:
-        block = Block(self, address, pc, mode, instructions)
-        self.code.watch(block, address, sum(i.length for i in instructions))
+        size = sum(i.length for i in instructions)
+        code, _ = self.state.memory[self.isa.code_space].fetch(address, size)
+        block = Block(self, address, pc, mode, instructions, code)
+        self.code.watch(block, address, size)
         if self.code.grew:
             self._flush()
         self.code.grew = False

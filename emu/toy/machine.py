@@ -155,6 +155,7 @@ class ToyMachine:
         if not state["psw"] == self.memory.view[0] == self.memory.view[1]:
             return False
         probe = State(self.isa, {"physical": self.memory.copy()})
-        probe.values, probe.count = list(state.values), state.count
+        probe.set_values(state.values)
+        probe.count = state.count
         probe.intercept_traps = True
         return Reference().run(probe, probe.count + 1).reason == "fault"

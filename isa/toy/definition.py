@@ -38,6 +38,7 @@ class Toy:
             configuration = Configuration.load(configuration)
         self.configuration = configuration
         self.name = configuration.name
+        self.fingerprint = repr(configuration)
         self.shape = configuration.shape
         self.known = ToyRegisters(self.shape, configuration.registers)
         self.registers: RegisterSet = self.known

@@ -27,6 +27,7 @@ class X86:
     """The i686's integer instruction set as a user-mode program meets it."""
 
     name: str = "x86"
+    fingerprint: str = "x86"
     registers: RegisterSet = REGISTERS
     pc: Register = EIP
     spaces: Mapping[str, int] = {"linear": 8, "system": 8, "physical": 8, "port": 8}

@@ -166,7 +166,7 @@ class Executor:
         for address, content in case.pages(low=self.low).items():
             if self.page(address) != content:
                 self.space.poke(address, content)
-        state.values[:] = self.blank
+        state.set_values(self.blank)
         for name in REGISTERS:
             state[name] = case.registers.get(name, 0)
         state["eflags"], state.pc, state.count = case.eflags, case.origin, 0

@@ -222,7 +222,7 @@ class _Trial:
         state, known, words = self.state, self.known, self.memory.words
         words[:] = [3, self._vector(), 5, 6, 7, 8, 9, 10]
         words[base : base + program.b] = program.window
-        state.values[:] = [0] * len(state.values)
+        state.set_values([0] * len(state.values))
         for slot, value in program.registers:
             state.values[slot] = value
         for register in self.model.parts.resources:

@@ -14,9 +14,12 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from emu.engines.native import runtime
+from emu.engines.native.cache import DiskCache
 
 Entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 """A region: function(mailbox, entry number) -> Left. Calling it releases the interpreter lock."""
+
+SYMBOL = "region"  # the function of a region's module
 
 _names = itertools.count()
 
@@ -44,10 +47,11 @@ class Compiler:
 
     def __init__(self, level: int = 2) -> None:
         self._machine = _machine(level)
+        self._context = llvm.create_context()  # LLVM's contexts are for one thread each
 
     def object_code(self, text: str) -> bytes:
         """Optimise and compile a module."""
-        module = llvm.parse_assembly(text)
+        module = llvm.parse_assembly(text, self._context)
         module.verify()
         options = llvm.create_pipeline_tuning_options(2)
         options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
@@ -60,7 +64,7 @@ class Compiler:
 
     def whole(self, text: str) -> bytes:
         """The same by LLVM's own pipeline, inlining included."""
-        module = llvm.parse_assembly(text)
+        module = llvm.parse_assembly(text, self._context)
         module.verify()
         builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
         builder.getModulePassManager().run(module, builder)
@@ -68,30 +72,43 @@ class Compiler:
 
 
 class Library:
-    """Linked object code: the addresses of its functions, as long as it lives."""
+    """Linked object code: the address of its one function, as long as it lives."""
 
-    def __init__(self, jit: Any, tracker: Any, names: tuple[str, ...]) -> None:
-        self._jit = jit
+    def __init__(self, tracker: Any, address: int) -> None:
         self._tracker = tracker
-        self.addresses = {name: tracker[name] for name in names}
+        self.address = address
 
 
 class Linker:
     """Puts object code into this process, with the runtime's functions for it to call."""
 
-    def __init__(self) -> None:
+    def __init__(self, runtime_code: bytes) -> None:
         self._jit = llvm.create_lljit_compiler(_machine(2))
-        self._runtime = self._link(Compiler().whole(runtime.SOURCE), runtime.SYMBOLS, {})
+        tracker = self._link(runtime_code, runtime.SYMBOLS, {})
+        self._runtime = tracker
+        self._imports = {name: tracker[name] for name in runtime.SYMBOLS}
 
-    def link(self, code: bytes, *names: str) -> Library:
-        """Link object code that exports `names`."""
-        return self._link(code, names, self._runtime.addresses)
+    def link(self, code: bytes) -> Library:
+        """Link object code that exports `SYMBOL`."""
+        tracker = self._link(code, (SYMBOL,), self._imports)
+        return Library(tracker, tracker[SYMBOL])
 
-    def _link(self, code: bytes, names: tuple[str, ...], imports: dict[str, int]) -> Library:
+    def _link(self, code: bytes, names: tuple[str, ...], imports: dict[str, int]) -> Any:
         builder = llvm.JITLibraryBuilder().add_object_img(code)
         for name, address in imports.items():
             builder.import_symbol(name, address)
         for name in names:
             builder.export_symbol(name)
-        tracker = builder.link(self._jit, f"library{next(_names)}")
-        return Library(self._jit, tracker, names)
+        return builder.link(self._jit, f"library{next(_names)}")
+
+
+@cache
+def linker() -> Linker:
+    """The process's linker; its runtime is compiled once for all runs."""
+    disk, name = DiskCache(), "runtime"
+    found = disk.load(name)
+    if found is not None:
+        return Linker(found[1])
+    code = Compiler().whole(runtime.SOURCE)
+    disk.save(name, {}, code)
+    return Linker(code)

@@ -18,17 +18,18 @@ import numpy as np
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
-from emu.engines.native.compiler import Compiler, Entry, Library, Linker
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE, WORDS, Left, Word
-from emu.engines.native.plan import (
-    PlannedBlock,
-    constants,
-    is_indirect,
-    is_native,
-    return_sites,
-    trace_block,
+from emu.engines.native.build import Compiled, RegionBuilder, digest, native_form
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import Compiler, Entry, Library, linker
+from emu.engines.native.layout import (
+    JUMP_WORDS,
+    JUMPS,
+    NOWHERE,
+    WORDS,
+    Left,
+    Word,
+    number_of,
 )
-from emu.engines.native.region import RegionCompiler
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.worker import Worker
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
@@ -37,34 +38,45 @@ from emu.state import State
 from isa.fault import Fault
 
 HOT = 24  # entries after which a block becomes the head of a region
-LARGEST = 400  # instructions of a region
 SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
-MOST_TARGETS = 64  # of an indirect jump, that a region knows
+MOST_REGIONS = 4_000  # installed at a time; then all are forgotten
 
 
 class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
     `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
-    compiler, so that tests reach native code at once.
+    compiler, so that tests reach native code at once; `cache`: where compiled code is kept;
+    `longest`: instructions in a block.
     """
 
     name = "native"
 
-    def __init__(self, *, hot: int = HOT, wait: bool = False) -> None:
-        super().__init__(hot=max(hot * 8, 1))
+    def __init__(
+        self,
+        *,
+        hot: int = HOT,
+        wait: bool = False,
+        cache: DiskCache | None = None,
+        longest: int = LONGEST,
+    ) -> None:
+        super().__init__(hot=max(hot * 8, 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
+        self._cache = DiskCache() if cache is None else cache
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
-        return NativeSession(state, self._hot, self._native_hot, wait=self._wait)
+        return NativeSession(
+            state, self._hot, self._longest, self._native_hot, self._cache, wait=self._wait
+        )
 
 
 @dataclass(slots=True, eq=False)
 class NativeRegion:
-    """Installed code: its entries' numbers by program counter."""
+    """Installed code: its entries' numbers by program counter, and their keys."""
 
+    mode: Hashable
     library: Library
     function: Any
     address: int
@@ -72,41 +84,35 @@ class NativeRegion:
     keys: list[int]
 
 
-@dataclass(slots=True, eq=False)
-class Job:
-    """A region to compile: from which block on, and what came of it."""
+class Watch:
+    """One piece of code behind a region, for the code map to name."""
 
-    mode: Hashable
-    key: int
-    blocks: dict[int, Block]  # what it was made of, by key
-    planned: list[PlannedBlock]
-    entries: list[int]
-    code: bytes = b""
+    def __init__(self, region: NativeRegion) -> None:
+        self.region = region
 
 
 class NativeSession(Session):
     """A session that also has native code."""
 
-    def __init__(self, state: State, hot: int, native_hot: int, *, wait: bool) -> None:
-        super().__init__(state, hot)
+    def __init__(
+        self, state: State, hot: int, longest: int, native_hot: int, cache: DiskCache,
+        *, wait: bool,
+    ) -> None:  # fmt: skip
+        super().__init__(state, hot, longest)
         self.native_hot = native_hot
-        self.spaces: dict[str, Space] = {}
-        for number, (name, memory) in enumerate(sorted(state.memory.items())):
-            found = space_for(number, memory, self.isa.spaces[name])
-            if found is not None:
-                self.spaces[name] = found
+        self.cache = cache
+        self.spaces = _spaces(state)
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs lack Buffer
+        self.regions: dict[Hashable, dict[int, NativeRegion]] = {}
         self.jumps: dict[Hashable, Any] = {}
         self.heat: dict[Hashable, dict[int, int]] = {}
-        self.regions: dict[Hashable, dict[int, NativeRegion]] = {}
-        self.owners: dict[int, tuple[Hashable, NativeRegion, PlannedBlock]] = {}
-        self.reasons: list[str] = []
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
-        self.native_forms: dict[Hashable, bool] = {}
-        self.pending: set[tuple[Hashable, int]] = set()
-        self.linker = Linker()
-        self.compiler = Compiler()
+        self.asked: set[tuple[Hashable, int]] = set()  # regions under way, or not to be had
+        self.watches: dict[int, Watch] = {}
+        self.reasons: dict[int, str] = {}
+        self._native_forms: dict[Hashable, bool] = {}
+        self._compiler: Compiler | None = None
         self.worker = Worker(self._compile, wait=wait)
         self._attach()
 
@@ -130,68 +136,88 @@ class NativeSession(Session):
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
-        state, bulk, slot = self.state, self.bulk, self.isa.pc.slot
-        mode = self.isa.mode(state.values)
+        mode = self.isa.mode(self.state.values)
         self.mail[Word.JUMPS] = self._jumps(mode).ctypes.data
-        table = self.tables.setdefault(mode, {})
         regions = self.regions.setdefault(mode, {})
-        heat = self.heat.setdefault(mode, {})
-        targets = self.targets.setdefault(mode, {})
-        fetch = self.fetcher(mode)
-        values = state.values
+        key_of = self._keys(mode)
+        state, limit = self.state, 0  # up to which count the python engine has to do it
         try:
             while state.count < until:
-                bulk.index = 0
-                pc = values[slot]
+                self.bulk.index = 0
+                pc = state.pc
                 if pc in self.breakpoints and not first:
                     return Exit("breakpoint")
-                key = pc if fetch is None else fetch(values) << 32 | pc
-                limit, region = until, regions.get(key)
-                if region is not None:
+                key = key_of(pc)
+                region = regions.get(key) if limit <= state.count else None
+                if region is None:
+                    free = limit <= state.count
+                    stop = self._block_once(mode, key, pc, until if free else limit, warm=free)
+                else:
                     stop = self._native(region, pc, until)
-                    if isinstance(stop, Exit):
-                        return stop
-                    first = False
-                    if stop == Left.STEP:
-                        limit = state.count + 1
-                    elif stop == Left.LOOK:
-                        return None
-                    elif stop != Left.BUDGET or until - state.count > LONGEST:
-                        continue
-                    if state.count >= until:
-                        return None
-                    bulk.index = 0
-                    pc = values[slot]
-                    if pc in self.breakpoints:
-                        return Exit("breakpoint")
-                    key = pc if fetch is None else fetch(values) << 32 | pc
-                elif self.worker.done:
-                    self._install()
-                    continue
-                block = table.get(key)
-                if block is None:
-                    if self.code.blocks >= MOST_BLOCKS:
-                        self._forget()
-                        return None
-                    block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
-                warmth = heat[key] = heat.get(key, 0) + 1
-                if warmth >= self.native_hot and pc not in self.breakpoints:
-                    self._request(mode, key)
-                if state.count + block.length > limit:
-                    block = block.cut(limit - state.count)
-                if block.checks:
-                    bulk.budget = 1 if pc in self.breakpoints else limit - state.count
+                    limit = self._limit(stop, until)
+                if stop is not None and not isinstance(stop, Left):
+                    return stop
+                if stop is Left.LOOK:
+                    return None
                 first = False
-                block.run(values)
-                state.count += block.length
-                if block.checks:
-                    return self._after()
-                if values[slot] not in (found := targets.setdefault(key, set())):
-                    found.add(values[slot])
         except Stop as stop:
-            state.count += bulk.index
+            state.count += self.bulk.index
             return self._stopped(stop)
         return None
+
+    def _limit(self, stop: Exit | Left | None, until: int) -> int:
+        """How far the python engine has to go on after native code stopped."""
+        if stop is Left.STEP:
+            return self.state.count + 1
+        if stop is Left.BUDGET and until - self.state.count <= self.longest:
+            return until
+        return 0
+
+    def _block_once(
+        self, mode: Hashable, key: int, pc: int, until: int, *, warm: bool
+    ) -> Exit | Left | None:
+        """Do one block, or what of it may be done, in the python engine.
+
+        With `warm` it counts, and nothing is done if there is native code for it by now.
+        """
+        state, bulk, values = self.state, self.bulk, self.state.values
+        block = self.tables.setdefault(mode, {}).get(key)
+        if block is None:
+            block = self._found(mode, key, pc)
+            if block is None:
+                return Left.LOOK
+        if warm and self._warm(mode, key):
+            return None
+        if state.count + block.length > until:
+            block = block.cut(until - state.count)
+        if block.checks:
+            bulk.budget = 1 if pc in self.breakpoints else until - state.count
+        block.run(values)
+        state.count += block.length
+        if block.checks:
+            stop = self._after()
+            return Left.LOOK if stop is None else stop
+        self.targets.setdefault(mode, {}).setdefault(key, set()).add(state.pc)
+        return None
+
+    def _found(self, mode: Hashable, key: int, pc: int) -> Block | None:
+        """Discover a block; None if everything had to be forgotten first."""
+        if self.code.blocks >= MOST_BLOCKS:
+            self._forget()
+            return None
+        fetched = self.fetcher(mode) is not None
+        block = self.tables[mode][key] = self._discover(key >> 32 if fetched else pc, mode)
+        if (mode, key) not in self.asked and pc not in self.breakpoints:
+            self._recall(mode, key, block)
+        return block
+
+    def _keys(self, mode: Hashable) -> Any:
+        """From a program counter to the key of a block there: with the fetch address if it may
+        differ."""
+        fetch, values = self.fetcher(mode), self.state.values
+        if fetch is None:
+            return _same
+        return lambda pc: fetch(values) << 32 | pc
 
     def _native(self, region: NativeRegion, pc: int, until: int) -> Exit | Left | None:
         """Run native code from one of a region's entries."""
@@ -200,25 +226,33 @@ class NativeSession(Session):
         mail[Word.REMAINING] = budget
         left = region.function(self.at, region.entries[pc])
         state.count += budget - mail[Word.REMAINING]
+        if self.worker.done:
+            self._install()
         if left == Left.READ or left == Left.WRITE:
             filled = [s.fill(mail[Word.ADDRESS], left) for s in self.spaces.values()]
-            return Left.DISPATCH if any(filled) else Left.STEP
+            return None if any(filled) else Left.STEP
         if left == Left.EXIT:
             return self._exit()
         return Left(left)
 
     def _exit(self) -> Exit | Left:
         """The guest's own exit, as the mailbox tells it."""
-        reason, count = self.reasons[self.mail[Word.REASON]], 0
-        reason, count = reason.rsplit("/", 1)[0], int(reason.rsplit("/", 1)[1])
+        reason, count = self.reasons[self.mail[Word.REASON]].split("/")
         self.state.reply = None
-        values = tuple(self.mail[Word.VALUES + n] for n in range(count))
+        values = tuple(self.mail[Word.VALUES + n] for n in range(int(count)))
         if reason == "trap":
             stop = self.judge.trap(self.state, Fault(values[0]))
             return Left.LOOK if stop is None else stop
         return Exit(reason, None, values)
 
     # -- regions -------------------------------------------------------------------------------
+
+    def is_native(self, form: Hashable) -> bool:
+        """Whether native code can do a form."""
+        found = self._native_forms.get(form)
+        if found is None:
+            found = self._native_forms[form] = native_form(self, form)
+        return found
 
     def _jumps(self, mode: Hashable) -> Any:
         """The jump cache of a mode."""
@@ -228,42 +262,83 @@ class NativeSession(Session):
             found[:, 0] = NOWHERE
         return found
 
-    def _request(self, mode: Hashable, key: int) -> None:
-        """Have a region compiled that begins at a block."""
-        if (mode, key) in self.pending:
-            return
-        self.pending.add((mode, key))
-        self.worker.submit(Job(mode, key, {}, [], []))
+    def _warm(self, mode: Hashable, key: int) -> bool:
+        """Count an entry; have a region compiled from here if there were enough. Tell whether
+        there is one by now."""
+        heat = self.heat.setdefault(mode, {})
+        warmth = heat[key] = heat.get(key, 0) + 1
+        if warmth >= self.native_hot and (mode, key) not in self.asked:
+            self.asked.add((mode, key))
+            self.worker.submit((mode, key))
+        if self.worker.done:
+            self._install()
+        return key in self.regions[mode]
+
+    def _recall(self, mode: Hashable, key: int, block: Block) -> None:
+        """Install what an earlier run compiled from a block."""
+        found = self.cache.load(self._name(mode, block))
+        if found is not None and self._install_one(mode, key, Compiled.of(*found)):
+            self.asked.add((mode, key))
+
+    def _name(self, mode: Hashable, block: Block) -> str:
+        """The cache's name for the region that begins with a block."""
+        kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
+        what = (self.isa.fingerprint, mode, block.pc, block.address, block.code, kinds)
+        return digest(repr(what).encode())
+
+    def _compile(self, job: tuple[Hashable, int]) -> Compiled | None:
+        """In the worker's thread: compile a region and keep it for later runs."""
+        if self._compiler is None:
+            self._compiler = Compiler()
+        mode, key = job
+        block = self.tables.get(mode, {}).get(key)
+        compiled = RegionBuilder(self, mode, key).compile(self._compiler)
+        if compiled is not None and block is not None:
+            self.cache.save(self._name(mode, block), compiled.head(), compiled.code)
+        return compiled
 
     def _install(self) -> None:
         """Link what the compiler has finished, unless its code has changed meanwhile."""
         while self.worker.done:
-            job, _ = self.worker.done.popleft()
-            table = self.tables.get(job.mode, {})
-            if not job.code or any(table.get(k) is not b for k, b in job.blocks.items()):
-                if job.code:
-                    self.pending.discard((job.mode, job.key))
-                continue
-            self._link(job)
+            (mode, key), compiled = self.worker.take()
+            if compiled is not None and not self._install_one(mode, key, compiled):
+                self.asked.discard((mode, key))
 
-    def _link(self, job: Job) -> None:
-        library = self.linker.link(job.code, "region")
-        address = library.addresses["region"]
-        keys = list(job.blocks)
-        entries = {job.planned[n].pc: n for n in job.entries}
-        region = NativeRegion(library, Entry(address), address, entries, [keys[n] for n in job.entries])
-        for planned in job.planned:
-            self.owners[id(planned)] = (job.mode, region, planned)
-            self.code.watch(planned, planned.address, sum(i.length for i in planned.instructions))
+    def _install_one(self, mode: Hashable, key: int, compiled: Compiled) -> bool:
+        """Link a region; False if the code that it was made from is not there."""
+        memory = self.state.memory[self.isa.code_space]
+        for address, size, wanted in compiled.code_ranges:
+            code, fault = memory.fetch(address, size)
+            if fault is not None or digest(code) != wanted:
+                return False
+        if len(self.watches) >= MOST_REGIONS * 8:
+            self._forget()
+        self._link(mode, key, compiled)
+        return True
+
+    def _link(self, mode: Hashable, head: int, compiled: Compiled) -> None:
+        library = linker().link(compiled.code)
+        fetched = self.fetcher(mode) is not None
+        keys = [address << 32 | pc if fetched else pc for pc, address, _ in compiled.entries]
+        numbers = {pc: number for pc, _, number in compiled.entries}
+        region = NativeRegion(mode, library, Entry(library.address), library.address, numbers, keys)
+        self.reasons |= {number_of(reason): reason for reason in compiled.reasons}
+        for address, size, _ in compiled.code_ranges:
+            watch = Watch(region)
+            self.watches[id(watch)] = watch
+            self.code.watch(watch, address, size)
         if self.code.grew:
             self._flush()
         self.code.grew = False
-        table, jumps = self.regions.setdefault(job.mode, {}), self._jumps(job.mode)
-        for key, number in zip(region.keys, job.entries, strict=True):
-            if key == job.key or key not in table:
-                pc = job.planned[number].pc
+        self._offer(region, head)
+
+    def _offer(self, region: NativeRegion, head: int) -> None:
+        """Let a region be entered: at its head in any case, elsewhere if nobody else serves."""
+        table, jumps = self.regions.setdefault(region.mode, {}), self._jumps(region.mode)
+        for key, (pc, number) in zip(region.keys, region.entries.items(), strict=True):
+            if key == head or key not in table:
                 table[key] = region
-                jumps[pc % JUMPS] = (pc, address, number, 0)
+                jumps[pc % JUMPS] = (pc, region.address, number, 0)
 
     def _flush(self) -> None:
         super()._flush()
@@ -272,75 +347,38 @@ class NativeSession(Session):
 
     def _forget(self) -> None:
         super()._forget()
-        for known in (self.regions, self.jumps, self.owners, self.pending, self.heat):
-            known.clear()  # type: ignore[attr-defined]
+        for known in (self.regions, self.watches, self.asked, self.heat, self.targets):
+            known.clear()  # type: ignore[attr-defined]  # dictionaries and a set
+        for jumps in self.jumps.values():
+            jumps[:, 0] = NOWHERE
 
     def _drop_blocks(self, gone: set[int]) -> None:
         super()._drop_blocks(gone)
-        for found in [self.owners.pop(i) for i in gone & self.owners.keys()]:
-            self._drop_region(found[0], found[1])
+        for watch in [self.watches.pop(i) for i in gone & self.watches.keys()]:
+            self._drop_region(watch.region)
 
-    def _drop_region(self, mode: Hashable, region: NativeRegion) -> None:
-        table, jumps = self.regions.get(mode, {}), self._jumps(mode)
+    def _drop_region(self, region: NativeRegion) -> None:
+        table, jumps = self.regions.get(region.mode, {}), self._jumps(region.mode)
         for key in region.keys:
-            self.heat.get(mode, {}).pop(key, None)
-            self.pending.discard((mode, key))
+            self.heat.get(region.mode, {}).pop(key, None)
+            self.asked.discard((region.mode, key))
             if table.get(key) is region:
                 del table[key]
         jumps[jumps[:, 1] == region.address, 0] = NOWHERE
 
-    # -- in the worker's thread ------------------------------------------------------------------
 
-    def _compile(self, job: Job) -> None:
-        """Find, trace and compile the region of a job; `code` stays empty if there is none."""
-        self._collect(job)
-        if job.planned:
-            compiler = RegionCompiler(
-                self.isa, job.mode, job.planned, job.entries, self.spaces, self.watched,
-                self.reasons, "region",
-            )  # fmt: skip
-            job.code = self.compiler.object_code(compiler.text)
+def _spaces(state: State) -> dict[str, Space]:
+    """The address spaces that native code can reach; two names of one memory are one."""
+    found: dict[str, Space] = {}
+    by_memory: dict[int, Space] = {}
+    for name, memory in sorted(state.memory.items()):
+        space = by_memory.get(id(memory))
+        if space is None:
+            space = space_for(len(by_memory), memory, state.isa.spaces[name])
+        if space is not None:
+            found[name] = by_memory[id(memory)] = space
+    return found
 
-    def _collect(self, job: Job) -> None:
-        """Blocks that have run, along direct jumps, calls and observed targets, from the head on."""
-        table, fetch = self.tables.get(job.mode, {}), self.fetcher(job.mode)
-        waiting, seen, room = [job.key], {job.key}, LARGEST
-        entries = {job.key}
-        while waiting:
-            key = waiting.pop(0)
-            block = table.get(key)
-            if block is None or block.pc in self.breakpoints or block.length > room:
-                continue
-            if not all(self._is_native(i.form) for i in block.instructions):
-                continue
-            room -= block.length
-            planned = self._plan(len(job.planned), key, block, job.mode)
-            job.blocks[key] = block
-            job.planned.append(planned)
-            following = set() if planned.ends else set(constants(planned.following(self.isa)))
-            sites = return_sites(planned, self.isa)
-            for pc in sorted(following | planned.targets | sites):
-                target = pc if fetch is None else (block.address - block.pc + pc) << 32 | pc
-                if pc in sites or (target in seen and target in job.blocks):
-                    entries.add(target)
-                if target not in seen:
-                    seen.add(target)
-                    waiting.append(target)
-        job.entries = [p.number for p, k in zip(job.planned, job.blocks, strict=True) if k in entries]
 
-    def _plan(self, number: int, key: int, block: Block, mode: Hashable) -> PlannedBlock:
-        parts, after = trace_block(self.isa, mode, block.pc, block.instructions)
-        planned = PlannedBlock(
-            number, block.pc, block.address, block.instructions, parts, after
-        )
-        if not planned.ends and is_indirect(planned.following(self.isa)):
-            seen = self.targets.get(mode, {}).get(key, set())
-            planned.targets = set(sorted(seen)[:MOST_TARGETS])
-        return planned
-
-    def _is_native(self, form: Hashable) -> bool:
-        found = self.native_forms.get(form)
-        if found is None:
-            found = is_native(self.isa, form, self.facts(form), self.spaces)
-            self.native_forms[form] = found
-        return found
+def _same(pc: int) -> int:
+    return pc

@@ -5,6 +5,7 @@ Pointers among them are read in native code as pointers (never made from integer
 
 from __future__ import annotations
 
+import zlib
 from enum import IntEnum
 from typing import Final
 
@@ -49,3 +50,8 @@ class Left(IntEnum):
 JUMPS: Final = 1 << 12  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
+
+
+def number_of(reason: str) -> int:
+    """A number for a reason to leave, the same in every run."""
+    return zlib.crc32(reason.encode())

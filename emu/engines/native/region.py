@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from emu.engines.native import runtime
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, MOST_VALUES, Left, Word
+from emu.engines.native.layout import JUMP_WORDS, JUMPS, MOST_VALUES, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.plan import (
     PlannedBlock,
@@ -42,7 +42,6 @@ class RegionCompiler:
         entries: Sequence[int],
         spaces: Mapping[str, Space],
         watched: frozenset[Register],
-        reasons: list[str],
         name: str,
     ) -> None:
         self.isa = isa
@@ -51,7 +50,7 @@ class RegionCompiler:
         self.entries = entries
         self.spaces = spaces
         self.watched = watched
-        self.reasons = reasons
+        self.reasons: set[str] = set()
         self.name = name
         self.by_pc = {b.pc: b for b in blocks}
         self.flags = mark_flags(blocks, isa)
@@ -103,8 +102,8 @@ class RegionCompiler:
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
-        for name in sorted(self.uses_spaces):
-            self._space(self.spaces[name])
+        for _, space in sorted({self.spaces[n].number: self.spaces[n] for n in self.uses_spaces}.items()):
+            self._space(space)
         self._switch_to_entry()
 
     def _load_slot(self, register: Register, place: str) -> str:
@@ -362,11 +361,10 @@ class RegionCompiler:
         """See `Context`."""
         low = self.low
         reason = f"{node.attribute}/{len(values)}"
-        if reason not in self.reasons:
-            self.reasons.append(reason)
+        self.reasons.add(reason)
         assert len(values) <= MOST_VALUES
         low.line(f"store i64 {int(Left.EXIT)}, ptr %left")
-        low.line(f"store i64 {self.reasons.index(reason)}, ptr {self._word(Word.REASON, '')}")
+        low.line(f"store i64 {number_of(reason)}, ptr {self._word(Word.REASON, '')}")
         for n, (text, argument) in enumerate(zip(values, node.args, strict=True)):
             if argument.width < 64:
                 text = low.emit(f"zext i{argument.width} {text} to i64")

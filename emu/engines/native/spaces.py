@@ -29,6 +29,7 @@ class Space(Protocol):
 
     number: int
     paged: bool
+    kind: str  # what decides the code for it
 
     def can(self, node: Bits) -> bool:
         """Whether native code can do an access or a repeated operation."""
@@ -68,6 +69,7 @@ class PagedSpace:
     """Bytes through page tables."""
 
     paged = True
+    kind = "paged"
 
     def __init__(self, number: int, memory: AddressSpace) -> None:
         self.number = number
@@ -159,6 +161,7 @@ class WordSpace:
         self.number = number
         self.unit = unit
         self.memory = memory
+        self.kind = f"words of {unit}"
         self._flags = np.frombuffer(memory.flags, dtype=np.uint8)
 
     def words(self) -> list[int]:

@@ -19,16 +19,29 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
+    def take(self) -> tuple[Any, Any]:
+        """The oldest job that is done; raises what the work raised."""
+        job, result = self.done.popleft()
+        if isinstance(result, BaseException):
+            raise result
+        return job, result
+
     def submit(self, job: Any) -> None:
         """Queue a job; with `wait`, do it at once."""
         if self._wait:
-            self.done.append((job, self._work(job)))
+            self.done.append((job, self._result(job)))
             return
         with self._lock:
             self._jobs.append(job)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
+
+    def _result(self, job: Any) -> Any:
+        try:
+            return self._work(job)
+        except Exception as error:  # a bug of ours: raised where the guest runs
+            return error
 
     @property
     def waiting(self) -> int:
@@ -42,4 +55,4 @@ class Worker:
                     self._thread = None
                     return
                 job = self._jobs.popleft()
-            self.done.append((job, self._work(job)))
+            self.done.append((job, self._result(job)))

@@ -1,0 +1,146 @@
+"""From executed blocks to a compiled region: which blocks belong together, tracing, compiling.
+
+All of it runs in the compiler's thread; it only reads what the session knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from emu.engines.block import Block
+from emu.engines.native.compiler import SYMBOL, Compiler
+from emu.engines.native.plan import (
+    PlannedBlock,
+    constants,
+    is_indirect,
+    is_native,
+    return_sites,
+    trace_block,
+)
+from emu.engines.native.region import RegionCompiler
+
+
+if TYPE_CHECKING:
+    from emu.engines.native.engine import NativeSession
+
+LARGEST = 400  # instructions of a region
+MOST_TARGETS = 64  # of an indirect jump, that a region knows
+
+
+@dataclass(slots=True)
+class Compiled:
+    """A region's object code, and what must be true for it to be used.
+
+    `code_ranges` are (address, units, digest of the code there); `entries` (program counter,
+    address, entry number), the head first; `reasons` the exits that it may leave by.
+    """
+
+    code_ranges: list[tuple[int, int, str]]
+    entries: list[tuple[int, int, int]]
+    reasons: list[str]
+    code: bytes = b""
+
+    def head(self) -> dict[str, Any]:
+        """Everything but the code, for the cache."""
+        facts = asdict(self)
+        del facts["code"]
+        return facts
+
+    @staticmethod
+    def of(head: dict[str, Any], code: bytes) -> Compiled:
+        """From the cache."""
+        ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
+        return Compiled(ranges, [(p, a, n) for p, a, n in head["entries"]], head["reasons"], code)
+
+
+def digest(code: bytes) -> str:
+    """What tells one piece of guest code from another."""
+    return hashlib.sha256(code).hexdigest()[:32]
+
+
+class RegionBuilder:
+    """Builds the region of one mode that begins at one block (`key` of the session's table)."""
+
+    def __init__(self, session: NativeSession, mode: Hashable, key: int) -> None:
+        self.session = session
+        self.isa = session.isa
+        self.mode = mode
+        self.head = key
+        self.table: Mapping[int, Block] = session.tables.get(mode, {})
+        self.blocks: dict[int, Block] = {}
+        self.planned: list[PlannedBlock] = []
+        self.entries = {key}
+
+    def compile(self, compiler: Compiler) -> Compiled | None:
+        """The compiled region; None if its first block cannot be native."""
+        self._collect()
+        if not self.planned:
+            return None
+        numbers = [n for n, key in enumerate(self.blocks) if key in self.entries]
+        session = self.session
+        region = RegionCompiler(
+            self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL
+        )
+        code = compiler.object_code(region.text)
+        ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
+        entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
+        return Compiled(ranges, entries, sorted(region.reasons), code)
+
+    def _code(self, block: Block) -> tuple[int, str]:
+        size = sum(i.length for i in block.instructions)
+        return size, digest(block.code)
+
+    def _collect(self) -> None:
+        """Blocks that have run, along direct jumps, calls and observed targets, from the head on."""
+        waiting, seen, room = [self.head], {self.head}, LARGEST
+        while waiting:
+            key = waiting.pop(0)
+            block = self.table.get(key)
+            if block is None or block.length > room or not self._usable(block):
+                continue
+            room -= block.length
+            self.blocks[key] = block
+            self.planned.append(self._plan(key, block))
+            sites = return_sites(self.planned[-1], self.isa)
+            for pc in self._following(self.planned[-1], sites):
+                target = self._key(block, pc)
+                if pc in sites or target in self.blocks:
+                    self.entries.add(target)
+                if target not in seen:
+                    seen.add(target)
+                    waiting.append(target)
+
+    def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
+        direct = set() if planned.ends else set(constants(planned.following(self.isa)))
+        return sorted(direct | planned.targets | sites)
+
+    def _key(self, block: Block, pc: int) -> int:
+        """The session's key of a block at `pc`, fetched as `block` was."""
+        if self.session.fetcher(self.mode) is None:
+            return pc
+        return (block.address - block.pc + pc) << 32 | pc
+
+    def _usable(self, block: Block) -> bool:
+        native = self.session.is_native
+        return block.pc not in self.session.breakpoints and all(
+            native(i.form) for i in block.instructions
+        )
+
+    def _plan(self, key: int, block: Block) -> PlannedBlock:
+        parts, after = trace_block(self.isa, self.mode, block.pc, block.instructions)
+        number = len(self.planned)
+        planned = PlannedBlock(number, block.pc, block.address, block.instructions, parts, after)
+        if not planned.ends and is_indirect(planned.following(self.isa)):
+            seen = self.session.targets.get(self.mode, {}).get(key, set())
+            planned.targets = set(sorted(seen)[:MOST_TARGETS])
+        return planned
+
+
+def native_form(session: NativeSession, form: Hashable) -> bool:
+    """Whether native code can do a form."""
+    return is_native(session.isa, form, session.facts(form), session.spaces)
+
+

@@ -1,0 +1,135 @@
+"""Compiled code on disk: what one run has compiled, the next one loads.
+
+A file holds a digest of the rest, then a JSON head and object code. Files lie in a directory of the
+user's own (mode 700; not used if it is somebody else's) below one whose name is a digest of
+everything that decides what code means: our sources, LLVM's version, the host's processor. A file
+that is damaged, truncated or of another version is as good as absent. The directory has a limit;
+the files that were not used for longest go first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import llvmlite
+import llvmlite.binding as llvm
+import platformdirs
+
+import emu.engines
+import isa
+
+LIMIT: Final = 256 << 20  # bytes of all files
+CHECK_EVERY: Final = 64  # files written between looks at the limit
+DIGEST: Final = hashlib.sha256().digest_size
+VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
+
+
+@cache
+def version() -> str:
+    """A digest of what decides what compiled code means."""
+    digest = hashlib.sha256(repr((llvmlite.__version__, llvm.llvm_version_info)).encode())
+    digest.update(llvm.get_host_cpu_name().encode())
+    digest.update(llvm.get_host_cpu_features().flatten().encode())
+    for package in (isa, emu.engines):
+        for root in package.__path__:
+            for path in sorted(Path(root).rglob("*.py")):
+                digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class DiskCache:
+    """Files by key; every operation that fails on the file system only means "not there"."""
+
+    def __init__(self, directory: Path | None = None, limit: int = LIMIT) -> None:
+        self._limit = limit
+        self._written = 0
+        self._place = self._open(directory or _directory())
+
+    def _open(self, directory: Path | None) -> Path | None:
+        """The directory of this version, made if need be; None if it cannot be trusted."""
+        if directory is None:
+            return None
+        place = directory / version()
+        try:
+            for part in (directory, place):
+                part.mkdir(mode=0o700, parents=True, exist_ok=True)
+                facts = part.stat()
+                if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
+                    return None
+        except OSError:
+            return None
+        return place
+
+    def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
+        """The head and the code that were saved, or None."""
+        if self._place is None:
+            return None
+        path = self._place / key
+        try:
+            content = path.read_bytes()
+            os.utime(path)
+        except OSError:
+            return None
+        return _unpack(content)
+
+    def save(self, key: str, head: dict[str, Any], code: bytes) -> None:
+        """Keep code for the next run; the file appears whole or not at all."""
+        if self._place is None:
+            return
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._place, delete=False) as file:
+                file.write(_pack(head, code))
+            Path(file.name).replace(self._place / key)
+        except OSError:
+            return
+        self._written += 1
+        if self._written % CHECK_EVERY == 1:
+            self._shrink(self._place.parent)
+
+    def _shrink(self, directory: Path) -> None:
+        """Delete the files that were not used for longest, of any version, down to the limit."""
+        files = sorted(_files(directory), reverse=True)
+        total = 0
+        for _, size, path in files:
+            total += size
+            if total > self._limit:
+                path.unlink(missing_ok=True)
+
+
+def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:
+    for path in directory.rglob("*"):
+        try:
+            facts = path.stat()
+        except OSError:
+            continue
+        if path.is_file():
+            yield facts.st_mtime, facts.st_size, path
+
+
+def _directory() -> Path | None:
+    chosen = os.environ.get(VARIABLE)
+    if chosen is None:
+        return Path(platformdirs.user_cache_dir("popek")) / "native"
+    return Path(chosen) if chosen else None
+
+
+def _pack(head: dict[str, Any], code: bytes) -> bytes:
+    text = json.dumps(head).encode()
+    rest = len(text).to_bytes(4, "little") + text + code
+    return hashlib.sha256(rest).digest() + rest
+
+
+def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
+    rest = content[DIGEST:]
+    if len(rest) < 4 or hashlib.sha256(rest).digest() != content[:DIGEST]:
+        return None
+    size = int.from_bytes(rest[:4], "little")
+    head: dict[str, Any] = json.loads(rest[4 : 4 + size])
+    return head, rest[4 + size :]
