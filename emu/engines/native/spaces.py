@@ -38,7 +38,8 @@ class Space(Protocol):
         """Addresses for the mailbox (`SpaceWord`)."""
 
     def fill(self, address: int, why: Left) -> bool:
-        """Make an access that missed possible; False if somebody else must do it."""
+        """Make an access that missed possible; False if that changed nothing, so that somebody
+        else must do it."""
 
     def flush(self) -> None:
         """Forget what was filled."""
@@ -92,8 +93,10 @@ class PagedSpace:
         if access == WRITE:
             table = 2 if where >> PAGE_BITS in self.memory.physical.code_frames else 1
         page = address >> PAGE_BITS
-        offset = where - address & 0xFFFFFFFF
-        self.tables[table, page] = (page << PAGE_BITS | PAGE_MASK, offset)
+        tag = page << PAGE_BITS | PAGE_MASK
+        if self.tables[table, page, 0] == tag:
+            return False  # the access crosses pages, or writes to one that holds code
+        self.tables[table, page] = (tag, where - address & 0xFFFFFFFF)
         self._filled.append(page)
         return True
 
