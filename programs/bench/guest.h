@@ -9,7 +9,7 @@ typedef unsigned long long u64;
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* The guest's work, about a million instructions; the answer depends on the number only. */
+/* The guest's work, a million instructions or a few; the answer depends on the number only. */
 u32 round(u32 number);
 
 /* One step of Marsaglia's xorshift generator; the state must not be 0. */
