@@ -8,7 +8,7 @@ import struct
 from emu.assembler.elf import Segment, executable
 
 CODE, DATA = 0x08048000, 0x40000000
-DATA_SIZE = 1 << 16
+DATA_SIZE = 1 << 14
 READ_WRITE, READ_EXECUTE = 6, 5
 
 # Registers by their numbers (SDM volume 2A, table 2-2); ESI points to the data, EDI counts passes.
