@@ -197,17 +197,29 @@ def test_geometric_means_are_over_guests() -> None:
     assert kernels.geometric_means([result(slow=(1, [2.0]))]) == {}
 
 
+def test_without_a_native_process_seconds_are_told() -> None:
+    found = kernels.facts([result(slow=(10, [4.0]))])
+    table = tables({"repeat": 1, "tools": ["slow"], "missing": {"native": "no"}, **found})
+    assert table.splitlines() == [
+        "Kernels, medians of 1 (seconds)",
+        "guest  million instr.   slow",
+        "sort                0  4.000",
+        "",
+        "native: no",
+    ]
+
+
 def tampered(directory: Path) -> BenchGuest:
-    """The sieve with a wrong answer in its second round."""
+    """Long numbers with a wrong answer in the second round."""
     for suffix in (".elf", ".out"):
-        shutil.copy(DIRECTORY / f"sieve{suffix}", directory)
-    lines = (directory / "sieve.out").read_bytes().splitlines(keepends=True)[:2]
-    (directory / "sieve.out").write_bytes(lines[0] + b"0000beef\n")
+        shutil.copy(DIRECTORY / f"bignum{suffix}", directory)
+    lines = (directory / "bignum.out").read_bytes().splitlines(keepends=True)[:2]
+    (directory / "bignum.out").write_bytes(lines[0] + b"0000beef\n")
     return find_guests(directory=directory)[0]
 
 
 def test_a_wrong_output_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BenchError, match=r"sieve on popek-python: round 1 answers .*'0000beef'"):
+    with pytest.raises(BenchError, match=r"bignum on popek-python: round 1 answers .*'0000beef'"):
         kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, lambda _: None)
 
 
