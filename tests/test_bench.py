@@ -32,7 +32,9 @@ from emu.process.machine import ProcessMachine
 command = importlib.import_module("emu.cli.bench")  # the name in emu.cli is the click command
 GUESTS = {guest.name: guest for guest in find_guests()}
 PYTHON = tools.Reporting(
-    "popek-python", (sys.executable, "-m", "emu", "run", "--json", "--engine", "python")
+    "popek-python",
+    (sys.executable, "-m", "emu", "run", "--json", "--engine", "python"),
+    driver=(sys.executable, "-m", "emu.bench.exit_driver", "python"),
 )
 
 

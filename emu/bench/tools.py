@@ -32,6 +32,10 @@ class Tool(Protocol):
     def name(self) -> str:
         """As tables and JSON call it."""
 
+    @property
+    def driver(self) -> tuple[str, ...]:
+        """A command that runs loops of exits to a Python handler; empty if there is none."""
+
     def missing(self) -> str:
         """Why it cannot be used here; empty if it can."""
 
@@ -52,6 +56,7 @@ class Process:
     name: str
     prefix: tuple[str, ...] = ()
     absent: str = ""
+    driver: tuple[str, ...] = ()
 
     def missing(self) -> str:
         """As found when the tool was looked for."""
@@ -112,8 +117,9 @@ def _native(probe: Path) -> Tool:
 
 def _engine(engine: str, probe: Path) -> Tool:
     prefix = (sys.executable, "-m", "emu", "run", "--json", "--engine", engine)
+    driver = (sys.executable, "-m", "emu.bench.exit_driver", engine)
     run = run_child([*prefix, str(probe)])
-    return Reporting(OURS + engine, prefix, "" if run.code == 0 else run.last_words)
+    return Reporting(OURS + engine, prefix, "" if run.code == 0 else run.last_words, driver)
 
 
 def _qemu() -> Tool:
@@ -129,7 +135,8 @@ def _unicorn() -> Tool:
             absent = "not installed"
     except OSError as error:
         absent = f"{UNICORN_PYTHON}={python}: {error.strerror}"
-    return Reporting(UNICORN, (python, str(DRIVER)), absent)
+    driver = (python, str(DRIVER))
+    return Reporting(UNICORN, driver, absent, driver)
 
 
 def rounds_of(tool: Tool, rounds: int, quick: bool) -> int:
