@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+EXIT_DIFFERENT = 1  # `emu bench`: a guest computed something else than it should
 EXIT_BAD_GUEST = 65  # the file is no guest, or its source does not assemble (sysexits: EX_DATAERR)
 EXIT_NO_INPUT = 66  # the file is not there or cannot be read (EX_NOINPUT)
 EXIT_UNIMPLEMENTED = 70  # the engine lacks an instruction (EX_SOFTWARE)

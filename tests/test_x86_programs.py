@@ -22,7 +22,6 @@ from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
 
 PROGRAMS = Path(__file__).parent.parent / "programs"
 NAMES = sorted(path.stem for path in (PROGRAMS / "x86").glob("*.asm"))
-BENCHES = sorted(path.stem for path in (PROGRAMS / "bench").glob("*.asm"))
 ENVIRONMENT = {"LANG": "C", "USER": "popek"}
 LONG = {"bcd", "collatz", "fibonacci", "crc32", "heap", "factorial"}  # for the reference engine
 
@@ -106,24 +105,14 @@ def test_stands_as_documented(name: str) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", BENCHES)
-def test_benchmarks(name: str) -> None:
-    """The longer programs end with the right output."""
-    case = Case(PROGRAMS / "bench" / f"{name}.asm")
-    assert (case.output, "exit", 0) == run(case, engines()["python"])[:3]
-
-
-@pytest.mark.heavy
 @pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "i686"),
     reason="the host cannot run i386 programs",
 )
-@pytest.mark.parametrize(
-    "name", [f"x86/{name}" for name in NAMES] + [f"bench/{name}" for name in BENCHES]
-)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_host_agrees(name: str, tmp_path: Path) -> None:
     """The same ELF file, run by Linux on the processor, prints the same."""
-    case = Case(PROGRAMS / f"{name}.asm")
+    case = Case(PROGRAMS / "x86" / f"{name}.asm")
     program = tmp_path / case.path.stem
     program.write_bytes(assembled(case.path).image)
     program.chmod(0o755)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from emu.bench import PARTS
 from emu.command import leave, run_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -121,6 +122,23 @@ def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool)
     from emu.cli.explain import explain_instruction
 
     leave(explain_instruction(instruction, hexadecimal, isa, as_json))
+
+
+@app.command()
+@click.argument("guests", nargs=-1, metavar="[GUEST]…")
+@click.option("--engine", "engines", multiple=True, help="of ours; all but reference without it")
+@click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="only this")
+@click.option("--repeat", type=click.IntRange(1), help="times each, at least 5 to mean much  [5]")
+@click.option("--quick", is_flag=True, help="a twentieth of the work, once: does it run at all?")
+@click.option("--json", "as_json", is_flag=True, help="as one JSON object")
+def bench(
+    guests: tuple[str, ...], engines: tuple[str, ...], parts: tuple[str, ...], repeat: int | None,
+    quick: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Time the guests of programs/bench on our engines, natively, in qemu-i386 and Unicorn."""
+    from emu.cli.bench import run_bench
+
+    leave(run_bench(guests, engines, parts, repeat, quick, as_json))
 
 
 def main() -> None:

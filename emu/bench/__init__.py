@@ -1,0 +1,29 @@
+"""`emu bench`: how fast guests run here, on our engines and, side by side, on what others have.
+
+A guest of `programs/bench` takes a number of *rounds* and prints each round's answer on a line, so
+that the first n lines of its `.out` file are right for n rounds. Every round is a million
+instructions or a few, touches the same memory and starts from nothing, so that time per round is
+the same question at every length: fast tools run all the rounds of the `.out` file (about 80 ms
+natively, so that starting the process is a hundredth of it), slow ones a few, and seconds are told
+for all.
+
+Every run is a process of its own. All run pinned to one core, in turns (each tool once, then each
+once again), after one run of each that warms caches and is not counted but checked and told as
+`first`. The figure of a tool is its median; a ratio is that divided by the median of the native
+process in the same turns. Seconds of our engines and of Unicorn are those between the first and the
+last instruction, without the interpreter's start; those of a native process and of qemu-i386 are
+the whole process. What starting costs is a figure of its own.
+
+| part | what is measured |
+|---|---|
+| kernels | the guests of `programs/bench` (`kernels.py`) |
+| startup | process start to exit of a program that only exits (`startup.py`) |
+| cold | a generated program of distinct instructions, run once or twice (`cold.py`) |
+| exits | stops for a Python handler: system calls, port writes (`exits.py`) |
+| memory | the largest resident set while a guest runs (`memory.py`) |
+"""
+
+from __future__ import annotations
+
+PARTS = ("kernels", "startup", "cold", "exits", "memory")
+"""What `emu bench` measures, in order."""

@@ -1,0 +1,346 @@
+"""`emu bench`: its guests compute what they should, its figures are what was measured."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import json
+import math
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from machines import engines
+from needs import missing
+
+from emu.bench import cold, exit_driver, exits, kernels, tools
+from emu.bench.child import peak_memory, run_child
+from emu.bench.errors import BenchError
+from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
+from emu.bench.images import CALL_LOOP, PORT_LOOP, call_loop, cold_program, empty_program
+from emu.bench.table import tables
+from emu.errors import GuestFileError
+from emu.guests import process_state
+from emu.process.machine import ProcessMachine
+
+command = importlib.import_module("emu.cli.bench")  # the name in emu.cli is the click command
+GUESTS = {guest.name: guest for guest in find_guests()}
+PYTHON = tools.Reporting(
+    "popek-python",
+    (sys.executable, "-m", "emu", "run", "--json", "--engine", "python"),
+    driver=(sys.executable, "-m", "emu.bench.exit_driver", "python"),
+)
+
+
+def run(image: bytes, *arguments: str, engine: str = "python") -> tuple[bytes, int]:
+    """Run a program on one of our engines; returns its output and exit code."""
+    output = io.BytesIO()
+    machine = ProcessMachine(image, ["guest", *arguments], stdout=output, stderr=output)
+    outcome = machine.run(engines()[engine], process_state(machine))
+    assert outcome is not None
+    return output.getvalue(), outcome.exit_code
+
+
+def emu_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "emu", "bench", *arguments],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+# -- guests -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GUESTS)
+def test_a_round_of_each_guest(name: str) -> None:
+    """The program that is in the repository prints the first line of its `.out` file."""
+    guest = GUESTS[name]
+    assert run(guest.program.read_bytes(), "1") == (guest.output(1), 0)
+
+
+def random_words(number: int) -> Iterator[int]:
+    """The numbers that a round of a guest is made from (programs/bench/guest.h)."""
+    state = (number * 2654435761 + 1) & 0xFFFFFFFF
+    while True:
+        state ^= state << 13 & 0xFFFFFFFF
+        state ^= state >> 17
+        state ^= state << 5 & 0xFFFFFFFF
+        yield state
+
+
+def random_bytes(number: int, size: int) -> bytes:
+    return bytes(word & 255 for _, word in zip(range(size), random_words(number), strict=False))
+
+
+def crc32(number: int) -> int:
+    return zlib.crc32(random_bytes(number, 1 << 16))
+
+
+def sha256(number: int) -> int:
+    return int.from_bytes(hashlib.sha256(random_bytes(number, 1 << 14)).digest()[:4], "big")
+
+
+def bignum(number: int) -> int:
+    return sum(map(int, str(math.factorial(750 + number % 16))))
+
+
+def sieve(number: int) -> int:
+    limit = 100_000 + number % 1024
+    return sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2, limit))
+
+
+def matrix(number: int) -> int:
+    words, size = random_words(number), range(56)
+    left, right = ([[next(words) for _ in size] for _ in size] for _ in "ab")
+    answer = 0
+    for i in size:
+        column = (row[55 - i] for row in right)
+        answer = answer * 31 + sum(a * b for a, b in zip(left[i], column, strict=True))
+    return answer & 0xFFFFFFFF
+
+
+def sort(number: int) -> int:
+    answer = 0
+    for _, word in sorted(zip(range(4096), random_words(number), strict=False), key=lambda p: p[1]):
+        answer = answer * 31 + word & 0xFFFFFFFF
+    return answer
+
+
+@pytest.mark.parametrize("meaning", [crc32, sha256, bignum, sieve, matrix, sort])
+def test_guests_compute_what_they_say(meaning: Callable[[int], int]) -> None:
+    """What Python computes in a few lines for the first rounds and for a late one."""
+    answers = GUESTS[meaning.__name__].answers
+    for number in (0, 1, 60):
+        assert int(answers[number], 16) == meaning(number)
+
+
+@pytest.mark.parametrize("arguments", [[], ["x"], ["1", "2"], ["-1"]])
+def test_guests_refuse_what_is_no_number_of_rounds(arguments: list[str]) -> None:
+    assert run(GUESTS["sieve"].program.read_bytes(), *arguments) == (b"", 2)
+
+
+def test_guests_say_what_they_teach() -> None:
+    """Each source begins with what it is; each is in the list of programs."""
+    listed = (DIRECTORY.parent / "README.md").read_text()
+    for name in GUESTS:
+        source = DIRECTORY / f"{name}.c"
+        if not source.exists():
+            source = DIRECTORY / name / f"{name}.c"
+        assert source.read_text().startswith("/* ")
+        assert f"| `{name}` |" in listed
+
+
+def test_guests_that_are_not_there(tmp_path: Path) -> None:
+    with pytest.raises(GuestFileError, match=r"no benchmark guest 'sorting'.*Use some of bignum"):
+        find_guests(["sorting"])
+    with pytest.raises(GuestFileError, match="Install from a clone"):
+        find_guests(directory=tmp_path)
+
+
+# -- generated programs -------------------------------------------------------------------------
+
+
+def test_generated_programs_end_alike_on_every_engine() -> None:
+    """Cold code ends with the same digest of all data, whichever engine runs it."""
+    image = cold_program(300, 2)
+    assert len({run(image, engine=name) for name in ("reference", "python", "python-hot")}) == 1
+    assert len({run(cold_program(300, 1, seed)) for seed in range(5)}) > 2
+    assert run(empty_program()) == (b"", 0)
+    assert run(call_loop(3)) == (b"", 1)
+
+
+@pytest.mark.parametrize("engine", ["reference", "python"])
+@pytest.mark.parametrize("loop", [CALL_LOOP, PORT_LOOP])
+def test_loops_of_exits_end(engine: str, loop: bytes) -> None:
+    assert exit_driver.time_exits(engine, loop, 20) > 0
+
+
+def test_peak_memory_is_that_of_the_process() -> None:
+    """A process that fills 64 MiB has a peak of that; where Linux does not tell, there is none."""
+    fill = "import time; x = b'x' * (64 << 20); time.sleep(0.2)"
+    peak = peak_memory([sys.executable, "-c", fill])
+    assert peak is None or 64 << 20 < peak < 160 << 20
+
+
+# -- measuring ----------------------------------------------------------------------------------
+
+
+def result(**seconds: tuple[int, list[float]]) -> kernels.GuestResult:
+    """Measurements by tool: rounds and seconds."""
+    measured = {
+        name: kernels.Measurement(rounds, seconds=times, instructions=7 * rounds)
+        for name, (rounds, times) in seconds.items()
+    }
+    return kernels.GuestResult(GUESTS["sort"], measured)
+
+
+def test_ratios_are_of_medians_for_the_same_work() -> None:
+    """A tool that ran a tenth of the rounds in twice the time is twenty times slower."""
+    found = result(native=(100, [1.0, 9.0, 2.0]), slow=(10, [4.0, 4.0, 5.0]))
+    assert found.seconds == {"native": 2.0, "slow": 40.0}
+    assert found.ratio == {"slow": 20.0}
+    assert (found.rounds, found.instructions) == (100, 700)
+
+
+def test_geometric_means_are_over_guests() -> None:
+    found = [
+        result(native=(1, [1.0]), slow=(1, [2.0])),
+        result(native=(1, [1.0]), slow=(1, [8.0])),
+    ]
+    assert kernels.geometric_means(found) == {"slow": pytest.approx(4.0)}
+    assert kernels.geometric_means([result(slow=(1, [2.0]))]) == {}
+
+
+def test_without_a_native_process_seconds_are_told() -> None:
+    found = kernels.facts([result(slow=(10, [4.0]))])
+    table = tables({"repeat": 1, "tools": ["slow"], "missing": {"native": "no"}, **found})
+    assert table.splitlines() == [
+        "Kernels, medians of 1 (seconds)",
+        "guest  million instr.   slow",
+        "sort                0  4.000",
+        "",
+        "native: no",
+    ]
+
+
+def tampered(directory: Path) -> BenchGuest:
+    """Long numbers with a wrong answer in the second round."""
+    for suffix in (".elf", ".out"):
+        shutil.copy(DIRECTORY / f"bignum{suffix}", directory)
+    lines = (directory / "bignum.out").read_bytes().splitlines(keepends=True)[:2]
+    (directory / "bignum.out").write_bytes(lines[0] + b"0000beef\n")
+    return find_guests(directory=directory)[0]
+
+
+def test_a_wrong_output_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"bignum on popek-python: round 1 answers .*'0000beef'"):
+        kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, lambda _: None)
+
+
+def test_a_wrong_output_ends_the_command_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guest = tampered(tmp_path)
+    monkeypatch.setattr(command, "find_guests", lambda _: [guest])
+    monkeypatch.setattr(command, "find_tools", lambda *_: [PYTHON])
+    with pytest.raises(SystemExit) as ended:
+        command.run_bench([], [], ["kernels"], 1, False, False)
+    assert ended.value.code == 1
+    assert "instead of '0000beef'" in capsys.readouterr().err
+
+
+def test_a_tool_that_fails_is_told(tmp_path: Path) -> None:
+    """A guest that ends otherwise than with 0, and generated programs that end differently."""
+    broken = tools.Process("broken", (sys.executable, "-c", "raise SystemExit(5)"))
+    with pytest.raises(BenchError, match="sort on broken ended with 5"):
+        kernels.measure([GUESTS["sort"]], [broken], 1, True, lambda _: None)
+    other = replace(broken, prefix=(sys.executable, "-c", "raise SystemExit(6)"), name="other")
+    with pytest.raises(BenchError, match="on other ended with 6, elsewhere with 5"):
+        cold.measure_cold(tmp_path, [broken, other], True, lambda _: None)
+
+
+def test_tools_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They stay in the list, with the reason."""
+    probe = tmp_path / "probe"
+    cold.write(probe, empty_program())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv(tools.UNICORN_PYTHON, str(tmp_path / "python"))
+    found = {tool.name: tool.missing() for tool in tools.find_tools(["python"], probe)}
+    assert list(found) == ["native", "popek-python", "qemu-i386", "unicorn"]
+    assert (found["popek-python"], found["qemu-i386"]) == ("", "not installed")
+    assert "No such file" in found["unicorn"]
+
+
+# -- the command --------------------------------------------------------------------------------
+
+
+def test_json_and_its_table() -> None:
+    """The object has what it promises, and the table shows it."""
+    done = emu_bench("bignum", "distance", "--quick", "--json", "--engine", "python",
+                     "--part", "kernels", "--part", "startup")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+    assert [guest["name"] for guest in facts["guests"]] == ["bignum", "distance"]
+    assert set(facts["tools"]) | set(facts["missing"]) == {
+        "native", "popek-python", "qemu-i386", "unicorn"
+    }  # fmt: skip
+    for guest in facts["guests"]:
+        assert set(guest["seconds"]) == set(facts["tools"])
+        assert all(seconds > 0 for seconds in guest["seconds"].values())
+        assert guest["instructions"] > 1_000_000
+        assert guest["ratio"].keys() == facts["geomean"].keys()
+    assert set(facts["startup"]) == set(facts["tools"])
+    table = tables(facts)
+    assert "\nbignum " in table
+    assert "\npopek-python " in table
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["sorting"], 65, "no benchmark guest 'sorting'"),
+        (["--engine", "warp"], 65, "Use some of reference"),
+        (["--part", "luck"], 2, "luck"),
+        (["--repeat", "0"], 2, "repeat"),
+    ],
+)
+def test_mistakes_are_answered(arguments: list[str], code: int, words: str) -> None:
+    done = emu_bench(*arguments)
+    assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+
+
+# -- heavy --------------------------------------------------------------------------------------
+
+
+def host() -> tools.Tool:
+    """The host as a tool."""
+    try:
+        run_child([str(GUESTS["sieve"].program), "0"])
+    except OSError as error:
+        missing(f"the host runs no i386 programs of Linux ({error})")
+    return tools.Process(tools.NATIVE)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", GUESTS)
+def test_all_rounds_natively(name: str) -> None:
+    """Every line of every `.out` file is what the host computes."""
+    guest = GUESTS[name]
+    done = run_child(host().command(guest.program, [str(guest.rounds)]))
+    assert (done.code, done.output) == (0, guest.output(guest.rounds))
+
+
+@pytest.mark.heavy
+def test_programs_are_those_of_the_sources(tmp_path: Path) -> None:
+    """Compiled again, by whichever gcc is here and without optimisation, guests answer the same."""
+    if not shutil.which("make") or not shutil.which("gcc"):
+        missing("needs make and gcc")
+    tree = shutil.copytree(DIRECTORY, tmp_path / "bench")
+    for optimisation in ("-O2", "-O0"):
+        flags = f"CFLAGS_MORE={optimisation}"
+        subprocess.run(["make", "-B", "-C", tree, flags], check=True, capture_output=True)
+        for guest in find_guests(directory=tree):
+            done = run_child(host().command(guest.program, ["20"]))
+            assert (guest.name, done.output) == (guest.name, guest.output(20))
+
+
+@pytest.mark.heavy
+def test_cold_code_natively(tmp_path: Path) -> None:
+    """The host and our engine end a generated program alike."""
+    measured = cold.measure_cold(tmp_path, [host(), PYTHON], True, lambda _: None)
+    assert set(measured) == {"native", "popek-python"}
+
+
+@pytest.mark.heavy
+def test_exits_are_counted(tmp_path: Path) -> None:
+    rates = exits.measure_exits(tmp_path, [host(), PYTHON], True, lambda _: None)
+    assert set(rates) == {"popek-python"}
+    assert all(rate > 0 for rate in rates["popek-python"].values())
