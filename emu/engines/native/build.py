@@ -26,7 +26,8 @@ from emu.engines.native.region import RegionCompiler
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
-LARGEST = 400  # instructions of a region
+LARGEST = 200  # instructions of a region
+SMALL = 40  # instructions that are worth copying from another region
 MOST_TARGETS = 64  # of an indirect jump, that a region knows
 
 
@@ -101,6 +102,8 @@ class RegionBuilder:
             block = self.table.get(key)
             if block is None or block.length > room or not self._usable(block):
                 continue
+            if self._served(key) and LARGEST - room > SMALL:
+                continue
             room -= block.length
             self.blocks[key] = block
             self.planned.append(self._plan(key, block))
@@ -112,6 +115,10 @@ class RegionBuilder:
                 if target not in seen:
                     seen.add(target)
                     waiting.append(target)
+
+    def _served(self, key: int) -> bool:
+        """Whether another region can be entered at a block."""
+        return key != self.head and key in self.session.regions.get(self.mode, {})
 
     def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
         direct = set() if planned.ends else set(constants(planned.following(self.isa)))

@@ -113,7 +113,7 @@ class NativeSession(Session):
         self.reasons: dict[int, str] = {}
         self._native_forms: dict[Hashable, bool] = {}
         self._compiler: Compiler | None = None
-        self.worker = Worker(self._compile, wait=wait)
+        self.worker = Worker(self._compile, self._urgency, wait=wait)
         self._attach()
 
     def _attach(self) -> None:
@@ -285,6 +285,11 @@ class NativeSession(Session):
         kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         what = (self.isa.fingerprint, mode, block.pc, block.address, block.code, kinds)
         return digest(repr(what).encode())
+
+    def _urgency(self, job: tuple[Hashable, int]) -> int:
+        """How often the python engine has had to do the block meanwhile."""
+        mode, key = job
+        return self.heat.get(mode, {}).get(key, 0)
 
     def _compile(self, job: tuple[Hashable, int]) -> Compiled | None:
         """In the worker's thread: compile a region and keep it for later runs."""

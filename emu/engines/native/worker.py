@@ -9,13 +9,17 @@ from typing import Any
 
 
 class Worker:
-    """Does jobs one after the other; `done` holds (job, result) until the owner takes them."""
+    """Does jobs one after the other, the most urgent first; `done` holds (job, result) until the
+    owner takes them."""
 
-    def __init__(self, work: Callable[[Any], Any], *, wait: bool) -> None:
+    def __init__(
+        self, work: Callable[[Any], Any], urgency: Callable[[Any], int], *, wait: bool
+    ) -> None:
         self.done: deque[tuple[Any, Any]] = deque()
         self._work = work
+        self._urgency = urgency
         self._wait = wait
-        self._jobs: deque[Any] = deque()
+        self._jobs: list[Any] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
 
@@ -54,5 +58,6 @@ class Worker:
                 if not self._jobs:
                     self._thread = None
                     return
-                job = self._jobs.popleft()
+                job = max(self._jobs, key=self._urgency)
+                self._jobs.remove(job)
             self.done.append((job, self._result(job)))
