@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ _serial = count(1)
 
 
 class Block:
-    """`length` instructions from `address`; `run(values)` does them all and moves the state on."""
+    """`length` instructions from `address`; `run(values)` does them all and moves the state on.
+
+    `fixed` are the registers on which fetching depends, with their values here: a block ends where
+    one of them changes, so in it they are constants.
+    """
 
     def __init__(
         self,
@@ -31,11 +35,13 @@ class Block:
         address: int,
         pc: int,
         mode: Hashable,
+        fixed: Mapping[Register, int],
         instructions: list[Instruction],
         code: bytes,
     ) -> None:
         self._session = session
         self.mode = mode
+        self.fixed = fixed
         self.address = address
         self.pc = pc
         self.instructions = instructions
@@ -52,7 +58,7 @@ class Block:
     def _cold(self, values: list[int]) -> None:
         """Run by handlers; after enough times, compile."""
         if self._steps is None:
-            self._steps = [self._step(n, i) for n, i in enumerate(self.instructions)]
+            self._steps = [self._step(i) for i in self.instructions]
         bulk = self._session.bulk
         for handler, fields in self._steps:
             handler(values, fields)
@@ -61,31 +67,21 @@ class Block:
         if self._left == 0:
             self.run = emit_block(self._session, self)
 
-    def _step(self, number: int, instruction: Instruction) -> Any:
+    def _step(self, instruction: Instruction) -> Any:
         handler = self._session.handler(instruction.form)
         fields = tuple(instruction.fields[name] for name in handler.fields)
-        fetch = self._session.fetcher(self.mode)
-        return (_after_fetch(fetch, handler) if number and fetch else handler), fields
+        return handler, fields
 
     def cut(self, length: int) -> Block:
         """A block of the first `length` instructions, for a run that ends inside this one."""
         found = self._cuts.get(length)
         if found is None:
             found = Block(
-                self._session, self.address, self.pc, self.mode, self.instructions[:length], b""
-            )
+                self._session, self.address, self.pc, self.mode, self.fixed,
+                self.instructions[:length], b"",
+            )  # fmt: skip
             self._cuts[length] = found
         return found
-
-
-def _after_fetch(fetch: Callable[[list[int]], int], handler: Any) -> Any:
-    """A handler that first finds out whether its instruction can be fetched at all."""
-
-    def run(values: list[int], fields: tuple[int, ...]) -> None:
-        fetch(values)
-        handler(values, fields)
-
-    return run
 
 
 def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
@@ -160,17 +156,16 @@ def emit_block(session: Session, block: Block) -> Callable[[list[int]], None]:
 def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, Bits]]:
     """Trace the block's instructions one after the other, values forwarded."""
     isa = session.isa
-    known: dict[Register, Bits] = {isa.pc: Bits.of(block.pc, isa.pc.width)}
+    known = {register: Bits.of(value, register.width) for register, value in block.fixed.items()}
+    fixed = dict(known)
+    known[isa.pc] = Bits.of(block.pc, isa.pc.width)
     interned: dict[Any, Bits] = {}
     parts = []
-    fetch = isa.fetch(block.mode)
-    for number, instruction in enumerate(block.instructions):
+    for instruction in block.instructions:
         trace = isa.trace(instruction.form)
         rewriter = specialise(instruction.fields, known, interned)
         region = rewriter.region(trace.region)
         effects = [e for e in region.effects if e.op not in ("put", "put_indexed", "undefined")]
-        if number:  # whoever found the block has fetched its first instruction
-            effects = specialise({}, known, interned).region(fetch.region).effects + effects
         parts.append(_Part(effects, dict(known), session.facts(instruction.form).undo))
         if region.ends:
             break  # with these operands it always faults (AAM 0)
@@ -178,7 +173,8 @@ def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, B
             if put.op == "put":
                 known[put.attribute] = put.args[0]
             assert put.op != "put_indexed", "a register number that is no constant"
-    return parts, known
+    after = {r: value for r, value in known.items() if value is not fixed.get(r)}
+    return parts, after
 
 
 class _Printer:

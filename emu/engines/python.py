@@ -27,6 +27,7 @@ from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
 from isa.ops import sdiv, srem
+from isa.registers import Register
 from isa.trace import Trace
 
 HOT = 12  # executions after which a cold block is compiled
@@ -87,6 +88,7 @@ class Session:
         self.judge = Reference()
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
+        self.fixed: dict[Hashable, list[Register]] = {}
 
     def _globals(self) -> dict[str, Any]:
         names: dict[str, Any] = {
@@ -151,14 +153,13 @@ class Session:
         """Run blocks until one wants a look at the state; None to go on."""
         state, bulk = self.state, self.bulk
         mode = self.isa.mode(state.values)
-        table = self.tables.setdefault(mode, {})
-        fetch = self.fetcher(mode)
         values, slot, count, breakpoints = (
             state.values,
             self.isa.pc.slot,
             state.count,
             self.breakpoints,
         )
+        table = self._table(mode, values)
         try:
             while count < until:
                 bulk.index = 0
@@ -167,14 +168,13 @@ class Session:
                     state.count = count
                     return Exit("breakpoint")
                 first = False
-                key = pc if fetch is None else fetch(values) << 32 | pc
-                block = table.get(key)
+                block = table.get(pc)
                 if block is None:
                     state.count = count
                     if self.code.blocks >= MOST_BLOCKS:
                         self._forget()
                         return None
-                    block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
+                    block = table[pc] = self._discover(mode)
                 if count + block.length > until:
                     block = block.cut(until - count)
                 if block.checks:
@@ -216,6 +216,12 @@ class Session:
 
     # -- translating ---------------------------------------------------------------------------
 
+    def _table(self, mode: Hashable, values: list[int]) -> dict[int, Block]:
+        """Blocks by program counter, for one mode and one content of what fetching reads."""
+        self.fetcher(mode)
+        fixed = tuple([values[register.slot] for register in self.fixed[mode]])
+        return self.tables.setdefault((mode, fixed), {})
+
     def fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
@@ -225,9 +231,10 @@ class Session:
             simple = value.op == "get" and value.attribute[0] is self.isa.pc
             simple = simple and not trace.region.effects
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
-            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"}
-            if not reads - {self.isa.pc} <= self.watched:  # blocks end where fetching changes
-                self.watched |= reads - {self.isa.pc}
+            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"} - {self.isa.pc}
+            self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
+            if not reads <= self.watched:  # blocks end where fetching changes
+                self.watched |= reads
                 self.known.clear()
         found: Callable[[list[int]], int] | None = self.fetchers[mode]
         return found
@@ -247,11 +254,12 @@ class Session:
             found = self.handlers[form] = emit_handler(self, trace, self.facts(form).undo)
         return found
 
-    def _discover(self, address: int, mode: Hashable) -> Block:
-        """The block at an address: instructions up to one that ends it."""
+    def _discover(self, mode: Hashable) -> Block:
+        """The block at the program counter: instructions up to one that ends it."""
         instructions: list[Instruction] = []
-        start, pc = address, self.state.pc
+        pc = self.state.pc
         fetch = self.fetcher(mode)
+        start = address = pc if fetch is None else fetch(self.state.values)
         while len(instructions) < self.longest:
             found = decode_at(self.state, address)
             if isinstance(found, Fault):
@@ -288,7 +296,8 @@ class Session:
     ) -> Block:
         size = sum(i.length for i in instructions)
         code, _ = self.state.memory[self.isa.code_space].fetch(address, size)
-        block = Block(self, address, pc, mode, instructions, code)
+        fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
+        block = Block(self, address, pc, mode, fixed, instructions, code)
         self.code.watch(block, address, size)
         if self.code.grew:
             self._flush()
