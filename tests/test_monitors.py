@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +14,10 @@ from toy_machines import WORDS, engine, quick, toy, word
 from emu.toy.machine import ToyMachine
 from emu.toy.memory import WindowMemory, WordMemory
 from isa.toy.assembler import assemble
+from vmm import bench as benchmark
 from vmm.cli import app
+from vmm.commands_bench import table
+from vmm.commands_monitors import open_guest
 from vmm.compare import Guest, compare_one, multiplied, recurse
 from vmm.equivalence import lockstep
 from vmm.monitors import MONITORS, Allocation, AllocationError, VirtualMachine, smaller
@@ -89,25 +91,6 @@ def test_almost_all_of_a_computation_runs_directly():
     assert efficiency.direct_fraction >= 0.999
     assert efficiency.direct + efficiency.interpreted + efficiency.delivered == machine.state.count
     assert dict(efficiency.exits) == {"privileged instruction": 1}
-
-
-@pytest.mark.heavy
-def test_slowdown():
-    """At most 5 % on the same engine, one run beside the other; the best of three each."""
-    isa = smaller(toy(), HALF.words)
-    program = assemble(WORKING.format(high=100), "working", isa)
-
-    def seconds(make):
-        machine = make(toy(), program.image, entry=program.entry).machine
-        began = time.perf_counter()
-        assert machine.run(1 << 40).reason == "halt"
-        return time.perf_counter() - began
-
-    def under(*arguments, **options):
-        return virtual("trap-and-emulate", *arguments, **options)
-
-    pairs = [(seconds(bare), seconds(under)) for _ in range(3)]
-    assert min(u for _, u in pairs) / min(b for b, _ in pairs) <= 1.05
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -273,6 +256,40 @@ def test_compare_command():
                             "direct_fraction", "exits", "slowdown"}  # fmt: skip
         assert row["equivalent"] == (row["name"] != "paravirtual")
     assert "trap-and-emulate" in vmm("compare", FOLDER / "svc.asm").stdout
+
+
+def test_bench_command():
+    """The shape of what it measures, and that the spread is around the median; never how much."""
+    facts = json.loads(vmm("bench", FOLDER / "svc.asm", "--repeat", 5, "--json").stdout)
+    assert set(facts) == {"guest", "isa", "engine", "repeat", "instructions", "bare", "monitors"}
+    assert (facts["isa"], facts["engine"], facts["repeat"]) == ("toy/clean", "auto", 5)
+    assert set(facts["bare"]) == {"seconds", "mips"}
+    assert [row["name"] for row in facts["monitors"]] == list(MONITORS)
+    for row in facts["monitors"]:
+        assert set(row) == {"name", "instructions", "complete", "direct_fraction", "slowdown",
+                            "spread"}  # fmt: skip
+        low, high = row["spread"]
+        assert 0 < low <= row["slowdown"] <= high
+        assert row["complete"]
+
+
+def test_a_slow_monitor_is_timed_on_a_part_of_the_guest(monkeypatch):
+    """As much as it does in the time allowed, and the ratio is one of time per instruction."""
+    monkeypatch.setattr(benchmark, "ENOUGH", 0.0)
+    monkeypatch.setattr(benchmark, "FIRST_STEP", 100)
+    found = benchmark.warm_up(guest("svc"))
+    assert list(benchmark.rounds(found, 1)) == [None]
+    for row in found.rows:
+        assert (row.instructions, row.complete, len(row.ratios)) == (100, False, 1)
+    assert "trap-and-emulate" in "\n".join(table(found))
+
+
+def test_the_default_guest_of_the_benchmark_computes():
+    """It prints what it should on a bare machine of the size that a virtual one has."""
+    opened = open_guest(benchmark.GUEST, None, "auto")
+    bare = opened.bare(HALF.words + 4096)
+    assert bare.machine.run(1 << 30).reason == "halt"
+    assert bare.output.getvalue() == benchmark.GUEST.with_suffix(".out").read_bytes()
 
 
 def test_recurse_command():

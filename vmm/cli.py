@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emu.command import leave, run_command
+from vmm.commands_bench import bench
 from vmm.commands_monitors import add_commands
 from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
@@ -68,6 +69,7 @@ def witness(
 
 
 add_commands(app)
+app.add_command(bench)
 app.add_command(partition)
 app.add_command(mutate)
 

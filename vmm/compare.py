@@ -161,7 +161,7 @@ def allocation_for(isa: Toy) -> Allocation:
 
 def compare(guest: Guest, limit: int = LIMIT, every: int = 1) -> list[Comparison]:
     """Every monitor, the bare machine's time being 1."""
-    return [compare_one(guest, name, limit, every) for name in MONITORS if _has(guest, name)]
+    return [compare_one(guest, name, limit, every) for name in MONITORS if has(guest, name)]
 
 
 def ported(path: Path) -> Path:
@@ -169,8 +169,17 @@ def ported(path: Path) -> Path:
     return path.parent.parent / "paravirtual" / path.name
 
 
-def _has(guest: Guest, name: str) -> bool:
+def has(guest: Guest, name: str) -> bool:
+    """Whether there is something to run under that monitor: the paravirtual one needs a port."""
     return name != "paravirtual" or ported(guest.path).is_file()
+
+
+def subject(guest: Guest, name: str) -> Guest:
+    """What runs under that monitor: the guest, or its port."""
+    if name != "paravirtual":
+        return guest
+    path = ported(guest.path)
+    return Guest(path, path.read_text(), guest.isa, guest.given, guest.engine)
 
 
 def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> Comparison:
@@ -179,16 +188,13 @@ def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> 
     guest.bare(allocation.words).machine.run(min(limit, WARM_UP))  # not to time imports
     bare = guest.bare(allocation.words)
     bare_seconds, _ = _timed(bare.machine, limit)
-    subject = guest
-    if name == "paravirtual":
-        path = ported(guest.path)
-        subject = Guest(path, path.read_text(), guest.isa, guest.given, guest.engine)
-    stack = subject.virtual([MONITORS[name]], [allocation])
+    inside = subject(guest, name)
+    stack = inside.virtual([MONITORS[name]], [allocation])
     seconds, stop = _timed(stack.top, limit)
     efficiency = stack.machines[0].monitor.efficiency
     return Comparison(
         name,
-        _ported_differs(guest, subject, bare, stack) if subject is not guest
+        _ported_differs(guest, inside, bare, stack) if inside is not guest
         else first_divergence(lambda: observed_pair(guest, name, allocation), limit, every),
         stack.in_control(),
         efficiency.direct_fraction,
