@@ -132,8 +132,8 @@ def test_interrupts_of_the_console_reach_the_guest():
 
 
 def test_a_level_costs_k_words():
-    """Five granules each, so that depth 3 leaves nearly everything; too deep is said."""
-    assert K == 320
+    """Six granules each, so that depth 3 leaves nearly everything; too deep is said."""
+    assert K == 384
     assert monitor().symbols["vmm_end"] <= K
     assert len(nested("hello", 3).storage) == toy().shape.words - 3 * K
     with pytest.raises(ValueError, match="choose a smaller depth"):
@@ -190,6 +190,11 @@ SITUATIONS = {
     "memory": "li r1, -1\n ld r2, [r1]",
     "svc in supervisor mode": "svc 12",
     "causes": "in r1, CAUSE\n in r2, INFO\n in r3, 5\n in r4, 99\n out r0, 99\n out r0, TIMER",
+    "timer set for ever": "li r1, -1\n stimer r1\n in r2, TIMER\n nop\n in r3, TIMER\n"
+    "lui r1, 0x8000\n stimer r1\n nop\n in r4, TIMER\n addi r1, r1, 1\n stimer r1\n"
+    "in r5, TIMER\n lpsw psw",
+    "timer run out in the supervisor": "li r1, 3\n stimer r1\n nop\n in r2, TIMER\n"
+    "in r3, TIMER\n in r4, TIMER\n nop\n in r5, TIMER\n stimer r0\n lpsw psw",
     "disk settings": "li r1, 3\n out r1, DISK_SECTOR\n in r2, DISK_SECTOR\n out r1, DISK_ADDRESS\n"
     "in r3, DISK_ADDRESS\n in r4, DISK_SIZE\n in r5, DISK_STATUS\n in r6, DISK_COMMAND",
 }
@@ -223,19 +228,45 @@ def test_a_disk_transfer_beyond_storage_fails(address):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_timer_counts_the_guests_own_instructions(depth):
     """It fires at the same instruction as on the bare machine, whatever monitors do in between."""
-    for count in range(7, 40):
+    for count in range(1, 40):
         assert both(timed(count), COUNTING, depth).traps == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_timer_that_runs_out_at_the_lpsw_is_early_at_most_by_the_depth(depth):
-    """The one inexactness, which the paper exempts: see the head of vmm.asm."""
-    for count in range(1, 7):
-        guest = assemble(KERNEL.format(body=timed(count), user=COUNTING), isa=toy())
-        expected, found = run(guest, 0), run(guest, depth)
-        assert found.stop == expected.stop
-        assert 0 <= expected.registers[2] - found.registers[2] <= depth
-        assert 0 <= expected.registers[3] - found.registers[3] <= depth
+def test_a_timer_that_runs_out_around_a_trap(depth):
+    """A handler that saves a register first finds what is left as on the bare machine."""
+    for count in range(1, 25):
+        both(timed(count), "addi r2, r2, 1\n svc 3", depth)
+
+
+READS_AT_ONCE = """
+        .org 1
+        .psw s, trap, 0, WORDS
+start:  li   r1, {count}
+        stimer r1
+        lpsw psw
+trap:   in   r0, TIMER
+        halt
+psw:    .psw u, 0, there, there_end - there
+        .window there
+        addi r2, r2, 1
+        svc  0
+        .endwindow
+"""
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(n, marks=pytest.mark.xfail(strict=True) if n == 4 else ()) for n in
+              range(1, 8)]
+)  # fmt: skip
+def test_a_handler_that_reads_the_timer_at_once(count):
+    """The one inexactness, which the paper exempts: see the head of vmm.asm.
+
+    With 4, one instruction is left after the trap; the monitor cannot tell that from none.
+    """
+    guest = assemble(READS_AT_ONCE.format(count=count), isa=toy())
+    expected = run(guest, 0)
+    run(guest, 1).same_as(expected)
 
 
 COUNTING = "@next: addi r2, r2, 1\n jmp @next"
@@ -277,7 +308,7 @@ def test_no_word_of_the_monitor_is_in_reach(base, bound):
 
 # -- any guest ------------------------------------------------------------------------------------
 
-NAMES = [n for n in toy().rows if n not in ("HALT", "STIMER")]
+NAMES = [n for n in toy().rows if n != "HALT"]
 HANDLER = """
         .org 1
         .psw s, trap, 0, WORDS
