@@ -404,7 +404,7 @@ def keeps_to_itself(guest: Program, margin: int) -> bool:
 @quick
 @given(systems(), st.integers(1, 2))
 def test_any_guest_that_halts_halts_in_the_same_state(guest, depth):
-    """Popek and Goldberg's equivalence, but for the end of storage and the time that devices take."""
+    """Equivalence as the paper has it, but for the end of storage and the time of devices."""
     assume(keeps_to_itself(guest, 2 * K + 64))
     run(guest, depth).same_as(run(guest, 0))
 
