@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import random
-from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +16,8 @@ from emu.toy.machine import ToyMachine
 from emu.toy.run import BLANK_DISK, load_program
 from isa.toy.assembler import Program, assemble
 from isa.toy.traps import Trap
-from vmm.nest import monitor, nest, words_per_level
+from vmm.nest import Run, monitor, nest, words_per_level
+from vmm.nest import run as nested_run
 
 FOLDER = Path(__file__).parent.parent / "programs" / "toy"
 GUESTS = [
@@ -35,51 +34,18 @@ GUESTS = [
 DEPTHS = (1, 2, 3)
 LIMIT = 3_000_000
 K = words_per_level()
-DATA = monitor().symbols["vpsw"]  # where a monitor's own code ends and what it writes begins
-
-
-@dataclass
-class Run:
-    """What a guest left behind, as seen from inside its machine."""
-
-    stop: str
-    output: bytes
-    registers: list[int]
-    storage: list[int]
-    traps: int  # that the bare machine took
-
-    def same_as(self, other: Run) -> None:
-        """Everything that a guest can see, as far as the smaller of the machines goes."""
-        size = min(len(self.storage), len(other.storage))
-        assert self.stop == other.stop
-        assert self.output == other.output
-        assert self.registers == other.registers
-        assert self.storage[:size] == other.storage[:size]
 
 
 def run(guest: Program, depth: int, source: bytes = b"", engine_name: str = "python") -> Run:
     """Run a guest under `depth` monitors, counting real traps."""
-    program, output, traps = nest(guest, depth), io.BytesIO(), 0
-    machine = ToyMachine(
-        toy(), program.image, engine=engine(engine_name), entry=program.entry, output=output,
-        source=io.BytesIO(source), disk=BLANK_DISK,
-    )  # fmt: skip
-    machine.state.intercept_traps = True
-    while (stop := machine.run(LIMIT)).reason == "fault":
-        assert stop.fault is not None
-        machine.acknowledge(stop.fault)
-        machine.engine.deliver(machine.state, stop.fault)
-        traps += 1
-    storage = machine.memory.array.tolist()
-    for level in range(depth):
-        assert storage[level * K :][2:DATA] == monitor().image[2:DATA], "resource control"
-    return Run(
-        stop.reason,
-        output.getvalue(),
-        [machine.state[f"r{i}"] for i in range(8)],
-        storage[depth * K :],
-        traps,
-    )
+    found = nested_run(guest, depth, toy(), engine(engine_name), source, LIMIT)
+    assert found.in_control
+    return found
+
+
+def same(found: Run, bare: Run) -> None:
+    """Everything that a guest can see, as far as the smaller of the machines goes."""
+    assert found.difference(bare) is None
 
 
 @cache
@@ -102,7 +68,7 @@ def nested(name: str, depth: int) -> Run:
 def test_equivalence_at_the_halt(name, depth):
     """Output, registers and all of E are those of the bare machine."""
     assert bare(name).stop == "halt"
-    nested(name, depth).same_as(bare(name))
+    same(nested(name, depth), bare(name))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -173,7 +139,7 @@ def both(body: str, user: str = "        svc 7", depth: int = 1) -> Run:
     """A little kernel has the same end on the bare machine and in a virtual one; the former."""
     guest = assemble(KERNEL.format(body=body, user=user), isa=toy())
     expected = run(guest, 0)
-    run(guest, depth).same_as(expected)
+    same(run(guest, depth), expected)
     return expected
 
 
@@ -266,7 +232,7 @@ def test_a_handler_that_reads_the_timer_at_once(count):
     """
     guest = assemble(READS_AT_ONCE.format(count=count), isa=toy())
     expected = run(guest, 0)
-    run(guest, 1).same_as(expected)
+    same(run(guest, 1), expected)
 
 
 COUNTING = "@next: addi r2, r2, 1\n jmp @next"
@@ -406,7 +372,7 @@ def keeps_to_itself(guest: Program, margin: int) -> bool:
 def test_any_guest_that_halts_halts_in_the_same_state(guest, depth):
     """Equivalence as the paper has it, but for the end of storage and the time of devices."""
     assume(keeps_to_itself(guest, 2 * K + 64))
-    run(guest, depth).same_as(run(guest, 0))
+    same(run(guest, depth), run(guest, 0))
 
 
 def test_monitored_traps_are_the_ones_a_dispatcher_knows():

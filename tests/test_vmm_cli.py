@@ -120,13 +120,13 @@ def test_explain_tells_meaning_class_and_reasons():
     [
         (["check"], 2, "Missing argument"),
         (["check", "toy/nowhere"], 65, "vmm: toy/nowhere: there is no such configuration"),
-        (["check", "x86"], 1, "toy/clean"),
+        (["check", "x86"], 65, "toy/clean"),
         (["check", ""], 65, "no such configuration"),
-        (["check", "toy/s360", "--html", "/nowhere/page.html"], 1, "choose another file"),
-        (["explain", "LRAX", "--isa", "toy/all"], 1, "did you mean LRA?"),
-        (["explain", "", "--isa", "toy/all"], 1, "has no instruction"),
+        (["check", "toy/s360", "--html", "/nowhere/page.html"], 65, "Choose another file"),
+        (["explain", "LRAX", "--isa", "toy/all"], 65, "Did you mean LRA?"),
+        (["explain", "", "--isa", "toy/all"], 65, "has no instruction"),
         (["explain", "LRA"], 2, "--isa"),
-        (["explain", "LRA", "--isa", "toy/clean"], 1, "has no instruction 'LRA'"),
+        (["explain", "LRA", "--isa", "toy/clean"], 65, "has no instruction 'LRA'"),
         (["frob"], 2, "No such command"),
     ],
 )
