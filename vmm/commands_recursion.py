@@ -60,7 +60,7 @@ def recurse(
         else _monitors(opened, depth, monitor, limit, every)
     )  # fmt: skip
     counts = [(step.depth, step.traps) for step in steps]
-    title = f"{guest.name} under {monitor}"
+    title = f"{guest.name} under {'vmm.asm' if monitor == ASSEMBLY else monitor}"
     if plot is not None:
         write_text(plot, drawn(title, "depth", "traps of the bare machine", counts))
     if as_json:
