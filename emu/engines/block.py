@@ -25,8 +25,7 @@ _serial = count(1)
 class Block:
     """`length` instructions from `address`; `run(values)` does them all and moves the state on.
 
-    `fixed` are the registers on which fetching depends, with their values here: a block ends where
-    one of them changes, so in it they are constants.
+    `fixed` are registers that hold these values whenever the block runs and change at its end only.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Block:
     def _cold(self, values: list[int]) -> None:
         """Run by handlers; after enough times, compile."""
         if self._steps is None:
-            self._steps = [self._step(i) for i in self.instructions]
+            self._steps = [self._step(n, i) for n, i in enumerate(self.instructions)]
         bulk = self._session.bulk
         for handler, fields in self._steps:
             handler(values, fields)
@@ -67,10 +66,11 @@ class Block:
         if self._left == 0:
             self.run = emit_block(self._session, self)
 
-    def _step(self, instruction: Instruction) -> Any:
+    def _step(self, number: int, instruction: Instruction) -> Any:
         handler = self._session.handler(instruction.form)
         fields = tuple(instruction.fields[name] for name in handler.fields)
-        return handler, fields
+        fetch = self._session.fetcher(self.mode)
+        return (_after_fetch(fetch, handler) if number and fetch else handler), fields
 
     def cut(self, length: int) -> Block:
         """A block of the first `length` instructions, for a run that ends inside this one."""
@@ -82,6 +82,16 @@ class Block:
             )  # fmt: skip
             self._cuts[length] = found
         return found
+
+
+def _after_fetch(fetch: Callable[[list[int]], int], handler: Any) -> Any:
+    """A handler that first finds out whether its instruction can be fetched at all."""
+
+    def run(values: list[int], fields: tuple[int, ...]) -> None:
+        fetch(values)
+        handler(values, fields)
+
+    return run
 
 
 def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
@@ -161,11 +171,14 @@ def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, B
     known[isa.pc] = Bits.of(block.pc, isa.pc.width)
     interned: dict[Any, Bits] = {}
     parts = []
-    for instruction in block.instructions:
+    fetch = isa.fetch(block.mode)
+    for number, instruction in enumerate(block.instructions):
         trace = isa.trace(instruction.form)
         rewriter = specialise(instruction.fields, known, interned)
         region = rewriter.region(trace.region)
         effects = [e for e in region.effects if e.op not in ("put", "put_indexed", "undefined")]
+        if number:  # whoever found the block has fetched its first instruction
+            effects = specialise({}, known, interned).region(fetch.region).effects + effects
         parts.append(_Part(effects, dict(known), session.facts(instruction.form).undo))
         if region.ends:
             break  # with these operands it always faults (AAM 0)

@@ -12,7 +12,8 @@ instructions, what every register is worth there, and evaluates that only if it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from emu.engines.access import CalledAccess, Stop, access_for
@@ -66,7 +67,13 @@ class Python:
 
 
 class Session:
-    """An engine at work on one machine: what it has translated so far."""
+    """An engine at work on one machine: what it has translated so far.
+
+    `fixes`: there is a table of blocks for each content of the registers that fetching reads, so
+    these are constants of a block.
+    """
+
+    fixes = True
 
     def __init__(self, state: State, hot: int, longest: int = LONGEST) -> None:
         self.state = state
@@ -88,7 +95,7 @@ class Session:
         self.judge = Reference()
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
-        self.fixed: dict[Hashable, list[Register]] = {}
+        self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
 
     def _globals(self) -> dict[str, Any]:
         names: dict[str, Any] = {
@@ -159,6 +166,7 @@ class Session:
             state.count,
             self.breakpoints,
         )
+        fetch = self.fetcher(mode)
         table = self._table(mode, values)
         try:
             while count < until:
@@ -174,7 +182,8 @@ class Session:
                     if self.code.blocks >= MOST_BLOCKS:
                         self._forget()
                         return None
-                    block = table[pc] = self._discover(mode)
+                    address = pc if fetch is None else fetch(values)
+                    block = table[pc] = self._discover(address, mode)
                 if count + block.length > until:
                     block = block.cut(until - count)
                 if block.checks:
@@ -216,9 +225,8 @@ class Session:
 
     # -- translating ---------------------------------------------------------------------------
 
-    def _table(self, mode: Hashable, values: list[int]) -> dict[int, Block]:
+    def _table(self, mode: Hashable, values: Sequence[int]) -> dict[int, Block]:
         """Blocks by program counter, for one mode and one content of what fetching reads."""
-        self.fetcher(mode)
         fixed = tuple([values[register.slot] for register in self.fixed[mode]])
         return self.tables.setdefault((mode, fixed), {})
 
@@ -232,7 +240,8 @@ class Session:
             simple = simple and not trace.region.effects
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
             reads = {n.attribute[0] for n in trace.walk() if n.op == "get"} - {self.isa.pc}
-            self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
+            if self.fixes:
+                self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
             if not reads <= self.watched:  # blocks end where fetching changes
                 self.watched |= reads
                 self.known.clear()
@@ -254,12 +263,11 @@ class Session:
             found = self.handlers[form] = emit_handler(self, trace, self.facts(form).undo)
         return found
 
-    def _discover(self, mode: Hashable) -> Block:
-        """The block at the program counter: instructions up to one that ends it."""
+    def _discover(self, address: int, mode: Hashable) -> Block:
+        """The block at an address: instructions up to one that ends it."""
         instructions: list[Instruction] = []
-        pc = self.state.pc
+        start, pc = address, self.state.pc
         fetch = self.fetcher(mode)
-        start = address = pc if fetch is None else fetch(self.state.values)
         while len(instructions) < self.longest:
             found = decode_at(self.state, address)
             if isinstance(found, Fault):

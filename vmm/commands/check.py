@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emu.errors import GuestFileError
@@ -11,6 +12,7 @@ from isa.toy import Configuration, Toy
 from vmm.show.facts import facts
 from vmm.show.output import write_text
 from vmm.show.page import page
+from vmm.show.progress import progress
 from vmm.show.table import overview, table
 from vmm.theory import Classification, classify
 
@@ -38,7 +40,14 @@ def classified(name: str, *, literal: bool) -> list[Classification]:
             advice=f"Try toy, or one of {', '.join(Configuration.names())}",
         )
     names = Configuration.names() if name == "toy" else [name]
-    return [classify(Toy(each), literal=literal) for each in names]
+    return [_watched(each, literal=literal) for each in names]
+
+
+def _watched(name: str, *, literal: bool) -> Classification:
+    def watch(forms: Sequence[str]) -> Iterator[str]:
+        return progress(forms, name, len(forms))
+
+    return classify(Toy(name), literal=literal, watch=watch)
 
 
 def need_prover() -> None:
