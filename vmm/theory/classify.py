@@ -13,6 +13,7 @@ from isa.toy import Toy
 from vmm.theory.queries import MODES, SUPERVISOR, USER, Question, Questions
 from vmm.theory.readings import Reading, clause
 from vmm.theory.theorems import Repair, Theorem, repair_of, theorem1, theorem2, theorem3
+from vmm.theory.timing import Timing, timing
 from vmm.theory.toy import ToyModel
 from vmm.theory.witness import Witness, witness
 
@@ -111,7 +112,12 @@ class Classification:
     @property
     def theorem2(self) -> Theorem:
         """Theorem 1, and a monitor without timing dependence."""
-        return theorem2(self.instructions.values())
+        return theorem2(self.instructions.values(), self.timing)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """What lets a program tell time, for Theorem 2."""
+        return timing(self.model, self.reading, self.instructions.values())
 
     @property
     def theorem3(self) -> Theorem:
