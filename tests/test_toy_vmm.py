@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from toy_machines import engine, quick, toy, word
 
+import vmm.nest as nest_module
 from emu.toy.machine import ToyMachine
 from emu.toy.run import BLANK_DISK, load_program
 from isa.toy.assembler import Program, assemble
@@ -156,6 +158,9 @@ SITUATIONS = {
     "memory": "li r1, -1\n ld r2, [r1]",
     "svc in supervisor mode": "svc 12",
     "causes": "in r1, CAUSE\n in r2, INFO\n in r3, 5\n in r4, 99\n out r0, 99\n out r0, TIMER",
+    "every port": "\n".join(f"in r1, {n}\n sta r1, {800 + n}" for n in range(21)),
+    "every register": "\n".join(f"li r{n}, {n + 70}" for n in range(8)) + "\n out r3, 99\n"
+    "li r0, 30\n stimer r0\n out r4, 99\n in r0, TIMER",
     "timer set for ever": "li r1, -1\n stimer r1\n in r2, TIMER\n nop\n in r3, TIMER\n"
     "lui r1, 0x8000\n stimer r1\n nop\n in r4, TIMER\n addi r1, r1, 1\n stimer r1\n"
     "in r5, TIMER\n lpsw psw",
@@ -379,3 +384,56 @@ def test_monitored_traps_are_the_ones_a_dispatcher_knows():
     """No interrupt is confused with a trap: causes from 16 on are interrupts, and only those."""
     interrupts = {Trap.TIMER, Trap.CONSOLE, Trap.DISK}
     assert {t for t in Trap if t >= 16} == interrupts
+
+
+# -- faults in the control program ----------------------------------------------------------------
+
+
+def subjects() -> list[Program]:
+    """Guests that between them ask for everything that the control program does."""
+    programs = ["hello", "svc", "privileged", "memtrap", "diskcopy", "roundrobin"]
+    kernels = [KERNEL.format(body=body, user="        svc 7") for body in SITUATIONS.values()]
+    kernels += [KERNEL.format(body=timed(n), user=COUNTING) for n in (1, 2, 3, 5, 6, 8, 12, 20)]
+    kernels += [
+        KERNEL.format(body=timed(n), user="addi r2, r2, 1\n svc 3") for n in (3, 7, 9)
+    ]  # fmt: skip
+    return [
+        *(assemble(text, isa=toy()) for text in kernels),
+        *(load_program(FOLDER / f"{name}.asm", toy()) for name in programs),
+    ]
+
+
+def without(address: int) -> Program:
+    """The control program with NOP for one of its instructions."""
+    right = monitor()
+    image = list(right.image)
+    image[address] = word(toy(), "NOP")
+    return Program(image, right.entry, right.psw, right.symbols, right.lines)
+
+
+@pytest.mark.heavy
+def test_each_instruction_of_the_control_program_is_needed(monkeypatch, record_property):
+    """Without it some guest ends otherwise; what nobody misses is told.
+
+    Some cannot be missed by one guest at depth 1: what saves time, and ports that read 0 anyway.
+    """
+    right = monitor()
+    expected = [(guest, run(guest, 0)) for guest in subjects()]
+    code = [a for a in sorted(right.lines) if 2 <= a < right.symbols["p_mask"]]
+    unmissed = []
+    for address in code:
+        mutant = without(address)
+        monkeypatch.setattr(nest_module, "monitor", lambda mutant=mutant: mutant)
+        if not any(is_missed(guest, bare) for guest, bare in expected):
+            unmissed.append(
+                f"{address}: {toy().text(right.image[address].to_bytes(4, 'little'), 0)}"
+            )
+    caught = len(code) - len(unmissed)
+    record_property("measured", f"{caught} of {len(code)} caught; not: {'; '.join(unmissed)}")
+    assert caught / len(code) > 0.8
+
+
+def is_missed(guest: Program, bare: Run) -> bool:
+    """Whether the guest ends otherwise under the mutant; its own code being changed is no news."""
+    found = nested_run(guest, 1, toy(), engine("python"), limit=60_000)
+    return replace(found, in_control=True).difference(bare) is not None
