@@ -8,8 +8,14 @@ from typing import NoReturn
 
 import click
 
-USER_ERRORS = ("AssemblyError", "ConfigurationError", "RolesError", "ProgramError")
-"""Errors of the definitions, which know nothing of commands, that are a user's to mend."""
+USER_ERRORS = (
+    "AssemblyError",
+    "ConfigurationError",
+    "RolesError",
+    "ProgramError",
+    "AllocationError",
+)
+"""Errors of what knows nothing of commands that are a user's to mend."""
 
 
 def run_command(app: Callable[..., object], name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class GuestFileError(Exception):
     """A guest that cannot be started: the file, its arguments or its machine is at fault.
@@ -15,6 +17,13 @@ class GuestFileError(Exception):
         place = f" ({where})" if where else ""
         parts = [what + place, why, advice]
         super().__init__(". ".join(part for part in parts if part))
+
+
+def unwritable(path: Path, error: OSError) -> GuestFileError:
+    """The error of an output file that cannot be written."""
+    return GuestFileError(
+        f"{path} cannot be written", why=error.strerror or "", advice="Choose another file"
+    )
 
 
 class LoaderError(GuestFileError):

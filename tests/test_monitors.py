@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
-import time
+from itertools import pairwise
+from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from monitor_machines import FOLDER, HALF, LIMIT, PROGRAMS, bare, pair, virtual
 from toy_machines import WORDS, engine, quick, toy, word
+from vmm_command import vmm
 
 from emu.toy.machine import ToyMachine
 from emu.toy.memory import WindowMemory, WordMemory
 from isa.toy.assembler import assemble
-from vmm.cli import app
-from vmm.compare import Guest, compare_one, multiplied, recurse
+from vmm import bench as benchmark
+from vmm.commands_bench import table
+from vmm.commands_monitors import open_guest
+from vmm.compare import Guest, compare_one
 from vmm.equivalence import lockstep
 from vmm.monitors import MONITORS, Allocation, AllocationError, VirtualMachine, smaller
+from vmm.recursion import multiplied, recurse
+from vmm.show.plot import bars
 
+SVG = "{http://www.w3.org/2000/svg}"
 WORKING = """
         .machine toy/clean
         .org 1
@@ -89,25 +95,6 @@ def test_almost_all_of_a_computation_runs_directly():
     assert efficiency.direct_fraction >= 0.999
     assert efficiency.direct + efficiency.interpreted + efficiency.delivered == machine.state.count
     assert dict(efficiency.exits) == {"privileged instruction": 1}
-
-
-@pytest.mark.heavy
-def test_slowdown():
-    """At most 5 % on the same engine, one run beside the other; the best of three each."""
-    isa = smaller(toy(), HALF.words)
-    program = assemble(WORKING.format(high=100), "working", isa)
-
-    def seconds(make):
-        machine = make(toy(), program.image, entry=program.entry).machine
-        began = time.perf_counter()
-        assert machine.run(1 << 40).reason == "halt"
-        return time.perf_counter() - began
-
-    def under(*arguments, **options):
-        return virtual("trap-and-emulate", *arguments, **options)
-
-    pairs = [(seconds(bare), seconds(under)) for _ in range(3)]
-    assert min(u for _, u in pairs) / min(b for b, _ in pairs) <= 1.05
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -248,10 +235,6 @@ def test_a_ported_kernel_does_the_same_work(name, work):
 # -- commands -----------------------------------------------------------------------------------
 
 
-def vmm(*arguments, **options):
-    return CliRunner().invoke(app, [str(a) for a in arguments], **options)
-
-
 @pytest.mark.parametrize("monitor", MONITORS)
 def test_run_command(monitor):
     result = vmm("run", "--monitor", monitor, FOLDER / "hello.asm")
@@ -275,28 +258,115 @@ def test_compare_command():
     assert "trap-and-emulate" in vmm("compare", FOLDER / "svc.asm").stdout
 
 
+def test_bench_command():
+    """The shape of what it measures, and that the spread is around the median; never how much."""
+    facts = json.loads(vmm("bench", FOLDER / "svc.asm", "--repeat", 5, "--json").stdout)
+    assert set(facts) == {"guest", "isa", "engine", "repeat", "instructions", "bare", "monitors"}
+    assert (facts["isa"], facts["engine"], facts["repeat"]) == ("toy/clean", "auto", 5)
+    assert set(facts["bare"]) == {"seconds", "mips"}
+    assert [row["name"] for row in facts["monitors"]] == list(MONITORS)
+    for row in facts["monitors"]:
+        assert set(row) == {"name", "instructions", "complete", "direct_fraction", "slowdown",
+                            "spread"}  # fmt: skip
+        low, high = row["spread"]
+        assert 0 < low <= row["slowdown"] <= high
+        assert row["complete"]
+
+
+def test_a_slow_monitor_is_timed_on_a_part_of_the_guest(monkeypatch):
+    """As much as it does in the time allowed, and the ratio is one of time per instruction."""
+    monkeypatch.setattr(benchmark, "ENOUGH", 0.0)
+    monkeypatch.setattr(benchmark, "FIRST_STEP", 100)
+    found = benchmark.warm_up(guest("svc"))
+    assert list(benchmark.rounds(found, 1)) == [None]
+    for row in found.rows:
+        assert (row.instructions, row.complete, len(row.ratios)) == (100, False, 1)
+    assert "trap-and-emulate" in "\n".join(table(found))
+
+
+def test_the_default_guest_of_the_benchmark_computes():
+    """It prints what it should on a bare machine of the size that a virtual one has."""
+    opened = open_guest(benchmark.GUEST, None, "auto")
+    bare = opened.bare(HALF.words + 4096)
+    assert bare.machine.run(1 << 30).reason == "halt"
+    assert bare.output.getvalue() == benchmark.GUEST.with_suffix(".out").read_bytes()
+
+
 def test_recurse_command():
     facts = json.loads(vmm("recurse", "--depth", 3, FOLDER / "svc.asm", "--json").stdout)
     assert (facts["depth"], facts["equivalent"], len(facts["levels"])) == (3, True, 3)
-    assert "depth 2" in vmm("recurse", FOLDER / "hello.asm").stdout
+    assert [row["depth"] for row in facts["depths"]] == [0, 1, 2, 3]
+    assert facts["depths"][3]["traps"] == facts["multiplied"]
+    assert "at every depth to 2" in vmm("recurse", FOLDER / "hello.asm").stdout
+
+
+def test_recurse_command_with_the_control_program_in_assembly(tmp_path):
+    """Traps are counted at each depth, and drawn; a guest that halts too late ends it early."""
+    path = tmp_path / "traps.svg"
+    options = ["--monitor", "assembly", "--depth", 3]
+    facts = json.loads(
+        vmm("recurse", *options, FOLDER / "svc.asm", "--plot", path, "--json").stdout
+    )
+    traps = [row["traps"] for row in facts["depths"]]
+    assert all(row["equivalent"] for row in facts["depths"])
+    assert all(3 * fewer < more for fewer, more in pairwise(traps))
+    drawing = ElementTree.parse(path).getroot()
+    assert {f"{count:,}" for count in traps} <= {text.text for text in drawing.iter(f"{SVG}text")}
+    shown = vmm("recurse", *options, FOLDER / "svc.asm", "--max-instructions", 20_000).stdout
+    assert "depth 2: no halt to compare at" in shown
+    assert "depth 3" not in shown
+
+
+def test_bars_grow_with_the_logarithm():
+    """Each ten times the one before: each longer by as much."""
+    lengths = [line.count("█") for line in bars("depth", "traps", [(0, 10), (1, 100), (2, 1000)])]
+    assert lengths == [0, 17, 33, 50]
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("command", "code", "words"),
     [
-        ("run", "nowhere.asm"),
-        ("run", FOLDER / "hello.out"),
-        ("run", "--monitor", "magic", FOLDER / "hello.asm"),
-        ("compare", FOLDER / "hello.asm", "--isa", "toy/nowhere"),
-        ("compare", FOLDER / "hello.asm", "--engine", "steam"),
-        ("recurse", FOLDER / "hello.asm", "--depth", "300"),
+        ("run {nowhere}", 66, "Check the path"),
+        ("run {folder}", 65, "is a directory"),
+        ("run {noise}", 65, "not a text in UTF-8"),
+        ("run {x86}", 65, "Begin the source with .machine"),
+        ("run {pdp10} --isa toy/clean", 65, "choose another"),
+        ("run {hello} --monitor magic", 65, "Use one of trap-and-emulate, hybrid"),
+        ("run {hello} --max-instructions 0", 2, "not in the range"),
+        ("compare {hello} --isa toy/nowhere", 65, "shipped are toy/all"),
+        ("compare {hello} --engine steam", 65, "Use one of auto"),
+        ("compare {hello} --isa {bad}", 65, "bad.toml:1: "),
+        ("bench {hello} --repeat 1", 2, "not in the range"),
+        ("recurse {hello} --depth 300", 65, "choose one from 1 to 255"),
+        ("recurse {hello} --depth 99999999999999", 65, "choose one from 1 to 255"),
+        ("recurse {hello} --depth 0", 2, "not in the range"),
+        ("recurse {hello} --depth 42 --monitor assembly", 65, "choose one from 1 to 41"),
+        ("recurse {pdp10} --monitor assembly", 65, "Choose another --monitor"),
+        ("recurse {hello} --monitor magic", 65, "interpretation, assembly"),
+        ("recurse {hello} --plot {folder}/no/where.svg", 65, "Choose another file"),
+        ("partition {hello} --share hello=-1", 65, "Write NAME=NUMBER"),
+        ("partition {hello} --share hello=0", 65, "give 1 or more"),
+        ("partition {hello} --memory hello=63", 65, "choose a multiple of granule"),
+        ("partition {hello} --memory hello=99999999999", 65, "to words = 16384"),
+        ("partition {hello} --at 5:hello:colour=3", 65, "Write COUNT:NAME:share=N"),
+        ("partition {hello} {pdp10}", 65, "Say --isa"),
+        ("partition {hello} --monitor translation", 65, "use another monitor"),
+        ("mutate lpsw-forgets", 65, "lpsw-forgets-mode"),
     ],
 )
-def test_mistakes_of_a_user_get_a_message(arguments):
-    result = vmm(*arguments)
-    assert result.exit_code not in (0, -1)
+def test_mistakes_of_a_user_get_a_message(tmp_path, command, code, words):
+    """What is wrong, where, and what to do; the exit codes are those of the README."""
+    files = {
+        "folder": tmp_path, "nowhere": tmp_path / "no.asm", "noise": tmp_path / "noise.asm",
+        "pdp10": tmp_path / "pdp10.asm", "bad": tmp_path / "bad.toml",
+        "hello": FOLDER / "hello.asm", "x86": FOLDER.parent / "x86" / "hello.asm",
+    }  # fmt: skip
+    files["noise"].write_bytes(bytes([200, 0]) * 5000)
+    files["pdp10"].write_text(".machine toy/pdp10\nstart: jrst1 2\n halt\n")
+    files["bad"].write_text("extends = 'toy/clean\n")
+    result = vmm(*(word.format(**files) for word in command.split()))
     assert isinstance(result.exception, SystemExit)
-    assert "Error: " in result.output
+    assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
 
 
 def test_a_guest_that_storms_is_explained(tmp_path):

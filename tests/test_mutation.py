@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from click.testing import CliRunner
+from vmm_command import vmm
 
-from vmm.cli import app
 from vmm.mutation import MUTANTS, Trial, attempt, violation
 
 QUICK = 10  # generated systems
@@ -68,10 +67,10 @@ def test_a_fault_that_changes_nothing_is_not_caught():
 
 
 def test_command():
-    result = CliRunner().invoke(app, ["mutate", "count-low", "timer-late", "--json"])
+    result = vmm("mutate", "count-low", "timer-late", "--json")
     facts = json.loads(result.stdout)
     assert (result.exit_code, facts["caught"], facts["mutants"], facts["score"]) == (0, 2, 2, 1.0)
     assert set(facts["list"][0]) == {"name", "what", "trial", "caught", "by", "systems"}
-    told = CliRunner().invoke(app, ["mutate", "count-low"]).stdout
+    told = vmm("mutate", "count-low").stdout
     assert "1 of 1 caught" in told
-    assert CliRunner().invoke(app, ["mutate", "nobody"]).exit_code == 1
+    assert vmm("mutate", "nobody").exit_code == 65

@@ -11,12 +11,11 @@ from collections import Counter
 from functools import cache
 
 import pytest
-from click.testing import CliRunner
 from toy_machines import toy
+from vmm_command import vmm
 
 from isa.toy import Configuration
 from isa.toy.assembler import assemble
-from vmm.cli import app
 from vmm.compare import allocation_for
 from vmm.equivalence import CLAUSES
 from vmm.monitors import Hybrid, Translation, TrapAndEmulate, smaller
@@ -171,14 +170,10 @@ def test_a_machine_that_cannot_have_the_kernel(tmp_path, shape, message):
     path = tmp_path / "odd.toml"
     path.write_text(f'title = "odd"\nsource = "a test"\nextends = "toy/rdmode"\n{shape}\n')
     result = vmm("witness", "rdmode", "--isa", path)
-    assert (result.exit_code, message in result.output) == (1, True)
+    assert (result.exit_code, message in result.output) == (65, True)
 
 
 # -- the command --------------------------------------------------------------------------------
-
-
-def vmm(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
 
 
 def test_the_program_is_one_that_compare_shows_diverging(tmp_path):
@@ -216,11 +211,11 @@ def disassembled(text):
     [
         (["LD", "--isa", "toy/clean"], "LD is innocuous"),
         (["LPSW", "--isa", "toy/popf"], "LPSW is privileged"),
-        (["SPLY", "--isa", "toy/popf"], "did you mean SPLX"),
+        (["SPLY", "--isa", "toy/popf"], "Did you mean SPLX"),
         (["SPLX", "--isa", "toy/popf", "--mode", "user"], "no guest found"),
-        (["SPLX", "--isa", "toy/popf", "--output", "/nowhere/x.asm"], "choose another file"),
+        (["SPLX", "--isa", "toy/popf", "--output", "/nowhere/x.asm"], "Choose another file"),
     ],
 )
 def test_mistakes_are_told(arguments, message):
     result = vmm("witness", *arguments)
-    assert (result.exit_code, message in result.output) == (1, True)
+    assert (result.exit_code, message in result.output) == (65, True)

@@ -12,6 +12,8 @@ from tests.theory_machines import PAPER, paper
 from vmm.theory import classify, escape, why_not_hybrid_virtualizable, why_not_virtualizable
 from vmm.theory.model import Partition, RolesError
 from vmm.theory.necessity import high_core, shrinking_bound, under_map
+from vmm.theory.theorems import theorem2
+from vmm.theory.timing import Timing
 
 CLAIMS = ("privileged", "control_sensitive", "location_sensitive", "mode_sensitive",
           "resource_sensitive", "user_sensitive", "supervisor_sensitive")  # fmt: skip
@@ -116,3 +118,43 @@ def test_verdicts_follow_from_the_classes(name):
     assert found.theorem3.holds == all(i.privileged for i in rows if i.user_sensitive)
     assert found.theorem3.holds or not found.theorem1.holds
     assert (why_not_virtualizable(found) is None) == found.theorem1.holds
+
+
+# -- Theorem 2 ------------------------------------------------------------------------------------
+
+
+def test_time_is_told_and_set_by_privileged_instructions_only():
+    """Of the clean machine: a port is read to tell it, timer and ports are written to set it."""
+    found = classify(Toy("toy/clean"))
+    assert found.timing == Timing(("IN",), ("STIMER", "OUT"), ())
+    assert found.theorem2.holds
+    assert "told by IN only (proved of the others)" in found.theorem2.remark
+    assert "Assumed of the monitor" in found.theorem2.remark
+
+
+@pytest.mark.parametrize("name", ["IN", "STIMER"])
+def test_a_program_that_reaches_time_unseen(tmp_path, name):
+    """Let users do it, and neither theorem's condition is met."""
+    path = tmp_path / "open.toml"
+    path.write_text(
+        f'title = "open"\nsource = "a test"\nextends = "toy/clean"\n[user]\n{name} = "executes"\n'
+    )
+    found = classify(Toy(str(path)))
+    assert found.timing.unseen == (name,)
+    assert not found.timing.virtual
+    assert found.theorem2.offending == (name,)
+
+
+def test_where_theorem_1_holds_so_does_the_second_condition():
+    """What tells or changes a resource is sensitive, hence privileged."""
+    for name in ("toy/s360", "toy/m68010", "toy/riscv"):
+        assert classify(Toy(name)).theorem2.holds
+
+
+def test_the_second_condition_alone_can_fail():
+    """If something that sets a resource were innocuous and did not trap, it would be named."""
+    found = classify(Toy("toy/clean"))
+    theorem = theorem2(found.instructions.values(), Timing((), ("NOP",), ("NOP",)))
+    assert not theorem.holds
+    assert theorem.offending == ("NOP",)
+    assert "NOP reach clock" in theorem.remark

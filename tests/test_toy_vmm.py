@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import random
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +13,13 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from toy_machines import engine, quick, toy, word
 
+import vmm.nest as nest_module
 from emu.toy.machine import ToyMachine
 from emu.toy.run import BLANK_DISK, load_program
 from isa.toy.assembler import Program, assemble
 from isa.toy.traps import Trap
-from vmm.nest import monitor, nest, words_per_level
+from vmm.nest import Run, monitor, nest, words_per_level
+from vmm.nest import run as nested_run
 
 FOLDER = Path(__file__).parent.parent / "programs" / "toy"
 GUESTS = [
@@ -35,51 +36,18 @@ GUESTS = [
 DEPTHS = (1, 2, 3)
 LIMIT = 3_000_000
 K = words_per_level()
-DATA = monitor().symbols["vpsw"]  # where a monitor's own code ends and what it writes begins
-
-
-@dataclass
-class Run:
-    """What a guest left behind, as seen from inside its machine."""
-
-    stop: str
-    output: bytes
-    registers: list[int]
-    storage: list[int]
-    traps: int  # that the bare machine took
-
-    def same_as(self, other: Run) -> None:
-        """Everything that a guest can see, as far as the smaller of the machines goes."""
-        size = min(len(self.storage), len(other.storage))
-        assert self.stop == other.stop
-        assert self.output == other.output
-        assert self.registers == other.registers
-        assert self.storage[:size] == other.storage[:size]
 
 
 def run(guest: Program, depth: int, source: bytes = b"", engine_name: str = "python") -> Run:
     """Run a guest under `depth` monitors, counting real traps."""
-    program, output, traps = nest(guest, depth), io.BytesIO(), 0
-    machine = ToyMachine(
-        toy(), program.image, engine=engine(engine_name), entry=program.entry, output=output,
-        source=io.BytesIO(source), disk=BLANK_DISK,
-    )  # fmt: skip
-    machine.state.intercept_traps = True
-    while (stop := machine.run(LIMIT)).reason == "fault":
-        assert stop.fault is not None
-        machine.acknowledge(stop.fault)
-        machine.engine.deliver(machine.state, stop.fault)
-        traps += 1
-    storage = machine.memory.array.tolist()
-    for level in range(depth):
-        assert storage[level * K :][2:DATA] == monitor().image[2:DATA], "resource control"
-    return Run(
-        stop.reason,
-        output.getvalue(),
-        [machine.state[f"r{i}"] for i in range(8)],
-        storage[depth * K :],
-        traps,
-    )
+    found = nested_run(guest, depth, toy(), engine(engine_name), source, LIMIT)
+    assert found.in_control
+    return found
+
+
+def same(found: Run, bare: Run) -> None:
+    """Everything that a guest can see, as far as the smaller of the machines goes."""
+    assert found.difference(bare) is None
 
 
 @cache
@@ -102,7 +70,7 @@ def nested(name: str, depth: int) -> Run:
 def test_equivalence_at_the_halt(name, depth):
     """Output, registers and all of E are those of the bare machine."""
     assert bare(name).stop == "halt"
-    nested(name, depth).same_as(bare(name))
+    same(nested(name, depth), bare(name))
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
@@ -132,8 +100,8 @@ def test_interrupts_of_the_console_reach_the_guest():
 
 
 def test_a_level_costs_k_words():
-    """Five granules each, so that depth 3 leaves nearly everything; too deep is said."""
-    assert K == 320
+    """Six granules each, so that depth 3 leaves nearly everything; too deep is said."""
+    assert K == 384
     assert monitor().symbols["vmm_end"] <= K
     assert len(nested("hello", 3).storage) == toy().shape.words - 3 * K
     with pytest.raises(ValueError, match="choose a smaller depth"):
@@ -173,7 +141,7 @@ def both(body: str, user: str = "        svc 7", depth: int = 1) -> Run:
     """A little kernel has the same end on the bare machine and in a virtual one; the former."""
     guest = assemble(KERNEL.format(body=body, user=user), isa=toy())
     expected = run(guest, 0)
-    run(guest, depth).same_as(expected)
+    same(run(guest, depth), expected)
     return expected
 
 
@@ -190,6 +158,14 @@ SITUATIONS = {
     "memory": "li r1, -1\n ld r2, [r1]",
     "svc in supervisor mode": "svc 12",
     "causes": "in r1, CAUSE\n in r2, INFO\n in r3, 5\n in r4, 99\n out r0, 99\n out r0, TIMER",
+    "every port": "\n".join(f"in r1, {n}\n sta r1, {800 + n}" for n in range(21)),
+    "every register": "\n".join(f"li r{n}, {n + 70}" for n in range(8)) + "\n out r3, 99\n"
+    "li r0, 30\n stimer r0\n out r4, 99\n in r0, TIMER",
+    "timer set for ever": "li r1, -1\n stimer r1\n in r2, TIMER\n nop\n in r3, TIMER\n"
+    "lui r1, 0x8000\n stimer r1\n nop\n in r4, TIMER\n addi r1, r1, 1\n stimer r1\n"
+    "in r5, TIMER\n lpsw psw",
+    "timer run out in the supervisor": "li r1, 3\n stimer r1\n nop\n in r2, TIMER\n"
+    "in r3, TIMER\n in r4, TIMER\n nop\n in r5, TIMER\n stimer r0\n lpsw psw",
     "disk settings": "li r1, 3\n out r1, DISK_SECTOR\n in r2, DISK_SECTOR\n out r1, DISK_ADDRESS\n"
     "in r3, DISK_ADDRESS\n in r4, DISK_SIZE\n in r5, DISK_STATUS\n in r6, DISK_COMMAND",
 }
@@ -223,19 +199,45 @@ def test_a_disk_transfer_beyond_storage_fails(address):
 @pytest.mark.parametrize("depth", [1, 2])
 def test_the_timer_counts_the_guests_own_instructions(depth):
     """It fires at the same instruction as on the bare machine, whatever monitors do in between."""
-    for count in range(7, 40):
+    for count in range(1, 40):
         assert both(timed(count), COUNTING, depth).traps == 1
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_a_timer_that_runs_out_at_the_lpsw_is_early_at_most_by_the_depth(depth):
-    """The one inexactness, which the paper exempts: see the head of vmm.asm."""
-    for count in range(1, 7):
-        guest = assemble(KERNEL.format(body=timed(count), user=COUNTING), isa=toy())
-        expected, found = run(guest, 0), run(guest, depth)
-        assert found.stop == expected.stop
-        assert 0 <= expected.registers[2] - found.registers[2] <= depth
-        assert 0 <= expected.registers[3] - found.registers[3] <= depth
+def test_a_timer_that_runs_out_around_a_trap(depth):
+    """A handler that saves a register first finds what is left as on the bare machine."""
+    for count in range(1, 25):
+        both(timed(count), "addi r2, r2, 1\n svc 3", depth)
+
+
+READS_AT_ONCE = """
+        .org 1
+        .psw s, trap, 0, WORDS
+start:  li   r1, {count}
+        stimer r1
+        lpsw psw
+trap:   in   r0, TIMER
+        halt
+psw:    .psw u, 0, there, there_end - there
+        .window there
+        addi r2, r2, 1
+        svc  0
+        .endwindow
+"""
+
+
+@pytest.mark.parametrize(
+    "count", [pytest.param(n, marks=pytest.mark.xfail(strict=True) if n == 4 else ()) for n in
+              range(1, 8)]
+)  # fmt: skip
+def test_a_handler_that_reads_the_timer_at_once(count):
+    """The one inexactness, which the paper exempts: see the head of vmm.asm.
+
+    With 4, one instruction is left after the trap; the monitor cannot tell that from none.
+    """
+    guest = assemble(READS_AT_ONCE.format(count=count), isa=toy())
+    expected = run(guest, 0)
+    same(run(guest, 1), expected)
 
 
 COUNTING = "@next: addi r2, r2, 1\n jmp @next"
@@ -277,7 +279,7 @@ def test_no_word_of_the_monitor_is_in_reach(base, bound):
 
 # -- any guest ------------------------------------------------------------------------------------
 
-NAMES = [n for n in toy().rows if n not in ("HALT", "STIMER")]
+NAMES = [n for n in toy().rows if n != "HALT"]
 HANDLER = """
         .org 1
         .psw s, trap, 0, WORDS
@@ -341,8 +343,9 @@ def systems(draw: st.DrawFn) -> Program:
     return Program(image, WILD, toy().known.psw.pack(values), {}, {})
 
 
-def misses_the_last_words(guest: Program, margin: int) -> bool:
-    """Whether it halts soon and leaves the end of storage alone, which a virtual one lacks."""
+def keeps_to_itself(guest: Program, margin: int) -> bool:
+    """Whether it halts soon and leaves alone the end of storage, which a virtual one lacks, and
+    devices, which take real time."""
     machine = ToyMachine(
         toy(), guest.image, engine=engine("reference"), entry=guest.entry, disk=BLANK_DISK
     )
@@ -364,19 +367,74 @@ def misses_the_last_words(guest: Program, margin: int) -> bool:
             return False
         stop = machine.run(step)
         if stop.reason != "until":
-            return stop.reason == "halt"
+            waits = machine.console.receiving or machine.disk.command
+            return stop.reason == "halt" and not waits
     return False
 
 
 @quick
 @given(systems(), st.integers(1, 2))
 def test_any_guest_that_halts_halts_in_the_same_state(guest, depth):
-    """Popek and Goldberg's equivalence, for guests that do not look for the end of storage."""
-    assume(misses_the_last_words(guest, 2 * K + 64))
-    run(guest, depth).same_as(run(guest, 0))
+    """Equivalence as the paper has it, but for the end of storage and the time of devices."""
+    assume(keeps_to_itself(guest, 2 * K + 64))
+    same(run(guest, depth), run(guest, 0))
 
 
 def test_monitored_traps_are_the_ones_a_dispatcher_knows():
     """No interrupt is confused with a trap: causes from 16 on are interrupts, and only those."""
     interrupts = {Trap.TIMER, Trap.CONSOLE, Trap.DISK}
     assert {t for t in Trap if t >= 16} == interrupts
+
+
+# -- faults in the control program ----------------------------------------------------------------
+
+
+def subjects() -> list[Program]:
+    """Guests that between them ask for everything that the control program does."""
+    programs = ["hello", "svc", "privileged", "memtrap", "diskcopy", "roundrobin"]
+    kernels = [KERNEL.format(body=body, user="        svc 7") for body in SITUATIONS.values()]
+    kernels += [KERNEL.format(body=timed(n), user=COUNTING) for n in (1, 2, 3, 5, 6, 8, 12, 20)]
+    kernels += [
+        KERNEL.format(body=timed(n), user="addi r2, r2, 1\n svc 3") for n in (3, 7, 9)
+    ]  # fmt: skip
+    return [
+        *(assemble(text, isa=toy()) for text in kernels),
+        *(load_program(FOLDER / f"{name}.asm", toy()) for name in programs),
+    ]
+
+
+def without(address: int) -> Program:
+    """The control program with NOP for one of its instructions."""
+    right = monitor()
+    image = list(right.image)
+    image[address] = word(toy(), "NOP")
+    return Program(image, right.entry, right.psw, right.symbols, right.lines)
+
+
+@pytest.mark.heavy
+def test_each_instruction_of_the_control_program_is_needed(monkeypatch, record_property):
+    """Without it some guest ends otherwise; what nobody misses is told.
+
+    Some cannot be missed at depth 1: what saves time, r7, which the monitor does not use, and ports
+    that read 0 anyway.
+    """
+    right = monitor()
+    expected = [(guest, run(guest, 0)) for guest in subjects()]
+    code = [a for a in sorted(right.lines) if 2 <= a < right.symbols["p_mask"]]
+    unmissed = []
+    for address in code:
+        mutant = without(address)
+        monkeypatch.setattr(nest_module, "monitor", lambda mutant=mutant: mutant)
+        if not any(is_missed(guest, bare) for guest, bare in expected):
+            unmissed.append(
+                f"{address}: {toy().text(right.image[address].to_bytes(4, 'little'), 0)}"
+            )
+    caught = len(code) - len(unmissed)
+    record_property("measured", f"{caught} of {len(code)} caught; not: {'; '.join(unmissed)}")
+    assert caught / len(code) > 0.75
+
+
+def is_missed(guest: Program, bare: Run) -> bool:
+    """Whether the guest ends otherwise under the mutant; its own code being changed is no news."""
+    found = nested_run(guest, 1, toy(), engine("python"), limit=60_000)
+    return replace(found, in_control=True).difference(bare) is not None

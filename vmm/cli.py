@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from emu.command import leave, run_command
-from vmm.commands_monitors import add_commands
+from vmm.commands_bench import bench
+from vmm.commands_monitors import compare, run
 from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
+from vmm.commands_recursion import recurse
 
 PATH = click.Path(path_type=Path)
 
@@ -67,9 +69,8 @@ def witness(
     leave(write_witness(instruction, configuration, mode=mode, output=output, as_json=as_json))
 
 
-add_commands(app)
-app.add_command(partition)
-app.add_command(mutate)
+for command in (run, compare, bench, recurse, partition, mutate):
+    app.add_command(command)
 
 
 def main() -> None:

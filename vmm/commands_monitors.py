@@ -1,15 +1,16 @@
-"""`vmm run`, `vmm compare` and `vmm recurse`: guests under monitors."""
+"""`vmm run` and `vmm compare`: guests under monitors."""
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from emu.report import EXIT_BAD_GUEST
+from emu.errors import GuestFileError
 
 if TYPE_CHECKING:
     from vmm.compare import Comparison, Guest
@@ -24,18 +25,6 @@ EVERY = click.option(
     "--every", default=1, show_default=True, type=click.IntRange(1),
     help="compare states at every so many boundaries; a difference is then searched for",
 )  # fmt: skip
-
-
-class BadGuestError(click.ClickException):
-    """The guest cannot be run."""
-
-    exit_code = EXIT_BAD_GUEST
-
-
-def add_commands(app: click.Group) -> None:
-    """Enter the commands."""
-    for command in (run, compare, recurse):
-        app.add_command(command)
 
 
 @click.command()
@@ -120,78 +109,45 @@ def table(rows: list[Comparison]) -> list[str]:
     return lines
 
 
-@click.command()
-@click.argument("guest", type=PATH)
-@click.option("--depth", default=2, show_default=True, type=click.IntRange(1))
-@click.option("--monitor", default="trap-and-emulate", show_default=True, help="of every level")
-@ISA
-@ENGINE
-@LIMIT
-@EVERY
-@JSON
-def recurse(
-    guest: Path, depth: int, monitor: str, isa: str | None, engine: str,
-    max_instructions: int | None, every: int, as_json: bool,
-) -> None:  # fmt: skip
-    """Run GUEST under a monitor in a monitor in a monitor, and count the traps of each."""
-    from vmm import compare as measured
-    from vmm.monitors import AllocationError
-
-    opened = open_guest(guest, isa, engine)
-    find_monitor(monitor)
-    try:
-        result = measured.recurse(opened, depth, monitor, max_instructions or measured.LIMIT, every)
-    except AllocationError as error:
-        raise click.ClickException(str(error)) from None
-    if as_json:
-        print(json.dumps({"guest": str(guest), "isa": opened.isa.name} | result.facts()))
-        return
-    sys.stdout.buffer.write(result.output)
-    sys.stdout.flush()
-    for level in result.levels:
-        print(
-            f"level {level.depth}: {level.words} words, {level.exits} exits, "
-            f"{level.direct_fraction:.2%} direct"
-        )
-    verdict = "equivalent to the bare machine" if result.divergence is None else result.divergence
-    exits, traps = sum(x.exits for x in result.levels), measured.multiplied(result.levels)
-    print(
-        f"depth {depth}: {exits} exits in all; {traps} traps if every control program were a "
-        f"guest itself; {verdict}"
-    )
-
-
 def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
-    """Read a guest; every mistake of a user is a ClickException."""
+    """Read a guest. Raises GuestFileError, ConfigurationError or AssemblyError."""
     from emu.engines import ENGINES
-    from emu.errors import GuestFileError
     from emu.guests import read_file, source_text
-    from isa.toy import ConfigurationError, Toy
+    from isa.toy import Toy
     from isa.toy.assembler import machine_named
-    from isa.toy.source import AssemblyError
     from vmm.compare import Guest
 
     if engine not in ENGINES:
-        raise click.ClickException(f"there is no engine {engine!r}; use {', '.join(ENGINES)}")
-    try:
-        text = source_text(path, read_file(path))
-        name = isa or (None if text is None else machine_named(text))
-        if text is None or name is None:
-            raise BadGuestError(
-                f"{path} is no program of the toy machine; give a source that says .machine toy/…"
-            )
-        given = path.with_suffix(".in")
-        guest = Guest(path, text, Toy(name), given.read_bytes() if given.is_file() else b"", engine)
-        guest.program(guest.isa.shape.storage)
-    except (GuestFileError, ConfigurationError, AssemblyError) as error:
-        raise BadGuestError(str(error)) from None
+        raise GuestFileError(
+            f"There is no engine {engine!r}", advice=f"Use one of {', '.join(ENGINES)}"
+        )
+    text = source_text(path, read_file(path))
+    name = isa or (None if text is None else machine_named(text))
+    if text is None or name is None:
+        raise GuestFileError(
+            f"{path} is no program of the toy machine",
+            why="Monitors run toy sources",
+            advice="Begin the source with .machine toy/clean, or say --isa",
+        )
+    guest = Guest(path, text, Toy(name), _given(path.with_suffix(".in")), engine)
+    guest.program(guest.isa.shape.storage)
     return guest
 
 
-def find_monitor(name: str) -> type[Monitor]:
-    """The monitor of that name; a ClickException if there is none."""
+def _given(path: Path) -> bytes:
+    """What the guest is to read, if there is such a file beside it."""
+    try:
+        return path.read_bytes() if path.is_file() else b""
+    except OSError as error:
+        raise GuestFileError(f"{path} cannot be read", why=error.strerror or "") from None
+
+
+def find_monitor(name: str, others: Sequence[str] = ()) -> type[Monitor]:
+    """The monitor of that name. Raises GuestFileError, which names `others` too."""
     from vmm.monitors import MONITORS
 
     if name not in MONITORS:
-        raise click.ClickException(f"there is no monitor {name!r}; use {', '.join(MONITORS)}")
+        raise GuestFileError(
+            f"There is no monitor {name!r}", advice=f"Use one of {', '.join([*MONITORS, *others])}"
+        )
     return MONITORS[name]

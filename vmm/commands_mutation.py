@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 
 import click
 
+from emu.errors import GuestFileError
 from vmm.commands_monitors import JSON
 
 
@@ -21,7 +23,10 @@ def mutate(names: tuple[str, ...], systems: int, as_json: bool) -> None:
     known = {mutant.name: mutant for mutant in MUTANTS}
     for name in names:
         if name not in known:
-            raise click.ClickException(f"there is no mutant {name!r}; vmm mutate lists them all")
+            close = difflib.get_close_matches(name, known, 3) or known
+            raise GuestFileError(
+                f"There is no mutant {name!r}", advice=f"Use one of {', '.join(close)}"
+            )
     rows = []
     for row in score(tuple(known[n] for n in names) or MUTANTS, systems):
         rows.append(row)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from emu.errors import GuestFileError
 from vmm.commands_monitors import ENGINE, ISA, JSON, LIMIT, PATH, find_monitor, open_guest
 
 if TYPE_CHECKING:
@@ -66,7 +67,6 @@ def partition(
     gets -2. What it prints has its name before every line.
     """
     from vmm.compare import LIMIT as LONGEST
-    from vmm.monitors import AllocationError
 
     opened = {
         name: open_guest(path, isa, engine)
@@ -74,12 +74,8 @@ def partition(
     }
     wanted = sorted((_change(text, opened) for text in changes), key=lambda change: change.time)
     of_share, of_size = _numbers(shares, opened, "share"), _numbers(sizes, opened, "memory")
-    try:
-        partitions, outputs = _start(opened, of_share, of_size, monitor, quantum)
-        limit = max_instructions or LONGEST
-    except AllocationError as error:
-        raise click.ClickException(str(error)) from None
-    refused = _run(partitions, wanted, limit)
+    partitions, outputs = _start(opened, of_share, of_size, monitor, quantum)
+    refused = _run(partitions, wanted, max_instructions or LONGEST)
     for output in outputs.values():
         output.finish()
     sys.stdout.flush()
@@ -130,8 +126,9 @@ def _numbers(texts: Sequence[str], guests: dict[str, Guest], option: str) -> dic
     for text in texts:
         name, _, value = text.rpartition("=")
         if name not in guests or not (value.isascii() and value.isdigit()):
-            raise click.ClickException(
-                f"--{option} {text}: write NAME=NUMBER; names are {', '.join(guests)}"
+            raise GuestFileError(
+                f"--{option} {text} cannot be read",
+                advice=f"Write NAME=NUMBER; names are {', '.join(guests)}",
             )
         found[name] = int(value)
     return found
@@ -140,9 +137,10 @@ def _numbers(texts: Sequence[str], guests: dict[str, Guest], option: str) -> dic
 def _change(text: str, guests: dict[str, Guest]) -> Change:
     found = CHANGE.fullmatch(text)
     if found is None or found[2] not in guests:
-        raise click.ClickException(
-            f"--at {text}: write COUNT:NAME:share=N or COUNT:NAME:memory=WORDS; names are "
-            f"{', '.join(guests)}"
+        raise GuestFileError(
+            f"--at {text} cannot be read",
+            advice="Write COUNT:NAME:share=N or COUNT:NAME:memory=WORDS; names are "
+            + ", ".join(guests),
         )
     return Change(int(found[1]), found[2], found[3], int(found[4]))
 
@@ -161,9 +159,10 @@ def _start(
     first = next(iter(guests.values()))
     for name, guest in guests.items():
         if guest.isa.name != first.isa.name:
-            raise click.ClickException(
-                f"{name} is for {guest.isa.name}, the bare machine is {first.isa.name}; "
-                "partitions of one machine have its instructions (see --isa)"
+            raise GuestFileError(
+                f"{name} is for {guest.isa.name}, the bare machine is {first.isa.name}",
+                why="Partitions of one machine have its instructions",
+                advice="Say --isa, or run it on a machine of its own",
             )
     bare = ToyMachine(first.isa, engine=make_engine(first.engine))
     partitions = Partitions(bare, monitor=find_monitor(monitor), quantum=quantum)

@@ -1,4 +1,4 @@
-"""Every monitor against the bare machine: what `vmm compare` and `vmm recurse` measure."""
+"""Every monitor against the bare machine: what `vmm compare` measures."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from isa.registers import Role
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
 from vmm.equivalence import Divergence, Observed, Pair, first_divergence
-from vmm.monitors import MONITORS, Allocation, AllocationError, Monitor, VirtualMachine, smaller
+from vmm.monitors import MONITORS, Allocation, Monitor, VirtualMachine, smaller
 from vmm.monitors.paravirtual import ported_lines
 
 RESERVED: Final = 4096  # words of the bare machine that `vmm run` and `vmm compare` keep
@@ -161,7 +161,7 @@ def allocation_for(isa: Toy) -> Allocation:
 
 def compare(guest: Guest, limit: int = LIMIT, every: int = 1) -> list[Comparison]:
     """Every monitor, the bare machine's time being 1."""
-    return [compare_one(guest, name, limit, every) for name in MONITORS if _has(guest, name)]
+    return [compare_one(guest, name, limit, every) for name in MONITORS if has(guest, name)]
 
 
 def ported(path: Path) -> Path:
@@ -169,8 +169,17 @@ def ported(path: Path) -> Path:
     return path.parent.parent / "paravirtual" / path.name
 
 
-def _has(guest: Guest, name: str) -> bool:
+def has(guest: Guest, name: str) -> bool:
+    """Whether there is something to run under that monitor: the paravirtual one needs a port."""
     return name != "paravirtual" or ported(guest.path).is_file()
+
+
+def subject(guest: Guest, name: str) -> Guest:
+    """What runs under that monitor: the guest, or its port."""
+    if name != "paravirtual":
+        return guest
+    path = ported(guest.path)
+    return Guest(path, path.read_text(), guest.isa, guest.given, guest.engine)
 
 
 def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> Comparison:
@@ -178,17 +187,14 @@ def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> 
     allocation = allocation_for(guest.isa)
     guest.bare(allocation.words).machine.run(min(limit, WARM_UP))  # not to time imports
     bare = guest.bare(allocation.words)
-    bare_seconds, _ = _timed(bare.machine, limit)
-    subject = guest
-    if name == "paravirtual":
-        path = ported(guest.path)
-        subject = Guest(path, path.read_text(), guest.isa, guest.given, guest.engine)
-    stack = subject.virtual([MONITORS[name]], [allocation])
-    seconds, stop = _timed(stack.top, limit)
+    bare_seconds, _ = timed(bare.machine, limit)
+    inside = subject(guest, name)
+    stack = inside.virtual([MONITORS[name]], [allocation])
+    seconds, stop = timed(stack.top, limit)
     efficiency = stack.machines[0].monitor.efficiency
     return Comparison(
         name,
-        _ported_differs(guest, subject, bare, stack) if subject is not guest
+        _ported_differs(guest, inside, bare, stack) if inside is not guest
         else first_divergence(lambda: observed_pair(guest, name, allocation), limit, every),
         stack.in_control(),
         efficiency.direct_fraction,
@@ -199,7 +205,8 @@ def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> 
     )  # fmt: skip
 
 
-def _timed(machine: ToyMachine, limit: int) -> tuple[float, Exit]:
+def timed(machine: ToyMachine, limit: int) -> tuple[float, Exit]:
+    """Seconds that a run takes, and how it ends."""
     began = time.perf_counter()
     stop = machine.run(limit)
     return time.perf_counter() - began, stop
@@ -223,92 +230,3 @@ def _ported_differs(guest: Guest, port: Guest, bare: Observed, stack: Stack) -> 
         if sorted(expected) == sorted(actual):
             work += " only in order, as a timer's interrupts fall between other instructions"
     return f"a new interface, by design: a port with {gone} lines gone and {new} new; {work}"
-
-
-@dataclass(slots=True)
-class Level:
-    """One level of recursion: what its monitor did, and what that cost the levels below."""
-
-    depth: int
-    words: int
-    exits: int
-    direct_fraction: float
-    operations: int
-
-
-def multiplied(levels: list[Level]) -> int:
-    """Traps that the bare machine would take if every control program were itself a guest.
-
-    What is counted in `exits` comes from the guest alone. But the control program of level n + 1
-    runs on the machine of level n, so each privileged instruction of it is one more trap for the
-    monitor of level n, which then runs privileged instructions of its own.
-    """
-    above = traps = 0.0
-    for level in reversed(levels):
-        traps = level.exits + above
-        above = traps * level.operations / level.exits if level.exits else 0.0
-    return round(traps)
-
-
-@dataclass(slots=True)
-class Recursion:
-    """A guest under `depth` monitors, one in the other."""
-
-    depth: int
-    divergence: Divergence | None
-    in_control: bool
-    instructions: int
-    seconds: float
-    levels: list[Level]
-    output: bytes
-
-    def facts(self) -> dict[str, Any]:
-        """What `--json` shows."""
-        return {
-            "depth": self.depth,
-            "equivalent": self.divergence is None,
-            "divergence": None if self.divergence is None else str(self.divergence),
-            "resource_control": self.in_control,
-            "instructions": self.instructions,
-            "seconds": round(self.seconds, 6),
-            "exits": sum(level.exits for level in self.levels),
-            "multiplied": multiplied(self.levels),
-            "levels": [
-                {"depth": x.depth, "words": x.words, "exits": x.exits, "operations": x.operations,
-                 "direct_fraction": round(x.direct_fraction, 6)}
-                for x in self.levels
-            ],
-        }  # fmt: skip
-
-
-def nested(isa: Toy, depth: int, monitor: type[Monitor]) -> list[Allocation]:
-    """Allocations one in the other: each level keeps what its control program needs."""
-    kept = max(monitor.kept_granules, 1) * isa.shape.granule
-    sizes = [isa.shape.storage - kept * (level + 1) for level in range(depth)]
-    if not sizes or sizes[-1] < isa.shape.granule:
-        raise AllocationError(
-            f"depth {depth} does not fit: each level keeps {kept} of {isa.shape.storage} words"
-        )
-    return [Allocation(kept, words) for words in sizes]
-
-
-def recurse(guest: Guest, depth: int, name: str, limit: int = LIMIT, every: int = 1) -> Recursion:
-    """Run a guest under monitors to a depth, and compare with the bare machine of its size."""
-    monitor = MONITORS[name]
-    allocations = nested(guest.isa, depth, monitor)
-    stack = guest.virtual([monitor] * depth, allocations)
-    seconds, _ = _timed(stack.top, limit)
-    levels = [
-        Level(n, m.allocation.words, m.monitor.efficiency.exits.total(),
-              m.monitor.efficiency.direct_fraction, m.monitor.efficiency.operations)
-        for n, m in enumerate(stack.machines, 1)
-    ]  # fmt: skip
-
-    def pair() -> Pair:
-        again = guest.virtual([monitor] * depth, allocations)
-        return guest.bare(allocations[-1].words), again.observed
-
-    return Recursion(
-        depth, first_divergence(pair, limit, every), stack.in_control(), stack.top.state.count,
-        seconds, levels, stack.output.getvalue(),
-    )  # fmt: skip

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emu.errors import GuestFileError
+from emu.errors import GuestFileError, unwritable
 from emu.guests import read_file, source_text, toy_program
 from isa.toy.assembler import machine_named
 
@@ -79,5 +79,5 @@ def _write(output: Path, data: bytes, *, executable: bool) -> None:
         if executable:
             output.chmod(output.stat().st_mode | 0o111)
     except OSError as error:
-        raise GuestFileError(f"{output} cannot be written", why=error.strerror or "") from None
+        raise unwritable(output, error) from None
     print(f"{len(data)} bytes written to {output}", file=sys.stderr)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 from emu.cli.run import interrupted, options, tell
+from emu.errors import unwritable
 from emu.guests import FOREVER, Guest, open_guest
 from emu.report import Report
 
@@ -19,12 +20,20 @@ def trace_guest(
 ) -> int:  # fmt: skip
     """Run a guest one instruction at a time; returns the exit code."""
     guest = open_guest(path, arguments, options(chosen))
-    where = nullcontext(sys.stderr) if output is None else output.open("w", encoding="utf-8")
-    with where as stream:
+    with _stream(output) as stream:
         report = _steps(guest, limit or FOREVER, start, as_json, stream)
     sys.stdout.flush()
     tell(report, False)
     return report.exit_code
+
+
+def _stream(output: Path | None) -> AbstractContextManager[IO[str]]:
+    if output is None:
+        return nullcontext(sys.stderr)
+    try:
+        return output.open("w", encoding="utf-8")
+    except OSError as error:
+        raise unwritable(output, error) from None
 
 
 def _steps(guest: Guest, limit: int, start: int, as_json: bool, stream: IO[str]) -> Report:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,10 @@ _serial = count(1)
 
 
 class Block:
-    """`length` instructions from `address`; `run(values)` does them all and moves the state on."""
+    """`length` instructions from `address`; `run(values)` does them all and moves the state on.
+
+    `fixed` are registers that hold these values whenever the block runs and change at its end only.
+    """
 
     def __init__(
         self,
@@ -31,11 +34,13 @@ class Block:
         address: int,
         pc: int,
         mode: Hashable,
+        fixed: Mapping[Register, int],
         instructions: list[Instruction],
         code: bytes,
     ) -> None:
         self._session = session
         self.mode = mode
+        self.fixed = fixed
         self.address = address
         self.pc = pc
         self.instructions = instructions
@@ -72,8 +77,9 @@ class Block:
         found = self._cuts.get(length)
         if found is None:
             found = Block(
-                self._session, self.address, self.pc, self.mode, self.instructions[:length], b""
-            )
+                self._session, self.address, self.pc, self.mode, self.fixed,
+                self.instructions[:length], b"",
+            )  # fmt: skip
             self._cuts[length] = found
         return found
 
@@ -160,7 +166,9 @@ def emit_block(session: Session, block: Block) -> Callable[[list[int]], None]:
 def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, Bits]]:
     """Trace the block's instructions one after the other, values forwarded."""
     isa = session.isa
-    known: dict[Register, Bits] = {isa.pc: Bits.of(block.pc, isa.pc.width)}
+    known = {register: Bits.of(value, register.width) for register, value in block.fixed.items()}
+    fixed = dict(known)
+    known[isa.pc] = Bits.of(block.pc, isa.pc.width)
     interned: dict[Any, Bits] = {}
     parts = []
     fetch = isa.fetch(block.mode)
@@ -178,7 +186,8 @@ def _join(session: Session, block: Block) -> tuple[list[_Part], dict[Register, B
             if put.op == "put":
                 known[put.attribute] = put.args[0]
             assert put.op != "put_indexed", "a register number that is no constant"
-    return parts, known
+    after = {r: value for r, value in known.items() if value is not fixed.get(r)}
+    return parts, after
 
 
 class _Printer:

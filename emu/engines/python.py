@@ -12,7 +12,8 @@ instructions, what every register is worth there, and evaluates that only if it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from emu.engines.access import CalledAccess, Stop, access_for
@@ -27,6 +28,7 @@ from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
 from isa.ops import sdiv, srem
+from isa.registers import Register
 from isa.trace import Trace
 
 HOT = 12  # executions after which a cold block is compiled
@@ -65,7 +67,13 @@ class Python:
 
 
 class Session:
-    """An engine at work on one machine: what it has translated so far."""
+    """An engine at work on one machine: what it has translated so far.
+
+    `fixes`: there is a table of blocks for each content of the registers that fetching reads, so
+    these are constants of a block.
+    """
+
+    fixes = True
 
     def __init__(self, state: State, hot: int, longest: int = LONGEST) -> None:
         self.state = state
@@ -87,6 +95,7 @@ class Session:
         self.judge = Reference()
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
+        self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
 
     def _globals(self) -> dict[str, Any]:
         names: dict[str, Any] = {
@@ -151,14 +160,14 @@ class Session:
         """Run blocks until one wants a look at the state; None to go on."""
         state, bulk = self.state, self.bulk
         mode = self.isa.mode(state.values)
-        table = self.tables.setdefault(mode, {})
-        fetch = self.fetcher(mode)
         values, slot, count, breakpoints = (
             state.values,
             self.isa.pc.slot,
             state.count,
             self.breakpoints,
         )
+        fetch = self.fetcher(mode)
+        table = self._table(mode, values)
         try:
             while count < until:
                 bulk.index = 0
@@ -167,14 +176,14 @@ class Session:
                     state.count = count
                     return Exit("breakpoint")
                 first = False
-                key = pc if fetch is None else fetch(values) << 32 | pc
-                block = table.get(key)
+                block = table.get(pc)
                 if block is None:
                     state.count = count
                     if self.code.blocks >= MOST_BLOCKS:
                         self._forget()
                         return None
-                    block = table[key] = self._discover(key >> 32 if fetch else pc, mode)
+                    address = pc if fetch is None else fetch(values)
+                    block = table[pc] = self._discover(address, mode)
                 if count + block.length > until:
                     block = block.cut(until - count)
                 if block.checks:
@@ -216,6 +225,11 @@ class Session:
 
     # -- translating ---------------------------------------------------------------------------
 
+    def _table(self, mode: Hashable, values: Sequence[int]) -> dict[int, Block]:
+        """Blocks by program counter, for one mode and one content of what fetching reads."""
+        fixed = tuple([values[register.slot] for register in self.fixed[mode]])
+        return self.tables.setdefault((mode, fixed), {})
+
     def fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
@@ -225,9 +239,11 @@ class Session:
             simple = value.op == "get" and value.attribute[0] is self.isa.pc
             simple = simple and not trace.region.effects
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
-            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"}
-            if not reads - {self.isa.pc} <= self.watched:  # blocks end where fetching changes
-                self.watched |= reads - {self.isa.pc}
+            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"} - {self.isa.pc}
+            if self.fixes:
+                self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
+            if not reads <= self.watched:  # blocks end where fetching changes
+                self.watched |= reads
                 self.known.clear()
         found: Callable[[list[int]], int] | None = self.fetchers[mode]
         return found
@@ -288,7 +304,8 @@ class Session:
     ) -> Block:
         size = sum(i.length for i in instructions)
         code, _ = self.state.memory[self.isa.code_space].fetch(address, size)
-        block = Block(self, address, pc, mode, instructions, code)
+        fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
+        block = Block(self, address, pc, mode, fixed, instructions, code)
         self.code.watch(block, address, size)
         if self.code.grew:
             self._flush()

@@ -5,10 +5,11 @@
 ; `guest` and clipped to what is there, so every privileged instruction and every trap comes to the
 ; dispatcher. `vmm/nest.py` puts another guest behind it: another system, or this whole program.
 ;
-; One thing is not exact: a timer that runs out while the guest traps, or with the next instruction,
-; looks the same to the dispatcher, which must save a register before it can read a port. So an
-; interrupt may come one instruction early behind an LPSW (two at depth 2, and so on). The paper
-; exempts timing (section 3).
+; The guest's timer counts the guest's own instructions, exactly but for one thing. The dispatcher has
+; to save a register before it can read a port, so a timer that runs out while a user program traps
+; and one that runs out with the next instruction look the same to it; it takes them for the former.
+; A guest can tell only if its own dispatcher begins with IN TIMER and so loses a register of its
+; user's: it reads 0, not 1. The paper exempts timing (section 3).
 ;
 ; Section numbers are those of the paper (CACM 17(7), 1974).
 
@@ -23,6 +24,9 @@
         .equ GRANULE_LOW, 6
         .equ MINE, guest / GRANULE      ; granules that the monitor keeps for itself
         .equ DISK_BUSY, 1
+        .equ LEAVING, 2                 ; instructions between STIMER and the guest: LDA, LPSW
+        .equ ENTERING, 1                ; between a trap and the reading of the timer: STA
+        .equ SLACK, 2                   ; for a supervisor, see `go`
 
         .macro others instruction       ; for r1 to r7
         \instruction r1, regs + 1
@@ -70,15 +74,18 @@ common: others sta
 
         lda  r0, vtimer
         bz   r0, @untimed
+        lda  r2, left
+        lda  r4, granted
+        sub  r4, r4, r2                 ; r4: instructions that the guest has had, this one too
+        bnz  r2, @known
+        addi r4, r4, 1                  ; the real timer has run out
+@known: li   r2, TRAP_TIMER
+        beq  r1, r2, @ran
+        shri r2, r1, 4                  ; another interrupt: as if it had not come yet
+        sub  r4, r4, r2
+@ran:   jal  r6, run_down
         li   r2, TRAP_TIMER
-        li   r0, 0
-        beq  r1, r2, @left
-        lda  r0, left
-        bz   r0, @trap                  ; 0 or 1 left: one can no longer tell, and seldom has to
-        addi r0, r0, 1                  ; the STA before the IN
-@trap:  shri r2, r1, 4                  ; an interrupt: as if it had not come yet
-        add  r0, r0, r2
-@left:  jal  r6, run_down
+        beq  r1, r2, resume             ; it only ended what was granted
 @untimed:
         shri r0, r1, 4
         bnz  r0, interrupt              ; causes from 16 on
@@ -199,8 +206,8 @@ v_in:   andi r0, r2, 0xffff
         jmp  fetched
         lda  r3, vinfo
         jmp  fetched
-        lda  r3, vtimer
-        jmp  timer_read
+        lda  r3, before
+        jmp  fetched
         none
         none
         none
@@ -220,11 +227,6 @@ v_in:   andi r0, r2, 0xffff
         grant DISK_COMMAND
         grant DISK_STATUS
         grant DISK_SIZE
-timer_read:
-        lda  r0, 1                      ; as it was before this instruction: one more, even if it
-        lda  r5, timed_entry            ; ran out just now
-        seq  r0, r0, r5
-        add  r3, r3, r0
 fetched:
         st   r3, [r4]
         jmp  advance
@@ -295,7 +297,7 @@ resume: lda  r0, vpsw
         mov  r1, r5
         lda  r0, vtimer
         bz   r0, @none
-        addi r0, r0, -1                 ; taking an interrupt counts
+        li   r4, 1                      ; taking an interrupt counts
         jal  r6, run_down
 @none:  li   r2, 0
 
@@ -320,15 +322,23 @@ interrupt:
         sta  r0, pending
         jmp  resume
 
-; The guest's timer has r0 instructions left. Returns to r6; changes r2.
+; The guest, whose timer is running, has had r4 instructions. Returns to r6; changes r0, r5.
 
 run_down:
+        li   r5, 0
+        lda  r0, vtimer
+        bltu r0, r4, @out               ; it had run out before the last of them
+        sub  r0, r0, r4
+        addi r5, r0, 1                  ; what was left before the last of them
+        bnz  r0, @running
+@out:   lda  r0, pending
+        ori  r0, r0, 1
+        sta  r0, pending
+        li   r0, 0
+@running:
         sta  r0, vtimer
-        bnz  r0, @back
-        lda  r2, pending
-        ori  r2, r2, 1
-        sta  r2, pending
-@back:  jr   r6
+        sta  r5, before
+        jr   r6
 
 go:     lda  r1, p_mask                 ; the real PSW: user mode, its P, the R that A has granted
         and  r0, r0, r1
@@ -341,14 +351,29 @@ go:     lda  r1, p_mask                 ; the real PSW: user mode, its P, the R 
         lda  r2, plain_entry
         beq  r1, r2, @leave             ; the timer was off and is
         sta  r2, 1
+        sta  r0, before
         stimer r0
 @leave: others lda
         lda  r0, regs
         lpsw rpsw
-@timed: lda  r1, timed_entry
+
+; A user program is to be interrupted on the dot. A supervisor is not to be interrupted at all, so it
+; is given some more: then what is left when it traps tells how its own timer stands. A timer that
+; is set for ages is granted in pieces, so that the sum does not overflow.
+
+@timed: lui  r1, AGES >> 16
+        bltu r0, r1, @soon
+        mov  r0, r1
+@soon:  lda  r1, vpsw
+        shri r1, r1, 31
+        bnz  r1, @user
+        addi r0, r0, SLACK
+@user:  addi r0, r0, LEAVING
+        addi r1, r0, -LEAVING - ENTERING
+        sta  r1, granted
+        lda  r1, timed_entry
         sta  r1, 1
         others lda
-        addi r0, r0, 2                  ; the LDA and the LPSW are not the guest's
         stimer r0
         lda  r0, regs
         lpsw rpsw
@@ -360,12 +385,14 @@ plain_entry: .psw s, plain, 0, WORDS
 timed_entry: .psw s, timed, 0, WORDS
         .equ L_ONE, 1 << L_LOW
         .equ P_MASK, WORDS - 1
+        .equ AGES, 1 << 31
 
 ; The guest's processor, as it believes it to be.
 
 vpsw:   .psw s, begin, 0, WORDS         ; its mode, P and R: here its whole beginning
 regs:   .space 8
 vtimer: .word 0                         ; instructions left, 0: off
+before: .word 0                         ; the same, before the instruction that trapped
 vcause: .word 0
 vinfo:  .word 0
 vaddress: .word 0                       ; of the disk
@@ -376,7 +403,9 @@ pending: .word 0                        ; interrupts that wait: bit 0 timer, 1 c
 rpsw:   .word 0
 real_r: .word 0
 room:   .word 0                         ; granules of storage
-left:   .word 0                         ; the real timer when the guest trapped
+granted: .word 0                        ; what the real timer shows when a first instruction trapped,
+                                        ; and one more
+left:   .word 0                         ; what it showed when the guest trapped
 vmm_end:
 
         .window guest                   ; stands here until another takes its place

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import click
-
+from emu.errors import GuestFileError
 from isa.toy import Configuration, Toy
 from vmm.show.facts import facts
+from vmm.show.output import write_text
 from vmm.show.page import page
+from vmm.show.progress import progress
 from vmm.show.table import overview, table
 from vmm.theory import Classification, classify
 
@@ -25,7 +27,7 @@ def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path |
     else:
         print(table(found[0]) if len(found) == 1 else overview(found))
     if html is not None:
-        write(html, page(found))
+        write_text(html, page(found))
     return 0
 
 
@@ -33,25 +35,24 @@ def classified(name: str, *, literal: bool) -> list[Classification]:
     """The classification of a configuration, or of all that an instruction set has."""
     need_prover()
     if name == "x86":
-        raise click.ClickException(
-            "x86 has no partition into E, M, P and R yet; try toy, or one of "
-            + ", ".join(Configuration.names())
+        raise GuestFileError(
+            "x86 has no partition into E, M, P and R yet",
+            advice=f"Try toy, or one of {', '.join(Configuration.names())}",
         )
     names = Configuration.names() if name == "toy" else [name]
-    return [classify(Toy(each), literal=literal) for each in names]
+    return [_watched(each, literal=literal) for each in names]
+
+
+def _watched(name: str, *, literal: bool) -> Classification:
+    def watch(forms: Sequence[str]) -> Iterator[str]:
+        return progress(forms, name, len(forms))
+
+    return classify(Toy(name), literal=literal, watch=watch)
 
 
 def need_prover() -> None:
     """Raise an error that says how to get z3, if it is not there."""
     if importlib.util.find_spec("z3") is None:
-        raise click.ClickException(
-            "deriving needs z3, which is not installed: pip install 'popek[prove]'"
+        raise GuestFileError(
+            "Deriving needs z3, which is not installed", advice="pip install 'popek[prove]'"
         )
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file; raise an error that says what to do if that is not possible."""
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise click.ClickException(f"{path}: {error.strerror}; choose another file") from None

@@ -5,8 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 
-import click
-
+from emu.errors import GuestFileError
 from isa.text import describe
 from isa.toy import Toy
 from vmm.commands.check import need_prover
@@ -39,8 +38,8 @@ def form_named(name: str, isa: Toy) -> str:
     if wanted in isa.rows:
         return wanted
     close = difflib.get_close_matches(wanted, isa.rows, 1)
-    advice = f"did you mean {close[0]}?" if close else f"it has {', '.join(isa.rows)}"
-    raise click.ClickException(f"{isa.name} has no instruction {name[:40]!r}; {advice}")
+    advice = f"Did you mean {close[0]}?" if close else f"It has {', '.join(isa.rows)}"
+    raise GuestFileError(f"{isa.name} has no instruction {name[:40]!r}", advice=advice)
 
 
 def _text(isa: Toy, found: InstructionClass, chosen: Reading) -> str:

@@ -7,11 +7,11 @@ import textwrap
 from pathlib import Path
 from typing import Any, Final
 
-import click
-
+from emu.errors import GuestFileError
 from isa.toy import Toy
-from vmm.commands.check import need_prover, write
+from vmm.commands.check import need_prover
 from vmm.commands.explain import form_named
+from vmm.show.output import write_text
 from vmm.show.story import words
 from vmm.synthesis import Demonstration, NoGuestError, demonstrate, synthesize
 from vmm.theory import InstructionClass, Reading
@@ -31,7 +31,7 @@ def write_witness(
     told = _told(shown)
     program = "\n".join([*(f"; {line}".rstrip() for line in told), "", shown.synthesis.text])
     if output is not None:
-        write(output, program)
+        write_text(output, program)
     if as_json:
         print(json.dumps(_facts(shown) | {"program": program}))
     else:
@@ -43,9 +43,10 @@ def _critical(isa: Toy, form: str) -> InstructionClass:
     found = classify_one(ToyModel(isa), form, Reading.REPAIRED)
     if not found.critical:
         why = "innocuous" if found.innocuous else "privileged"
-        raise click.ClickException(
-            f"{form} is {why} on {isa.name}, so that no guest diverges by it; "
-            f"see vmm explain {form} --isa {isa.name}, or vmm check {isa.name} for others"
+        raise GuestFileError(
+            f"{form} is {why} on {isa.name}",
+            why="No guest diverges by it",
+            advice=f"See vmm explain {form} --isa {isa.name}, or vmm check {isa.name} for others",
         )
     return found
 
@@ -54,7 +55,7 @@ def _demonstration(isa: Toy, found: InstructionClass, mode: str | None) -> Demon
     try:
         return demonstrate(found, synthesize(isa, found, mode))
     except NoGuestError as error:
-        raise click.ClickException(str(error)) from None
+        raise GuestFileError(str(error)) from None
 
 
 def _told(shown: Demonstration) -> list[str]:

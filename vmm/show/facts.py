@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from vmm.show.story import state, story
@@ -22,7 +23,7 @@ def facts(found: Classification) -> dict[str, Any]:
         "reading": found.reading.value,
         "instructions": [instruction_facts(i) for i in found.instructions.values()],
         "theorem1": _theorem(found.theorem1, "critical"),
-        "theorem2": _theorem(found.theorem2, "critical"),
+        "theorem2": _theorem(found.theorem2, "critical") | {"timing": asdict(found.timing)},
         "theorem3": _theorem(found.theorem3, "offending"),
         "repair": list(found.repair.instructions),
         "repair_works": found.repair.works,

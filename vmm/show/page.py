@@ -4,32 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape as quoted
+from typing import Final
 
 from vmm.show.diagram import diagram
-from vmm.show.story import story, words
+from vmm.show.story import Story, story, words
 from vmm.show.table import CLAIMS, COLUMNS, reading
-from vmm.theory import Classification, InstructionClass, Theorem, escape
+from vmm.theory import Classification, Evidence, InstructionClass, Theorem, Witness, escape
+
+SHOWN: Final = 8  # names in a verdict; the diagram has them all
 
 _STYLE = """
-:root { --ink: #1d2330; --soft: #667; --line: #d5d9e2; --good: #1a7f4b; --bad: #b3261e; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); max-width: 62rem; margin: 2rem auto;
-  padding: 0 1rem; background: #fff; }
-h1 { margin-bottom: 0; } .soft { color: var(--soft); }
-.verdict { border-left: .4rem solid var(--good); padding: .3rem 1rem; margin: .6rem 0;
-  background: #f4faf6; }
-.verdict.fails { border-color: var(--bad); background: #fdf4f3; }
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #5b6375; --line: #d5d9e2;
+  --card: #f7f8fb; --good: #1a7f4b; --bad: #b3261e; --blue: #2f6fb3; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14171f; --ink: #e4e7ee; --soft: #9aa3b5;
+  --line: #353b49; --card: #1c212c; --good: #4fc38a; --bad: #ff8a80; --blue: #7db2ee; } }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
+  max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { margin-bottom: 0; } .soft { color: var(--soft); } a { color: inherit; }
+.verdict { border-left: .4rem solid var(--good); padding: .5rem 1rem; margin: .6rem 0;
+  background: var(--card); } .verdict.fails { border-color: var(--bad); }
+.verdict b { color: var(--good); } .verdict.fails b { color: var(--bad); }
+.wide { overflow-x: auto; } svg { width: 100%; min-width: 44rem; height: auto; }
 table { border-collapse: collapse; width: 100%; } td, th { padding: .2rem .5rem; text-align: center;
   border-bottom: 1px solid var(--line); } td:first-child, th:first-child, td:last-child,
   th:last-child { text-align: left; } tr.critical td:first-child { color: var(--bad);
   font-weight: 700; }
 details { border: 1px solid var(--line); border-radius: .4rem; margin: .5rem 0; padding: .4rem 1rem; }
-summary { cursor: pointer; font-weight: 600; } dl { display: grid; grid-template-columns: 6rem 1fr;
-  gap: .15rem 1rem; margin: .5rem 0; } dt { color: var(--soft); } dd { margin: 0;
-  font-family: ui-monospace, monospace; font-size: .85rem; overflow-wrap: anywhere; }
-dd.clause { font: italic .85rem/1.4 system-ui, sans-serif; } svg { width: 100%; height: auto; }
-svg text { font: 13px ui-monospace, monospace; fill: var(--ink); }
-svg .title { font: 600 14px system-ui, sans-serif; } svg .bad { fill: var(--bad); font-weight: 700; }
-@media (prefers-color-scheme: dark) { body { background: #fff; } }
+details details { background: var(--paper); } summary { cursor: pointer; font-weight: 600; }
+.critical > summary { color: var(--bad); } h3 { font-size: 1rem; margin: 1rem 0 .3rem; }
+.states { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: .6rem; }
+.states > div, .outcome { background: var(--card); border: 1px solid var(--line);
+  border-radius: .4rem; padding: .4rem .8rem; }
+.outcome { margin-top: .6rem; border-left: .4rem solid var(--blue); }
+.label { color: var(--soft); font-size: .8rem; } .text { font: .85rem/1.5 ui-monospace, monospace;
+  overflow-wrap: anywhere; margin-bottom: .3rem; }
+.clause { font-style: italic; color: var(--soft); font-size: .85rem; margin: .3rem 0; }
+svg rect { stroke-width: 2; fill-opacity: .09; } svg .all { fill: var(--soft); fill-opacity: .04;
+  stroke: var(--line); } svg .privileged { fill: var(--blue); stroke: var(--blue); }
+svg .sensitive { fill: var(--good); stroke: var(--good); }
+svg .out { fill: var(--bad); stroke: var(--bad); } svg text { fill: var(--ink); }
+svg .name { font: 13px ui-monospace, monospace; } svg .meaning { font: 12px system-ui, sans-serif;
+  fill: var(--soft); } svg .title { font: 600 15px system-ui, sans-serif; }
+svg .bad { fill: var(--bad); font-weight: 700; }
 """  # noqa: E501  # a style sheet
 
 
@@ -39,6 +55,7 @@ def page(all_found: Sequence[Classification]) -> str:
     body = "\n".join(part for found in all_found for part in _configuration(found))
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
         f"<title>{quoted(title)}: is it virtualizable?</title>\n<style>{_STYLE}</style></head>\n"
         f"<body>\n{body}\n</body></html>\n"
     )
@@ -51,52 +68,115 @@ def _configuration(found: Classification) -> Iterator[str]:
     yield f"Reading: {quoted(reading(found.reading))}.</p>"
     for theorem in (found.theorem1, found.theorem2, found.theorem3):
         yield _verdict(theorem)
-    yield f"<p>Repair: {quoted(str(found.repair))}.</p>"
+    yield f"<p>Repair: {quoted(_shortened(str(found.repair), found.repair.instructions))}.</p>"
     way_out = escape(found)
     if way_out is not None:
         yield f"<p>Not necessary: {quoted(str(way_out))}.</p>"
     yield diagram(found)
     yield from _table(found)
     yield "<h2>Why</h2>"
-    for instruction in sorted(found.instructions.values(), key=_order):
+    ordered = sorted(found.instructions.values(), key=_order)
+    for instruction in ordered:
+        if _order(instruction) < INNOCUOUS:
+            yield from _instruction(found, instruction)
+    rest = [instruction for instruction in ordered if _order(instruction) == INNOCUOUS]
+    yield f'<details class="rest"><summary>{len(rest)} innocuous instructions</summary>'
+    for instruction in rest:
         yield from _instruction(found, instruction)
+    yield "</details>"
 
 
 def _verdict(theorem: Theorem) -> str:
     kind = "verdict" if theorem.holds else "verdict fails"
-    return f'<p class="{kind}">{quoted(str(theorem))}</p>'
+    head, rest = _shortened(str(theorem), theorem.offending).split(":", 1)
+    return f'<p class="{kind}"><b>{quoted(head)}</b>:{quoted(rest)}</p>'
+
+
+def _shortened(text: str, names: Sequence[str]) -> str:
+    """The same with the first of very many names."""
+    few = ", ".join(names[:SHOWN])
+    return (
+        text.replace(", ".join(names), f"{few} and {len(names) - SHOWN} more")
+        if (len(names) > SHOWN + 1)
+        else text
+    )
+
+
+INNOCUOUS: Final = 3
 
 
 def _order(instruction: InstructionClass) -> int:
     """Critical ones first, then sensitive, privileged, innocuous."""
     if instruction.critical:
         return 0
-    return 1 if instruction.sensitive else 2 if instruction.privileged else 3
+    return 1 if instruction.sensitive else 2 if instruction.privileged else INNOCUOUS
 
 
 def _table(found: Classification) -> Iterator[str]:
-    yield "<h2>Table</h2>"
+    """Every instruction about which there is something to say; the rest in one line."""
+    yield '<h2>Table</h2><div class="wide">'
     titles = "".join(f'<th title="{words(claim)}">{title}</th>' for title, claim in COLUMNS)
     yield f"<table><tr><th>instruction</th>{titles}<th></th></tr>"
     for row in found.instructions.values():
-        cells = "".join(f"<td>{'●' if getattr(row, claim) else '·'}</td>" for _, claim in COLUMNS)
-        kind = ' class="critical"' if row.critical else ""
-        verdict = "critical" if row.critical else "innocuous" if row.innocuous else ""
-        yield f"<tr{kind}><td>{row.name}</td>{cells}<td>{verdict}</td></tr>"
-    yield "</table>"
+        if _order(row) < INNOCUOUS:
+            yield _row(found, row)
+    yield "</table></div>"
+    rest = [row.name for row in found.instructions.values() if _order(row) == INNOCUOUS]
+    yield f'<p class="soft">Innocuous, each proved: {quoted(", ".join(rest))}.</p>'
+
+
+def _row(found: Classification, row: InstructionClass) -> str:
+    cells = "".join(f"<td>{'●' if getattr(row, claim) else '·'}</td>" for _, claim in COLUMNS)
+    kind = ' class="critical"' if row.critical else ""
+    verdict = "critical" if row.critical else "innocuous" if row.innocuous else ""
+    link = f'<a href="#{quoted(found.name)}-{row.name}">{row.name}</a>'
+    return f"<tr{kind}><td>{link}</td>{cells}<td>{verdict}</td></tr>"
 
 
 def _instruction(found: Classification, row: InstructionClass) -> Iterator[str]:
     doc = found.model.isa.rows[row.name].doc.splitlines()[0]
     claims = [words(c) for c, e in row.evidence.items() if e.holds] or ["innocuous"]
-    opened = " open" if row.critical else ""
-    yield f'<details{opened} id="{quoted(found.name)}-{row.name}">'
+    kind = ' class="critical"' if row.critical else ""
+    opened = " open" if row.critical and len(found.critical) <= SHOWN else ""
+    yield f'<details{opened}{kind} id="{quoted(found.name)}-{row.name}">'
     yield f"<summary>{row.name}: {', '.join(claims)}</summary>"
     yield f"<p>{quoted(doc)}</p>"
+    told: list[Witness] = []
     for claim in ("privileged", *CLAIMS, "user_sensitive", "supervisor_sensitive"):
-        told = story(row.name, row.evidence[claim])
-        yield f"<p>{quoted(told.title)}</p><dl>"
-        for label, text in told.lines:
-            yield f"<dt>{quoted(label)}</dt><dd>{quoted(text)}</dd>"
-        yield f'<dt>by</dt><dd class="clause">{quoted(told.clause)}</dd></dl>'
+        evidence = row.evidence[claim]
+        again = any(evidence.witness is witness for witness in told)
+        yield from _claim(story(row.name, evidence), evidence, again)
+        told += [evidence.witness] if evidence.witness is not None else []
     yield "</details>"
+
+
+def _claim(told: Story, evidence: Evidence, again: bool) -> Iterator[str]:
+    """A claim: its witness drawn as two states side by side, or one line that it is proved."""
+    if evidence.witness is None:
+        yield f'<p>{quoted(told.title)}: <span class="soft">{quoted(told.lines[0][1])}</span></p>'
+        return
+    yield f"<h3>{quoted(told.title)}</h3>"
+    if again:
+        yield '<p class="soft">the same witness as above</p>'
+    else:
+        yield from _states(told)
+    yield f'<p class="clause">{quoted(told.clause)}</p>'
+
+
+def _states(told: Story) -> Iterator[str]:
+    """State A and its step beside state B and its step, and what came of it below."""
+    rest = list(told.lines)
+    yield '<div class="states">'
+    for name in ("A", "B"):
+        mine = [line for line in rest if name in line[0].split()]
+        rest = [line for line in rest if line not in mine]
+        if mine:
+            yield f"<div>{''.join(map(_line, mine))}</div>"
+    yield "</div>"
+    if rest:
+        yield f'<div class="outcome">{"".join(map(_line, rest))}</div>'
+
+
+def _line(line: tuple[str, str]) -> str:
+    label, text = line
+    return f'<div class="label">{quoted(label)}</div><div class="text">{quoted(text)}</div>'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Final
 
 from emu.engines.reference import Reference
@@ -78,7 +79,9 @@ class _Setter:
             one.stands, self._begins(one), self._goes_on(one),
             direct.agrees(one, direct.image(one)), one.after[register] != 0,
         )  # fmt: skip
-        question = Question("preparation", z3.simplify(condition), one, None, self._wish(one))
+        question = Question(
+            "preparation", z3.simplify(condition), one, None, partial(self._wish, one)
+        )
         solution = solve(question, f"{self._form}, preparation")
         return None if solution is None else self._read(one, solution)
 

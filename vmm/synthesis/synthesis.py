@@ -164,7 +164,10 @@ class _Search:
             one.vector == trap_psw(self.model.isa), self._reached(one, preparation),
             self._leaves_room(one, steps),
         )  # fmt: skip
-        wish = [z3.Not(image.traps), *question.wish]
+
+        def wish() -> list[Condition]:
+            return [z3.Not(image.traps), *question.wish()]
+
         return replace(question, condition=z3.simplify(condition), wish=wish, besides=(image,))
 
     def _reached(self, one: Step, preparation: Preparation | None) -> Condition:

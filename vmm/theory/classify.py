@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Final
@@ -13,6 +13,7 @@ from isa.toy import Toy
 from vmm.theory.queries import MODES, SUPERVISOR, USER, Question, Questions
 from vmm.theory.readings import Reading, clause
 from vmm.theory.theorems import Repair, Theorem, repair_of, theorem1, theorem2, theorem3
+from vmm.theory.timing import Timing, timing
 from vmm.theory.toy import ToyModel
 from vmm.theory.witness import Witness, witness
 
@@ -111,7 +112,12 @@ class Classification:
     @property
     def theorem2(self) -> Theorem:
         """Theorem 1, and a monitor without timing dependence."""
-        return theorem2(self.instructions.values())
+        return theorem2(self.instructions.values(), self.timing)
+
+    @cached_property
+    def timing(self) -> Timing:
+        """What lets a program tell time, for Theorem 2."""
+        return timing(self.model, self.reading, self.instructions.values())
 
     @property
     def theorem3(self) -> Theorem:
@@ -129,22 +135,28 @@ class Classification:
         return repair_of(self.critical, critical_after)
 
 
-def classify(isa: Toy, *, literal: bool = False) -> Classification:
+Watch = Callable[[Sequence[str]], Iterable[str]]
+
+
+def classify(isa: Toy, *, literal: bool = False, watch: Watch = iter) -> Classification:
     """Derive the class of every instruction of `isa`.
 
-    Raises UndecidedError if z3 gives up, ReplayError if the reference engine contradicts it.
+    `watch` sees the instructions go by, for whoever waits. Raises UndecidedError if z3 gives up,
+    ReplayError if the reference engine contradicts it.
     """
-    return classify_model(ToyModel(isa), Reading.LITERAL if literal else Reading.REPAIRED)
+    return classify_model(ToyModel(isa), Reading.LITERAL if literal else Reading.REPAIRED, watch)
 
 
-def classify_model(model: ToyModel, reading: Reading) -> Classification:
+def classify_model(model: ToyModel, reading: Reading, watch: Watch = iter) -> Classification:
     """The same for any model."""
     began = time.perf_counter()
-    found = {form: classify_one(model, form, reading) for form in model.instructions()}
+    forms = watch(list(model.instructions()))
+    found = {form: classify_one(model, form, reading) for form in forms}
     return Classification(model, reading, found, time.perf_counter() - began)
 
 
 _KNOWN: dict[Hashable, InstructionClass] = {}
+_QUESTIONS: dict[Hashable, Questions] = {}
 
 
 def classify_one(model: ToyModel, form: str, reading: Reading) -> InstructionClass:
@@ -172,7 +184,10 @@ class _Inquiry:
 
     def __init__(self, model: ToyModel, form: str, reading: Reading) -> None:
         self.model, self.form, self.reading = model, form, reading
-        self.questions = Questions(model, form, reading)
+        key = (reading, form, model.key(form), tuple(model.isa.registers))
+        if key not in _QUESTIONS:
+            _QUESTIONS[key] = Questions(model, form, reading)
+        self.questions = _QUESTIONS[key]
 
     def conclude(self) -> InstructionClass:
         """Ask everything and put the answers together."""
@@ -254,7 +269,10 @@ def solve(question: Question, what: str) -> Any | None:
     if answer == z3.unsat:
         return None
     solution = solver.model()
-    for wish in question.wish:
+    for wish in question.wish():
+        if z3.is_true(solution.eval(wish, model_completion=True)):
+            solver.add(wish)
+            continue
         solver.push()
         solver.add(wish)
         if solver.check() != z3.sat:

@@ -52,8 +52,18 @@ def escape(found: Classification) -> Escape | None:
     """A map under which a monitor exists although Theorem 1 fails; None if neither is one."""
     if found.theorem1.holds:
         return None
-    tried = (under_map(found, relocated=relocated) for relocated in (True, False))
-    return next((one for one in tried if one.holds), None)
+    tried = (_obeyed(found, relocated=relocated) for relocated in (True, False))
+    return next((one for one in tried if one is not None), None)
+
+
+def _obeyed(found: Classification, *, relocated: bool) -> Escape | None:
+    """The same as `under_map`, or None as soon as one instruction does not obey the map."""
+    evidence = {}
+    for name in found.critical:
+        evidence[name] = disobedience(found.model, name, relocated=relocated)
+        if evidence[name].holds:
+            return None
+    return Escape(found, relocated, evidence)
 
 
 def high_core(*, relocated: bool = False) -> Escape:

@@ -5,7 +5,9 @@ An answer "unsat" is a proof that they do not exist; a model is a pair of states
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from isa.ops import z3
@@ -33,7 +35,7 @@ class Question:
     condition: Condition
     one: Step
     other: Step | None
-    wish: list[Condition]  # what would make a witness easy to read
+    wish: Callable[[], list[Condition]]  # what would make a witness easy to read
     besides: tuple[Step, ...] = ()
 
 
@@ -210,7 +212,7 @@ class Questions:
             steps = [one] if other is None else [one, other]
             conditions += [self.model.intended_vector(step.vector, self.reading) for step in steps]
         condition = z3.simplify(z3.And(conditions))
-        return Question(claim, condition, one, other, self._wish(one, other))
+        return Question(claim, condition, one, other, partial(self._wish, one, other))
 
     def _wish(self, one: Step, other: Step | None) -> list[Condition]:
         """Small numbers and zeros; each wish is dropped if it contradicts the question."""

@@ -52,9 +52,10 @@ class Step:
 
     def renamed(self, renaming: Renaming) -> Step:
         """The same with other variables: the other state of a pair."""
+        found = _substituted(self._terms(), renaming)
 
         def new(term: Any) -> Any:
-            return z3.substitute(term, *renaming)
+            return found[term.get_id()]
 
         old = self.before
         before = Before(
@@ -81,6 +82,24 @@ class Step:
             touched={s: [new(t) for t in terms] for s, terms in self.touched.items()},
             offsets=[new(t) for t in self.offsets],
         )
+
+    def _terms(self) -> list[Any]:
+        """Every term."""
+        old = self.before
+        return [
+            *old.registers.values(), old.window, old.outside, *old.ports.values(), old.clock,
+            self.stands, self.exists, self.traps, self.memory_traps, self.privileged_traps,
+            *self.after.values(), self.word_after, self.vector, self.leaves_window,
+            self.drives_ports,
+            *(term for terms in self.touched.values() for term in terms), *self.offsets,
+        ]  # fmt: skip
+
+
+def _substituted(terms: list[Any], renaming: Renaming) -> dict[int, Any]:
+    """What becomes of each term, by its number: one substitution, as each takes time of its own."""
+    together = z3.Function("together", *[term.sort() for term in terms], z3.BoolSort())
+    after = z3.substitute(together(*terms), *renaming).children()
+    return {term.get_id(): new for term, new in zip(terms, after, strict=True)}
 
 
 INDEX = "index"

@@ -92,7 +92,9 @@ class Watch:
 
 
 class NativeSession(Session):
-    """A session that also has native code."""
+    """A session that also has native code; its blocks are found by address and program counter."""
+
+    fixes = False
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, cache: DiskCache,
