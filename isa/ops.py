@@ -8,8 +8,8 @@ This table is the living definition of the operations. A reading that lacks a ro
             first argument (of the result, if there is none) and `k` the attribute;
 * `source`  the same as a Python expression template, for engines that emit source;
 * `z3`      the same on z3 bit-vectors, called as z3(w, k, *terms);
-* `llvm`    the same as LLVM text: the right-hand side of one assignment, or llvm(emit, w, k, *texts)
-            for several, where `emit` takes a right-hand side and returns the name of its value.
+* `llvm`    the same as LLVM text: the right-hand side of an assignment, or llvm(emit, w, k, *texts)
+            where `emit` takes a right-hand side and returns the name of its value.
 
 Effects (`EFFECT` in a column) are carried out by the reading's own method of that name.
 """

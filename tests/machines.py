@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
@@ -50,8 +51,8 @@ def engines() -> dict[str, object]:
         "python": Python(),
         "python-cold": Python(hot=1 << 60),
         "python-hot": Python(hot=0),
-        "native": Native(hot=0, wait=True, cache=NO_CACHE),
-        "native-single": Native(hot=0, wait=True, cache=NO_CACHE, longest=1),
+        "native": Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE),
+        "native-single": Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE, longest=1),
     }
 
 

@@ -41,7 +41,8 @@ def machines(draw):
         psw[8:12] = trap_mode, 4, base, bound
         machine.memory.write(base * 64 + 2, code)
         machine.memory.write(1, [ISA.known.psw.pack(psw)])
-        machine.state.values[:12] = [*registers, mode, 2, base, bound]
+        rest = machine.state.values[12:]
+        machine.state.set_values([*registers, mode, 2, base, bound, *rest])
         return machine
 
     return make

@@ -10,6 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from emu.engines import Engine
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import QUICK
+from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.toy.machine import ToyMachine
@@ -18,10 +21,13 @@ from isa.toy import Toy
 quick = settings(max_examples=20, deadline=None)
 """Examples few enough for every commit; no deadline, as computers differ."""
 
+NO_CACHE = DiskCache(None)
+
 ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python": Python,
     "python-hot": lambda: Python(hot=0),  # every block compiled at once
+    "native": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
 }
 
 

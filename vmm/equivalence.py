@@ -202,7 +202,8 @@ class _Step:
         isa = self.machine.isa
         memory = _Moved(self.machine, shift * isa.shape.granule)
         state = State(isa, {"physical": memory})  # type: ignore[dict-item]
-        state.values, state.count = list(self.values), self.count
+        state.set_values(self.values)
+        state.count = self.count
         state["l"] = state["l"] + shift
         if mode is not None:
             state["mode"] = mode

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, MutableSequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -50,11 +50,11 @@ class Block:
         self._left = session.hot
         self._steps: list[Any] | None = None
         self._cuts: dict[int, Block] = {}
-        self.run: Callable[[list[int]], None] = self._cold
+        self.run: Callable[[MutableSequence[int]], None] = self._cold
         if self._left == 0:
             self.run = emit_block(session, self)
 
-    def _cold(self, values: list[int]) -> None:
+    def _cold(self, values: MutableSequence[int]) -> None:
         """Run by handlers; after enough times, compile."""
         if self._steps is None:
             self._steps = [self._step(n, i) for n, i in enumerate(self.instructions)]
@@ -84,10 +84,10 @@ class Block:
         return found
 
 
-def _after_fetch(fetch: Callable[[list[int]], int], handler: Any) -> Any:
+def _after_fetch(fetch: Callable[[MutableSequence[int]], int], handler: Any) -> Any:
     """A handler that first finds out whether its instruction can be fetched at all."""
 
-    def run(values: list[int], fields: tuple[int, ...]) -> None:
+    def run(values: MutableSequence[int], fields: tuple[int, ...]) -> None:
         fetch(values)
         handler(values, fields)
 
@@ -142,7 +142,7 @@ class _Part:
         self.undo = undo
 
 
-def emit_block(session: Session, block: Block) -> Callable[[list[int]], None]:
+def emit_block(session: Session, block: Block) -> Callable[[MutableSequence[int]], None]:
     """Compile a block to one Python function."""
     parts, after = _join(session, block)
     expand = expander()
@@ -203,7 +203,7 @@ class _Printer:
 
     def function(
         self, trace: Trace, effects: list[Bits], boundaries: list[int], puts: list[Bits]
-    ) -> Callable[[list[int]], None]:
+    ) -> Callable[[MutableSequence[int]], None]:
         """The compiled function of the scheduled block."""
         emitter = self.emitter
         emitter.count_uses(trace.region)
@@ -223,7 +223,7 @@ class _Printer:
              "    except Stop as stop:", "        recover(stop, locals())", "        raise"]
         )  # fmt: skip
         names = self.session.globals | {"recover": self.recover}
-        function: Callable[[list[int]], None] = _compile(
+        function: Callable[[MutableSequence[int]], None] = _compile(
             source, f"<block {self.block.address:#x}>", names
         )["block"]
         function.source = source  # type: ignore[attr-defined]

@@ -63,9 +63,10 @@ class CodeMap:
             for block, (start, end) in self._blocks.get(frame, {}).items():
                 if start < address + size and address < end:
                     gone.add(block)
-        self._forget(gone)
+        self.forget(gone)
 
-    def _forget(self, gone: set[int]) -> None:
+    def forget(self, gone: set[int]) -> None:
+        """Watch some blocks (by their ids) no longer, and have them dropped."""
         for blocks in self._blocks.values():
             for block in gone & blocks.keys():
                 del blocks[block]
@@ -82,5 +83,5 @@ class CodeMap:
             where = self._memory.translate(page * PAGE_SIZE, EXECUTE)
             if isinstance(where, Fault) or where // PAGE_SIZE != frame:
                 del self._frames[page]
-                self._forget(set(self._blocks.get(frame, {})))
+                self.forget(set(self._blocks.get(frame, {})))
         return True

@@ -13,7 +13,7 @@ instructions, what every register is worth there, and evaluates that only if it 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, MutableSequence, Sequence
 from typing import Any
 
 from emu.engines.access import CalledAccess, Stop, access_for
@@ -230,7 +230,7 @@ class Session:
         fixed = tuple([values[register.slot] for register in self.fixed[mode]])
         return self.tables.setdefault((mode, fixed), {})
 
-    def fetcher(self, mode: Hashable) -> Callable[[list[int]], int] | None:
+    def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
             trace = self.isa.fetch(mode)
@@ -245,7 +245,7 @@ class Session:
             if not reads <= self.watched:  # blocks end where fetching changes
                 self.watched |= reads
                 self.known.clear()
-        found: Callable[[list[int]], int] | None = self.fetchers[mode]
+        found: Callable[[MutableSequence[int]], int] | None = self.fetchers[mode]
         return found
 
     def facts(self, form: Hashable) -> Facts:
@@ -286,7 +286,9 @@ class Session:
                 break
         return self._block(start, pc, mode, instructions)
 
-    def _continues(self, fetch: Callable[[list[int]], int], pc: int, address: int) -> bool:
+    def _continues(
+        self, fetch: Callable[[MutableSequence[int]], int], pc: int, address: int
+    ) -> bool:
         """Whether `pc` would be fetched at `address`, right behind what was fetched before."""
         values = list(self.state.values)
         values[self.isa.pc.slot] = pc

@@ -22,7 +22,6 @@ from emu.engines.native.plan import (
 )
 from emu.engines.native.region import RegionCompiler
 
-
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
@@ -42,6 +41,7 @@ class Compiled:
     code_ranges: list[tuple[int, int, str]]
     entries: list[tuple[int, int, int]]
     reasons: list[str]
+    quick: bool  # compiled in a hurry: to be replaced
     code: bytes = b""
 
     def head(self) -> dict[str, Any]:
@@ -54,7 +54,8 @@ class Compiled:
     def of(head: dict[str, Any], code: bytes) -> Compiled:
         """From the cache."""
         ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
-        return Compiled(ranges, [(p, a, n) for p, a, n in head["entries"]], head["reasons"], code)
+        entries = [(p, a, n) for p, a, n in head["entries"]]
+        return Compiled(ranges, entries, head["reasons"], head["quick"], code)
 
 
 def digest(code: bytes) -> str:
@@ -88,7 +89,7 @@ class RegionBuilder:
         code = compiler.object_code(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
-        return Compiled(ranges, entries, sorted(region.reasons), code)
+        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, code)
 
     def _code(self, block: Block) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)
@@ -118,7 +119,8 @@ class RegionBuilder:
 
     def _served(self, key: int) -> bool:
         """Whether another region can be entered at a block."""
-        return key != self.head and key in self.session.regions.get(self.mode, {})
+        region = self.session.regions.get(self.mode, {}).get(key)
+        return key != self.head and region is not None and not region.quick
 
     def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
         direct = set() if planned.ends else set(constants(planned.following(self.isa)))
@@ -149,5 +151,3 @@ class RegionBuilder:
 def native_form(session: NativeSession, form: Hashable) -> bool:
     """Whether native code can do a form."""
     return is_native(session.isa, form, session.facts(form), session.spaces)
-
-

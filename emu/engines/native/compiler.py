@@ -42,24 +42,31 @@ def _machine(level: int) -> Any:
     )
 
 
+QUICK, BEST = 0, 2
+"""Levels: a region is first compiled in a seventh of the time that it takes to compile it well."""
+
+
 class Compiler:
     """Turns LLVM text into object code; one for each thread."""
 
-    def __init__(self, level: int = 2) -> None:
+    def __init__(self, level: int = BEST) -> None:
+        self.quick = level == QUICK
         self._machine = _machine(level)
         self._context = llvm.create_context()  # LLVM's contexts are for one thread each
 
     def object_code(self, text: str) -> bytes:
-        """Optimise and compile a module."""
+        """Compile a region's module as well as its level says."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
         options = llvm.create_pipeline_tuning_options(2)
         options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
         builder = llvm.create_pass_builder(self._machine, options)
-        passes = builder.getFunctionPassManager()
-        for function in module.functions:
-            if not function.is_declaration:
-                passes.run(function, builder)
+        if self.quick:
+            passes = llvm.create_new_function_pass_manager()
+            passes.add_sroa_pass()
+        else:
+            passes = builder.getFunctionPassManager()
+        passes.run(module.get_function(SYMBOL), builder)
         return bytes(self._machine.emit_object(module))
 
     def whole(self, text: str) -> bytes:

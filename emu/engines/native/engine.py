@@ -20,7 +20,7 @@ from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.build import Compiled, RegionBuilder, digest, native_form
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Compiler, Entry, Library, linker
+from emu.engines.native.compiler import BEST, QUICK, Compiler, Entry, Library, linker
 from emu.engines.native.layout import (
     JUMP_WORDS,
     JUMPS,
@@ -46,7 +46,7 @@ class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
     `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
-    compiler, so that tests reach native code at once; `cache`: where compiled code is kept;
+    compiler, so that tests reach native code at once; `levels`: of compiling, in order; `cache`: where compiled code is kept;
     `longest`: instructions in a block.
     """
 
@@ -57,19 +57,22 @@ class Native(Python):
         *,
         hot: int = HOT,
         wait: bool = False,
+        levels: tuple[int, ...] = (QUICK, BEST),
         cache: DiskCache | None = None,
         longest: int = LONGEST,
     ) -> None:
         super().__init__(hot=max(hot * 8, 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
+        self._levels = levels
         self._cache = DiskCache() if cache is None else cache
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
         return NativeSession(
-            state, self._hot, self._longest, self._native_hot, self._cache, wait=self._wait
-        )
+            state, self._hot, self._longest, self._native_hot, self._levels, self._cache,
+            wait=self._wait,
+        )  # fmt: skip
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +85,7 @@ class NativeRegion:
     address: int
     entries: dict[int, int]
     keys: list[int]
+    quick: bool
 
 
 class Watch:
@@ -97,15 +101,16 @@ class NativeSession(Session):
     fixes = False
 
     def __init__(
-        self, state: State, hot: int, longest: int, native_hot: int, cache: DiskCache,
-        *, wait: bool,
+        self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
+        cache: DiskCache, *, wait: bool,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = native_hot
+        self.levels = levels
         self.cache = cache
         self.spaces = _spaces(state)
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
-        self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs lack Buffer
+        self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
         self.regions: dict[Hashable, dict[int, NativeRegion]] = {}
         self.jumps: dict[Hashable, Any] = {}
         self.heat: dict[Hashable, dict[int, int]] = {}
@@ -114,7 +119,7 @@ class NativeSession(Session):
         self.watches: dict[int, Watch] = {}
         self.reasons: dict[int, str] = {}
         self._native_forms: dict[Hashable, bool] = {}
-        self._compiler: Compiler | None = None
+        self._compilers: dict[int, Compiler] = {}
         self.worker = Worker(self._compile, self._urgency, wait=wait)
         self._attach()
 
@@ -271,7 +276,7 @@ class NativeSession(Session):
         warmth = heat[key] = heat.get(key, 0) + 1
         if warmth >= self.native_hot and (mode, key) not in self.asked:
             self.asked.add((mode, key))
-            self.worker.submit((mode, key))
+            self.worker.submit((mode, key, self.levels[0]))
         if self.worker.done:
             self._install()
         return key in self.regions[mode]
@@ -279,8 +284,11 @@ class NativeSession(Session):
     def _recall(self, mode: Hashable, key: int, block: Block) -> None:
         """Install what an earlier run compiled from a block."""
         found = self.cache.load(self._name(mode, block))
-        if found is not None and self._install_one(mode, key, Compiled.of(*found)):
-            self.asked.add((mode, key))
+        if found is None:
+            return
+        compiled = Compiled.of(*found)
+        if self._install_one(mode, key, compiled):
+            self._improve(mode, key, QUICK if compiled.quick else self.levels[-1])
 
     def _name(self, mode: Hashable, block: Block) -> str:
         """The cache's name for the region that begins with a block."""
@@ -288,18 +296,19 @@ class NativeSession(Session):
         what = (self.isa.fingerprint, mode, block.pc, block.address, block.code, kinds)
         return digest(repr(what).encode())
 
-    def _urgency(self, job: tuple[Hashable, int]) -> int:
-        """How often the python engine has had to do the block meanwhile."""
-        mode, key = job
-        return self.heat.get(mode, {}).get(key, 0)
+    def _urgency(self, job: tuple[Hashable, int, int]) -> tuple[int, int]:
+        """First what has no code at all, by how often the python engine has had to do it."""
+        mode, key, level = job
+        return -self.levels.index(level), self.heat.get(mode, {}).get(key, 0)
 
-    def _compile(self, job: tuple[Hashable, int]) -> Compiled | None:
+    def _compile(self, job: tuple[Hashable, int, int]) -> Compiled | None:
         """In the worker's thread: compile a region and keep it for later runs."""
-        if self._compiler is None:
-            self._compiler = Compiler()
-        mode, key = job
+        mode, key, level = job
+        compiler = self._compilers.get(level)
+        if compiler is None:
+            compiler = self._compilers[level] = Compiler(level)
         block = self.tables.get(mode, {}).get(key)
-        compiled = RegionBuilder(self, mode, key).compile(self._compiler)
+        compiled = RegionBuilder(self, mode, key).compile(compiler)
         if compiled is not None and block is not None:
             self.cache.save(self._name(mode, block), compiled.head(), compiled.code)
         return compiled
@@ -307,9 +316,20 @@ class NativeSession(Session):
     def _install(self) -> None:
         """Link what the compiler has finished, unless its code has changed meanwhile."""
         while self.worker.done:
-            (mode, key), compiled = self.worker.take()
-            if compiled is not None and not self._install_one(mode, key, compiled):
+            (mode, key, level), compiled = self.worker.take()
+            if compiled is None:
+                continue
+            if self._install_one(mode, key, compiled):
+                self._improve(mode, key, level)
+            else:
                 self.asked.discard((mode, key))
+
+    def _improve(self, mode: Hashable, key: int, level: int) -> None:
+        """Have a region compiled better, if it can be."""
+        self.asked.add((mode, key))
+        if level != self.levels[-1]:
+            following = self.levels[self.levels.index(level) + 1]
+            self.worker.submit((mode, key, following))
 
     def _install_one(self, mode: Hashable, key: int, compiled: Compiled) -> bool:
         """Link a region; False if the code that it was made from is not there."""
@@ -328,7 +348,10 @@ class NativeSession(Session):
         fetched = self.fetcher(mode) is not None
         keys = [address << 32 | pc if fetched else pc for pc, address, _ in compiled.entries]
         numbers = {pc: number for pc, _, number in compiled.entries}
-        region = NativeRegion(mode, library, Entry(library.address), library.address, numbers, keys)
+        self._retire(mode, head)
+        region = NativeRegion(
+            mode, library, Entry(library.address), library.address, numbers, keys, compiled.quick
+        )
         self.reasons |= {number_of(reason): reason for reason in compiled.reasons}
         for address, size, _ in compiled.code_ranges:
             watch = Watch(region)
@@ -338,6 +361,12 @@ class NativeSession(Session):
             self._flush()
         self.code.grew = False
         self._offer(region, head)
+
+    def _retire(self, mode: Hashable, head: int) -> None:
+        """Drop the quick region that a better one with the same head replaces."""
+        old = self.regions.setdefault(mode, {}).get(head)
+        if old is not None and old.quick:
+            self.code.forget({i for i, w in self.watches.items() if w.region is old})
 
     def _offer(self, region: NativeRegion, head: int) -> None:
         """Let a region be entered: at its head in any case, elsewhere if nobody else serves."""

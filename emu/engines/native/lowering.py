@@ -189,7 +189,8 @@ class Lowering:
         self, node: Bits, arguments: list[str], done: dict[int, str], old: Mapping[Register, str]
     ) -> str:
         if node.op == "parameter":
-            return arguments[node.attribute[0]]
+            number: int = node.attribute[0]
+            return arguments[number]
         if node.op == "get":
             return old[node.attribute[0]]
         if node.op == "const":
@@ -206,7 +207,8 @@ class Lowering:
         return found
 
     def do_result(self, node: Bits) -> str:
-        return self._results[id(node.args[0])][node.attribute[0]]
+        number: int = node.attribute[0]
+        return self._results[id(node.args[0])][number]
 
     # -- effects ---------------------------------------------------------------------------------
 

@@ -193,9 +193,7 @@ def _needed(known: dict[Register, Bits], flags: set[Register]) -> list[Bits]:
 
 def _liveness(blocks: Sequence[PlannedBlock], flags: set[Register], isa: InstructionSet) -> None:
     by_pc = {b.pc: b for b in blocks}
-    successors = {
-        b.number: [by_pc[t] for t in edges(b, isa) if t in by_pc] for b in blocks
-    }
+    successors = {b.number: [by_pc[t] for t in edges(b, isa) if t in by_pc] for b in blocks}
     before = {b.number: set(b.reads) for b in blocks}
     again = True
     while again:
@@ -236,10 +234,7 @@ class Recipes:
     def of(self, known: dict[Register, Bits]) -> tuple[Recipe, list[Bits]]:
         """The recipe for flags with these expressions, and its operands."""
         operands: list[Bits] = []
-        values = {
-            f: self._cut(expression(f, known), operands)
-            for f in self.flags
-        }
+        values = {f: self._cut(expression(f, known), operands) for f in self.flags}
         key = tuple(_shape(v) for v in values.values())
         recipe = self.found.get(key)
         if recipe is None:
@@ -280,4 +275,3 @@ def _shape(node: Bits) -> Hashable:
     if node.op == "call":
         return ("call", id(node.attribute), *(_shape(a) for a in node.args))
     return (node.op, node.width, node.attribute, *(_shape(a) for a in node.args))
-

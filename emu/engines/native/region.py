@@ -84,7 +84,9 @@ class RegionCompiler:
         self._prologue()
         head = low.lines
         define = f"define i64 @{self.name}(ptr %mailbox, i64 %way) {{"
-        return "\n".join([define, "entry:", *head, *body, *self.cold, *tail, "}", runtime.DECLARATIONS, METADATA])
+        return "\n".join(
+            [define, "entry:", *head, *body, *self.cold, *tail, "}", runtime.DECLARATIONS, METADATA]
+        )
 
     # -- prologue --------------------------------------------------------------------------------
 
@@ -102,7 +104,9 @@ class RegionCompiler:
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
-        for _, space in sorted({self.spaces[n].number: self.spaces[n] for n in self.uses_spaces}.items()):
+        for _, space in sorted(
+            {self.spaces[n].number: self.spaces[n] for n in self.uses_spaces}.items()
+        ):
             self._space(space)
         self._switch_to_entry()
 
@@ -284,7 +288,9 @@ class RegionCompiler:
         following = block.following(self.isa)
         leaves = self._exits(block) or self._looks(block)
         decided = {id(following): low.value(following)} if leaves else self._decide(following)
-        self._store_state({r: v for r, v in block.after.items() if r is not self.isa.pc}, block.live)
+        self._store_state(
+            {r: v for r, v in block.after.items() if r is not self.isa.pc}, block.live
+        )
         if leaves:
             low.line(f"store i{self.isa.pc.width} {decided[id(following)]}, ptr %pc")
             low.jump("epilogue")
@@ -347,7 +353,9 @@ class RegionCompiler:
         cases = []
         for pc in known:
             label = low.fresh("case")
-            cases.append(f"i{width} {(pc * factor & (1 << width) - 1) >> width - bits}, label %{label}")
+            cases.append(
+                f"i{width} {(pc * factor & (1 << width) - 1) >> width - bits}, label %{label}"
+            )
             same = low.fresh("is")
             self.cold += [
                 f"{label}:", f"  %{same} = icmp eq i{width} {target}, {pc}",
@@ -441,7 +449,9 @@ class RegionCompiler:
         low, width = self.low, self.isa.pc.width
         low.start("chain")
         wide = low.emit(f"zext i{width} {target} to i64") if width < 64 else target
-        index = low.emit(f"and i64 {low.emit(f'mul i64 {wide}, {JUMP_WORDS}')}, {(JUMPS - 1) * JUMP_WORDS}")
+        index = low.emit(
+            f"and i64 {low.emit(f'mul i64 {wide}, {JUMP_WORDS}')}, {(JUMPS - 1) * JUMP_WORDS}"
+        )
         entry = low.emit(f"getelementptr i64, ptr {self._word(Word.JUMPS)}, i64 {index}")
         tag = low.emit(f"load i64, ptr {entry}")
         low.branch(low.emit(f"icmp eq i64 {tag}, {wide}"), "found", "lost")

@@ -180,12 +180,15 @@ def _room(name: str, address: str, size: int) -> str:
 """
 
 
-def _bulk(name: str, width: int, sides: list[tuple[str, int]], value: bool, body: str, one: str) -> str:
+def _bulk(
+    name: str, width: int, sides: list[tuple[str, int]], value: bool, body: str, one: str
+) -> str:
     """A repeated operation on one page of each side; `one` does a single iteration slowly."""
     size = width // 8
     parameters = ", ".join(
         ["ptr %mailbox", "i64 %space", *(f"i32 %{s}" for s, _ in sides)]
-        + ([f"i{width} %value"] if value else []) + ["i1 %backwards", "i32 %count", "i64 %budget"]
+        + ([f"i{width} %value"] if value else [])
+        + ["i1 %backwards", "i32 %count", "i64 %budget"]
     )
     lines = [f"define i64 @{name}({parameters}) {{", "entry:"]
     lines.append("  %wanted = zext i32 %count to i64")
@@ -279,14 +282,16 @@ loop:
 done:
   ret i64 %N"""
     one = f"  %wide = zext i{width} %value to i64" + _slow_store("to", width // 8, "%wide", 1)
-    return _bulk(f"paged_fill_{width}", width, [("to", WRITABLE)], True, body, one + "\n  ret i64 1")
+    return _bulk(
+        f"paged_fill_{width}", width, [("to", WRITABLE)], True, body, one + "\n  ret i64 1"
+    )
 
 
 def _search(width: int, while_equal: int, both: bool) -> str:
     """`scan` (a value) and `compare` (two places): stop behind the first (un)equal element."""
     load = f"load i{width}, ptr"
     first, sides = "at", [("at", READABLE)]
-    other = "  %b = add i{w} %value, 0".format(w=width)
+    other = f"  %b = add i{width} %value, 0"
     if both:
         first, sides = "one", [("one", READABLE), ("other", READABLE)]
         other = f"  %q = getelementptr i8, ptr %other.place, i64 %x\n  %b = {load} %q, align 1"
@@ -316,7 +321,10 @@ _WRITE = "call ptr @writable(ptr %mailbox, i64 %space, i32 %here)"
 
 
 def _functions() -> list[str]:
-    parts = [_load("paged_load", _READ, Left.READ), _load("paged_load_for_write", _WRITE, Left.WRITE)]
+    parts = [
+        _load("paged_load", _READ, Left.READ),
+        _load("paged_load_for_write", _WRITE, Left.WRITE),
+    ]
     parts.append(_STORE)
     for width in ELEMENTS:
         parts += [_copy(width), _fill(width)]

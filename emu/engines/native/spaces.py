@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from emu.engines.native.layout import Left, SpaceWord
+from emu.engines.native.layout import Left
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.runtime import BULK, ELEMENTS, PAGE_BITS, PAGES, bulk_name
 from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace
@@ -52,7 +52,6 @@ class Space(Protocol):
 
     def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
         """Lower a repeated operation; `budget` (i64) is how many iterations may be counted."""
-
 
 
 def space_for(number: int, memory: Any, unit: int) -> Space | None:
@@ -236,4 +235,3 @@ class WordSpace:
             if self.unit < 32:
                 part = low.emit(f"zext i{self.unit} {part} to i32")
             low.line(f"store i32 {part}, ptr {self._word(low, index, n)}")
-

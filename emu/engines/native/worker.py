@@ -13,7 +13,7 @@ class Worker:
     owner takes them."""
 
     def __init__(
-        self, work: Callable[[Any], Any], urgency: Callable[[Any], int], *, wait: bool
+        self, work: Callable[[Any], Any], urgency: Callable[[Any], Any], *, wait: bool
     ) -> None:
         self.done: deque[tuple[Any, Any]] = deque()
         self._work = work
