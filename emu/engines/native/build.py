@@ -96,7 +96,7 @@ class RegionBuilder:
         return size, digest(block.code)
 
     def _collect(self) -> None:
-        """Blocks that have run, along direct jumps, calls and observed targets, from the head on."""
+        """Blocks that have run, along direct jumps, calls and observed targets."""
         waiting, seen, room = [self.head], {self.head}, LARGEST
         while waiting:
             key = waiting.pop(0)

@@ -46,8 +46,8 @@ class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
     `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
-    compiler, so that tests reach native code at once; `levels`: of compiling, in order; `cache`: where compiled code is kept;
-    `longest`: instructions in a block.
+    compiler, so that tests reach native code at once; `levels`: of compiling, in
+    order; `cache`: where compiled code is kept; `longest`: instructions in a block.
     """
 
     name = "native"
@@ -384,7 +384,7 @@ class NativeSession(Session):
     def _forget(self) -> None:
         super()._forget()
         for known in (self.regions, self.watches, self.asked, self.heat, self.targets):
-            known.clear()  # type: ignore[attr-defined]  # dictionaries and a set
+            known.clear()
         for jumps in self.jumps.values():
             jumps[:, 0] = NOWHERE
 

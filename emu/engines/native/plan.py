@@ -86,7 +86,7 @@ def trace_block(
 def is_native(
     isa: InstructionSet, form: Hashable, facts: Facts, spaces: Mapping[str, Space]
 ) -> bool:
-    """Whether native code can do a form: not if it needs the clock, a port or taking stores back."""
+    """Whether native code can do a form: not the clock, a port, or taking stores back."""
     if facts.undo:
         return False
     for node in isa.trace(form).walk():
