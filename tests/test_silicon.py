@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from emu.engines import Engine
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import BEST, QUICK
+from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from tests.needs import missing
@@ -30,7 +33,10 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python-handlers": lambda: Python(hot=1 << 60),
     "python-compiled": lambda: Python(hot=0),
+    "native-quick": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None)),
+    "native-best": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=DiskCache(None)),
 }
+CHUNKS_OF = {"native-quick": 1, "native-best": 1}  # each case costs a compilation
 
 NOT_IN_SEQUENCES = {
     "popa": "faults half done", "popad": "the same", "pusha": "the same", "pushad": "the same",
@@ -65,8 +71,9 @@ def executors(silicon: Silicon) -> dict[str, Executor]:
 Record = Callable[[str, object], None]
 
 
-@pytest.mark.parametrize("chunk", range(CHUNKS))
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("engine", "chunk"), [(e, n) for e in ENGINES for n in range(CHUNKS_OF.get(e, CHUNKS))]
+)
 def test_every_form(
     silicon: Silicon, forms: cases.Forms, executors: dict[str, Executor], record_property: Record,
     engine: str, chunk: int,

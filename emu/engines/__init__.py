@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from functools import cache
 from typing import Protocol
 
 from emu.exit import Exit
@@ -15,7 +18,9 @@ ENGINES = ("auto", "reference", "python", "native")
 class Engine(Protocol):
     """What runs instructions; the contract is in emu/README.md."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What reports call it."""
 
     def run(self, state: State, until: int) -> Exit:
         """Run until the count reaches `until` or something stops the processor."""
@@ -30,12 +35,27 @@ def make_engine(name: str = "auto") -> Engine:
         from emu.engines.reference import Reference
 
         return Reference()
-    if name in ("auto", "python"):
+    if name in ("auto", "native") and not _has_llvm():
+        name = "python"
+    if name == "python":
         from emu.engines.python import Python
 
         return Python()
+    if name == "auto":
+        from emu.engines.auto import Auto
+
+        return Auto()
     if name == "native":
         from emu.engines.native.engine import Native
 
         return Native()
     raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+
+
+@cache
+def _has_llvm() -> bool:
+    """Whether native code can be made here; says once if not."""
+    found = importlib.util.find_spec("llvmlite") is not None and sys.byteorder == "little"
+    if not found:
+        print("emu: no native code here (pip install llvmlite); using python", file=sys.stderr)
+    return found

@@ -28,6 +28,10 @@ class CodeMap:
         """How many blocks (counted once for each frame they touch) are remembered."""
         return sum(map(len, self._blocks.values()))
 
+    def close(self) -> None:
+        """Listen no more."""
+        self._storage.listeners.remove(self._changed)
+
     def clear(self) -> None:
         """Forget all blocks; their storage stays watched until it is written."""
         self._blocks.clear()

@@ -12,7 +12,7 @@ instructions, what every register is worth there, and evaluates that only if it 
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, MutableSequence, Sequence
 from typing import Any
 
@@ -34,6 +34,7 @@ from isa.trace import Trace
 HOT = 12  # executions after which a cold block is compiled
 LONGEST = 48  # instructions in a block
 
+MOST_SESSIONS = 8  # machines that one engine remembers
 MOST_BLOCKS = 20_000  # remembered at a time; then all are forgotten
 
 
@@ -49,13 +50,21 @@ class Python:
     def __init__(self, *, hot: int = HOT, longest: int = LONGEST) -> None:
         self._hot = hot
         self._longest = longest
-        self._session: Session | None = None
+        self._sessions: OrderedDict[int, Session] = OrderedDict()
 
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
-        if self._session is None or self._session.state is not state:
-            self._session = self.session(state)
-        return self._session.run(until)
+        return self._session_of(state).run(until)
+
+    def _session_of(self, state: State) -> Session:
+        """The session of a machine; those used last are kept, for engines that take turns."""
+        session = self._sessions.get(id(state))
+        if session is None or session.state is not state:
+            session = self._sessions[id(state)] = self.session(state)
+            if len(self._sessions) > MOST_SESSIONS:
+                self._sessions.popitem(last=False)[1].close()
+        self._sessions.move_to_end(id(state))
+        return session
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
@@ -122,6 +131,10 @@ class Session:
 
     def _write_port(self, port: int, size: int, value: int) -> None:
         self.bulk.stop = Exit("port_write", None, (port, size, int(value)))
+
+    def close(self) -> None:
+        """The machine will not be run by this session again."""
+        self.code.close()
 
     # -- running -------------------------------------------------------------------------------
 

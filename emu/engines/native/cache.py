@@ -45,12 +45,20 @@ def version() -> str:
 
 
 class DiskCache:
-    """Files by key; every operation that fails on the file system only means "not there"."""
+    """Files by key; every operation that fails on the file system only means "not there".
 
-    def __init__(self, directory: Path | None = None, limit: int = LIMIT) -> None:
+    Without a directory nothing is kept.
+    """
+
+    def __init__(self, directory: Path | None, limit: int = LIMIT) -> None:
         self._limit = limit
         self._written = 0
-        self._place = self._open(directory or _directory())
+        self._place = self._open(directory)
+
+    @staticmethod
+    def users() -> DiskCache:
+        """The user's own."""
+        return DiskCache(_directory())
 
     def _open(self, directory: Path | None) -> Path | None:
         """The directory of this version, made if need be; None if it cannot be trusted."""

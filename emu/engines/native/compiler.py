@@ -112,7 +112,7 @@ class Linker:
 @cache
 def linker() -> Linker:
     """The process's linker; its runtime is compiled once for all runs."""
-    disk, name = DiskCache(), "runtime"
+    disk, name = DiskCache.users(), "runtime"
     found = disk.load(name)
     if found is not None:
         return Linker(found[1])

@@ -65,7 +65,7 @@ class Native(Python):
         self._native_hot = hot
         self._wait = wait
         self._levels = levels
-        self._cache = DiskCache() if cache is None else cache
+        self._cache = DiskCache.users() if cache is None else cache
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
@@ -288,7 +288,7 @@ class NativeSession(Session):
             return
         compiled = Compiled.of(*found)
         if self._install_one(mode, key, compiled):
-            self._improve(mode, key, QUICK if compiled.quick else self.levels[-1])
+            self._improve(mode, key, compiled)
 
     def _name(self, mode: Hashable, block: Block) -> str:
         """The cache's name for the region that begins with a block."""
@@ -299,7 +299,7 @@ class NativeSession(Session):
     def _urgency(self, job: tuple[Hashable, int, int]) -> tuple[int, int]:
         """First what has no code at all, by how often the python engine has had to do it."""
         mode, key, level = job
-        return -self.levels.index(level), self.heat.get(mode, {}).get(key, 0)
+        return int(level == self.levels[0]), self.heat.get(mode, {}).get(key, 0)
 
     def _compile(self, job: tuple[Hashable, int, int]) -> Compiled | None:
         """In the worker's thread: compile a region and keep it for later runs."""
@@ -316,20 +316,19 @@ class NativeSession(Session):
     def _install(self) -> None:
         """Link what the compiler has finished, unless its code has changed meanwhile."""
         while self.worker.done:
-            (mode, key, level), compiled = self.worker.take()
+            (mode, key, _), compiled = self.worker.take()
             if compiled is None:
                 continue
             if self._install_one(mode, key, compiled):
-                self._improve(mode, key, level)
+                self._improve(mode, key, compiled)
             else:
                 self.asked.discard((mode, key))
 
-    def _improve(self, mode: Hashable, key: int, level: int) -> None:
-        """Have a region compiled better, if it can be."""
+    def _improve(self, mode: Hashable, key: int, compiled: Compiled) -> None:
+        """Have a region that was compiled in a hurry compiled better."""
         self.asked.add((mode, key))
-        if level != self.levels[-1]:
-            following = self.levels[self.levels.index(level) + 1]
-            self.worker.submit((mode, key, following))
+        if compiled.quick and self.levels[-1] != QUICK:
+            self.worker.submit((mode, key, self.levels[-1]))
 
     def _install_one(self, mode: Hashable, key: int, compiled: Compiled) -> bool:
         """Link a region; False if the code that it was made from is not there."""
