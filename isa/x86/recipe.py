@@ -1,0 +1,225 @@
+"""How to decode without the decoder: learned from it by experiment, key by key.
+
+A recipe says what all instructions with the same key (`isa.x86.encoding`) have in common: the form,
+from which part each field comes, and the size of the immediate. Nobody types one: `decode` is asked
+about instructions of that key which differ in everything else, and a recipe is what explains all of
+its answers. Where nothing does, there is no recipe, and `decode` has to be asked each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import zip_longest
+from random import Random
+from typing import Final, NamedTuple
+
+from isa.definition import Instruction
+from isa.x86.decode import BAD, MAX_LENGTH, decode
+from isa.x86.encoding import (
+    CONSTANT,
+    CONSTANTS,
+    LONGEST,
+    MOST_IMMEDIATE,
+    OPCODE_MAPS,
+    PREFIXES,
+    SOURCES,
+    Key,
+    Opcode,
+    Parts,
+    address,
+    address_size,
+    chosen,
+    split,
+    wants_sib,
+)
+from isa.x86.form import Form
+from isa.x86.mode import FLAT_USER, Mode
+
+VARIANTS: Final = 8  # as many as there are registers, so that each of them is seen
+
+
+class Recipe(NamedTuple):
+    """How to decode the instructions of one key; fields but the length, by source number."""
+
+    form: Form
+    sources: tuple[tuple[str, int], ...]
+    immediate: int  # bytes
+
+    def instruction(self, parts: Parts, mode: Mode) -> Instruction:
+        """The instruction that was taken apart."""
+        length = parts.head + self.immediate
+        fields = {name: source_value(source, parts) for name, source in self.sources}
+        return Instruction(self.form._replace(mode=mode), fields | {"length": length}, length)
+
+
+def source_value(source: int, parts: Parts) -> int:
+    """What a source is worth in an instruction."""
+    return source - CONSTANT if source >= CONSTANT else SOURCES[source][1](parts)
+
+
+class Recipes:
+    """What was learned of code of one size: opcodes by number, and recipes by key."""
+
+    def __init__(self, code_size: int) -> None:
+        self.code_size = code_size
+        self.opcodes: dict[int, Opcode] = {}
+        self.recipes: dict[Key, Recipe | None] = {}
+        self._mode = FLAT_USER._replace(code_size=code_size)
+
+    def opcode(self, number: int) -> Opcode:
+        """What there is to know of an opcode."""
+        if number not in self.opcodes:
+            self.opcodes[number] = _learn_opcode(number, self._mode)
+        return self.opcodes[number]
+
+    def split(self, code: bytes) -> Parts | None:
+        """Take apart the instruction at the start of `code`; None if it has too many prefixes."""
+        return split(code[:MAX_LENGTH].ljust(LONGEST, b"\0"), self.code_size, self.opcode)
+
+    def find(self, key: Key) -> Recipe | None:
+        """The key's recipe; None if there is none."""
+        if key not in self.recipes:
+            self.recipes[key] = _learn(key, self.opcode(key.opcode), self._mode)
+        return self.recipes[key]
+
+    def decode(self, code: bytes, mode: Mode) -> Instruction | None:
+        """The first instruction of `code` by its recipe; None: ask `isa.x86.decode`."""
+        parts = self.split(code)
+        recipe = parts and self.find(parts.key)
+        if not parts or not recipe:
+            return None
+        found = recipe.instruction(parts, mode)
+        return found if found.length <= min(len(code), MAX_LENGTH) else None
+
+
+def _ask(code: bytes, mode: Mode) -> Instruction:
+    return decode(code[:MAX_LENGTH].ljust(MAX_LENGTH, b"\0"), mode)
+
+
+# Opcodes
+
+
+def _learn_opcode(number: int, mode: Mode) -> Opcode:
+    start = _opcode_bytes(number)
+    if not any(_address_follows(start, reg, mode) for reg in range(8)):
+        return Opcode(False)
+    memory = [_form(start, 0, reg, 0, mode) for reg in range(8)]
+    register = [_form(start, 3, reg, 0, mode) for reg in range(8)]
+    register_reg = _significant(register)
+    register_rm = 0
+    for reg in range(8 if register_reg & 3 else 1):  # a group, or one instruction
+        register_rm |= _significant([_form(start, 3, reg, rm, mode) for rm in range(8)])
+    return Opcode(True, _significant(memory), register_reg, register_rm)
+
+
+def _opcode_bytes(number: int) -> bytes:
+    return OPCODE_MAPS[number >> 8] + bytes([number & 255])
+
+
+def _address_follows(start: bytes, reg: int, mode: Mode) -> bool:
+    """Whether the length depends on the next byte as it does for ModRM.
+
+    A displacement adds its size: no immediate byte can do that.
+    """
+    short, long = (_ask(start + bytes([mod << 6 | reg << 3]), mode).length for mod in (0, 2))
+    return long - short == mode.code_size // 8
+
+
+def _form(start: bytes, mod: int, reg: int, rm: int, mode: Mode) -> Form:
+    form = _ask(start + bytes([mod << 6 | reg << 3 | rm]), mode).form
+    assert isinstance(form, Form)
+    return form
+
+
+def _significant(forms: list[Form]) -> int:
+    """The bits of an index into `forms` that make a difference."""
+    return sum(bit for bit in (1, 2, 4) if any(f != forms[n ^ bit] for n, f in enumerate(forms)))
+
+
+# Recipes
+
+
+def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
+    candidates: dict[str, set[int]] | None = None
+    first: tuple[Form, int] | None = None
+    for code in _variants(key, opcode, mode.code_size):
+        parts = split(code, mode.code_size, lambda _: opcode)
+        assert parts and parts.key == key, f"{code.hex(' ')} is no variant of {key}"
+        found = _ask(code, mode)
+        assert isinstance(found.form, Form)
+        answer = found.form, found.length - parts.head
+        first = first or answer
+        if answer != first or not _has_recipe(*answer):
+            return None
+        possible = _explanations(found, parts)
+        candidates = possible if candidates is None else _both(candidates, possible)
+    if first is None or candidates is None or not all(candidates.values()):
+        return None
+    sources = tuple((name, min(found)) for name, found in sorted(candidates.items()))
+    return Recipe(first[0], sources, first[1])
+
+
+def _has_recipe(form: Form, immediate: int) -> bool:
+    """What is no instruction has no length to learn, and is never hot."""
+    return form.mnemonic != BAD and 0 <= immediate <= MOST_IMMEDIATE
+
+
+def _explanations(found: Instruction, parts: Parts) -> dict[str, set[int]]:
+    """For each field the sources that have its value in this instruction."""
+    values = [(n, read(parts)) for n, (_, read) in enumerate(SOURCES)]
+    values += [(CONSTANT + n, n) for n in range(CONSTANTS)]
+    return {
+        name: {source for source, value in values if value == wanted}
+        for name, wanted in found.fields.items()
+        if name != "length"
+    }
+
+
+def _both(one: dict[str, set[int]], other: dict[str, set[int]]) -> dict[str, set[int]]:
+    return {name: one[name] & other[name] for name in one}
+
+
+def _variants(key: Key, opcode: Opcode, code_size: int) -> Iterator[bytes]:
+    """Instructions of a key that differ in all else: registers, displacement, immediate.
+
+    Each register number is met, reg and rm never have the same one twice in a row, and the bytes
+    behind are first all positive, then all negative.
+    """
+    random = Random(key.number)
+    start = _prefix_bytes(key.prefixes) + _opcode_bytes(key.opcode)
+    addresses: Sequence[bytes] = [b""]
+    regs = [0]
+    if opcode.has_modrm:
+        addresses = _addresses(key.shape, address_size(key.prefixes, code_size))
+        addresses = [a for a in addresses if chosen(opcode, key.shape, 0, a[0] & 7)[1] == key.rm]
+        regs = [r for r in range(8) if chosen(opcode, key.shape, r, 0)[0] == key.reg]
+    for number in range(VARIANTS):
+        modrm, *sib = addresses[(number + 1) % len(addresses)] or [None]
+        reg = regs[number % len(regs)]
+        middle = b"" if modrm is None else bytes([modrm | reg << 3, *sib])
+        low, high = ((0, 127), (128, 255))[number] if number < 2 else (0, 255)
+        tail = bytes(random.randint(low, high) for _ in range(LONGEST))
+        yield (start + middle + tail)[:LONGEST]
+
+
+def _prefix_bytes(prefixes: int) -> bytes:
+    return bytes(b for b, (kind, value) in PREFIXES.items() if prefixes & kind == value)
+
+
+@cache
+def _addresses(shape: int, size: int) -> tuple[bytes, ...]:
+    """All of ModRM (with reg 0) and SIB that have a shape, in an order that changes the base."""
+    bases: dict[int, list[bytes]] = {}
+    for modrm in (mod << 6 | rm for mod in range(4) for rm in range(8)):
+        mod, rm = modrm >> 6, modrm & 7
+        for sib in range(256) if wants_sib(mod, rm, size) else [None]:
+            found = address(mod, rm, sib or 0, size)
+            if found.shape == shape:
+                code = bytes([modrm] if sib is None else [modrm, sib])
+                bases.setdefault(found.base, []).append(code)
+    random = Random(shape)
+    for group in bases.values():
+        random.shuffle(group)
+    rounds = zip_longest(*bases.values())
+    return tuple(code for one_of_each in rounds for code in one_of_each if code is not None)
