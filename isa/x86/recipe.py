@@ -8,14 +8,15 @@ its answers. Where nothing does, there is no recipe, and `decode` has to be aske
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from itertools import zip_longest
 from random import Random
 from typing import Final, NamedTuple
 
 from isa.definition import Instruction
-from isa.x86.decode import BAD, MAX_LENGTH, decode
+from isa.x86 import meanings
+from isa.x86.decode import MAX_LENGTH, decode
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
@@ -36,7 +37,13 @@ from isa.x86.encoding import (
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
 
+assert meanings.__all__, "importing the meanings fills the table that decoding reads"
+
 VARIANTS: Final = 8  # as many as there are registers, so that each of them is seen
+
+_ALL_SOURCES: Final = (*range(len(SOURCES)), *range(CONSTANT, CONSTANT + CONSTANTS))
+_BYTES: Final = bytes(range(256))
+_SIGNS: Final = (_BYTES[:128] * 2, _BYTES[128:] * 2, _BYTES)  # positive, negative, as it comes
 
 
 class Recipe(NamedTuple):
@@ -105,12 +112,23 @@ def _learn_opcode(number: int, mode: Mode) -> Opcode:
     if not any(_address_follows(start, reg, mode) for reg in range(8)):
         return Opcode(False)
     memory = [_form(start, 0, reg, 0, mode) for reg in range(8)]
-    register = [_form(start, 3, reg, 0, mode) for reg in range(8)]
-    register_reg = _significant(register)
-    register_rm = 0
-    for reg in range(8 if register_reg & 3 else 1):  # a group, or one instruction
-        register_rm |= _significant([_form(start, 3, reg, rm, mode) for rm in range(8)])
-    return Opcode(True, _significant(memory), register_reg, register_rm)
+    register = _register_masks(lambda reg, rm: _form(start, 3, reg, rm, mode))
+    return Opcode(True, _significant(memory), *register)
+
+
+def _register_masks(form: Callable[[int, int], Form]) -> tuple[int, int]:
+    """The bits of reg and of rm that choose a form, if mod is 3.
+
+    Most opcodes are one instruction, and bit 2 may tell AH from AL: a few probes show it. If they
+    show anything else, all pairs are tried.
+    """
+    reg = _significant([form(n, 0) for n in range(8)])
+    rm = _significant([form(0, n) for n in range(8)])
+    if (reg | rm) & 3 or any(form(n, n) != form(n & reg, n & rm) for n in range(8)):
+        for other in range(8):
+            reg |= _significant([form(n, other) for n in range(8)])
+            rm |= _significant([form(other, n) for n in range(8)])
+    return reg, rm
 
 
 def _opcode_bytes(number: int) -> bytes:
@@ -141,7 +159,7 @@ def _significant(forms: list[Form]) -> int:
 
 
 def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
-    candidates: dict[str, set[int]] | None = None
+    sources: dict[str, Sequence[int]] = {}
     first: tuple[Form, int] | None = None
     for code in _variants(key, opcode, mode.code_size):
         parts = split(code, mode.code_size, lambda _: opcode)
@@ -149,35 +167,18 @@ def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
         found = _ask(code, mode)
         assert isinstance(found.form, Form)
         answer = found.form, found.length - parts.head
-        first = first or answer
-        if answer != first or not _has_recipe(*answer):
+        if first is None:
+            first = answer
+            sources = {name: _ALL_SOURCES for name in found.fields if name != "length"}
+        if answer != first or not 0 <= answer[1] <= MOST_IMMEDIATE:
             return None
-        possible = _explanations(found, parts)
-        candidates = possible if candidates is None else _both(candidates, possible)
-    if first is None or candidates is None or not all(candidates.values()):
+        sources = {
+            name: [s for s in possible if source_value(s, parts) == found.fields[name]]
+            for name, possible in sources.items()
+        }
+    if first is None or not all(sources.values()):
         return None
-    sources = tuple((name, min(found)) for name, found in sorted(candidates.items()))
-    return Recipe(first[0], sources, first[1])
-
-
-def _has_recipe(form: Form, immediate: int) -> bool:
-    """What is no instruction has no length to learn, and is never hot."""
-    return form.mnemonic != BAD and 0 <= immediate <= MOST_IMMEDIATE
-
-
-def _explanations(found: Instruction, parts: Parts) -> dict[str, set[int]]:
-    """For each field the sources that have its value in this instruction."""
-    values = [(n, read(parts)) for n, (_, read) in enumerate(SOURCES)]
-    values += [(CONSTANT + n, n) for n in range(CONSTANTS)]
-    return {
-        name: {source for source, value in values if value == wanted}
-        for name, wanted in found.fields.items()
-        if name != "length"
-    }
-
-
-def _both(one: dict[str, set[int]], other: dict[str, set[int]]) -> dict[str, set[int]]:
-    return {name: one[name] & other[name] for name in one}
+    return Recipe(first[0], tuple((n, s[0]) for n, s in sorted(sources.items())), first[1])
 
 
 def _variants(key: Key, opcode: Opcode, code_size: int) -> Iterator[bytes]:
@@ -198,9 +199,8 @@ def _variants(key: Key, opcode: Opcode, code_size: int) -> Iterator[bytes]:
         modrm, *sib = addresses[(number + 1) % len(addresses)] or [None]
         reg = regs[number % len(regs)]
         middle = b"" if modrm is None else bytes([modrm | reg << 3, *sib])
-        low, high = ((0, 127), (128, 255))[number] if number < 2 else (0, 255)
-        tail = bytes(random.randint(low, high) for _ in range(LONGEST))
-        yield (start + middle + tail)[:LONGEST]
+        tail = random.randbytes(MAX_LENGTH).translate(_SIGNS[min(number, 2)])
+        yield (start + middle + tail).ljust(LONGEST, b"\0")
 
 
 def _prefix_bytes(prefixes: int) -> bytes:

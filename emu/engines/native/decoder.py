@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple
 
@@ -20,17 +20,21 @@ from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.recipe import Recipes
 
+GO_ON: Final = 0  # no reason to stop
 ROOM: Final = 64  # records for one call, if nobody says another number
 
 
-class Description(NamedTuple):
-    """What a caller says of a form: the fields that its records hold, and what it is marked with.
+Fields = tuple[str, ...]
+"""Names of fields, sorted, without `length`."""
 
-    `fields` are without `length`, which every record has. A form of more than SLOTS fields has no
-    records: it is ABSENT.
+
+class Description(NamedTuple):
+    """What a caller says of a form: which of its fields its records hold, and how it is marked.
+
+    A form with more than SLOTS such fields has no records: it is ABSENT.
     """
 
-    fields: tuple[str, ...]
+    fields: Fields
     flags: Flag = Flag(0)
 
 
@@ -50,8 +54,8 @@ class Saved(NamedTuple):
     tables: dict[Mode, Stored]
 
 
-def read_fields(trace: Trace) -> tuple[str, ...]:
-    """The fields that a trace reads, sorted, without `length`."""
+def read_fields(trace: Trace) -> Fields:
+    """The fields that a trace reads."""
     nodes = expander().trace(trace).walk()
     return tuple(sorted({n.attribute[0] for n in nodes if n.op == "field"} - {"length"}))
 
@@ -59,12 +63,12 @@ def read_fields(trace: Trace) -> tuple[str, ...]:
 class BulkDecoder:
     """Decodes runs of x86 instructions to records.
 
-    `forms[record["form"]]` is a record's form, `descriptions` what `describe` said of it, once for
-    each form when it was met first, and `flags` its flags (an array that native code reads; it may
-    be written). What is learned does not depend on the code that it was learned from.
+    `forms[record["form"]]` is a record's form, `descriptions` what `describe(form, fields)` said of
+    it when it was met first, and `flags` its flags (an array that native code reads; it may be
+    written). What is learned of a key does not depend on the code in which it was met.
     """
 
-    def __init__(self, describe: Callable[[Form], Description]) -> None:
+    def __init__(self, describe: Callable[[Form, Fields], Description]) -> None:
         self.describe = describe
         self.forms: list[Form] = []
         self.descriptions: list[Description] = []
@@ -72,7 +76,9 @@ class BulkDecoder:
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
         self._recipes = {size: Recipes(size) for size in (16, 32)}
-        self._result = np.zeros(2, np.int64)
+        self._flags_at: int = self.flags.ctypes.data
+        self._result = (ctypes.c_int64 * 2)()
+        self._result_at = ctypes.addressof(self._result)
         self._native = native()
 
     def decode(
@@ -87,33 +93,33 @@ class BulkDecoder:
         """Decode from `offset` on, at most `room` instructions, and none after a form with `stop`.
 
         Stops with ROOM, SHORT (the bytes end, perhaps within an instruction), ENDS or ABSENT. Bytes
-        behind `code` are never read.
+        behind `code` are never read. Raises ValueError if `code` is an array of something else
+        than bytes in a row, or `offset` is outside of it.
         """
         octets = code if isinstance(code, np.ndarray) else np.frombuffer(code, np.uint8)
-        octets = np.ascontiguousarray(octets[offset:], np.uint8)
+        if octets.dtype != np.uint8 or octets.ndim != 1 or not octets.flags.c_contiguous:
+            raise ValueError("code is contiguous bytes")
+        if not 0 <= offset <= len(octets):
+            raise ValueError(f"offset {offset} is outside of {len(octets)} bytes of code")
         tables = self.tables.get(mode) or self._tables(mode)
         records = np.empty(room, RECORD)
-        count = at = 0
+        start, to = octets.ctypes.data, records.ctypes.data
+        count, at = 0, offset
         while True:
-            made, size, why = self._run(octets[at:], tables, records[count:], stop)
-            count, at = count + made, at + size
+            count += self._native(
+                start + at, len(octets) - at, tables.address, self._flags_at, stop,
+                to + count * RECORD.itemsize, room - count, self._result_at,
+            )  # fmt: skip
+            size, why = self._result
+            at += size
             if why == Stop.UNKNOWN:
                 self._learn(octets[at : at + MAX_LENGTH].tobytes(), mode)
-                continue
-            if why == Stop.ASK:
-                why, length = self._ask(octets[at : at + MAX_LENGTH], mode, records[count:], stop)
+            elif why == Stop.ASK:
+                here = octets[at : at + MAX_LENGTH].tobytes()
+                why, length = self._ask(here, mode, records[count:], stop)
                 count, at = count + bool(length), at + length
-            if why:
-                return Decoded(records[:count], at, Stop(why))
-
-    def _run(
-        self, code: npt.NDArray[np.uint8], tables: Tables, records: npt.NDArray[Any], stop: Flag
-    ) -> tuple[int, int, int]:
-        made = self._native(
-            code.ctypes.data, code.size, tables.array.ctypes.data, self.flags.ctypes.data, stop,
-            records.ctypes.data, len(records), self._result.ctypes.data,
-        )  # fmt: skip
-        return made, *self._result.tolist()
+            if why not in (GO_ON, Stop.UNKNOWN):
+                return Decoded(records[:count], at - offset, Stop(why))
 
     def _tables(self, mode: Mode) -> Tables:
         self.tables[mode] = tables = Tables(mode.code_size)
@@ -129,34 +135,35 @@ class BulkDecoder:
         if recipe is None:
             tables.enter(parts.key, ASK, (), 0)
             return
-        form = self._number(recipe.form._replace(mode=mode))
         sources = dict(recipe.sources)
+        form = self._number(recipe.form._replace(mode=mode), sources)
         wanted = self.descriptions[form].fields[:SLOTS]
         tables.enter(parts.key, form, [sources[name] for name in wanted], recipe.immediate)
 
     def _ask(
-        self, code: npt.NDArray[np.uint8], mode: Mode, records: npt.NDArray[Any], stop: Flag
+        self, code: bytes, mode: Mode, records: npt.NDArray[Any], stop: Flag
     ) -> tuple[int, int]:
-        """One instruction by the decoder itself: why to stop (0: do not), and its length."""
+        """One instruction by the decoder itself: why to stop, if at all, and its length."""
         try:
-            found = decode(code.tobytes(), mode)
+            found = decode(code, mode)
         except TruncatedError:
             return Stop.SHORT, 0
         assert isinstance(found.form, Form)
-        form = self._number(found.form)
+        form = self._number(found.form, found.fields)
         if self.flags[form] & Flag.ABSENT:
             return Stop.ABSENT, 0
         self._record(records[0], form, found)
-        return Stop.ENDS if self.flags[form] & stop else 0, found.length
+        return Stop.ENDS if self.flags[form] & stop else GO_ON, found.length
 
     def _record(self, record: Any, form: int, found: Instruction) -> None:
         values = [found.fields[name] for name in self.descriptions[form].fields]
         record["form"], record["length"] = form, found.length
         record["fields"] = values + [0] * (SLOTS - len(values))
 
-    def _number(self, form: Form) -> int:
+    def _number(self, form: Form, fields: Iterable[str]) -> int:
         if form not in self._numbers:
-            self._register(form, self.describe(form))
+            names = tuple(sorted({*fields} - {"length"}))
+            self._register(form, self.describe(form, names))
         return self._numbers[form]
 
     def _register(self, form: Form, description: Description) -> None:
@@ -165,6 +172,7 @@ class BulkDecoder:
         self.descriptions.append(description)
         if number == len(self.flags):
             self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
+            self._flags_at = self.flags.ctypes.data
         too_many = len(description.fields) > SLOTS
         self.flags[number] = description.flags | (Flag.ABSENT if too_many else 0)
 

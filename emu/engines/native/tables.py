@@ -91,6 +91,7 @@ class Tables:
 
     def _allocate(self, room: int) -> None:
         self.array = np.zeros(HEADER.itemsize + room * ENTRY.itemsize, np.uint8)
+        self.address: int = self.array.ctypes.data
         self.header: Any = self.array[: HEADER.itemsize].view(HEADER)[0]
         self.entries: Any = self.array[HEADER.itemsize :].view(ENTRY)
         self.entries["key"] = EMPTY
