@@ -61,8 +61,8 @@ class Address(NamedTuple):
     """What ModRM (without its reg field) and SIB say; `displacement` and `size` are in bytes."""
 
     shape: int
-    base: int
-    index: int
+    base_register: int
+    index_register: int
     displacement: int
     size: int  # of ModRM and SIB
 
@@ -97,8 +97,8 @@ class Parts(NamedTuple):
     key: Key
     reg: int
     rm: int
-    base: int
-    index: int
+    base_register: int
+    index_register: int
     displacement: int  # sign-extended to 32 bits
     head: int  # bytes in front of the immediate
     rest: bytes  # the immediate, and what follows it
@@ -124,7 +124,9 @@ def split(code: bytes, code_size: int, known: Callable[[int], Opcode]) -> Parts 
     value = int.from_bytes(code[at : at + found.displacement], "little", signed=True)
     at += found.displacement
     key = Key(prefixes, number, found.shape, *chosen(opcode, found.shape, reg, rm))
-    return Parts(key, reg, rm, found.base, found.index, value & mask(32), at, code[at:])
+    return Parts(
+        key, reg, rm, found.base_register, found.index_register, value & mask(32), at, code[at:]
+    )
 
 
 def prefixes_of(code: bytes) -> tuple[int, int]:
@@ -195,7 +197,7 @@ def _address16(mod: int, rm: int) -> Address:
         return Address(0, 0, 0, 2, 1)
     base, *index = _ADDRESSES16[rm]
     shape = HAS_BASE | (STACK if base == _BP else 0) | (HAS_INDEX if index else 0)
-    return Address(shape, base, *(index or [0]), mod, 1)
+    return Address(shape, base, index[0] if index else 0, mod, 1)
 
 
 def _immediate(offset: int, size: int, width: int = 0) -> Callable[[Parts], int]:
@@ -214,8 +216,8 @@ SOURCES: Final[tuple[tuple[str, Callable[[Parts], int]], ...]] = (
     ("reg & 3", lambda parts: parts.reg & 3),
     ("rm", lambda parts: parts.rm),
     ("rm & 3", lambda parts: parts.rm & 3),
-    ("base", lambda parts: parts.base),
-    ("index", lambda parts: parts.index),
+    ("base", lambda parts: parts.base_register),
+    ("index", lambda parts: parts.index_register),
     ("displacement", lambda parts: parts.displacement),
     ("imm8", _immediate(0, 1)),
     ("imm8 to 16", _immediate(0, 1, 16)),

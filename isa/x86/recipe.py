@@ -8,15 +8,14 @@ its answers. Where nothing does, there is no recipe, and `decode` has to be aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import zip_longest
 from random import Random
 from typing import Final, NamedTuple
 
 from isa.definition import Instruction
 from isa.x86 import meanings
-from isa.x86.decode import MAX_LENGTH, decode
+from isa.x86.decode import BAD, MAX_LENGTH, decode
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
@@ -24,7 +23,9 @@ from isa.x86.encoding import (
     MOST_IMMEDIATE,
     OPCODE_MAPS,
     PREFIXES,
+    REGISTER,
     SOURCES,
+    Address,
     Key,
     Opcode,
     Parts,
@@ -39,7 +40,8 @@ from isa.x86.mode import FLAT_USER, Mode
 
 assert meanings.__all__, "importing the meanings fills the table that decoding reads"
 
-VARIANTS: Final = 8  # as many as there are registers, so that each of them is seen
+VARIANTS: Final = 4  # instructions that are asked about for a key; more find nothing more
+_ORDER: Final = (0, 4, 3, 7, 1, 5, 2, 6)  # of registers; AL … BL and AH … BH in the same one
 
 _ALL_SOURCES: Final = (*range(len(SOURCES)), *range(CONSTANT, CONSTANT + CONSTANTS))
 _BYTES: Final = bytes(range(256))
@@ -52,6 +54,11 @@ class Recipe(NamedTuple):
     form: Form
     sources: tuple[tuple[str, int], ...]
     immediate: int  # bytes
+
+    def named_sources(self) -> Iterator[tuple[str, str]]:
+        """Each field and what it is read from, for people."""
+        for name, source in self.sources:
+            yield name, str(source - CONSTANT) if source >= CONSTANT else SOURCES[source][0]
 
     def instruction(self, parts: Parts, mode: Mode) -> Instruction:
         """The instruction that was taken apart."""
@@ -100,8 +107,16 @@ class Recipes:
         return found if found.length <= min(len(code), MAX_LENGTH) else None
 
 
-def _ask(code: bytes, mode: Mode) -> Instruction:
-    return decode(code[:MAX_LENGTH].ljust(MAX_LENGTH, b"\0"), mode)
+class _Answer(NamedTuple):
+    form: Form
+    fields: Mapping[str, int]
+    length: int
+
+
+def _ask(code: bytes, mode: Mode) -> _Answer:
+    found = decode(code[:MAX_LENGTH].ljust(MAX_LENGTH, b"\0"), mode)
+    assert isinstance(found.form, Form)
+    return _Answer(found.form, found.fields, found.length)
 
 
 # Opcodes
@@ -109,7 +124,7 @@ def _ask(code: bytes, mode: Mode) -> Instruction:
 
 def _learn_opcode(number: int, mode: Mode) -> Opcode:
     start = _opcode_bytes(number)
-    if not any(_address_follows(start, reg, mode) for reg in range(8)):
+    if not _address_follows(start, mode):
         return Opcode(False)
     memory = [_form(start, 0, reg, 0, mode) for reg in range(8)]
     register = _register_masks(lambda reg, rm: _form(start, 3, reg, rm, mode))
@@ -135,19 +150,23 @@ def _opcode_bytes(number: int) -> bytes:
     return OPCODE_MAPS[number >> 8] + bytes([number & 255])
 
 
-def _address_follows(start: bytes, reg: int, mode: Mode) -> bool:
+def _address_follows(start: bytes, mode: Mode) -> bool:
     """Whether the length depends on the next byte as it does for ModRM.
 
-    A displacement adds its size: no immediate byte can do that.
+    A displacement adds its size: no immediate byte can do that. An opcode may be an instruction
+    with some values of reg only, so each is tried until there is one.
     """
-    short, long = (_ask(start + bytes([mod << 6 | reg << 3]), mode).length for mod in (0, 2))
-    return long - short == mode.code_size // 8
+    for reg in range(8):
+        short, long = (_ask(start + bytes([mod << 6 | reg << 3]), mode) for mod in (0, 2))
+        if long.length - short.length == mode.code_size // 8:
+            return True
+        if short.form.mnemonic != BAD and long.form.mnemonic != BAD:
+            return False
+    return False
 
 
 def _form(start: bytes, mod: int, reg: int, rm: int, mode: Mode) -> Form:
-    form = _ask(start + bytes([mod << 6 | reg << 3 | rm]), mode).form
-    assert isinstance(form, Form)
-    return form
+    return _ask(start + bytes([mod << 6 | reg << 3 | rm]), mode).form
 
 
 def _significant(forms: list[Form]) -> int:
@@ -165,7 +184,6 @@ def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
         parts = split(code, mode.code_size, lambda _: opcode)
         assert parts and parts.key == key, f"{code.hex(' ')} is no variant of {key}"
         found = _ask(code, mode)
-        assert isinstance(found.form, Form)
         answer = found.form, found.length - parts.head
         if first is None:
             first = answer
@@ -182,25 +200,31 @@ def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
 
 
 def _variants(key: Key, opcode: Opcode, code_size: int) -> Iterator[bytes]:
-    """Instructions of a key that differ in all else: registers, displacement, immediate.
+    """Instructions of a key that differ in all else.
 
-    Each register number is met, reg and rm never have the same one twice in a row, and the bytes
-    behind are first all positive, then all negative.
+    reg, rm, base and index change from one to the next and never name the same register; all sizes
+    of displacement occur; the bytes behind are first all positive, then all negative.
     """
     random = Random(key.number)
     start = _prefix_bytes(key.prefixes) + _opcode_bytes(key.opcode)
-    addresses: Sequence[bytes] = [b""]
-    regs = [0]
-    if opcode.has_modrm:
-        addresses = _addresses(key.shape, address_size(key.prefixes, code_size))
-        addresses = [a for a in addresses if chosen(opcode, key.shape, 0, a[0] & 7)[1] == key.rm]
-        regs = [r for r in range(8) if chosen(opcode, key.shape, r, 0)[0] == key.reg]
-    for number in range(VARIANTS):
-        modrm, *sib = addresses[(number + 1) % len(addresses)] or [None]
-        reg = regs[number % len(regs)]
-        middle = b"" if modrm is None else bytes([modrm | reg << 3, *sib])
+    for number in range(VARIANTS if opcode.has_modrm else len(_SIGNS)):
+        middle = _modrm(key, opcode, code_size, number) if opcode.has_modrm else b""
         tail = random.randbytes(MAX_LENGTH).translate(_SIGNS[min(number, 2)])
         yield (start + middle + tail).ljust(LONGEST, b"\0")
+
+
+def _modrm(key: Key, opcode: Opcode, code_size: int, number: int) -> bytes:
+    """ModRM and SIB of a variant."""
+    reg = _pick([r for r in _ORDER if chosen(opcode, key.shape, r, 0)[0] == key.reg], number)
+    if key.shape == REGISTER:
+        rms = [rm for rm in _ORDER if chosen(opcode, REGISTER, 0, rm)[1] == key.rm]
+        return bytes([0xC0 | reg << 3 | _pick(rms, number + 1)])
+    modrm, *sib = _memory(key.shape, address_size(key.prefixes, code_size), number)
+    return bytes([modrm | reg << 3, *sib])
+
+
+def _pick(values: Sequence[int], number: int) -> int:
+    return values[number % len(values)]
 
 
 def _prefix_bytes(prefixes: int) -> bytes:
@@ -208,18 +232,30 @@ def _prefix_bytes(prefixes: int) -> bytes:
 
 
 @cache
-def _addresses(shape: int, size: int) -> tuple[bytes, ...]:
-    """All of ModRM (with reg 0) and SIB that have a shape, in an order that changes the base."""
-    bases: dict[int, list[bytes]] = {}
-    for modrm in (mod << 6 | rm for mod in range(4) for rm in range(8)):
+def _memory(shape: int, size: int, number: int) -> bytes:
+    """ModRM (with reg 0) and SIB of a variant that has an address of this shape."""
+    left = _addresses(shape, size)
+    left = _narrowed(left, lambda found: _ORDER.index(found.base_register), number + 1)
+    left = _narrowed(left, lambda found: found.displacement, number)
+    left = _narrowed(left, lambda found: _ORDER.index(found.index_register), number + 2)
+    return next(iter(left))
+
+
+def _narrowed(
+    addresses: dict[bytes, Address], what: Callable[[Address], int], number: int
+) -> dict[bytes, Address]:
+    """The addresses that have one of the values there are, another one for each number."""
+    wanted = _pick(sorted({what(found) for found in addresses.values()}), number)
+    return {code: found for code, found in addresses.items() if what(found) == wanted}
+
+
+@cache
+def _addresses(shape: int, size: int) -> dict[bytes, Address]:
+    """All of ModRM (with reg 0) and SIB that have a shape, and what they say."""
+    every = {}
+    for modrm in (mod << 6 | rm for mod in range(3) for rm in range(8)):
         mod, rm = modrm >> 6, modrm & 7
         for sib in range(256) if wants_sib(mod, rm, size) else [None]:
-            found = address(mod, rm, sib or 0, size)
-            if found.shape == shape:
-                code = bytes([modrm] if sib is None else [modrm, sib])
-                bases.setdefault(found.base, []).append(code)
-    random = Random(shape)
-    for group in bases.values():
-        random.shuffle(group)
-    rounds = zip_longest(*bases.values())
-    return tuple(code for one_of_each in rounds for code in one_of_each if code is not None)
+            code = bytes([modrm] if sib is None else [modrm, sib])
+            every[code] = address(mod, rm, sib or 0, size)
+    return {code: found for code, found in every.items() if found.shape == shape}

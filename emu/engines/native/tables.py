@@ -32,9 +32,7 @@ EMPTY: Final = 0xFFFFFFFF  # no key has this number
 HASH_FACTOR: Final = 0x9E3779B1  # 2³² / golden ratio
 HASH_SHIFT: Final = 12
 
-RECORD: Final = np.dtype(
-    [("form", np.uint32), ("fields", np.uint32, SLOTS), ("length", np.uint32)]
-)
+RECORD: Final = np.dtype([("form", np.uint32), ("fields", np.uint32, SLOTS), ("length", np.uint32)])
 """A decoded instruction: form index, fields in the order of the form's names, length in bytes."""
 
 ENTRY: Final = np.dtype(
@@ -159,7 +157,5 @@ def _direct(mod: int, rm: int, size: int) -> int:
 
 def _packed(found: Address) -> int:
     """An address in 32 bits, as the native code takes it apart."""
-    return (
-        found.shape | found.base << 8 | found.index << 12 | found.displacement << 16
-        | found.size << 20
-    )  # fmt: skip
+    registers = found.base_register << 8 | found.index_register << 12
+    return found.shape | registers | found.displacement << 16 | found.size << 20
