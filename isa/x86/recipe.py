@@ -188,7 +188,7 @@ def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
         if first is None:
             first = answer
             sources = {name: _ALL_SOURCES for name in found.fields if name != "length"}
-        if answer != first or not 0 <= answer[1] <= MOST_IMMEDIATE:
+        if answer != first or not _has_recipe(*answer):
             return None
         sources = {
             name: [s for s in possible if source_value(s, parts) == found.fields[name]]
@@ -197,6 +197,11 @@ def _learn(key: Key, opcode: Opcode, mode: Mode) -> Recipe | None:
     if first is None or not all(sources.values()):
         return None
     return Recipe(first[0], tuple((n, s[0]) for n, s in sorted(sources.items())), first[1])
+
+
+def _has_recipe(form: Form, immediate: int) -> bool:
+    """What is no instruction has no length that could be learned, and is never hot."""
+    return form.mnemonic != BAD and 0 <= immediate <= MOST_IMMEDIATE
 
 
 def _variants(key: Key, opcode: Opcode, code_size: int) -> Iterator[bytes]:
