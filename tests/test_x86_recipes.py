@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import product
 from random import Random
 
 import pytest
@@ -64,6 +65,17 @@ def every_opcode_and_modrm(prefixes: bytes) -> Iterator[bytes]:
                 yield (start + random.randbytes(MAX_LENGTH))[:MAX_LENGTH]
 
 
+def in_the_immediate() -> Iterator[bytes]:
+    """ENTER with each level and MOV with each of CR and DR, after any prefixes in effect."""
+    kinds = {p.kind for p in PREFIXES.values()}
+    choices = [[b"", *(bytes([b]) for b, p in PREFIXES.items() if p.kind == k)] for k in kinds]
+    for prefixes in map(b"".join, product(*choices)):
+        for level in range(32):
+            yield prefixes + bytes([0xC8, 0x10, 0, level])
+        for opcode, register in product(range(0x20, 0x24), range(8)):
+            yield prefixes + bytes([0x0F, opcode, 0xC0 | register << 3])
+
+
 def assert_only_known_reasons(asked: dict[str, int]) -> None:
     """ENTER's level, CR and DR are not in the key; what is no instruction has no length."""
     assert set(asked) <= {"Level", "Special", BAD, UNIMPLEMENTED, "truncated"}
@@ -107,6 +119,13 @@ def test_a_recipe_says_where_the_fields_are() -> None:
         "reg0": "reg", "base1": "base", "index1": "index", "disp1": "displacement", "imm2": "imm32",
     }  # fmt: skip
     assert dict(recipe.named_sources()) == expected
+
+
+@pytest.mark.parametrize("size", MODES)
+def test_forms_that_hide_in_an_immediate_have_no_recipe(size: int) -> None:
+    wrong, asked = differences(in_the_immediate(), MODES[size])
+    assert not wrong, "\n".join(wrong[:10])
+    assert_only_known_reasons(asked)
 
 
 @pytest.mark.heavy
