@@ -13,8 +13,8 @@ from random import Random
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
+from emu.engines.native.decode_tables import ASK, EMPTY, Flag, Stop
 from emu.engines.native.decoder import BulkDecoder, Description, native
-from emu.engines.native.tables import ASK, EMPTY, Flag, Stop
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, MAX_LENGTH, decode
 from isa.x86.mode import FLAT_USER

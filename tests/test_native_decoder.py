@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from emu.engines.native.decode_tables import RECORD, SLOTS, Flag, Stop
 from emu.engines.native.decoder import BulkDecoder, Decoded, Description, Fields, read_fields
-from emu.engines.native.tables import RECORD, SLOTS, Flag, Stop
 from isa.definition import TruncatedError
 from isa.x86.decode import MAX_LENGTH, decode
 from isa.x86.encoding import PREFIXES

@@ -1,14 +1,14 @@
 """The bulk decoder in LLVM IR: `isa.x86.encoding.split` and recipes, over flat tables.
 
 One small function for each step, all inlined into `decode_run`. Everything is reached from pointer
-arguments. Names and layouts here are those of `isa.x86.encoding` and `emu.engines.native.tables`.
+arguments. Names and layouts are those of `isa.x86.encoding` and `decode_tables` beside this file.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from emu.engines.native.tables import (
+from emu.engines.native.decode_tables import (
     ASK,
     HASH_FACTOR,
     HASH_SHIFT,

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emu.engines.native.decode_ir import SOURCE
-from emu.engines.native.tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
+from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
 from isa.definition import Instruction, TruncatedError
 from isa.trace import Trace, expander
 from isa.x86.decode import MAX_LENGTH, decode
