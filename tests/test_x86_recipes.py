@@ -10,7 +10,7 @@ import pytest
 
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode
-from isa.x86.encoding import OPCODE_MAPS, PREFIXES
+from isa.x86.encoding import LONGEST, MOST_PREFIXES, OPCODE_MAPS, PREFIXES, prefixes_of
 from isa.x86.form import Form, Level, Special
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.recipe import Recipes
@@ -32,16 +32,18 @@ def differences(codes: Iterable[bytes], mode: Mode) -> tuple[list[str], dict[str
         except TruncatedError:
             expected = None
         if found is None:
-            name = "truncated" if expected is None else reason(expected.form)
+            name = "truncated" if expected is None else reason(code, expected.form)
             asked[name] = asked.get(name, 0) + 1
         elif found != expected:
             wrong.append(f"{code.hex(' ')}: {found}, but it is {expected}")
     return wrong, asked
 
 
-def reason(form: object) -> str:
+def reason(code: bytes, form: object) -> str:
     """What makes a form one that a key cannot tell."""
     assert isinstance(form, Form)
+    if prefixes_of(code.ljust(LONGEST, b"\0"))[1] > MOST_PREFIXES:
+        return "prefixes"
     special = [type(s).__name__ for s in form.shapes if isinstance(s, Level | Special)]
     return special[0] if special else form.mnemonic
 
@@ -78,7 +80,7 @@ def in_the_immediate() -> Iterator[bytes]:
 
 def assert_only_known_reasons(asked: dict[str, int]) -> None:
     """ENTER's level, CR and DR are not in the key; what is no instruction has no length."""
-    assert set(asked) <= {"Level", "Special", BAD, UNIMPLEMENTED, "truncated"}
+    assert set(asked) <= {"Level", "Special", BAD, UNIMPLEMENTED, "truncated", "prefixes"}
 
 
 @pytest.mark.parametrize("size", MODES)
