@@ -1,0 +1,218 @@
+"""Bulk decoding in native code; what it does not know yet, it learns from `isa.x86.decode`."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+import numpy.typing as npt
+
+from emu.engines.native.decode_ir import SOURCE
+from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
+from isa.definition import Instruction, TruncatedError
+from isa.trace import Trace, expander
+from isa.x86.decode import MAX_LENGTH, decode
+from isa.x86.form import Form
+from isa.x86.mode import FLAT_USER, Mode
+from isa.x86.recipe import Recipes
+
+GO_ON: Final = 0  # no reason to stop
+ROOM: Final = 64  # records for one call, if nobody says another number
+
+
+Fields = tuple[str, ...]
+"""Names of fields, sorted, without `length`."""
+
+
+class Description(NamedTuple):
+    """What a caller says of a form: which of its fields its records hold, and how it is marked.
+
+    A form with more than SLOTS such fields has no records: it is ABSENT.
+    """
+
+    fields: Fields
+    flags: Flag = Flag(0)
+
+
+class Decoded(NamedTuple):
+    """Consecutive instructions: records (of RECORD), the bytes that they are, and what stopped."""
+
+    records: npt.NDArray[Any]
+    size: int
+    stop: Stop
+
+
+class Saved(NamedTuple):
+    """All that a decoder has learned: plain arrays, forms and descriptions."""
+
+    forms: list[Form]
+    descriptions: list[Description]
+    tables: dict[Mode, Stored]
+
+
+def read_fields(trace: Trace) -> Fields:
+    """The fields that a trace reads."""
+    nodes = expander().trace(trace).walk()
+    return tuple(sorted({n.attribute[0] for n in nodes if n.op == "field"} - {"length"}))
+
+
+class BulkDecoder:
+    """Decodes runs of x86 instructions to records.
+
+    `forms[record["form"]]` is a record's form, `descriptions` what `describe(form, fields)` said of
+    it when it was met first, and `flags` its flags (an array that native code reads; it may be
+    written). What is learned of a key does not depend on the code in which it was met.
+    """
+
+    def __init__(self, describe: Callable[[Form, Fields], Description]) -> None:
+        self.describe = describe
+        self.forms: list[Form] = []
+        self.descriptions: list[Description] = []
+        self.flags = np.zeros(256, np.uint8)
+        self.tables: dict[Mode, Tables] = {}
+        self._numbers: dict[Form, int] = {}
+        self._recipes = {size: Recipes(size) for size in (16, 32)}
+        self._flags_at: int = self.flags.ctypes.data
+        self._result = (ctypes.c_int64 * 2)()
+        self._result_at = ctypes.addressof(self._result)
+        self._native = native()
+
+    def decode(
+        self,
+        code: bytes | memoryview | npt.NDArray[np.uint8],
+        offset: int = 0,
+        mode: Mode = FLAT_USER,
+        *,
+        room: int = ROOM,
+        stop: Flag = Flag.ENDS,
+    ) -> Decoded:
+        """Decode from `offset` on, at most `room` instructions, and none after a form with `stop`.
+
+        Stops with ROOM, SHORT (the bytes end, perhaps within an instruction), ENDS or ABSENT. Bytes
+        behind `code` are never read. Raises ValueError if `code` is an array of something else
+        than bytes in a row, or `offset` is outside of it.
+        """
+        octets = code if isinstance(code, np.ndarray) else np.frombuffer(code, np.uint8)
+        if octets.dtype != np.uint8 or octets.ndim != 1 or not octets.flags.c_contiguous:
+            raise ValueError("code is contiguous bytes")
+        if not 0 <= offset <= len(octets):
+            raise ValueError(f"offset {offset} is outside of {len(octets)} bytes of code")
+        tables = self.tables.get(mode) or self._tables(mode)
+        records = np.empty(room, RECORD)
+        start, to = octets.ctypes.data, records.ctypes.data
+        count, at = 0, offset
+        while True:
+            count += self._native(
+                start + at, len(octets) - at, tables.address, self._flags_at, stop,
+                to + count * RECORD.itemsize, room - count, self._result_at,
+            )  # fmt: skip
+            size, why = self._result
+            at += size
+            if why == Stop.UNKNOWN:
+                self._learn(octets[at : at + MAX_LENGTH].tobytes(), mode)
+            elif why == Stop.ASK:
+                here = octets[at : at + MAX_LENGTH].tobytes()
+                why, length = self._ask(here, mode, records[count:], stop)
+                count, at = count + bool(length), at + length
+            if why not in (GO_ON, Stop.UNKNOWN):
+                return Decoded(records[:count], at - offset, Stop(why))
+
+    def _tables(self, mode: Mode) -> Tables:
+        self.tables[mode] = tables = Tables(mode.code_size)
+        return tables
+
+    def _learn(self, code: bytes, mode: Mode) -> None:
+        """Enter what there is to know of the key of the instruction at the start of `code`."""
+        recipes, tables = self._recipes[mode.code_size], self.tables[mode]
+        parts = recipes.split(code)
+        assert parts, "native code asks about instructions with many prefixes, and learns nothing"
+        recipe = recipes.find(parts.key)
+        tables.know(parts.key.opcode, recipes.opcode(parts.key.opcode))
+        if recipe is None:
+            tables.enter(parts.key, ASK, (), 0)
+            return
+        sources = dict(recipe.sources)
+        form = self._number(recipe.form._replace(mode=mode), sources)
+        wanted = self.descriptions[form].fields[:SLOTS]
+        tables.enter(parts.key, form, [sources[name] for name in wanted], recipe.immediate)
+
+    def _ask(
+        self, code: bytes, mode: Mode, records: npt.NDArray[Any], stop: Flag
+    ) -> tuple[int, int]:
+        """One instruction by the decoder itself: why to stop, if at all, and its length."""
+        try:
+            found = decode(code, mode)
+        except TruncatedError:
+            return Stop.SHORT, 0
+        assert isinstance(found.form, Form)
+        form = self._number(found.form, found.fields)
+        if self.flags[form] & Flag.ABSENT:
+            return Stop.ABSENT, 0
+        self._record(records[0], form, found)
+        return Stop.ENDS if self.flags[form] & stop else GO_ON, found.length
+
+    def _record(self, record: Any, form: int, found: Instruction) -> None:
+        values = [found.fields[name] for name in self.descriptions[form].fields]
+        record["form"], record["length"] = form, found.length
+        record["fields"] = values + [0] * (SLOTS - len(values))
+
+    def _number(self, form: Form, fields: Iterable[str]) -> int:
+        if form not in self._numbers:
+            names = tuple(sorted({*fields} - {"length"}))
+            self._register(form, self.describe(form, names))
+        return self._numbers[form]
+
+    def _register(self, form: Form, description: Description) -> None:
+        number = self._numbers[form] = len(self.forms)
+        self.forms.append(form)
+        self.descriptions.append(description)
+        if number == len(self.flags):
+            self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
+            self._flags_at = self.flags.ctypes.data
+        too_many = len(description.fields) > SLOTS
+        self.flags[number] = description.flags | (Flag.ABSENT if too_many else 0)
+
+    def saved(self) -> Saved:
+        """What was learned, to be stored by whoever likes to."""
+        tables = {mode: tables.stored() for mode, tables in self.tables.items()}
+        return Saved(list(self.forms), list(self.descriptions), tables)
+
+    def load(self, saved: Saved) -> None:
+        """Know what another decoder had learned; raises ValueError if it cannot be right.
+
+        Only a decoder that has learned nothing yet can be told.
+        """
+        if self.forms:
+            raise ValueError("this decoder has learned already: load into a new one")
+        tables = {
+            mode: Tables.of(mode.code_size, stored, len(saved.forms))
+            for mode, stored in saved.tables.items()
+        }
+        for form, description in zip(saved.forms, saved.descriptions, strict=True):
+            self._register(form, description)
+        self.tables = tables
+
+
+@cache
+def native() -> Any:
+    """`decode_run`, compiled once; its parameters are in `emu.engines.native.decode_ir`."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
+    module = llvm.parse_assembly(SOURCE)
+    module.verify()
+    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(2))
+    builder.getModulePassManager().run(module, builder)
+    jit = llvm.create_lljit_compiler(machine)
+    library = llvm.JITLibraryBuilder().add_ir(str(module)).add_current_process()
+    tracker = library.export_symbol("decode_run").link(jit, "decoder")
+    word, pointer = ctypes.c_int64, ctypes.c_void_p
+    function = ctypes.CFUNCTYPE(
+        word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer
+    )(tracker["decode_run"])
+    function.owner = tracker, jit  # type: ignore[attr-defined]  # keeps the code alive
+    return function
