@@ -5,13 +5,12 @@ All of it runs in the compiler's thread; it only reads what the session knows.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from emu.engines.block import Block
 from emu.engines.native.compiler import SYMBOL, Compiler
+from emu.engines.native.names import digest
 from emu.engines.native.plan import (
     PlannedBlock,
     constants,
@@ -21,6 +20,7 @@ from emu.engines.native.plan import (
     trace_block,
 )
 from emu.engines.native.region import RegionCompiler
+from isa.definition import Instruction
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 LARGEST = 200  # instructions of a region
 SMALL = 40  # instructions that are worth copying from another region
 MOST_TARGETS = 64  # of an indirect jump, that a region knows
+
+
+@dataclass(slots=True)
+class Code:
+    """A block as the builder needs it."""
+
+    pc: int
+    address: int
+    instructions: list[Instruction]
+    code: bytes
+
+    @property
+    def length(self) -> int:
+        """How many instructions."""
+        return len(self.instructions)
 
 
 @dataclass(slots=True)
@@ -42,12 +57,13 @@ class Compiled:
     entries: list[tuple[int, int, int]]
     reasons: list[str]
     quick: bool  # compiled in a hurry: to be replaced
+    first: tuple[int, int, bytes]  # program counter, address and code of the head
     code: bytes = b""
 
     def head(self) -> dict[str, Any]:
         """Everything but the code, for the cache."""
         facts = asdict(self)
-        del facts["code"]
+        del facts["code"], facts["first"]
         return facts
 
     @staticmethod
@@ -55,12 +71,7 @@ class Compiled:
         """From the cache."""
         ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
         entries = [(p, a, n) for p, a, n in head["entries"]]
-        return Compiled(ranges, entries, head["reasons"], head["quick"], code)
-
-
-def digest(code: bytes) -> str:
-    """What tells one piece of guest code from another."""
-    return hashlib.sha256(code).hexdigest()[:32]
+        return Compiled(ranges, entries, head["reasons"], head["quick"], (0, 0, b""), code)
 
 
 class RegionBuilder:
@@ -71,8 +82,7 @@ class RegionBuilder:
         self.isa = session.isa
         self.mode = mode
         self.head = key
-        self.table: Mapping[int, Block] = session.tables.get(mode, {})
-        self.blocks: dict[int, Block] = {}
+        self.blocks: dict[int, Code] = {}
         self.planned: list[PlannedBlock] = []
         self.entries = {key}
 
@@ -89,9 +99,11 @@ class RegionBuilder:
         code = compiler.object_code(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
-        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, code)
+        head = self.blocks[self.head]
+        first = (head.pc, head.address, head.code)
+        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, first, code)
 
-    def _code(self, block: Block) -> tuple[int, str]:
+    def _code(self, block: Code) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)
         return size, digest(block.code)
 
@@ -100,7 +112,7 @@ class RegionBuilder:
         waiting, seen, room = [self.head], {self.head}, LARGEST
         while waiting:
             key = waiting.pop(0)
-            block = self.table.get(key)
+            block = self._block(key)
             if block is None or block.length > room or not self._usable(block):
                 continue
             if self._served(key) and LARGEST - room > SMALL:
@@ -122,30 +134,55 @@ class RegionBuilder:
         region = self.session.regions.get(self.mode, {}).get(key)
         return key != self.head and region is not None and not region.quick
 
+    def _block(self, key: int) -> Code | None:
+        """A block that has run, in whichever tier."""
+        block = self.session.tables.get(self.mode, {}).get(key)
+        if block is not None:
+            return Code(block.pc, block.address, block.instructions, block.code)
+        tier1 = self.session.tier1
+        cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
+        if tier1 is None or cold is None:
+            return None
+        code = tier1.code(cold)
+        return Code(cold.pc, cold.pc, list(self._decoded(code)), code)
+
+    def _decoded(self, code: bytes) -> Iterator[Instruction]:
+        while code:
+            found = self.isa.decode(code, self.mode)
+            yield found
+            code = code[found.length :]
+
     def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
         direct = set() if planned.ends else set(constants(planned.following(self.isa)))
         return sorted(direct | planned.targets | sites)
 
-    def _key(self, block: Block, pc: int) -> int:
+    def _key(self, block: Code, pc: int) -> int:
         """The session's key of a block at `pc`, fetched as `block` was."""
         if self.session.fetcher(self.mode) is None:
             return pc
         return (block.address - block.pc + pc) << 32 | pc
 
-    def _usable(self, block: Block) -> bool:
+    def _usable(self, block: Code) -> bool:
         native = self.session.is_native
         return block.pc not in self.session.breakpoints and all(
             native(i.form) for i in block.instructions
         )
 
-    def _plan(self, key: int, block: Block) -> PlannedBlock:
+    def _plan(self, key: int, block: Code) -> PlannedBlock:
         parts, after = trace_block(self.isa, self.mode, block.pc, block.instructions)
         number = len(self.planned)
         planned = PlannedBlock(number, block.pc, block.address, block.instructions, parts, after)
         if not planned.ends and is_indirect(planned.following(self.isa)):
-            seen = self.session.targets.get(self.mode, {}).get(key, set())
+            seen = self._seen_targets(key)
             planned.targets = set(sorted(seen)[:MOST_TARGETS])
         return planned
+
+    def _seen_targets(self, key: int) -> set[int]:
+        """Where a block's indirect jump has gone."""
+        seen = set(self.session.targets.get(self.mode, {}).get(key, ()))
+        tier1 = self.session.tier1
+        cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
+        return seen if tier1 is None or cold is None else seen | tier1.targets(cold)
 
 
 def native_form(session: NativeSession, form: Hashable) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -54,8 +55,8 @@ class Compiler:
         self._machine = _machine(level)
         self._context = llvm.create_context()  # LLVM's contexts are for one thread each
 
-    def object_code(self, text: str) -> bytes:
-        """Compile a region's module as well as its level says."""
+    def object_code(self, text: str, symbol: str = SYMBOL) -> bytes:
+        """Compile a module of one function as well as the level says."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
         options = llvm.create_pipeline_tuning_options(2)
@@ -66,7 +67,7 @@ class Compiler:
             passes.add_sroa_pass()
         else:
             passes = builder.getFunctionPassManager()
-        passes.run(module.get_function(SYMBOL), builder)
+        passes.run(module.get_function(symbol), builder)
         return bytes(self._machine.emit_object(module))
 
     def whole(self, text: str) -> bytes:
@@ -79,29 +80,34 @@ class Compiler:
 
 
 class Library:
-    """Linked object code: the address of its one function, as long as it lives."""
+    """Linked object code: the addresses of its functions, as long as it lives."""
 
-    def __init__(self, tracker: Any, address: int) -> None:
+    def __init__(self, tracker: Any, names: Iterable[str]) -> None:
         self._tracker = tracker
-        self.address = address
+        self.addresses: dict[str, int] = {name: tracker[name] for name in names}
 
 
 class Linker:
     """Puts object code into this process, with the runtime's functions for it to call."""
 
     def __init__(self, runtime_code: bytes) -> None:
-        self._jit = llvm.create_lljit_compiler(_machine(2))
-        tracker = self._link(runtime_code, runtime.SYMBOLS, {})
-        self._runtime = tracker
-        self._imports = {name: tracker[name] for name in runtime.SYMBOLS}
+        self._jit = llvm.create_lljit_compiler(_machine(BEST))
+        self._runtime = Library(self._tracker([runtime_code], runtime.SYMBOLS, {}), runtime.SYMBOLS)
 
-    def link(self, code: bytes) -> Library:
-        """Link object code that exports `SYMBOL`."""
-        tracker = self._link(code, (SYMBOL,), self._imports)
-        return Library(tracker, tracker[SYMBOL])
+    def link(self, code: bytes, *names: str) -> Library:
+        """Link object code that exports functions."""
+        return self.link_all([code], *names)
 
-    def _link(self, code: bytes, names: tuple[str, ...], imports: dict[str, int]) -> Any:
-        builder = llvm.JITLibraryBuilder().add_object_img(code)
+    def link_all(self, codes: Sequence[bytes], *names: str) -> Library:
+        """Link several pieces of object code as one."""
+        return Library(self._tracker(codes, names, self._runtime.addresses), names)
+
+    def _tracker(
+        self, codes: Sequence[bytes], names: Iterable[str], imports: dict[str, int]
+    ) -> Any:
+        builder = llvm.JITLibraryBuilder()
+        for code in codes:
+            builder.add_object_img(code)
         for name, address in imports.items():
             builder.import_symbol(name, address)
         for name in names:

@@ -12,15 +12,15 @@ from __future__ import annotations
 from array import array
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
-from emu.engines.native.build import Compiled, RegionBuilder, digest, native_form
+from emu.engines.native.build import Compiled, RegionBuilder, native_form
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK, Compiler, Entry, Library, linker
+from emu.engines.native.compiler import BEST, QUICK, SYMBOL, Compiler, Entry, Library, linker
 from emu.engines.native.layout import (
     JUMP_WORDS,
     JUMPS,
@@ -30,15 +30,20 @@ from emu.engines.native.layout import (
     Word,
     number_of,
 )
+from emu.engines.native.names import digest
 from emu.engines.native.spaces import Space, space_for
+from emu.engines.native.tier1 import ColdBlock, Handlers, Tier1
 from emu.engines.native.worker import Worker
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
+from isa.x86.machine import X86
+from isa.x86.mode import Mode
 
-HOT = 24  # entries after which a block becomes the head of a region
+HOT = 400  # entries after which a block becomes the head of a region
 SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
+RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
 MOST_REGIONS = 4_000  # installed at a time; then all are forgotten
 
 
@@ -121,6 +126,7 @@ class NativeSession(Session):
         self._native_forms: dict[Hashable, bool] = {}
         self._compilers: dict[int, Compiler] = {}
         self.worker = Worker(self._compile, self._urgency, wait=wait)
+        self.tier1 = Tier1(self) if isinstance(self.isa, X86) else None
         self._attach()
 
     def _attach(self) -> None:
@@ -132,9 +138,18 @@ class NativeSession(Session):
         for space in self.spaces.values():
             first = Word.SPACES + 3 * space.number
             self.mailbox[first : first + 3] = space.words()
+        if self.tier1 is not None:
+            self.mailbox[Word.RECORDS] = self.tier1.records.ctypes.data
+            self.mailbox[Word.HANDLERS] = self.tier1.handlers.ctypes.data
+            self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
         self.at = self.mailbox.ctypes.data
 
     # -- running -------------------------------------------------------------------------------
+
+    @property
+    def _tier1_entry(self) -> Any:
+        assert self.tier1 is not None
+        return self.tier1.function
 
     def _refresh(self) -> None:
         super()._refresh()
@@ -147,7 +162,9 @@ class NativeSession(Session):
         self.mail[Word.JUMPS] = self._jumps(mode).ctypes.data
         regions = self.regions.setdefault(mode, {})
         key_of = self._keys(mode)
+        cold = self.tier1 if key_of is _same and not self.breakpoints else None
         state, limit = self.state, 0  # up to which count the python engine has to do it
+        python = False  # whether it has to do one block
         try:
             while state.count < until:
                 self.bulk.index = 0
@@ -155,13 +172,23 @@ class NativeSession(Session):
                 if pc in self.breakpoints and not first:
                     return Exit("breakpoint")
                 key = key_of(pc)
-                region = regions.get(key) if limit <= state.count else None
-                if region is None:
-                    free = limit <= state.count
-                    stop = self._block_once(mode, key, pc, until if free else limit, warm=free)
+                free = limit <= state.count and not python
+                region = regions.get(key) if free else None
+                block = self._cold(mode, pc) if free and cold and region is None else None
+                if region is not None:
+                    stop = self._native(region.function, region.entries[pc], until)
+                elif block is not None:
+                    stop = self._native(self._tier1_entry, block.header, until)
                 else:
-                    stop = self._native(region, pc, until)
+                    end = until if limit <= state.count else limit
+                    stop, python = self._block_once(mode, key, pc, end, warm=free), False
+                    limit = limit if end == limit else 0
+                if stop in (Left.STEP, Left.BUDGET):
                     limit = self._limit(stop, until)
+                elif stop is Left.COLD:
+                    python = True
+                elif stop is Left.HOT:
+                    self._hot_block(mode, state.pc)
                 if stop is not None and not isinstance(stop, Left):
                     return stop
                 if stop is Left.LOOK:
@@ -215,7 +242,7 @@ class NativeSession(Session):
         fetched = self.fetcher(mode) is not None
         block = self.tables[mode][key] = self._discover(key >> 32 if fetched else pc, mode)
         if (mode, key) not in self.asked and pc not in self.breakpoints:
-            self._recall(mode, key, block)
+            self._recall(mode, key, pc, block.address, block.code)
         return block
 
     def _keys(self, mode: Hashable) -> Any:
@@ -226,12 +253,12 @@ class NativeSession(Session):
             return _same
         return lambda pc: fetch(values) << 32 | pc
 
-    def _native(self, region: NativeRegion, pc: int, until: int) -> Exit | Left | None:
-        """Run native code from one of a region's entries."""
+    def _native(self, function: Any, number: int, until: int) -> Exit | Left | None:
+        """Run native code: a region from one of its entries, or a block of tier 1."""
         state, mail = self.state, self.mail
         budget = min(until - state.count, SLICE)
         mail[Word.REMAINING] = budget
-        left = region.function(self.at, region.entries[pc])
+        left = function(self.at, number)
         state.count += budget - mail[Word.REMAINING]
         if self.worker.done:
             self._install()
@@ -251,6 +278,44 @@ class NativeSession(Session):
             stop = self.judge.trap(self.state, Fault(values[0]))
             return Left.LOOK if stop is None else stop
         return Exit(reason, None, values)
+
+    # -- tier 1 --------------------------------------------------------------------------------
+
+    def _cold(self, mode: Hashable, pc: int) -> ColdBlock | None:
+        """The decoded block at a program counter; None if it cannot be native."""
+        assert self.tier1 is not None
+        found = self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc)
+        if found is None:
+            found = self.tier1.discover(cast(Mode, mode), pc)
+            if found is None:
+                return None
+            self.code.watch(found, pc, found.size)
+            if self.code.grew:
+                self._flush()
+            self.code.grew = False
+            wanted = self.tier1.wanted()
+            if wanted:
+                self.worker.submit((FORMS, wanted, 0))
+                self._install()
+        jumps = self._jumps(mode)
+        if jumps[pc % JUMPS, 0] != pc:
+            jumps[pc % JUMPS] = (pc, self.tier1.entry, found.header, 0)
+        return found
+
+    def _hot_block(self, mode: Hashable, pc: int) -> None:
+        """A block of tier 1 asks for a region: one that is on the disk, later a new one."""
+        assert self.tier1 is not None
+        block = self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc)
+        if block is None or (mode, pc) in self.asked:
+            return
+        if not block.recalled:
+            block.recalled = True
+            self._recall(mode, pc, pc, pc, self.tier1.code(block))
+            if self.native_hot and (mode, pc) not in self.asked:
+                self.tier1.count_from(block, int(self.mailbox[Word.HOT]) - self.native_hot)
+                return
+        if (mode, pc) not in self.asked:
+            self._ask(mode, pc)
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -275,48 +340,67 @@ class NativeSession(Session):
         heat = self.heat.setdefault(mode, {})
         warmth = heat[key] = heat.get(key, 0) + 1
         if warmth >= self.native_hot and (mode, key) not in self.asked:
-            self.asked.add((mode, key))
-            self.worker.submit((mode, key, self.levels[0]))
+            self._ask(mode, key)
         if self.worker.done:
             self._install()
         return key in self.regions[mode]
 
-    def _recall(self, mode: Hashable, key: int, block: Block) -> None:
+    def _ask(self, mode: Hashable, key: int) -> None:
+        """Have a region compiled."""
+        self.asked.add((mode, key))
+        self.worker.submit((mode, key, self.levels[0]))
+        self._install()
+
+    def _recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
         """Install what an earlier run compiled from a block."""
-        found = self.cache.load(self._name(mode, block))
+        found = self.cache.load(self._name(mode, pc, address, code))
         if found is None:
             return
         compiled = Compiled.of(*found)
         if self._install_one(mode, key, compiled):
             self._improve(mode, key, compiled)
 
-    def _name(self, mode: Hashable, block: Block) -> str:
+    def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
         kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
-        what = (self.isa.fingerprint, mode, block.pc, block.address, block.code, kinds)
+        what = (self.isa.fingerprint, mode, pc, address, code, kinds)
         return digest(repr(what).encode())
 
-    def _urgency(self, job: tuple[Hashable, int, int]) -> tuple[int, int]:
+    def _urgency(self, job: tuple[Hashable, Any, int]) -> tuple[int, int]:
         """First what has no code at all, by how often the python engine has had to do it."""
         mode, key, level = job
+        if mode == FORMS:
+            return 2, 0
         return int(level == self.levels[0]), self.heat.get(mode, {}).get(key, 0)
 
-    def _compile(self, job: tuple[Hashable, int, int]) -> Compiled | None:
+    def _compile(self, job: tuple[Hashable, Any, int]) -> Compiled | list[Handlers] | None:
         """In the worker's thread: compile a region and keep it for later runs."""
         mode, key, level = job
-        compiler = self._compilers.get(level)
-        if compiler is None:
-            compiler = self._compilers[level] = Compiler(level)
-        block = self.tables.get(mode, {}).get(key)
-        compiled = RegionBuilder(self, mode, key).compile(compiler)
-        if compiled is not None and block is not None:
-            self.cache.save(self._name(mode, block), compiled.head(), compiled.code)
+        if mode == FORMS:
+            assert self.tier1 is not None
+            return self.tier1.compile(key, self._compiler(BEST))
+        compiled = RegionBuilder(self, mode, key).compile(self._compiler(level))
+        if compiled is not None:
+            self.cache.save(self._name(mode, *compiled.first), compiled.head(), compiled.code)
         return compiled
+
+    def _compiler(self, level: int) -> Compiler:
+        found = self._compilers.get(level)
+        if found is None:
+            found = self._compilers[level] = Compiler(level)
+        return found
 
     def _install(self) -> None:
         """Link what the compiler has finished, unless its code has changed meanwhile."""
         while self.worker.done:
             (mode, key, _), compiled = self.worker.take()
+            if mode == FORMS:
+                assert self.tier1 is not None
+                self.tier1.install(compiled)
+                wanted = self.tier1.wanted()
+                if wanted:
+                    self.worker.submit((FORMS, wanted, 0))
+                continue
             if compiled is None:
                 continue
             if self._install_one(mode, key, compiled):
@@ -343,13 +427,14 @@ class NativeSession(Session):
         return True
 
     def _link(self, mode: Hashable, head: int, compiled: Compiled) -> None:
-        library = linker().link(compiled.code)
+        library = linker().link(compiled.code, SYMBOL)
+        address_of = library.addresses[SYMBOL]
         fetched = self.fetcher(mode) is not None
         keys = [address << 32 | pc if fetched else pc for pc, address, _ in compiled.entries]
         numbers = {pc: number for pc, _, number in compiled.entries}
         self._retire(mode, head)
         region = NativeRegion(
-            mode, library, Entry(library.address), library.address, numbers, keys, compiled.quick
+            mode, library, Entry(address_of), address_of, numbers, keys, compiled.quick
         )
         self.reasons |= {number_of(reason): reason for reason in compiled.reasons}
         for address, size, _ in compiled.code_ranges:
@@ -382,8 +467,12 @@ class NativeSession(Session):
 
     def _forget(self) -> None:
         super()._forget()
-        for known in (self.regions, self.watches, self.asked, self.heat, self.targets):
+        for regions in self.regions.values():
+            regions.clear()
+        for known in (self.watches, self.asked, self.heat, self.targets):
             known.clear()
+        if self.tier1 is not None:
+            self.tier1.clear()
         for jumps in self.jumps.values():
             jumps[:, 0] = NOWHERE
 
@@ -391,6 +480,17 @@ class NativeSession(Session):
         super()._drop_blocks(gone)
         for watch in [self.watches.pop(i) for i in gone & self.watches.keys()]:
             self._drop_region(watch.region)
+        if self.tier1 is not None:
+            for block in [self.tier1.by_id.pop(i) for i in gone & self.tier1.by_id.keys()]:
+                self._drop_cold(block)
+
+    def _drop_cold(self, block: ColdBlock) -> None:
+        assert self.tier1 is not None
+        self.tier1.drop(block)
+        self.asked.discard((block.mode, block.pc))
+        jump = self._jumps(block.mode)[block.pc % JUMPS]
+        if jump[1] == self.tier1.entry and jump[2] == block.header:
+            jump[0] = NOWHERE
 
     def _drop_region(self, region: NativeRegion) -> None:
         table, jumps = self.regions.get(region.mode, {}), self._jumps(region.mode)
@@ -413,6 +513,10 @@ def _spaces(state: State) -> dict[str, Space]:
         if space is not None:
             found[name] = by_memory[id(memory)] = space
     return found
+
+
+_NO_BLOCKS: dict[int, ColdBlock] = {}
+FORMS = "forms"  # instead of a mode: the job is to compile handlers
 
 
 def _same(pc: int) -> int:

@@ -20,6 +20,9 @@ class Word(IntEnum):
     REASON = 4  # of an exit: its number
     VALUES = 5  # ... its values
     MISSED = 13  # a slow access or bulk operation did not happen
+    RECORDS = 14  # -> decoded records of tier 1
+    HANDLERS = 15  # -> handlers by form number
+    HOT = 40  # entries after which a block of tier 1 asks for a region
     SPACES = 16  # for each address space three words, see below
 
 
@@ -43,11 +46,26 @@ class Left(IntEnum):
     READ = 2  # no translation for a read of ADDRESS: fill the tables, go on at this instruction
     WRITE = 3  # the same for a write
     STEP = 4  # do this instruction elsewhere
+    HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
+    COLD = 8  # the instruction's form has no handler yet
     LOOK = 6  # the instruction that retired changed what decoding depends on
     EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
 
 
-JUMPS: Final = 1 << 12  # entries of the jump cache
+class Header(IntEnum):
+    """32-bit words of the header of a block of tier 1."""
+
+    COUNT = 1  # entries
+    TARGETS = 2  # ... where it went, the last four
+
+
+METADATA: Final = """
+!0 = !{!"branch_weights", i32 2000, i32 1}
+!1 = !{!"branch_weights", i32 1, i32 2000}
+!2 = !{}
+"""
+
+JUMPS: Final = 1 << 15  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 
 from emu.engines.native import runtime
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, MOST_VALUES, Left, Word, number_of
+from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
+from emu.engines.native.pieces import chain, leave_engine, space_words
 from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
@@ -104,10 +105,9 @@ class RegionCompiler:
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
-        for _, space in sorted(
-            {self.spaces[n].number: self.spaces[n] for n in self.uses_spaces}.items()
-        ):
-            self._space(space)
+        used = {self.spaces[name].number: self.spaces[name] for name in self.uses_spaces}
+        for number in sorted(used):
+            space_words(self.low, used[number])
         self._switch_to_entry()
 
     def _load_slot(self, register: Register, place: str) -> str:
@@ -129,14 +129,6 @@ class RegionCompiler:
         for size, most in self.recipes.most.items():
             for number in range(most):
                 low.line(f"%operand{size}.{number} = alloca i{size}")
-
-    def _space(self, space: Space) -> None:
-        low, first = self.low, Word.SPACES + 3 * space.number
-        names = ("storage", "tables", "watched") if space.paged else ("storage", "size", "watched")
-        for n, name in enumerate(names):
-            kind = "i64" if name == "size" else "ptr"
-            at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
-            low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
 
     def _switch_to_entry(self) -> None:
         low = self.low
@@ -367,16 +359,9 @@ class RegionCompiler:
 
     def exit(self, node: Bits, values: list[str]) -> None:
         """See `Context`."""
-        low = self.low
-        reason = f"{node.attribute}/{len(values)}"
-        self.reasons.add(reason)
+        self.reasons.add(f"{node.attribute}/{len(values)}")
         assert len(values) <= MOST_VALUES
-        low.line(f"store i64 {int(Left.EXIT)}, ptr %left")
-        low.line(f"store i64 {number_of(reason)}, ptr {self._word(Word.REASON, '')}")
-        for n, (text, argument) in enumerate(zip(values, node.args, strict=True)):
-            if argument.width < 64:
-                text = low.emit(f"zext i{argument.width} {text} to i64")
-            low.line(f"store i64 {text}, ptr {self._word(Word.VALUES + n, '')}")
+        leave_engine(self.low, node, values)
 
     # -- epilogue --------------------------------------------------------------------------------
 
@@ -445,24 +430,9 @@ class RegionCompiler:
         return {f: low.inline(v, operands, olds) for f, v in recipe.values.items()}
 
     def _chain(self, target: str) -> None:
-        """Probe the jump cache for native code at the program counter."""
         low, width = self.low, self.isa.pc.width
         low.start("chain")
-        wide = low.emit(f"zext i{width} {target} to i64") if width < 64 else target
-        index = low.emit(
-            f"and i64 {low.emit(f'mul i64 {wide}, {JUMP_WORDS}')}, {(JUMPS - 1) * JUMP_WORDS}"
-        )
-        entry = low.emit(f"getelementptr i64, ptr {self._word(Word.JUMPS)}, i64 {index}")
-        tag = low.emit(f"load i64, ptr {entry}")
-        low.branch(low.emit(f"icmp eq i64 {tag}, {wide}"), "found", "lost")
-        low.start("lost")
-        low.line(f"ret i64 {int(Left.DISPATCH)}")
-        low.start("found")
-        place = low.emit(f"getelementptr i64, ptr {entry}, i64 1")
-        function = low.emit(f"load ptr, ptr {place}")
-        number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-        result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
-        low.line(f"ret i64 {result}")
+        chain(low, low.emit(f"zext i{width} {target} to i64") if width < 64 else target)
 
     # -- what the lowering asks ------------------------------------------------------------------
 
@@ -541,10 +511,3 @@ def perfect_hash(values: Sequence[int], width: int) -> tuple[int, int]:
             factor = factor * 0x2545F491 + 0x1234567 | 1
             factor &= size
         bits += 1
-
-
-METADATA = """
-!0 = !{!"branch_weights", i32 2000, i32 1}
-!1 = !{!"branch_weights", i32 1, i32 2000}
-!2 = !{}
-"""

@@ -1,0 +1,311 @@
+"""Tier 1: threaded handlers, one native function for each instruction form.
+
+A block of cold code is a row of decoded records (`decode_tables.RECORD`): a header, one for each
+instruction, and an end. A handler takes its operands from its record, works on the registers in
+memory, and goes on to the next record's handler. Nothing is compiled for a guest's instruction, so
+cold code costs its decoding only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Final
+
+from emu.engines.native import runtime
+from emu.engines.native.decode_tables import RECORD
+from emu.engines.native.layout import METADATA, MOST_VALUES, Header, Left, Word
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.pieces import chain, leave_engine, space_words
+from emu.engines.native.spaces import Space
+from isa.bits import Bits
+from isa.definition import InstructionSet
+from isa.registers import Register
+
+PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
+SIZE: Final = RECORD.itemsize
+
+
+class HandlerCompiler:
+    """Prints the handler of one form; also the context of its lowering."""
+
+    def __init__(
+        self,
+        isa: InstructionSet,
+        form: Hashable,
+        fields: tuple[str, ...],
+        spaces: Mapping[str, Space],
+        watched: frozenset[Register],
+        name: str,
+    ) -> None:
+        self.isa = isa
+        self.trace = isa.trace(form)
+        self.fields = fields
+        self.spaces = spaces
+        self.watched = watched
+        self.name = name
+        self.reasons: set[str] = set()
+        self.low = Lowering(self)
+        self.cold: list[str] = []
+        self.uses_spaces: set[str] = set()
+        self._leaves: dict[object, str] = {}
+        self._head: list[str] = []
+
+    @property
+    def text(self) -> str:
+        """The function."""
+        low = self.low
+        low.line("%go = icmp sgt i64 %before, 0")
+        low.likely("%go", "budget")
+        self._leave("budget", Left.BUDGET)
+        self._leave("give_up", Left.STEP)
+        low.line("%after = sub i64 %before, 1")
+        low.line("%remaining = alloca i64")
+        low.line("store i64 %after, ptr %remaining")
+        low.line("%left = alloca i64")
+        low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
+        self._head, low.lines = low.lines, []
+        puts = self.trace.puts
+        for effect in self.trace.region.effects:
+            if effect.op not in ("put", "put_indexed", "undefined"):
+                low.effect(effect)
+        if not self.trace.region.ends:
+            self._finish(puts)
+        body, low.lines = low.lines, []
+        self._spaces()
+        head = [*self._head, *low.lines]
+        define = f"define i64 @{self.name}({PARAMETERS}) {{\nentry:"
+        return "\n".join([define, *head, *body, *self.cold, "}"])
+
+    def _leave(self, label: str, why: Left) -> None:
+        """A cold block that leaves before the instruction."""
+        self.cold += [
+            f"{label}:", "  store i64 %before, ptr %mailbox", f"  ret i64 {int(why)}",
+        ]  # fmt: skip
+
+    def _spaces(self) -> None:
+        low = self.low
+        used = {self.spaces[name].number: self.spaces[name] for name in self.uses_spaces}
+        for number in sorted(used):
+            space_words(low, used[number])
+        low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
+        low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
+
+    def _finish(self, puts: list[Bits]) -> None:
+        """Change the registers, then leave or go on to the next record."""
+        low = self.low
+        values = [(put, [low.value(a) for a in put.args]) for put in puts]
+        for put, texts in values:
+            self._put(put, texts)
+        looks = bool(self.trace.written() & self.watched)
+        if looks and not self.reasons:
+            low.line(f"store i64 {int(Left.LOOK)}, ptr %left")
+        if looks or self.reasons:
+            self._maybe_leave(looks)
+        low.line(f"%next = getelementptr i8, ptr %record, i64 {SIZE}")
+        remaining = low.emit("load i64, ptr %remaining")
+        result = call_handler(low, "%next", "%registers", remaining, "musttail call")
+        low.line(f"ret i64 {result}")
+
+    def _maybe_leave(self, looks: bool) -> None:
+        low = self.low
+        left = low.emit("load i64, ptr %left")
+        stays = low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}")
+        if looks:
+            left = low.emit(f"select i1 {stays}, i64 {int(Left.LOOK)}, i64 {left}")
+            stays = "false"
+        on, off = low.fresh("stays"), low.fresh("leaves")
+        low.branch(stays, on, off)
+        low.start(off)
+        low.line(f"store i64 {low.emit('load i64, ptr %remaining')}, ptr %mailbox")
+        low.line(f"ret i64 {left}")
+        low.start(on)
+
+    def _put(self, put: Bits, texts: list[str]) -> None:
+        low = self.low
+        if put.op == "put":
+            place = low.emit(f"getelementptr i64, ptr %registers, i64 {put.attribute.slot}")
+            width = put.attribute.width
+        else:
+            place = self._indexed(put.attribute, put.args[0].width, texts[0])
+            width = put.attribute.width
+        value = texts[-1]
+        if width < 64:
+            value = low.emit(f"zext i{width} {value} to i64")
+        low.line(f"store i64 {value}, ptr {place}")
+
+    def _indexed(self, file: object, width: int, index: str) -> str:
+        first = file.members[0].slot  # type: ignore[attr-defined]  # a RegisterFile
+        wide = self.low.emit(f"zext i{width} {index} to i64")
+        at = self.low.emit(f"add i64 {wide}, {first}")
+        return self.low.emit(f"getelementptr i64, ptr %registers, i64 {at}")
+
+    # -- what the lowering asks ------------------------------------------------------------------
+
+    def _leaf(self, key: object, lines: list[str], name: str) -> str:
+        """A value read once, at the head of the function, so that it is known everywhere."""
+        if key not in self._leaves:
+            self._head += lines
+            self._leaves[key] = name
+        return self._leaves[key]
+
+    def get(self, register: Register) -> str:
+        """See `Context`."""
+        name, slot = f"%get{register.slot}", register.slot
+        lines = [f"  {name}.p = getelementptr i64, ptr %registers, i64 {slot}"]
+        lines += narrow(name, register.width)
+        return self._leaf(register, lines, name)
+
+    def get_indexed(self, node: Bits, index: str) -> str:
+        """See `Context`."""
+        width = node.width
+        wide = self.low.emit(
+            f"load i64, ptr {self._indexed(node.attribute[0], node.args[0].width, index)}"
+        )
+        return self.low.emit(f"trunc i64 {wide} to i{width}") if width < 64 else wide
+
+    def field(self, name: str, width: int) -> str:
+        """See `Context`."""
+        word = SIZE // 4 - 1 if name == "length" else 1 + self.fields.index(name)
+        text = f"%field.{name}.{width}"
+        lines = [
+            f"  {text}.p = getelementptr i32, ptr %record, i64 {word}",
+            f"  {text}.w = load i32, ptr {text}.p",
+        ]
+        if width == 32:
+            return self._leaf((name, width), lines, f"{text}.w")
+        op = "trunc" if width < 32 else "zext"
+        lines.append(f"  {text} = {op} i32 {text}.w to i{width}")
+        return self._leaf((name, width), lines, text)
+
+    def given_up(self) -> str:
+        """See `Context`."""
+        return "give_up"
+
+    def missed(self) -> str:
+        """See `Context`."""
+        label, why = self.low.fresh("missed"), self.low.fresh("why")
+        self.cold += [
+            f"{label}:", "  store i64 %before, ptr %mailbox",
+            f"  %{why} = load i64, ptr %missed", f"  ret i64 %{why}",
+        ]  # fmt: skip
+        return label
+
+    def missed_at(self, address: str, why: Left) -> str:
+        """See `Context`."""
+        label, wide = self.low.fresh("miss"), self.low.fresh("at")
+        self.cold += [
+            f"{label}:", f"  %{wide} = zext i32 {address} to i64",
+            f"  store i64 %{wide}, ptr %address", "  store i64 %before, ptr %mailbox",
+            f"  ret i64 {int(why)}",
+        ]  # fmt: skip
+        return label
+
+    def _space_of(self, node: Bits) -> Space:
+        name = node.attribute[0]
+        self.uses_spaces.add(name)
+        return self.spaces[name]
+
+    def load(self, node: Bits, address: str) -> str:
+        """See `Context`."""
+        return self._space_of(node).load(self.low, node, address)
+
+    def store(self, node: Bits, address: str, value: str) -> None:
+        """See `Context`."""
+        self._space_of(node).store(self.low, node, address, value)
+
+    def bulk(self, node: Bits, arguments: list[str]) -> str:
+        """See `Context`."""
+        return self._space_of(node).bulk(self.low, node, arguments, "%before")
+
+    def exit(self, node: Bits, values: list[str]) -> None:
+        """See `Context`."""
+        self.reasons.add(f"{node.attribute}/{len(values)}")
+        assert len(values) <= MOST_VALUES
+        leave_engine(self.low, node, values)
+
+    def retire(self, count: str, width: int) -> None:
+        """See `Context`."""
+        wide = self.low.emit(f"zext i{width} {count} to i64") if width < 64 else count
+        self.low.line(f"store i64 {self.low.emit(f'sub i64 %before, {wide}')}, ptr %remaining")
+
+
+def narrow(name: str, width: int) -> list[str]:
+    """Load a register of so many bits from its 64-bit slot `name`.p."""
+    if width in (8, 16, 32, 64):
+        return [f"  {name} = load i{width}, ptr {name}.p"]
+    return [f"  {name}.w = load i64, ptr {name}.p", f"  {name} = trunc i64 {name}.w to i{width}"]
+
+
+def call_handler(low: Lowering, record: str, registers: str, remaining: str, how: str) -> str:
+    """Go on with a record's handler."""
+    form = low.emit(f"zext i32 {low.emit(f'load i32, ptr {record}')} to i64")
+    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.HANDLERS)}")
+    table = low.emit(f"load ptr, ptr {at}")
+    handler = low.emit(f"load ptr, ptr {low.emit(f'getelementptr ptr, ptr {table}, i64 {form}')}")
+    arguments = f"ptr %mailbox, ptr {record}, ptr {registers}, i64 {remaining}"
+    return low.emit(f"{how} i64 {handler}({arguments})")
+
+
+def dispatcher(pc: Register) -> str:
+    """`tier1` (runs the block whose header has a number), `end` and `absent`, which end blocks."""
+    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    words = {
+        name: int(word)
+        for name, word in (
+            ("registers", Word.REGISTERS),
+            ("records", Word.RECORDS),
+            ("hot", Word.HOT),
+        )
+    }
+    for name, word in words.items():
+        low.line(f"%{name}.p = getelementptr i64, ptr %mailbox, i64 {word}")
+        low.line(f"%{name} = load {'i64' if name == 'hot' else 'ptr'}, ptr %{name}.p")
+    low.line(f"%at = mul i64 %number, {SIZE}")
+    low.line("%header = getelementptr i8, ptr %records, i64 %at")
+    low.line(f"%count.p = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}")
+    low.line("%count = load i32, ptr %count.p")
+    low.line("%more = add i32 %count, 1")
+    low.line("store i32 %more, ptr %count.p")
+    low.line("%limit = trunc i64 %hot to i32")
+    low.line("%is_hot = icmp eq i32 %more, %limit")
+    low.branch("%is_hot", "asks", "run", "!prof !1")
+    low.start("asks")
+    low.line(f"ret i64 {int(Left.HOT)}")
+    low.start("run")
+    low.line("%before = load i64, ptr %mailbox")
+    low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
+    left = call_handler(low, "%first", "%registers", "%before", "call")
+    low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
+    low.start("leave")
+    low.line(f"ret i64 {left}")
+    low.start("go")
+    low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
+    low.line("%pc = load i64, ptr %pc.p")
+    low.line("%turn = and i32 %count, 3")
+    low.line(f"%which = add i32 %turn, {int(Header.TARGETS)}")
+    low.line("%target.p = getelementptr i32, ptr %header, i32 %which")
+    low.line("%pc.n = trunc i64 %pc to i32")
+    low.line("store i32 %pc.n, ptr %target.p")
+    chain(low, "%pc")
+    body = "\n".join(low.lines)
+    return f"""
+define i64 @tier1(ptr %mailbox, i64 %number) {{
+entry:
+{body}
+}}
+
+define i64 @end({PARAMETERS}) {{
+  store i64 %before, ptr %mailbox
+  ret i64 {int(Left.DISPATCH)}
+}}
+
+define i64 @absent({PARAMETERS}) {{
+  store i64 %before, ptr %mailbox
+  ret i64 {int(Left.COLD)}
+}}
+"""
+
+
+def module(texts: list[str]) -> str:
+    """A module of functions."""
+    return "\n".join([*texts, runtime.DECLARATIONS, METADATA])

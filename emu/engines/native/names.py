@@ -1,0 +1,10 @@
+"""Digests: names of what is cached, and proof that guest code is what it was."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def digest(content: bytes) -> str:
+    """32 hexadecimal digits that tell one content from another."""
+    return hashlib.sha256(content).hexdigest()[:32]

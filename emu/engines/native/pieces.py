@@ -1,0 +1,48 @@
+"""Pieces of LLVM text that regions and handlers share: the mailbox, exits, the jump cache."""
+
+from __future__ import annotations
+
+from emu.engines.native.layout import JUMP_WORDS, JUMPS, Left, Word, number_of
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.spaces import Space
+from isa.bits import Bits
+
+
+def space_words(low: Lowering, space: Space) -> None:
+    """Name what an address space has in the mailbox."""
+    first = Word.SPACES + 3 * space.number
+    names = ("storage", "tables", "watched") if space.paged else ("storage", "size", "watched")
+    for n, name in enumerate(names):
+        kind = "i64" if name == "size" else "ptr"
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
+        low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
+
+
+def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:
+    """Tell the mailbox about an exit of the guest's own; `%left` says that there is one."""
+    low.line(f"store i64 {int(Left.EXIT)}, ptr %left")
+    numbers = [str(number_of(f"{node.attribute}/{len(values)}"))]
+    for text, argument in zip(values, node.args, strict=True):
+        wide = argument.width == 64
+        numbers.append(text if wide else low.emit(f"zext i{argument.width} {text} to i64"))
+    for n, text in enumerate(numbers):
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {Word.REASON + n}")
+        low.line(f"store i64 {text}, ptr {at}")
+
+
+def chain(low: Lowering, target: str) -> None:
+    """Probe the jump cache for native code at a program counter (i64), and go there."""
+    scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
+    index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
+    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
+    entry = low.emit(f"getelementptr i64, ptr {low.emit(f'load ptr, ptr {at}')}, i64 {index}")
+    tag = low.emit(f"load i64, ptr {entry}")
+    found, lost = low.fresh("found"), low.fresh("lost")
+    low.branch(low.emit(f"icmp eq i64 {tag}, {target}"), found, lost)
+    low.start(lost)
+    low.line(f"ret i64 {int(Left.DISPATCH)}")
+    low.start(found)
+    function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
+    number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
+    result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
+    low.line(f"ret i64 {result}")

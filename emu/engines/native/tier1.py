@@ -1,0 +1,225 @@
+"""Tier 1 in a session: decoded blocks in one arena of records, handlers by form.
+
+Only for instruction sets whose records `decoder` can make, in modes whose fetch address is the
+program counter. A block of tier 1 lies in one page. Python is needed to discover it, not to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import BEST, Compiler, Entry, linker
+from emu.engines.native.decode_tables import RECORD, Flag
+from emu.engines.native.decoder import BulkDecoder, Description
+from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
+from emu.engines.native.layout import Header, number_of
+from emu.engines.native.names import digest
+from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
+from isa.fault import Fault
+from isa.x86.form import Form
+from isa.x86.mode import Mode
+
+if TYPE_CHECKING:
+    from emu.engines.native.engine import NativeSession
+
+ARENA = 1 << 18  # records
+MOST_FORMS = 1 << 14
+LONGEST = 60  # instructions of a block
+BATCH = 24  # forms compiled in one module
+END = 0  # the form number of the record behind a block; the decoder's numbers follow
+
+
+@dataclass(slots=True, eq=False)
+class ColdBlock:
+    """A decoded block: where its header is, and the code that it came from."""
+
+    mode: Hashable
+    pc: int
+    header: int
+    size: int
+    recalled: bool = False  # looked up on the disk
+
+
+@dataclass(slots=True)
+class Handlers:
+    """Compiled handlers: object code, their forms' numbers by symbol, and how they may leave."""
+
+    code: bytes
+    symbols: dict[str, int]
+    reasons: list[str]
+
+
+class Tier1:
+    """What a session has decoded, and which forms it has handlers for."""
+
+    def __init__(self, session: NativeSession) -> None:
+        self._session = session
+        self.records = np.zeros(ARENA, dtype=RECORD)
+        self._words = self.records.view(np.uint32).reshape(ARENA, -1)
+        self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
+        self.blocks: dict[Hashable, dict[int, ColdBlock]] = {}
+        self.by_id: dict[int, ColdBlock] = {}
+        self.decoder = BulkDecoder(self._describe)
+        self._used = 0
+        self._wanted: list[int] = []
+        self._flags = _known_flags(session)
+        self._new_flags = False
+        self._libraries: list[Any] = []
+        self._start()
+
+    def _start(self) -> None:
+        names = ("tier1", "end", "absent")
+        code = _dispatcher_code(self._session)
+        library = linker().link(code, *names)
+        self._libraries.append(library)
+        self.entry, end, self._absent = (library.addresses[name] for name in names)
+        self.function = Entry(self.entry)
+        self.handlers[:] = self._absent
+        self.handlers[END] = end
+
+    # -- forms -----------------------------------------------------------------------------------
+
+    def _describe(self, form: Form, fields: tuple[str, ...]) -> Description:
+        """Which forms end a block, and which have no handler and never will."""
+        name = self._name(form)
+        flags = self._flags.get(name)
+        if flags is None:
+            facts = self._session.facts(form)
+            flags = int(Flag.ENDS) if facts.ends or facts.checks else 0
+            flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
+            self._flags[name], self._new_flags = flags, True
+        number = len(self.decoder.forms)  # the decoder registers it next
+        if number + 1 >= MOST_FORMS:
+            return Description(fields, Flag.ABSENT)
+        if not flags & Flag.ABSENT:
+            self._wanted.append(number)
+        return Description(fields, Flag(flags))
+
+    def _name(self, form: Form) -> str:
+        return digest(repr(("handler", self._session.isa.fingerprint, form)).encode())
+
+    def wanted(self) -> list[int]:
+        """Forms that were met and have no handler yet, for the compiler; asked for once."""
+        found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
+        return found
+
+    def compile(self, numbers: list[int], compiler: Compiler) -> list[Handlers]:
+        """In the worker's thread: handlers of forms, from the disk or compiled."""
+        cache, done, rest = self._session.cache, [], []
+        for number in numbers:
+            found = cache.load(self._name(self.decoder.forms[number]))
+            if found is None:
+                rest.append(number)
+            else:
+                head, code = found
+                done.append(Handlers(code, {head["symbol"]: number}, head["reasons"]))
+        done += [self._compile_one(number, compiler, cache) for number in rest]
+        if self._new_flags:
+            self._new_flags = False
+            cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
+        return done
+
+    def _compile_one(self, number: int, compiler: Compiler, cache: DiskCache) -> Handlers:
+        form = self.decoder.forms[number]
+        name = self._name(form)
+        symbol = f"h{name}"
+        session = self._session
+        handler = HandlerCompiler(
+            session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
+            session.watched, symbol,
+        )  # fmt: skip
+        code = compiler.object_code(module([handler.text]), symbol)
+        reasons = sorted(handler.reasons)
+        cache.save(name, {"symbol": symbol, "reasons": reasons}, code)
+        return Handlers(code, {symbol: number}, reasons)
+
+    def install(self, done: list[Handlers]) -> None:
+        """Link handlers; blocks that wait for them go on by themselves."""
+        if not done:
+            return
+        symbols = {symbol: number for found in done for symbol, number in found.symbols.items()}
+        library = linker().link_all([found.code for found in done], *symbols)
+        self._libraries.append(library)
+        for symbol, number in symbols.items():
+            self.handlers[number + 1] = library.addresses[symbol]
+        for found in done:
+            self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
+
+    # -- blocks ----------------------------------------------------------------------------------
+
+    def discover(self, mode: Mode, pc: int) -> ColdBlock | None:
+        """Decode the block at `pc`; None if its first instruction is not for native code."""
+        memory = self._session.state.memory[self._session.isa.code_space]
+        assert isinstance(memory, AddressSpace)
+        where = memory.translate(pc, EXECUTE)
+        if isinstance(where, Fault):
+            return None
+        end = where + PAGE_SIZE - (where & PAGE_MASK)
+        code = memory.physical.array[where:end]
+        records, size, _ = self.decoder.decode(code, 0, mode, room=LONGEST)
+        count = len(records)
+        if count == 0:
+            return None
+        if self._used + count + 2 > ARENA:
+            self._session._forget()
+        header = self._used
+        self._used += count + 2
+        self.records[header + 1 : header + 1 + count] = records
+        self.records["form"][header + 1 : header + 1 + count] += 1
+        self.records["form"][header + 1 + count] = END
+        self._words[header, :8] = 0
+        block = ColdBlock(mode, pc, header, size)
+        self.blocks.setdefault(mode, {})[pc] = block
+        self.by_id[id(block)] = block
+        return block
+
+    def targets(self, block: ColdBlock) -> set[int]:
+        """Where a block went the last times."""
+        words = self._words[block.header]
+        return {int(words[Header.TARGETS + n]) for n in range(4)} - {0}
+
+    def count_from(self, block: ColdBlock, number: int) -> None:
+        """Let a block's entries count on from a number, negative ones too."""
+        self._words[block.header, Header.COUNT] = number & 0xFFFFFFFF
+
+    def code(self, block: ColdBlock) -> bytes:
+        """The code that a block was decoded from, as it is now."""
+        memory = self._session.state.memory[self._session.isa.code_space]
+        return memory.fetch(block.pc, block.size)[0]
+
+    def drop(self, block: ColdBlock) -> None:
+        """Forget a block: its code has changed."""
+        blocks = self.blocks.get(block.mode, {})
+        if blocks.get(block.pc) is block:
+            del blocks[block.pc]
+
+    def clear(self) -> None:
+        """Forget all blocks."""
+        self.blocks.clear()
+        self.by_id.clear()
+        self._used = 0
+
+
+def _flags_name(session: NativeSession) -> str:
+    return digest(repr(("flags", session.isa.fingerprint)).encode())
+
+
+def _known_flags(session: NativeSession) -> dict[str, int]:
+    """What earlier runs found out about forms."""
+    found = session.cache.load(_flags_name(session))
+    return {} if found is None else dict(found[0]["flags"])
+
+
+def _dispatcher_code(session: NativeSession) -> bytes:
+    name = digest(repr(("dispatcher", session.isa.pc.slot)).encode())
+    found = session.cache.load(name)
+    if found is not None:
+        return found[1]
+    code = Compiler(BEST).whole(module([dispatcher(session.isa.pc)]))
+    session.cache.save(name, {}, code)
+    return code
