@@ -157,14 +157,14 @@ class Session:
             self._flush()
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
-            self._forget()
+            self.forget()
 
     def _flush(self) -> None:
         """Forget the pages that emitted code reaches by index."""
         for access in self.accesses.values():
             access.flush()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """Drop every block; handlers stay."""
         self.tables.clear()
         self.code.clear()
@@ -193,7 +193,7 @@ class Session:
                 if block is None:
                     state.count = count
                     if self.code.blocks >= MOST_BLOCKS:
-                        self._forget()
+                        self.forget()
                         return None
                     address = pc if fetch is None else fetch(values)
                     block = table[pc] = self._discover(address, mode)

@@ -131,7 +131,7 @@ class RegionBuilder:
 
     def _served(self, key: int) -> bool:
         """Whether another region can be entered at a block."""
-        region = self.session.regions.get(self.mode, {}).get(key)
+        region = self.session.regions.table(self.mode).get(key)
         return key != self.head and region is not None and not region.quick
 
     def _block(self, key: int) -> Code | None:

@@ -75,6 +75,10 @@ class DiskCache:
             return None
         return place
 
+    def has(self, key: str) -> bool:
+        """Whether something was saved."""
+        return self._place is not None and (self._place / key).exists()
+
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or None."""
         if self._place is None:

@@ -11,29 +11,26 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
-from emu.engines.native.build import Compiled, RegionBuilder, native_form
+from emu.engines.native.build import native_form
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK, SYMBOL, Compiler, Entry, Library, linker
+from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.layout import (
-    JUMP_WORDS,
     JUMPS,
     NOWHERE,
     WORDS,
     Left,
     Word,
-    number_of,
 )
-from emu.engines.native.names import digest
+from emu.engines.native.regions import Regions
 from emu.engines.native.spaces import Space, space_for
-from emu.engines.native.tier1 import ColdBlock, Handlers, Tier1
-from emu.engines.native.worker import Worker
+from emu.engines.native.tier1 import LONGEST as DECODED
+from emu.engines.native.tier1 import ColdBlock, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.exit import Exit
 from emu.state import State
@@ -44,7 +41,6 @@ from isa.x86.mode import Mode
 HOT = 400  # entries after which a block becomes the head of a region
 SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
-MOST_REGIONS = 4_000  # installed at a time; then all are forgotten
 
 
 class Native(Python):
@@ -80,26 +76,6 @@ class Native(Python):
         )  # fmt: skip
 
 
-@dataclass(slots=True, eq=False)
-class NativeRegion:
-    """Installed code: its entries' numbers by program counter, and their keys."""
-
-    mode: Hashable
-    library: Library
-    function: Any
-    address: int
-    entries: dict[int, int]
-    keys: list[int]
-    quick: bool
-
-
-class Watch:
-    """One piece of code behind a region, for the code map to name."""
-
-    def __init__(self, region: NativeRegion) -> None:
-        self.region = region
-
-
 class NativeSession(Session):
     """A session that also has native code; its blocks are found by address and program counter."""
 
@@ -111,21 +87,14 @@ class NativeSession(Session):
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = native_hot
-        self.levels = levels
         self.cache = cache
         self.spaces = _spaces(state)
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
-        self.regions: dict[Hashable, dict[int, NativeRegion]] = {}
-        self.jumps: dict[Hashable, Any] = {}
-        self.heat: dict[Hashable, dict[int, int]] = {}
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
-        self.asked: set[tuple[Hashable, int]] = set()  # regions under way, or not to be had
-        self.watches: dict[int, Watch] = {}
         self.reasons: dict[int, str] = {}
         self._native_forms: dict[Hashable, bool] = {}
-        self._compilers: dict[int, Compiler] = {}
-        self.worker = Worker(self._compile, self._urgency, wait=wait)
+        self.regions = Regions(self, levels, wait=wait)
         self.tier1 = Tier1(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -159,8 +128,8 @@ class NativeSession(Session):
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
         mode = self.isa.mode(self.state.values)
-        self.mail[Word.JUMPS] = self._jumps(mode).ctypes.data
-        regions = self.regions.setdefault(mode, {})
+        self.mail[Word.JUMPS] = self.regions.jumps(mode).ctypes.data
+        regions = self.regions.table(mode)
         key_of = self._keys(mode)
         cold = self.tier1 if key_of is _same and not self.breakpoints else None
         state, limit = self.state, 0  # up to which count the python engine has to do it
@@ -203,7 +172,7 @@ class NativeSession(Session):
         """How far the python engine has to go on after native code stopped."""
         if stop is Left.STEP:
             return self.state.count + 1
-        if stop is Left.BUDGET and until - self.state.count <= self.longest:
+        if stop is Left.BUDGET and until - self.state.count <= max(self.longest, DECODED):
             return until
         return 0
 
@@ -220,7 +189,7 @@ class NativeSession(Session):
             block = self._found(mode, key, pc)
             if block is None:
                 return Left.LOOK
-        if warm and self._warm(mode, key):
+        if warm and self.regions.warm(mode, key, self.native_hot):
             return None
         if state.count + block.length > until:
             block = block.cut(until - state.count)
@@ -237,12 +206,12 @@ class NativeSession(Session):
     def _found(self, mode: Hashable, key: int, pc: int) -> Block | None:
         """Discover a block; None if everything had to be forgotten first."""
         if self.code.blocks >= MOST_BLOCKS:
-            self._forget()
+            self.forget()
             return None
         fetched = self.fetcher(mode) is not None
         block = self.tables[mode][key] = self._discover(key >> 32 if fetched else pc, mode)
-        if (mode, key) not in self.asked and pc not in self.breakpoints:
-            self._recall(mode, key, pc, block.address, block.code)
+        if pc not in self.breakpoints:
+            self.regions.recall(mode, key, pc, block.address, block.code)
         return block
 
     def _keys(self, mode: Hashable) -> Any:
@@ -260,8 +229,7 @@ class NativeSession(Session):
         mail[Word.REMAINING] = budget
         left = function(self.at, number)
         state.count += budget - mail[Word.REMAINING]
-        if self.worker.done:
-            self._install()
+        self.regions.install()
         if left == Left.READ or left == Left.WRITE:
             filled = [s.fill(mail[Word.ADDRESS], left) for s in self.spaces.values()]
             return None if any(filled) else Left.STEP
@@ -289,15 +257,10 @@ class NativeSession(Session):
             found = self.tier1.discover(cast(Mode, mode), pc)
             if found is None:
                 return None
-            self.code.watch(found, pc, found.size)
-            if self.code.grew:
-                self._flush()
-            self.code.grew = False
-            wanted = self.tier1.wanted()
-            if wanted:
-                self.worker.submit((FORMS, wanted, 0))
-                self._install()
-        jumps = self._jumps(mode)
+            self.watch(found, pc, found.size)
+            self.regions.ask_forms()
+            self.regions.install()
+        jumps = self.regions.jumps(mode)
         if jumps[pc % JUMPS, 0] != pc:
             jumps[pc % JUMPS] = (pc, self.tier1.entry, found.header, 0)
         return found
@@ -306,16 +269,15 @@ class NativeSession(Session):
         """A block of tier 1 asks for a region: one that is on the disk, later a new one."""
         assert self.tier1 is not None
         block = self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc)
-        if block is None or (mode, pc) in self.asked:
+        if block is None:
             return
         if not block.recalled:
             block.recalled = True
-            self._recall(mode, pc, pc, pc, self.tier1.code(block))
-            if self.native_hot and (mode, pc) not in self.asked:
+            self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
+            if self.native_hot:
                 self.tier1.count_from(block, int(self.mailbox[Word.HOT]) - self.native_hot)
                 return
-        if (mode, pc) not in self.asked:
-            self._ask(mode, pc)
+        self.regions.ask(mode, pc)
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -326,180 +288,35 @@ class NativeSession(Session):
             found = self._native_forms[form] = native_form(self, form)
         return found
 
-    def _jumps(self, mode: Hashable) -> Any:
-        """The jump cache of a mode."""
-        found = self.jumps.get(mode)
-        if found is None:
-            found = self.jumps[mode] = np.zeros((JUMPS, JUMP_WORDS), dtype=np.uint64)
-            found[:, 0] = NOWHERE
-        return found
-
-    def _warm(self, mode: Hashable, key: int) -> bool:
-        """Count an entry; have a region compiled from here if there were enough. Tell whether
-        there is one by now."""
-        heat = self.heat.setdefault(mode, {})
-        warmth = heat[key] = heat.get(key, 0) + 1
-        if warmth >= self.native_hot and (mode, key) not in self.asked:
-            self._ask(mode, key)
-        if self.worker.done:
-            self._install()
-        return key in self.regions[mode]
-
-    def _ask(self, mode: Hashable, key: int) -> None:
-        """Have a region compiled."""
-        self.asked.add((mode, key))
-        self.worker.submit((mode, key, self.levels[0]))
-        self._install()
-
-    def _recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
-        """Install what an earlier run compiled from a block."""
-        found = self.cache.load(self._name(mode, pc, address, code))
-        if found is None:
-            return
-        compiled = Compiled.of(*found)
-        if self._install_one(mode, key, compiled):
-            self._improve(mode, key, compiled)
-
-    def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
-        """The cache's name for the region that begins with a block."""
-        kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
-        what = (self.isa.fingerprint, mode, pc, address, code, kinds)
-        return digest(repr(what).encode())
-
-    def _urgency(self, job: tuple[Hashable, Any, int]) -> tuple[int, int]:
-        """First what has no code at all, by how often the python engine has had to do it."""
-        mode, key, level = job
-        if mode == FORMS:
-            return 2, 0
-        return int(level == self.levels[0]), self.heat.get(mode, {}).get(key, 0)
-
-    def _compile(self, job: tuple[Hashable, Any, int]) -> Compiled | list[Handlers] | None:
-        """In the worker's thread: compile a region and keep it for later runs."""
-        mode, key, level = job
-        if mode == FORMS:
-            assert self.tier1 is not None
-            return self.tier1.compile(key, self._compiler(BEST))
-        compiled = RegionBuilder(self, mode, key).compile(self._compiler(level))
-        if compiled is not None:
-            self.cache.save(self._name(mode, *compiled.first), compiled.head(), compiled.code)
-        return compiled
-
-    def _compiler(self, level: int) -> Compiler:
-        found = self._compilers.get(level)
-        if found is None:
-            found = self._compilers[level] = Compiler(level)
-        return found
-
-    def _install(self) -> None:
-        """Link what the compiler has finished, unless its code has changed meanwhile."""
-        while self.worker.done:
-            (mode, key, _), compiled = self.worker.take()
-            if mode == FORMS:
-                assert self.tier1 is not None
-                self.tier1.install(compiled)
-                wanted = self.tier1.wanted()
-                if wanted:
-                    self.worker.submit((FORMS, wanted, 0))
-                continue
-            if compiled is None:
-                continue
-            if self._install_one(mode, key, compiled):
-                self._improve(mode, key, compiled)
-            else:
-                self.asked.discard((mode, key))
-
-    def _improve(self, mode: Hashable, key: int, compiled: Compiled) -> None:
-        """Have a region that was compiled in a hurry compiled better."""
-        self.asked.add((mode, key))
-        if compiled.quick and self.levels[-1] != QUICK:
-            self.worker.submit((mode, key, self.levels[-1]))
-
-    def _install_one(self, mode: Hashable, key: int, compiled: Compiled) -> bool:
-        """Link a region; False if the code that it was made from is not there."""
-        memory = self.state.memory[self.isa.code_space]
-        for address, size, wanted in compiled.code_ranges:
-            code, fault = memory.fetch(address, size)
-            if fault is not None or digest(code) != wanted:
-                return False
-        if len(self.watches) >= MOST_REGIONS * 8:
-            self._forget()
-        self._link(mode, key, compiled)
-        return True
-
-    def _link(self, mode: Hashable, head: int, compiled: Compiled) -> None:
-        library = linker().link(compiled.code, SYMBOL)
-        address_of = library.addresses[SYMBOL]
-        fetched = self.fetcher(mode) is not None
-        keys = [address << 32 | pc if fetched else pc for pc, address, _ in compiled.entries]
-        numbers = {pc: number for pc, _, number in compiled.entries}
-        self._retire(mode, head)
-        region = NativeRegion(
-            mode, library, Entry(address_of), address_of, numbers, keys, compiled.quick
-        )
-        self.reasons |= {number_of(reason): reason for reason in compiled.reasons}
-        for address, size, _ in compiled.code_ranges:
-            watch = Watch(region)
-            self.watches[id(watch)] = watch
-            self.code.watch(watch, address, size)
-        if self.code.grew:
-            self._flush()
-        self.code.grew = False
-        self._offer(region, head)
-
-    def _retire(self, mode: Hashable, head: int) -> None:
-        """Drop the quick region that a better one with the same head replaces."""
-        old = self.regions.setdefault(mode, {}).get(head)
-        if old is not None and old.quick:
-            self.code.forget({i for i, w in self.watches.items() if w.region is old})
-
-    def _offer(self, region: NativeRegion, head: int) -> None:
-        """Let a region be entered: at its head in any case, elsewhere if nobody else serves."""
-        table, jumps = self.regions.setdefault(region.mode, {}), self._jumps(region.mode)
-        for key, (pc, number) in zip(region.keys, region.entries.items(), strict=True):
-            if key == head or key not in table:
-                table[key] = region
-                jumps[pc % JUMPS] = (pc, region.address, number, 0)
-
     def _flush(self) -> None:
         super()._flush()
         for space in self.spaces.values():
             space.flush()
 
-    def _forget(self) -> None:
-        super()._forget()
-        for regions in self.regions.values():
-            regions.clear()
-        for known in (self.watches, self.asked, self.heat, self.targets):
-            known.clear()
+    def watch(self, block: object, address: int, size: int) -> None:
+        """Have a block dropped when its code changes."""
+        self.code.watch(block, address, size)
+        if self.code.grew:
+            self._flush()
+        self.code.grew = False
+
+    def forget(self) -> None:
+        """Drop everything that was translated."""
+        super().forget()
+        self.regions.forget()
+        self.targets.clear()
         if self.tier1 is not None:
             self.tier1.clear()
-        for jumps in self.jumps.values():
-            jumps[:, 0] = NOWHERE
 
     def _drop_blocks(self, gone: set[int]) -> None:
         super()._drop_blocks(gone)
-        for watch in [self.watches.pop(i) for i in gone & self.watches.keys()]:
-            self._drop_region(watch.region)
+        self.regions.drop(gone)
         if self.tier1 is not None:
-            for block in [self.tier1.by_id.pop(i) for i in gone & self.tier1.by_id.keys()]:
-                self._drop_cold(block)
-
-    def _drop_cold(self, block: ColdBlock) -> None:
-        assert self.tier1 is not None
-        self.tier1.drop(block)
-        self.asked.discard((block.mode, block.pc))
-        jump = self._jumps(block.mode)[block.pc % JUMPS]
-        if jump[1] == self.tier1.entry and jump[2] == block.header:
-            jump[0] = NOWHERE
-
-    def _drop_region(self, region: NativeRegion) -> None:
-        table, jumps = self.regions.get(region.mode, {}), self._jumps(region.mode)
-        for key in region.keys:
-            self.heat.get(region.mode, {}).pop(key, None)
-            self.asked.discard((region.mode, key))
-            if table.get(key) is region:
-                del table[key]
-        jumps[jumps[:, 1] == region.address, 0] = NOWHERE
+            for block in self.tier1.drop(gone):
+                self.regions.asked.discard((block.mode, block.pc))
+                jump = self.regions.jumps(block.mode)[block.pc % JUMPS]
+                if jump[1] == self.tier1.entry and jump[2] == block.header:
+                    jump[0] = NOWHERE
 
 
 def _spaces(state: State) -> dict[str, Space]:
@@ -516,7 +333,6 @@ def _spaces(state: State) -> dict[str, Space]:
 
 
 _NO_BLOCKS: dict[int, ColdBlock] = {}
-FORMS = "forms"  # instead of a mode: the job is to compile handlers
 
 
 def _same(pc: int) -> int:

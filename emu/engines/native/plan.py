@@ -231,10 +231,13 @@ class Recipes:
         self.found: dict[Hashable, Recipe] = {}
         self.most = {32: 0, 64: 0}  # operands of each width that some recipe needs
 
-    def of(self, known: dict[Register, Bits]) -> tuple[Recipe, list[Bits]]:
-        """The recipe for flags with these expressions, and its operands."""
+    def of(self, known: dict[Register, Bits], stored: set[Register]) -> tuple[Recipe, list[Bits]]:
+        """The recipe for flags with these expressions, and its operands.
+
+        The old values of flags in `stored` are operands too, as new ones take their places.
+        """
         operands: list[Bits] = []
-        values = {f: self._cut(expression(f, known), operands) for f in self.flags}
+        values = {f: self._cut(expression(f, known), operands, stored) for f in self.flags}
         key = tuple(_shape(v) for v in values.values())
         recipe = self.found.get(key)
         if recipe is None:
@@ -245,13 +248,20 @@ class Recipes:
                 self.most[size] = max(self.most[size], needed)
         return recipe, operands
 
-    def _cut(self, node: Bits, operands: list[Bits]) -> Bits:
+    def _stays(self, node: Bits, stored: set[Register]) -> bool:
+        """Whether a node is an old flag that can be read when the recipe is used."""
+        if node.op != "get":
+            return False
+        register = node.attribute[0]
+        return register in self.flags and register not in stored
+
+    def _cut(self, node: Bits, operands: list[Bits], stored: set[Register]) -> Bits:
         """The node over operands: 1-bit operations and calls are kept, what they take is cut."""
-        if node.op == "const" or (node.op == "get" and node.attribute[0] in self.flags):
+        if node.op == "const" or self._stays(node, stored):
             return node
         row = OPS[node.op]
         if node.op == "call" or (row.pure and node.width == 1):
-            args = tuple(self._cut(a, operands) for a in node.args)
+            args = tuple(self._cut(a, operands, stored) for a in node.args)
             return Bits(node.op, node.width, args, node.attribute)
         for number, operand in enumerate(operands):
             if operand is node:

@@ -254,7 +254,7 @@ class RegionCompiler:
         concrete = [(f, low.value(known[f])) for f in self.flags if f in live and changed(f, known)]
         lines = []
         if any(changed(f, known) for f in flags):
-            recipe, operands = self.recipes.of(known)
+            recipe, operands = self.recipes.of(known, {f for f in live if changed(f, known)})
             lines = self._leave_recipe(recipe, [low.value(o) for o in operands])
         if self.isa.pc in known and known[self.isa.pc].is_const:
             low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, Compiler, Entry, linker
+from emu.engines.native.compiler import BEST, Compiler, Entry, Library, linker
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.decoder import BulkDecoder, Description
 from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
@@ -50,6 +50,15 @@ class Handlers:
     """Compiled handlers: object code, their forms' numbers by symbol, and how they may leave."""
 
     code: bytes
+    symbols: dict[str, int]
+    reasons: list[str]
+
+
+@dataclass(slots=True)
+class Installed:
+    """Linked handlers: their forms' numbers by symbol, and how they may leave."""
+
+    library: Library
     symbols: dict[str, int]
     reasons: list[str]
 
@@ -103,13 +112,13 @@ class Tier1:
     def _name(self, form: Form) -> str:
         return digest(repr(("handler", self._session.isa.fingerprint, form)).encode())
 
-    def wanted(self) -> list[int]:
+    def wanted(self) -> tuple[int, ...]:
         """Forms that were met and have no handler yet, for the compiler; asked for once."""
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
-        return found
+        return tuple(found)
 
-    def compile(self, numbers: list[int], compiler: Compiler) -> list[Handlers]:
-        """In the worker's thread: handlers of forms, from the disk or compiled."""
+    def compile(self, numbers: tuple[int, ...], compiler: Compiler) -> Installed:
+        """In the worker's thread: handlers of forms, from the disk or compiled, linked."""
         cache, done, rest = self._session.cache, [], []
         for number in numbers:
             found = cache.load(self._name(self.decoder.forms[number]))
@@ -122,7 +131,9 @@ class Tier1:
         if self._new_flags:
             self._new_flags = False
             cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
-        return done
+        symbols = {symbol: number for found in done for symbol, number in found.symbols.items()}
+        library = linker().link_all([found.code for found in done], *symbols)
+        return Installed(library, symbols, [r for found in done for r in found.reasons])
 
     def _compile_one(self, number: int, compiler: Compiler, cache: DiskCache) -> Handlers:
         form = self.decoder.forms[number]
@@ -138,17 +149,12 @@ class Tier1:
         cache.save(name, {"symbol": symbol, "reasons": reasons}, code)
         return Handlers(code, {symbol: number}, reasons)
 
-    def install(self, done: list[Handlers]) -> None:
-        """Link handlers; blocks that wait for them go on by themselves."""
-        if not done:
-            return
-        symbols = {symbol: number for found in done for symbol, number in found.symbols.items()}
-        library = linker().link_all([found.code for found in done], *symbols)
-        self._libraries.append(library)
-        for symbol, number in symbols.items():
-            self.handlers[number + 1] = library.addresses[symbol]
-        for found in done:
-            self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
+    def install(self, made: Installed) -> None:
+        """Use handlers; blocks that wait for them go on by themselves."""
+        self._libraries.append(made.library)
+        for symbol, number in made.symbols.items():
+            self.handlers[number + 1] = made.library.addresses[symbol]
+        self._session.reasons |= {number_of(reason): reason for reason in made.reasons}
 
     # -- blocks ----------------------------------------------------------------------------------
 
@@ -166,7 +172,7 @@ class Tier1:
         if count == 0:
             return None
         if self._used + count + 2 > ARENA:
-            self._session._forget()
+            self._session.forget()
         header = self._used
         self._used += count + 2
         self.records[header + 1 : header + 1 + count] = records
@@ -192,11 +198,14 @@ class Tier1:
         memory = self._session.state.memory[self._session.isa.code_space]
         return memory.fetch(block.pc, block.size)[0]
 
-    def drop(self, block: ColdBlock) -> None:
-        """Forget a block: its code has changed."""
-        blocks = self.blocks.get(block.mode, {})
-        if blocks.get(block.pc) is block:
-            del blocks[block.pc]
+    def drop(self, gone: set[int]) -> list[ColdBlock]:
+        """Forget blocks (by their ids): their code has changed. Returns those that there were."""
+        dropped = [self.by_id.pop(i) for i in gone & self.by_id.keys()]
+        for block in dropped:
+            blocks = self.blocks.get(block.mode, {})
+            if blocks.get(block.pc) is block:
+                del blocks[block.pc]
+        return dropped
 
     def clear(self) -> None:
         """Forget all blocks."""
