@@ -227,8 +227,10 @@ class NativeSession(Session):
         state, mail = self.state, self.mail
         budget = min(until - state.count, SLICE)
         mail[Word.REMAINING] = budget
-        left = function(self.at, number)
-        state.count += budget - mail[Word.REMAINING]
+        try:
+            left = function(self.at, number)
+        finally:  # Ctrl-C is raised right behind the call
+            state.count += budget - mail[Word.REMAINING]
         self.regions.install()
         if left == Left.READ or left == Left.WRITE:
             filled = [s.fill(mail[Word.ADDRESS], left) for s in self.spaces.values()]

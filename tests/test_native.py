@@ -1,0 +1,227 @@
+"""The native engine's own promises: tiers, exact counts, changed code, caches, limits, Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
+
+from emu.engines import make_engine
+from emu.engines.native import cache as cache_module
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import BEST, QUICK
+from emu.engines.native.engine import Native
+from emu.engines.native.region import perfect_hash
+from emu.engines.reference import Reference
+
+LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
+
+
+def native(**options):
+    """An engine that compiles at once and keeps nothing."""
+    return Native(**{"hot": 0, "wait": True, "cache": NO_CACHE} | options)
+
+
+def code(text):
+    return bytes.fromhex(text)
+
+
+LOOP = code(
+    "31c0 b9e8030000 01c8 83d000 49 75f8 cd80"
+)  # xor eax,eax; mov ecx,1000; add adc dec jne
+"""EAX := 1000 + 999 + … + 1."""
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
+def test_a_loop_runs_in_native_code(levels):
+    engine, state = native(levels=levels), x86_machine(LOOP)
+    stop = engine.run(state, 1 << 40)
+    assert (stop.reason, state["eax"], state["ecx"]) == ("interrupt", 500500, 0)
+    assert any(engine._session_of(state).regions.tables.values())
+
+
+@pytest.mark.parametrize("hot", [0, 3, 1 << 30])
+def test_every_until_is_exact(hot):
+    """Whatever tier the count runs out in, the state there is the reference's."""
+    for until in (*range(1, 40), 500, 1501, 3999):
+        expected, state = x86_machine(LOOP), x86_machine(LOOP)
+        wanted = Reference().run(expected, until)
+        assert picture(state, native(hot=hot).run(state, until)) == picture(expected, wanted)
+
+
+def test_an_old_flag_survives_its_own_replacement():
+    """SBB alone in its block: its flags follow from the carry that it replaces."""
+    loop = code("b80700ffff b905000000 39f7 1901 b8feffffff 49 75f4 cd80".replace("1901", "1b06"))
+    for until in range(1, 30):
+        given = {"esi": DATA + 16, "edi": DATA + 3}
+        expected, state = x86_machine(loop, given), x86_machine(loop, given)
+        wanted = Reference().run(expected, until)
+        assert picture(state, native(longest=1).run(state, until)) == picture(expected, wanted)
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_changed_code_is_met_at_the_next_instruction(hot):
+    """The loop replaces the immediate of an instruction ahead of it each time round."""
+    loop = code("b90a000000 880d0c00a000 b000 00c3 49 75f3 cd80")  # mov [imm], cl; mov al, imm; add
+    loop = loop[:7] + (CODE + 12).to_bytes(4, "little") + loop[11:]
+    expected, state = x86_machine(loop), x86_machine(loop)
+    wanted = Reference().run(expected, 1 << 20)
+    assert picture(state, native(hot=hot).run(state, 1 << 20)) == picture(expected, wanted)
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_a_breakpoint_set_now_holds_at_once(hot):
+    engine, state = native(hot=hot), x86_machine(LOOP)
+    assert engine.run(state, 301).reason == "until"
+    state.breakpoints = {CODE + 12}  # DEC
+    for _ in range(3):
+        assert engine.run(state, 1 << 40).reason == "breakpoint"
+        assert state.pc == CODE + 12
+    state.breakpoints = set()
+    assert engine.run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 500500
+
+
+def test_a_fault_in_the_middle_of_a_region_is_precise():
+    """Stores walk off the end of the data; what the flags are there is not forgotten."""
+    walk = code("b900100000 890f 83c704 39f9 49 75f6 cd80")
+    for hot in (0, 1 << 30):
+        given = {"edi": DATA + PAGE}
+        expected, state = x86_machine(walk, given), x86_machine(walk, given)
+        wanted = Reference().run(expected, 1 << 20)
+        assert wanted.reason == "fault"
+        assert picture(state, native(hot=hot).run(state, 1 << 20)) == picture(expected, wanted)
+
+
+def test_machines_take_turns():
+    """One engine, several machines: each goes on where it was."""
+    engine = native()
+    machines = [x86_machine(LOOP) for _ in range(3)]
+    for until in range(100, 5000, 100):
+        for state in machines:
+            engine.run(state, until)
+    assert [state["eax"] for state in machines] == [500500] * 3
+
+
+# -- the disk ---------------------------------------------------------------------------------
+
+
+def run_with(cache):
+    engine, state = native(cache=cache, levels=(BEST,)), x86_machine(LOOP)
+    engine.run(state, 1 << 40)
+    return state["eax"]
+
+
+def test_what_was_compiled_is_loaded(tmp_path):
+    directory = tmp_path / "cache"
+    assert run_with(DiskCache(directory)) == 500500
+    files = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    assert files
+    assert directory.stat().st_mode & 0o777 == 0o700
+    assert run_with(DiskCache(directory)) == 500500
+    assert {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}.keys() == files.keys()
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "noise"])
+def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
+    directory = tmp_path / "cache"
+    run_with(DiskCache(directory))
+    for path in [p for p in directory.rglob("*") if p.is_file()]:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        changed = {"flip": content, "cut": content[:-7], "empty": b"", "noise": os.urandom(5000)}
+        path.write_bytes(changed[damage])
+    assert run_with(DiskCache(directory)) == 500500
+
+
+def test_a_directory_that_others_may_write_is_not_used(tmp_path):
+    directory = tmp_path / "cache"
+    directory.mkdir()
+    directory.chmod(0o777)
+    assert run_with(DiskCache(directory)) == 500500
+    assert not list(directory.rglob("*.*"))
+
+
+def test_other_sources_have_another_directory(tmp_path, monkeypatch):
+    cache = DiskCache(tmp_path / "cache")
+    cache.save("key", {"fact": 1}, b"code")
+    assert cache.load("key") == ({"fact": 1}, b"code")
+    monkeypatch.setattr(cache_module, "version", lambda: "another")
+    assert DiskCache(tmp_path / "cache").load("key") is None
+
+
+def test_the_directory_has_a_limit(tmp_path):
+    cache = DiskCache(tmp_path / "cache", limit=100_000)
+    for number in range(3 * cache_module.CHECK_EVERY):
+        cache.save(f"{number:04}", {}, bytes(1000))
+    total = sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*") if p.is_file())
+    assert total <= 100_000 + cache_module.CHECK_EVERY * 1100
+
+
+# -- limits and interruptions -----------------------------------------------------------------
+
+
+def test_too_many_regions_are_forgotten(monkeypatch):
+    monkeypatch.setattr("emu.engines.native.regions.MOST_REGIONS", 0)
+    state = x86_machine(LOOP)
+    assert native().run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 500500
+
+
+def test_a_full_arena_is_emptied(monkeypatch):
+    monkeypatch.setattr("emu.engines.native.tier1.ARENA", 16)
+    state = x86_machine(LOOP)
+    assert native(hot=1 << 30).run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 500500
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_control_c_is_heard(hot):
+    """An endless loop in native code: the signal's handler runs soon, at an exact state."""
+    state = x86_machine(code("40ebfd"))
+    engine = native(hot=hot)
+    engine.run(state, 1000)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(state, 1 << 60)
+    assert time.perf_counter() > 0
+    timer.join()
+
+
+def test_a_hash_keeps_its_values_apart():
+    values = [0x8048000 + 37 * n * n for n in range(60)]
+    factor, bits = perfect_hash(values, 32)
+    assert len({(v * factor & 0xFFFFFFFF) >> 32 - bits for v in values}) == len(values)
+
+
+def test_auto_goes_native_only_after_a_while():
+    engine, state = make_engine("auto"), x86_machine(code("b940420f00 4975fd cd80"))
+    engine.run(state, 1000)
+    assert engine.name == "python"
+    assert engine.run(state, 1 << 40).reason == "interrupt"
+    assert (engine.name, state["ecx"]) == ("native", 0)
+
+
+def test_hosts_without_llvm_use_python(tmp_path):
+    """And say so once."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, *more: None if name == 'llvmlite' else find(name, *more)\n"
+    )
+    program = Path(__file__).parents[1] / "programs" / "toy" / "hello.asm"
+    done = subprocess.run(
+        [sys.executable, "-m", "emu", "run", "--engine", "native", str(program)],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout == program.with_suffix(".out").read_text()
+    assert done.stderr.count("no native code here") == 1
