@@ -31,7 +31,8 @@ def guest_options(command: Command) -> Command:
     for option in (
         click.argument("arguments", nargs=-1),
         click.argument("guest", type=PATH),
-        click.option("--engine", default="auto", show_default=True, help="auto, reference, python, native"),
+        click.option("--engine", default="auto", show_default=True,
+                     help="auto, native, python or reference"),
         click.option("--max-instructions", type=click.IntRange(1), help="stop after so many"),
         click.option("--root", type=PATH, help="directory that the guest sees as /, read-only"),
         click.option("--writable", is_flag=True, help="let the guest change --root"),

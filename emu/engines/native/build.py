@@ -20,7 +20,7 @@ from emu.engines.native.plan import (
     trace_block,
 )
 from emu.engines.native.region import RegionCompiler
-from isa.definition import Instruction
+from isa.definition import Instruction, TruncatedError
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
@@ -143,14 +143,22 @@ class RegionBuilder:
         cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
         if tier1 is None or cold is None:
             return None
-        code = tier1.code(cold)
-        return Code(cold.pc, cold.pc, list(self._decoded(code)), code)
+        code = tier1.code(cold, more=self.isa.max_length)
+        try:
+            instructions = list(self._decoded(code, cold.size))
+        except TruncatedError:
+            return None
+        if sum(i.length for i in instructions) != cold.size:
+            return None  # it has changed since
+        return Code(cold.pc, cold.pc, instructions, code[: cold.size])
 
-    def _decoded(self, code: bytes) -> Iterator[Instruction]:
-        while code:
-            found = self.isa.decode(code, self.mode)
+    def _decoded(self, code: bytes, size: int) -> Iterator[Instruction]:
+        """The instructions in the first `size` bytes; what follows may say that one is bad."""
+        at = 0
+        while at < size:
+            found = self.isa.decode(code[at:], self.mode)
             yield found
-            code = code[found.length :]
+            at += found.length
 
     def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
         direct = set() if planned.ends else set(constants(planned.following(self.isa)))

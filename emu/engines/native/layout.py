@@ -22,16 +22,9 @@ class Word(IntEnum):
     MISSED = 13  # a slow access or bulk operation did not happen
     RECORDS = 14  # -> decoded records of tier 1
     HANDLERS = 15  # -> handlers by form number
+    SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
+    # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
-    SPACES = 16  # for each address space three words, see below
-
-
-class SpaceWord(IntEnum):
-    """Words of an address space, from SPACES + 3 * its number."""
-
-    STORAGE = 0  # -> the guest's memory
-    TABLES = 1  # -> the tables of readable, writable and code-holding pages; or its size in units
-    WATCHED = 2  # -> one byte a unit: whether it holds translated code
 
 
 WORDS: Final = 64
@@ -46,10 +39,10 @@ class Left(IntEnum):
     READ = 2  # no translation for a read of ADDRESS: fill the tables, go on at this instruction
     WRITE = 3  # the same for a write
     STEP = 4  # do this instruction elsewhere
+    EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
+    LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form has no handler yet
-    LOOK = 6  # the instruction that retired changed what decoding depends on
-    EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
 
 
 class Header(IntEnum):

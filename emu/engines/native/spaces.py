@@ -35,7 +35,7 @@ class Space(Protocol):
         """Whether native code can do an access or a repeated operation."""
 
     def words(self) -> list[int]:
-        """Addresses for the mailbox (`SpaceWord`)."""
+        """Three words for the mailbox (`Word.SPACES`)."""
 
     def fill(self, address: int, why: Left) -> bool:
         """Make an access that missed possible; False if that changed nothing, so that somebody

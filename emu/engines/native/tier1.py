@@ -193,10 +193,10 @@ class Tier1:
         """Let a block's entries count on from a number, negative ones too."""
         self._words[block.header, Header.COUNT] = number & 0xFFFFFFFF
 
-    def code(self, block: ColdBlock) -> bytes:
-        """The code that a block was decoded from, as it is now."""
+    def code(self, block: ColdBlock, more: int = 0) -> bytes:
+        """The code that a block was decoded from, as it is now, and what follows it."""
         memory = self._session.state.memory[self._session.isa.code_space]
-        return memory.fetch(block.pc, block.size)[0]
+        return memory.fetch(block.pc, block.size + more)[0]
 
     def drop(self, gone: set[int]) -> list[ColdBlock]:
         """Forget blocks (by their ids): their code has changed. Returns those that there were."""
