@@ -310,6 +310,11 @@ class NativeSession(Session):
         if self.tier1 is not None:
             self.tier1.clear()
 
+    def close(self) -> None:
+        """See `Session`: the compiler stops too."""
+        super().close()
+        self.regions.close()
+
     def _drop_blocks(self, gone: set[int]) -> None:
         super()._drop_blocks(gone)
         self.regions.drop(gone)

@@ -15,7 +15,7 @@ from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.layout import METADATA, MOST_VALUES, Header, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import chain, leave_engine, space_words
+from emu.engines.native.pieces import Memory, chain, leave_engine
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -40,13 +40,13 @@ class HandlerCompiler:
         self.isa = isa
         self.trace = isa.trace(form)
         self.fields = fields
-        self.spaces = spaces
         self.watched = watched
         self.name = name
         self.reasons: set[str] = set()
         self.low = Lowering(self)
+        self.memory = Memory(self.low, spaces)
+        self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
-        self.uses_spaces: set[str] = set()
         self._leaves: dict[object, str] = {}
         self._head: list[str] = []
 
@@ -84,9 +84,7 @@ class HandlerCompiler:
 
     def _spaces(self) -> None:
         low = self.low
-        used = {self.spaces[name].number: self.spaces[name] for name in self.uses_spaces}
-        for number in sorted(used):
-            space_words(low, used[number])
+        self.memory.words()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
 
@@ -200,22 +198,9 @@ class HandlerCompiler:
         ]  # fmt: skip
         return label
 
-    def _space_of(self, node: Bits) -> Space:
-        name = node.attribute[0]
-        self.uses_spaces.add(name)
-        return self.spaces[name]
-
-    def load(self, node: Bits, address: str) -> str:
-        """See `Context`."""
-        return self._space_of(node).load(self.low, node, address)
-
-    def store(self, node: Bits, address: str, value: str) -> None:
-        """See `Context`."""
-        self._space_of(node).store(self.low, node, address, value)
-
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""
-        return self._space_of(node).bulk(self.low, node, arguments, "%before")
+        return self.memory.space_of(node).bulk(self.low, node, arguments, "%before")
 
     def exit(self, node: Bits, values: list[str]) -> None:
         """See `Context`."""

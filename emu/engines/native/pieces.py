@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 
 
-def space_words(low: Lowering, space: Space) -> None:
-    """Name what an address space has in the mailbox."""
+class Memory:
+    """The address spaces that a function under way reaches."""
+
+    def __init__(self, low: Lowering, spaces: Mapping[str, Space]) -> None:
+        self._low = low
+        self._spaces = spaces
+        self._used: dict[int, Space] = {}
+
+    def space_of(self, node: Bits) -> Space:
+        """The space of an access, which the function will need."""
+        space = self._spaces[node.attribute[0]]
+        self._used[space.number] = space
+        return space
+
+    def load(self, node: Bits, address: str) -> str:
+        """See `Context`."""
+        return self.space_of(node).load(self._low, node, address)
+
+    def store(self, node: Bits, address: str, value: str) -> None:
+        """See `Context`."""
+        self.space_of(node).store(self._low, node, address, value)
+
+    def words(self) -> None:
+        """Name what the spaces that were used have in the mailbox."""
+        for number in sorted(self._used):
+            _space_words(self._low, self._used[number])
+
+
+def _space_words(low: Lowering, space: Space) -> None:
     first = Word.SPACES + 3 * space.number
     names = ("storage", "tables", "watched") if space.paged else ("storage", "size", "watched")
     for n, name in enumerate(names):

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from emu.engines.native import runtime
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import chain, leave_engine, space_words
+from emu.engines.native.pieces import Memory, chain, leave_engine
 from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
@@ -49,7 +49,6 @@ class RegionCompiler:
         self.mode = mode
         self.blocks = blocks
         self.entries = entries
-        self.spaces = spaces
         self.watched = watched
         self.reasons: set[str] = set()
         self.name = name
@@ -57,6 +56,8 @@ class RegionCompiler:
         self.flags = mark_flags(blocks, isa)
         self.recipes = Recipes(self.flags)
         self.low = Lowering(self)
+        self.memory = Memory(self.low, spaces)
+        self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
         self._gets: dict[Register, str] = {}  # read at the head of the block under way
         self._head = 0
@@ -66,7 +67,6 @@ class RegionCompiler:
         self._bulk = 0
         self.written = self._written()
         self.used: set[Register] = set(self.written)
-        self.uses_spaces: set[str] = set()
 
     def _written(self) -> list[Register]:
         found = {r for b in self.blocks for r in b.after if changed(r, b.after)}
@@ -105,9 +105,7 @@ class RegionCompiler:
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
-        used = {self.spaces[name].number: self.spaces[name] for name in self.uses_spaces}
-        for number in sorted(used):
-            space_words(self.low, used[number])
+        self.memory.words()
         self._switch_to_entry()
 
     def _load_slot(self, register: Register, place: str) -> str:
@@ -473,24 +471,11 @@ class RegionCompiler:
         ]  # fmt: skip
         return label
 
-    def _space_of(self, node: Bits) -> Space:
-        name = node.attribute[0]
-        self.uses_spaces.add(name)
-        return self.spaces[name]
-
-    def load(self, node: Bits, address: str) -> str:
-        """See `Context`."""
-        return self._space_of(node).load(self.low, node, address)
-
-    def store(self, node: Bits, address: str, value: str) -> None:
-        """See `Context`."""
-        self._space_of(node).store(self.low, node, address, value)
-
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""
         remaining = self.low.emit("load i64, ptr %remaining")
         budget = self.low.emit(f"add i64 {remaining}, 1")  # the block has counted one
-        return self._space_of(node).bulk(self.low, node, arguments, budget)
+        return self.memory.space_of(node).bulk(self.low, node, arguments, budget)
 
     def retire(self, count: str, width: int) -> None:
         """See `Context`."""

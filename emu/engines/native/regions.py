@@ -84,6 +84,10 @@ class Regions:
             found[:, 0] = NOWHERE
         return found
 
+    def close(self) -> None:
+        """Compile nothing more."""
+        self._worker.close()
+
     # -- asking ----------------------------------------------------------------------------------
 
     def warm(self, mode: Hashable, key: int, enough: int) -> bool:

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    """LLVM must not be at work while the process takes it down."""
+    for worker in list(_workers):
+        worker.close()
 
 
 class Worker:
@@ -22,6 +33,7 @@ class Worker:
         self._jobs: list[Any] = []
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
+        _workers.add(self)
 
     def take(self) -> tuple[Any, Any]:
         """The oldest job that is done; raises what the work raised."""
@@ -41,16 +53,19 @@ class Worker:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
 
+    def close(self) -> None:
+        """Forget what has not begun, and wait for what has."""
+        with self._lock:
+            self._jobs.clear()
+            thread = self._thread
+        if thread is not None:
+            thread.join()
+
     def _result(self, job: Any) -> Any:
         try:
             return self._work(job)
         except Exception as error:  # a bug of ours: raised where the guest runs
             return error
-
-    @property
-    def waiting(self) -> int:
-        """Jobs not begun."""
-        return len(self._jobs)
 
     def _run(self) -> None:
         while True:
