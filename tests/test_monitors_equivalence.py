@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,8 +11,10 @@ from monitor_machines import bare, virtual
 from toy_machines import WORDS, toy
 from toy_systems import Q, systems
 
+from isa.toy import Configuration
 from vmm.equivalence import lockstep
 from vmm.monitors import Allocation
+from vmm.theory import classify
 
 BOUNDARIES = 300
 VIRTUALIZABLE = [  # monitor, configuration: what Theorems 1 and 3 promise
@@ -52,6 +56,29 @@ def check(monitor, name, system, engine_name, base, poison):
 def test_lockstep(monitor, name, data, base, poison):
     """A few of each, on the fast engine."""
     check(monitor, name, data.draw(systems(name)), "python", base, poison)
+
+
+@cache
+def verdicts(name):
+    return classify(toy(name))
+
+
+@pytest.mark.heavy  # z3 classifies every configuration first
+@pytest.mark.parametrize("monitor", ["trap-and-emulate", "hybrid"])
+@pytest.mark.parametrize("name", Configuration.names())
+def test_what_the_theorems_promise(monitor, name, record_property):
+    """On every configuration for which the condition is derived to hold."""
+    found = verdicts(name)
+    promised = (found.theorem1 if monitor == "trap-and-emulate" else found.theorem3).holds
+    record_property("measured", f"{monitor} on {name}: {'in lock-step' if promised else 'no'}")
+
+    @settings(few, max_examples=120)
+    @given(data=st.data(), base=st.integers(2, 240), poison=WORDS)
+    def keeps(data, base, poison):
+        check(monitor, name, data.draw(systems(name)), "python", base, poison)
+
+    if promised:
+        keeps()
 
 
 THEOREMS = [("trap-and-emulate", "toy/clean"), ("hybrid", "toy/pdp10")]
