@@ -41,6 +41,14 @@ def facts(isa: InstructionSet, form: Hashable, watched: frozenset[Register]) -> 
     return Facts(alone, alone or changes or leaves or _jumps(isa, trace), checks, _undo(trace))
 
 
+def fetches_at_pc(isa: InstructionSet, fetch: Trace) -> bool:
+    """Whether the address that a fetch computes is just the program counter, without checks."""
+    value = fetch.value
+    assert value is not None
+    simple = value.op == "get" and value.attribute[0] is isa.pc
+    return simple and not fetch.region.effects
+
+
 def _jumps(isa: InstructionSet, trace: Trace) -> bool:
     """Whether the next instruction is not always the one that follows in memory."""
     targets = [n.args[0] for n in trace.puts if n.attribute is isa.pc]

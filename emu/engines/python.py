@@ -20,7 +20,7 @@ from emu.engines.access import CalledAccess, Stop, access_for
 from emu.engines.block import Block, emit_handler
 from emu.engines.bulk import Bulk
 from emu.engines.code import CodeMap
-from emu.engines.facts import Facts, facts
+from emu.engines.facts import Facts, facts, fetches_at_pc
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Reference, before
 from emu.exit import Exit
@@ -247,10 +247,7 @@ class Session:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
             trace = self.isa.fetch(mode)
-            value = trace.value
-            assert value is not None
-            simple = value.op == "get" and value.attribute[0] is self.isa.pc
-            simple = simple and not trace.region.effects
+            simple = fetches_at_pc(self.isa, trace)
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
             reads = {n.attribute[0] for n in trace.walk() if n.op == "get"} - {self.isa.pc}
             if self.fixes:

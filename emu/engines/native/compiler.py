@@ -118,10 +118,14 @@ class Linker:
 @cache
 def linker() -> Linker:
     """The process's linker; its runtime is compiled once for all runs."""
-    disk, name = DiskCache.users(), "runtime"
+    return Linker(kept(DiskCache.users(), "runtime", runtime.SOURCE))
+
+
+def kept(disk: DiskCache, name: str, text: str) -> bytes:
+    """The object code of a whole module of ours, compiled once for all runs."""
     found = disk.load(name)
     if found is not None:
-        return Linker(found[1])
-    code = Compiler().whole(runtime.SOURCE)
+        return found[1]
+    code = Compiler().whole(text)
     disk.save(name, {}, code)
-    return Linker(code)
+    return code

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Any, Final, NamedTuple
 
-import llvmlite.binding as llvm
 import numpy as np
 import numpy.typing as npt
 
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import Library, kept, linker
 from emu.engines.native.decode_ir import SOURCE
 from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
 from isa.definition import Instruction, TruncatedError
@@ -79,7 +80,7 @@ class BulkDecoder:
         self._flags_at: int = self.flags.ctypes.data
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)
-        self._native = native()
+        self._native, _ = native()
 
     def decode(
         self,
@@ -198,21 +199,11 @@ class BulkDecoder:
 
 
 @cache
-def native() -> Any:
-    """`decode_run`, compiled once; its parameters are in `emu.engines.native.decode_ir`."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(opt=2, jit=True)
-    module = llvm.parse_assembly(SOURCE)
-    module.verify()
-    builder = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(2))
-    builder.getModulePassManager().run(module, builder)
-    jit = llvm.create_lljit_compiler(machine)
-    library = llvm.JITLibraryBuilder().add_ir(str(module)).add_current_process()
-    tracker = library.export_symbol("decode_run").link(jit, "decoder")
+def native() -> tuple[Any, Library]:
+    """`decode_run`, and the library that keeps it alive; see `decode_ir` for its parameters."""
+    library = linker().link(kept(DiskCache.users(), "decoder", SOURCE), "decode_run")
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     function = ctypes.CFUNCTYPE(
         word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer
-    )(tracker["decode_run"])
-    function.owner = tracker, jit  # type: ignore[attr-defined]  # keeps the code alive
-    return function
+    )(library.addresses["decode_run"])
+    return function, library

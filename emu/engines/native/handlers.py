@@ -19,7 +19,7 @@ from emu.engines.native.pieces import Memory, chain, leave_engine
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
-from isa.registers import Register
+from isa.registers import Register, RegisterFile
 
 PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
 SIZE: Final = RECORD.itemsize
@@ -95,8 +95,6 @@ class HandlerCompiler:
         for put, texts in values:
             self._put(put, texts)
         looks = bool(self.trace.written() & self.watched)
-        if looks and not self.reasons:
-            low.line(f"store i64 {int(Left.LOOK)}, ptr %left")
         if looks or self.reasons:
             self._maybe_leave(looks)
         low.line(f"%next = getelementptr i8, ptr %record, i64 {SIZE}")
@@ -122,17 +120,15 @@ class HandlerCompiler:
         low = self.low
         if put.op == "put":
             place = low.emit(f"getelementptr i64, ptr %registers, i64 {put.attribute.slot}")
-            width = put.attribute.width
         else:
             place = self._indexed(put.attribute, put.args[0].width, texts[0])
-            width = put.attribute.width
-        value = texts[-1]
+        value, width = texts[-1], put.attribute.width
         if width < 64:
             value = low.emit(f"zext i{width} {value} to i64")
         low.line(f"store i64 {value}, ptr {place}")
 
-    def _indexed(self, file: object, width: int, index: str) -> str:
-        first = file.members[0].slot  # type: ignore[attr-defined]  # a RegisterFile
+    def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
+        first = file.members[0].slot
         wide = self.low.emit(f"zext i{width} {index} to i64")
         at = self.low.emit(f"add i64 {wide}, {first}")
         return self.low.emit(f"getelementptr i64, ptr %registers, i64 {at}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
+from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
@@ -64,7 +65,6 @@ class RegionCompiler:
         self._in_cold = False
         self._part = ""
         self._labels: set[str] = set()
-        self._bulk = 0
         self.written = self._written()
         self.used: set[Register] = set(self.written)
 
@@ -144,10 +144,7 @@ class RegionCompiler:
         return f"check.{block.number}" if self._fetch_effects() else f"block.{block.number}"
 
     def _fetch_effects(self) -> bool:
-        trace = self.isa.fetch(self.mode)
-        assert trace.value is not None
-        simple = trace.value.op == "get" and trace.value.attribute[0] is self.isa.pc
-        return not simple or bool(trace.region.effects)
+        return not fetches_at_pc(self.isa, self.isa.fetch(self.mode))
 
     def _block(self, block: PlannedBlock) -> None:
         low = self.low

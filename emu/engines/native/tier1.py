@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, Compiler, Entry, Library, linker
+from emu.engines.native.compiler import Compiler, Entry, Library, kept, linker
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.decoder import BulkDecoder, Description
 from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
@@ -83,8 +83,9 @@ class Tier1:
 
     def _start(self) -> None:
         names = ("tier1", "end", "absent")
-        code = _dispatcher_code(self._session)
-        library = linker().link(code, *names)
+        name = digest(repr(("dispatcher", self._session.isa.pc.slot)).encode())
+        text = module([dispatcher(self._session.isa.pc)])
+        library = linker().link(kept(self._session.cache, name, text), *names)
         self._libraries.append(library)
         self.entry, end, self._absent = (library.addresses[name] for name in names)
         self.function = Entry(self.entry)
@@ -222,13 +223,3 @@ def _known_flags(session: NativeSession) -> dict[str, int]:
     """What earlier runs found out about forms."""
     found = session.cache.load(_flags_name(session))
     return {} if found is None else dict(found[0]["flags"])
-
-
-def _dispatcher_code(session: NativeSession) -> bytes:
-    name = digest(repr(("dispatcher", session.isa.pc.slot)).encode())
-    found = session.cache.load(name)
-    if found is not None:
-        return found[1]
-    code = Compiler(BEST).whole(module([dispatcher(session.isa.pc)]))
-    session.cache.save(name, {}, code)
-    return code
