@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import BEST, QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.exit import Exit

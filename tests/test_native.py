@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -14,9 +15,11 @@ from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
+from emu.engines.native import regions as regions_module
+from emu.engines.native.arena import ROOM, Arena, arena
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import BEST, QUICK
 from emu.engines.native.region import perfect_hash
 from emu.engines.reference import Reference
 
@@ -225,3 +228,70 @@ def test_hosts_without_llvm_use_python(tmp_path):
     assert done.returncode == 0
     assert done.stdout == program.with_suffix(".out").read_text()
     assert done.stderr.count("no native code here") == 1
+
+
+# -- where code lies --------------------------------------------------------------------------
+
+
+def test_the_arena_takes_back_what_it_gave():
+    arena = Arena(1 << 16)
+    pieces = [arena.put(bytes(100 + n)) for n in range(200)]
+    assert len({start for start, _ in pieces}) == len(pieces)
+    with pytest.raises(MemoryError):
+        arena.put(bytes(1 << 16))
+    for start, size in pieces[::2] + pieces[1::2]:
+        arena.free(start, size)
+    assert arena.put(bytes(1 << 16)) == (0, 1 << 16)
+
+
+def test_without_room_for_code_the_guest_goes_on(monkeypatch):
+    """Regions are forgotten, handlers and the python engine do the rest."""
+    state, engine = x86_machine(LOOP), native()
+    session = engine._session_of(state)
+    monkeypatch.setattr(regions_module, "linker", lambda: NoRoom())
+    assert engine.run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 500500
+    assert not any(session.regions.tables.values())
+
+
+class NoRoom:
+    def link(self, image):
+        raise MemoryError
+
+
+def test_dropped_regions_give_their_room_back():
+    place = arena()
+    if place is None:
+        pytest.skip("LLVM's linker has its own memory")
+    engine = native(levels=(BEST,))
+    used = []
+    for _ in range(6):
+        state = x86_machine(LOOP)
+        engine.run(state, 1 << 40)
+        engine._sessions.clear()
+        del state
+        gc.collect()
+        used.append(ROOM - sum(size for _, size in place._free))
+    assert used[-1] <= used[1]
+
+
+ORC = """
+from emu.engines.native import arena as module
+def refused():
+    raise OSError("memory that is written and executed")
+module.Arena = refused
+from tests.test_native import LOOP, native, x86_machine
+from emu.engines.native.linking import arena
+assert arena() is None
+for hot in (0, 1 << 30):
+    state = x86_machine(LOOP)
+    assert native(hot=hot).run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 500500
+"""
+
+
+def test_llvms_linker_serves_where_ours_does_not(tmp_path):
+    subprocess.run(
+        [sys.executable, "-c", ORC], check=True, cwd=Path(__file__).parents[1],
+        env=os.environ | {"PYTHONPATH": "tests", "POPEK_CACHE": str(tmp_path / "cache")},
+    )  # fmt: skip

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from emu.engines import Engine
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import BEST, QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from tests.needs import missing

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from emu.engines import Engine
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.toy.machine import ToyMachine

@@ -6,10 +6,11 @@ All of it runs in the compiler's thread; it only reads what the session knows.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from emu.engines.native.compiler import SYMBOL, Compiler
+from emu.engines.native.image import Image
+from emu.engines.native.layout import SYMBOL
 from emu.engines.native.names import digest
 from emu.engines.native.plan import (
     PlannedBlock,
@@ -23,6 +24,7 @@ from emu.engines.native.region import RegionCompiler
 from isa.definition import Instruction, TruncatedError
 
 if TYPE_CHECKING:
+    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
 LARGEST = 200  # instructions of a region
@@ -58,20 +60,20 @@ class Compiled:
     reasons: list[str]
     quick: bool  # compiled in a hurry: to be replaced
     first: tuple[int, int, bytes]  # program counter, address and code of the head
-    code: bytes = b""
+    image: Image
 
     def head(self) -> dict[str, Any]:
         """Everything but the code, for the cache."""
-        facts = asdict(self)
-        del facts["code"], facts["first"]
-        return facts
+        names = ("code_ranges", "entries", "reasons", "quick")
+        return {name: getattr(self, name) for name in names} | {"image": self.image.head()}
 
     @staticmethod
     def of(head: dict[str, Any], code: bytes) -> Compiled:
         """From the cache."""
         ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
         entries = [(p, a, n) for p, a, n in head["entries"]]
-        return Compiled(ranges, entries, head["reasons"], head["quick"], (0, 0, b""), code)
+        image = Image.of(head["image"], code)
+        return Compiled(ranges, entries, head["reasons"], head["quick"], (0, 0, b""), image)
 
 
 class RegionBuilder:
@@ -96,12 +98,12 @@ class RegionBuilder:
         region = RegionCompiler(
             self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL
         )
-        code = compiler.object_code(region.text)
+        image = compiler.image(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
         head = self.blocks[self.head]
         first = (head.pc, head.address, head.code)
-        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, first, code)
+        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, first, image)
 
     def _code(self, block: Code) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import llvmlite
-import llvmlite.binding as llvm
 import platformdirs
 
 import emu.engines
 import isa
+from emu.engines.native.arena import arena
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
@@ -34,14 +34,24 @@ VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for non
 @cache
 def version() -> str:
     """A digest of what decides what compiled code means."""
-    digest = hashlib.sha256(repr((llvmlite.__version__, llvm.llvm_version_info)).encode())
-    digest.update(llvm.get_host_cpu_name().encode())
-    digest.update(llvm.get_host_cpu_features().flatten().encode())
+    digest = hashlib.sha256(repr((llvmlite.__version__, _processor(), arena() is None)).encode())
     for package in (isa, emu.engines):
         for root in package.__path__:
             for path in sorted(Path(root).rglob("*.py")):
                 digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _processor() -> str:
+    """The host's processor and what it can do; asked of LLVM, which loads slowly, if need be."""
+    try:
+        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+        wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features")
+        return "\n".join(line for line in first.splitlines() if line.startswith(wanted))
+    except OSError:
+        import llvmlite.binding as llvm
+
+        return f"{llvm.get_host_cpu_name()} {llvm.get_host_cpu_features().flatten()}"
 
 
 class DiskCache:

@@ -1,28 +1,19 @@
-"""LLVM as a compiler of region texts: passes, object code, and linking it into this process.
+"""LLVM as a compiler of texts: passes, and object code as images.
 
-Compiling (text to object code) touches nothing shared, so a background thread may do it; linking
-is done by the thread that runs the guest. Dropping a `Library` frees its code.
+Compiling touches nothing shared, so a background thread may do it.
 """
 
 from __future__ import annotations
 
-import ctypes
-import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
 import llvmlite.binding as llvm
 
-from emu.engines.native import runtime
-from emu.engines.native.cache import DiskCache
-
-Entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
-"""A region: function(mailbox, entry number) -> Left. Calling it releases the interpreter lock."""
-
-SYMBOL = "region"  # the function of a region's module
-
-_names = itertools.count()
+from emu.engines.native.arena import arena
+from emu.engines.native.image import Image, image_of, object_image
+from emu.engines.native.layout import BEST, QUICK, SYMBOL
 
 
 @cache
@@ -32,7 +23,8 @@ def _target() -> Any:
     return llvm.Target.from_default_triple()
 
 
-def _machine(level: int) -> Any:
+def machine(level: int) -> Any:
+    """LLVM's notion of this host, for code of one level."""
     return _target().create_target_machine(
         cpu=llvm.get_host_cpu_name(),
         features=llvm.get_host_cpu_features().flatten(),
@@ -43,19 +35,15 @@ def _machine(level: int) -> Any:
     )
 
 
-QUICK, BEST = 0, 2
-"""Levels: a region is first compiled in a seventh of the time that it takes to compile it well."""
-
-
 class Compiler:
     """Turns LLVM text into object code; one for each thread."""
 
     def __init__(self, level: int = BEST) -> None:
         self.quick = level == QUICK
-        self._machine = _machine(level)
+        self._machine = machine(level)
         self._context = llvm.create_context()  # LLVM's contexts are for one thread each
 
-    def object_code(self, text: str, symbol: str = SYMBOL) -> bytes:
+    def image(self, text: str, symbol: str = SYMBOL) -> Image:
         """Compile a module of one function as well as the level says."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
@@ -68,64 +56,16 @@ class Compiler:
         else:
             passes = builder.getFunctionPassManager()
         passes.run(module.get_function(symbol), builder)
-        return bytes(self._machine.emit_object(module))
+        return self._image(module, [symbol])
 
-    def whole(self, text: str) -> bytes:
+    def whole(self, text: str, exports: Iterable[str]) -> Image:
         """The same by LLVM's own pipeline, inlining included."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
         builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
         builder.getModulePassManager().run(module, builder)
-        return bytes(self._machine.emit_object(module))
+        return self._image(module, exports)
 
-
-class Library:
-    """Linked object code: the addresses of its functions, as long as it lives."""
-
-    def __init__(self, tracker: Any, names: Iterable[str]) -> None:
-        self._tracker = tracker
-        self.addresses: dict[str, int] = {name: tracker[name] for name in names}
-
-
-class Linker:
-    """Puts object code into this process, with the runtime's functions for it to call."""
-
-    def __init__(self, runtime_code: bytes) -> None:
-        self._jit = llvm.create_lljit_compiler(_machine(BEST))
-        self._runtime = Library(self._tracker([runtime_code], runtime.SYMBOLS, {}), runtime.SYMBOLS)
-
-    def link(self, code: bytes, *names: str) -> Library:
-        """Link object code that exports functions."""
-        return self.link_all([code], *names)
-
-    def link_all(self, codes: Sequence[bytes], *names: str) -> Library:
-        """Link several pieces of object code as one."""
-        return Library(self._tracker(codes, names, self._runtime.addresses), names)
-
-    def _tracker(
-        self, codes: Sequence[bytes], names: Iterable[str], imports: dict[str, int]
-    ) -> Any:
-        builder = llvm.JITLibraryBuilder()
-        for code in codes:
-            builder.add_object_img(code)
-        for name, address in imports.items():
-            builder.import_symbol(name, address)
-        for name in names:
-            builder.export_symbol(name)
-        return builder.link(self._jit, f"library{next(_names)}")
-
-
-@cache
-def linker() -> Linker:
-    """The process's linker; its runtime is compiled once for all runs."""
-    return Linker(kept(DiskCache.users(), "runtime", runtime.SOURCE))
-
-
-def kept(disk: DiskCache, name: str, text: str) -> bytes:
-    """The object code of a whole module of ours, compiled once for all runs."""
-    found = disk.load(name)
-    if found is not None:
-        return found[1]
-    code = Compiler().whole(text)
-    disk.save(name, {}, code)
-    return code
+    def _image(self, module: Any, exports: Iterable[str]) -> Image:
+        code = bytes(self._machine.emit_object(module))
+        return object_image(code, exports) if arena() is None else image_of(code, exports)

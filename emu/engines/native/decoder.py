@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Library, kept, linker
 from emu.engines.native.decode_ir import SOURCE
 from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
+from emu.engines.native.linking import Library, kept, linker
 from isa.definition import Instruction, TruncatedError
 from isa.trace import Trace, expander
 from isa.x86.decode import MAX_LENGTH, decode
@@ -201,7 +201,7 @@ class BulkDecoder:
 @cache
 def native() -> tuple[Any, Library]:
     """`decode_run`, and the library that keeps it alive; see `decode_ir` for its parameters."""
-    library = linker().link(kept(DiskCache.users(), "decoder", SOURCE), "decode_run")
+    library = linker().link(kept(DiskCache.users(), "decoder", SOURCE, ["decode_run"]))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     function = ctypes.CFUNCTYPE(
         word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer

@@ -19,10 +19,11 @@ from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.build import native_form
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.layout import (
+    BEST,
     JUMPS,
     NOWHERE,
+    QUICK,
     WORDS,
     Left,
     Word,
@@ -89,6 +90,7 @@ class NativeSession(Session):
         self.native_hot = native_hot
         self.cache = cache
         self.spaces = _spaces(state)
+        self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
         self.targets: dict[Hashable, dict[int, set[int]]] = {}

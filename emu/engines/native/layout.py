@@ -52,6 +52,11 @@ class Header(IntEnum):
     TARGETS = 2  # ... where it went, the last four
 
 
+QUICK, BEST = 0, 2
+"""Levels of compiling: in a seventh of the time that the other takes, or well."""
+
+SYMBOL: Final = "region"  # the function of a region's module
+
 METADATA: Final = """
 !0 = !{!"branch_weights", i32 2000, i32 1}
 !1 = !{!"branch_weights", i32 1, i32 2000}

@@ -1,7 +1,7 @@
 """A session's native code: regions asked for, compiled, installed, and dropped when code changes.
 
-Everything that needs LLVM happens in the worker's thread, linking too, as LLVM lets one thread in
-at a time. What comes back is used only if the guest's code is still what it was made from.
+Everything that needs LLVM happens in the worker's thread. What comes back, or from the disk, is
+used only if the guest's code is still what it was made from.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from emu.engines.native.build import Compiled, RegionBuilder
-from emu.engines.native.compiler import BEST, QUICK, SYMBOL, Compiler, Entry, Library, linker
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE, number_of
+from emu.engines.native.layout import BEST, JUMP_WORDS, JUMPS, NOWHERE, QUICK, SYMBOL, number_of
+from emu.engines.native.linking import Entry, Library, linker
 from emu.engines.native.names import digest
-from emu.engines.native.tier1 import Installed
+from emu.engines.native.tier1 import Made
 from emu.engines.native.worker import Worker
 
 if TYPE_CHECKING:
+    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
-LOAD = -1  # instead of a level: take the region from the disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,6 @@ class Job:
     level: int
     mode: Hashable = None
     key: int = 0
-    name: str = ""  # on the disk
     forms: tuple[int, ...] = ()
 
 
@@ -106,10 +105,12 @@ class Regions:
             self._submit(Job(self._levels[0], mode, key))
 
     def recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
-        """Have what an earlier run compiled from a block loaded, if there is something."""
-        name = self._name(mode, pc, address, code)
-        if (mode, key) not in self.asked and self._session.cache.has(name):
-            self._submit(Job(LOAD, mode, key, name))
+        """Install what an earlier run compiled from a block, if there is something."""
+        if (mode, key) in self.asked:
+            return
+        found = self._session.cache.load(self._name(mode, pc, address, code))
+        if found is not None:
+            self._take(Job(BEST, mode, key), Compiled.of(*found))
 
     def ask_forms(self) -> None:
         """Have handlers made for forms that tier 1 has met."""
@@ -123,41 +124,38 @@ class Regions:
         self._worker.submit(job)
 
     def _urgency(self, job: Job) -> tuple[int, int]:
-        """Handlers and the disk first, then what has no code at all, by how hot it is."""
-        if job.forms or job.level == LOAD:
+        """Handlers first, then what has no code at all, by how hot it is."""
+        if job.forms:
             return 2, 0
         return int(job.level == self._levels[0]), self.heat.get(job.mode, {}).get(job.key, 0)
 
     def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
         session = self._session
-        kinds = [(n, s.number, s.kind) for n, s in sorted(session.spaces.items())]
-        return digest(repr((session.isa.fingerprint, mode, pc, address, code, kinds)).encode())
+        facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds)
+        return digest(repr(facts).encode())
 
     # -- in the worker's thread --------------------------------------------------------------------
 
-    def _work(self, job: Job) -> tuple[Compiled, Library] | Installed | None:
+    def _work(self, job: Job) -> Compiled | list[Made] | None:
         if job.forms:
             assert self._session.tier1 is not None
             return self._session.tier1.compile(job.forms, self._compiler(BEST))
-        compiled = self._loaded(job) if job.level == LOAD else self._compiled(job)
-        return None if compiled is None else (compiled, linker().link(compiled.code, SYMBOL))
-
-    def _loaded(self, job: Job) -> Compiled | None:
-        found = self._session.cache.load(job.name)
-        return None if found is None else Compiled.of(*found)
+        return self._compiled(job)
 
     def _compiled(self, job: Job) -> Compiled | None:
         builder = RegionBuilder(self._session, job.mode, job.key)
         compiled = builder.compile(self._compiler(job.level))
         if compiled is not None:
             name = self._name(job.mode, *compiled.first)
-            self._session.cache.save(name, compiled.head(), compiled.code)
+            self._session.cache.save(name, compiled.head(), compiled.image.code)
         return compiled
 
     def _compiler(self, level: int) -> Compiler:
         found = self._compilers.get(level)
         if found is None:
+            from emu.engines.native.compiler import Compiler  # loading LLVM takes its time
+
             found = self._compilers[level] = Compiler(level)
         return found
 
@@ -167,22 +165,25 @@ class Regions:
         """Take what the worker has done."""
         while self._worker.done:
             job, result = self._worker.take()
-            if isinstance(result, Installed):
+            if job.forms:
                 assert self._session.tier1 is not None
                 self._session.tier1.install(result)
                 self.ask_forms()
             elif result is not None:
-                self._take(job, *result)
-            elif job.level == LOAD:
-                self.asked.discard((job.mode, job.key))
+                self._take(job, result)
 
-    def _take(self, job: Job, compiled: Compiled, library: Library) -> None:
+    def _take(self, job: Job, compiled: Compiled) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
         if not self._is_there(compiled):
             self.asked.discard((job.mode, job.key))
             return
         if len(self._watches) >= MOST_REGIONS * 8:
             self._session.forget()
+        try:
+            library = linker().link(compiled.image)
+        except MemoryError:
+            self._session.forget()
+            return
         self._offer(self._installed(job, compiled, library), job.key)
         self.asked.add((job.mode, job.key))
         if compiled.quick and self._levels[-1] != QUICK:

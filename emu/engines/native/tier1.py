@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Compiler, Entry, Library, kept, linker
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.decoder import BulkDecoder, Description
+from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
+from emu.engines.native.image import Image
 from emu.engines.native.layout import Header, number_of
+from emu.engines.native.linking import Entry, Library, kept, linker
 from emu.engines.native.names import digest
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
 from isa.fault import Fault
@@ -25,6 +26,7 @@ from isa.x86.form import Form
 from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
+    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
 ARENA = 1 << 18  # records
@@ -46,20 +48,11 @@ class ColdBlock:
 
 
 @dataclass(slots=True)
-class Handlers:
-    """Compiled handlers: object code, their forms' numbers by symbol, and how they may leave."""
+class Made:
+    """A compiled handler: its form's number, its image, and how it may leave."""
 
-    code: bytes
-    symbols: dict[str, int]
-    reasons: list[str]
-
-
-@dataclass(slots=True)
-class Installed:
-    """Linked handlers: their forms' numbers by symbol, and how they may leave."""
-
-    library: Library
-    symbols: dict[str, int]
+    number: int
+    image: Image
     reasons: list[str]
 
 
@@ -78,14 +71,15 @@ class Tier1:
         self._wanted: list[int] = []
         self._flags = _known_flags(session)
         self._new_flags = False
-        self._libraries: list[Any] = []
+        self._libraries: list[Library] = []
+        self._store = handlers_of(session.cache)
         self._start()
 
     def _start(self) -> None:
         names = ("tier1", "end", "absent")
         name = digest(repr(("dispatcher", self._session.isa.pc.slot)).encode())
         text = module([dispatcher(self._session.isa.pc)])
-        library = linker().link(kept(self._session.cache, name, text), *names)
+        library = linker().link(kept(self._session.cache, name, text, names))
         self._libraries.append(library)
         self.entry, end, self._absent = (library.addresses[name] for name in names)
         self.function = Entry(self.entry)
@@ -106,56 +100,53 @@ class Tier1:
         number = len(self.decoder.forms)  # the decoder registers it next
         if number + 1 >= MOST_FORMS:
             return Description(fields, Flag.ABSENT)
-        if not flags & Flag.ABSENT:
+        if not flags & Flag.ABSENT and not self._use(number, f"h{name}"):
             self._wanted.append(number)
         return Description(fields, Flag(flags))
 
     def _name(self, form: Form) -> str:
-        return digest(repr(("handler", self._session.isa.fingerprint, form)).encode())
+        session = self._session
+        facts = ("handler", session.isa.fingerprint, form, session.kinds)
+        return digest(repr(facts).encode())
+
+    def _use(self, number: int, symbol: str) -> bool:
+        """Use the handler that there is for a form."""
+        found = self._store.find(symbol)
+        if found is None:
+            return False
+        self.handlers[number + 1] = found.address
+        self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
+        return True
 
     def wanted(self) -> tuple[int, ...]:
         """Forms that were met and have no handler yet, for the compiler; asked for once."""
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
         return tuple(found)
 
-    def compile(self, numbers: tuple[int, ...], compiler: Compiler) -> Installed:
-        """In the worker's thread: handlers of forms, from the disk or compiled, linked."""
-        cache, done, rest = self._session.cache, [], []
-        for number in numbers:
-            found = cache.load(self._name(self.decoder.forms[number]))
-            if found is None:
-                rest.append(number)
-            else:
-                head, code = found
-                done.append(Handlers(code, {head["symbol"]: number}, head["reasons"]))
-        done += [self._compile_one(number, compiler, cache) for number in rest]
-        if self._new_flags:
-            self._new_flags = False
-            cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
-        symbols = {symbol: number for found in done for symbol, number in found.symbols.items()}
-        library = linker().link_all([found.code for found in done], *symbols)
-        return Installed(library, symbols, [r for found in done for r in found.reasons])
+    def compile(self, numbers: tuple[int, ...], compiler: Compiler) -> list[Made]:
+        """In the worker's thread: handlers of forms."""
+        return [self._compile_one(number, compiler) for number in numbers]
 
-    def _compile_one(self, number: int, compiler: Compiler, cache: DiskCache) -> Handlers:
+    def _compile_one(self, number: int, compiler: Compiler) -> Made:
         form = self.decoder.forms[number]
-        name = self._name(form)
-        symbol = f"h{name}"
+        symbol = f"h{self._name(form)}"
         session = self._session
         handler = HandlerCompiler(
             session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
             session.watched, symbol,
         )  # fmt: skip
-        code = compiler.object_code(module([handler.text]), symbol)
-        reasons = sorted(handler.reasons)
-        cache.save(name, {"symbol": symbol, "reasons": reasons}, code)
-        return Handlers(code, {symbol: number}, reasons)
+        image = compiler.image(module([handler.text]), symbol)
+        return Made(number, image, sorted(handler.reasons))
 
-    def install(self, made: Installed) -> None:
+    def install(self, made: list[Made]) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
-        self._libraries.append(made.library)
-        for symbol, number in made.symbols.items():
-            self.handlers[number + 1] = made.library.addresses[symbol]
-        self._session.reasons |= {number_of(reason): reason for reason in made.reasons}
+        for one in made:
+            (symbol,) = one.image.symbols
+            self._store.add(one.image, {symbol: one.reasons})
+            self._use(one.number, symbol)
+        if self._new_flags:
+            self._new_flags = False
+            self._session.cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
 
     # -- blocks ----------------------------------------------------------------------------------
 

@@ -1,0 +1,72 @@
+"""The process's memory for compiled code."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import sys
+import threading
+from functools import cache
+from typing import Final
+
+ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
+ALIGNMENT: Final = 64
+
+
+class Arena:
+    """Memory for code, handed out in pieces (first fit) and taken back.
+
+    Raises OSError if the host gives no memory that is both written and executed.
+    """
+
+    def __init__(self, size: int = ROOM) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
+        self._memory = mmap.mmap(-1, size, flags=flags, prot=rights)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self._free = [(0, size)]  # sorted pieces
+        self._lock = threading.Lock()
+
+    def put(self, code: bytes) -> tuple[int, int]:
+        """Copy code in; returns where it starts and the size of its piece.
+
+        Raises MemoryError if there is no room.
+        """
+        size = _rounded(len(code))
+        with self._lock:
+            for n, (start, room) in enumerate(self._free):
+                if room >= size:
+                    self._free[n : n + 1] = [(start + size, room - size)] if room > size else []
+                    break
+            else:
+                raise MemoryError("no room for code")
+        self._memory[start : start + len(code)] = code
+        return start, size
+
+    def free(self, start: int, size: int) -> None:
+        """Take a piece of so many bytes back, joined to the free ones beside it."""
+        with self._lock:
+            pieces = sorted([*self._free, (start, size)])
+            self._free = [pieces[0]]
+            for at, room in pieces[1:]:
+                last, before = self._free[-1]
+                if last + before == at:
+                    self._free[-1] = (last, before + room)
+                else:
+                    self._free.append((at, room))
+
+
+@cache
+def arena() -> Arena | None:
+    """The process's memory for code; None where LLVM's linker has to do it."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        return None
+    try:
+        return Arena()
+    except OSError:  # a hardened kernel
+        return None
+
+
+def _rounded(size: int) -> int:
+    return max(-(-size // ALIGNMENT), 1) * ALIGNMENT

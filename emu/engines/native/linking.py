@@ -1,0 +1,102 @@
+"""Puts compiled code into this process: in memory of our own, or by LLVM's linker elsewhere.
+
+Linking code that was compiled in an earlier run needs no LLVM, which takes longer to load than
+many a guest runs. Dropping a `Library` frees its code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any, Final, Protocol
+
+from emu.engines.native import runtime
+from emu.engines.native.arena import ALIGNMENT, Arena, arena
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.image import Image
+
+Entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+"""A region: function(mailbox, entry number) -> Left. Calling it releases the interpreter lock."""
+
+FAR: Final = b"\xff\x25\0\0\0\0"  # jmp [rip]: to the address behind it
+
+
+class Library(Protocol):
+    """Placed code: the addresses of its functions, as long as it lives."""
+
+    addresses: dict[str, int]
+
+
+class Placed:
+    """Code in the arena, freed with this object."""
+
+    def __init__(self, arena: Arena, start: int, size: int, symbols: Mapping[str, int]) -> None:
+        self._arena, self._start, self._size = arena, start, size
+        self.addresses = {name: arena.address + start + at for name, at in symbols.items()}
+
+    def __del__(self) -> None:
+        self._arena.free(self._start, self._size)
+
+
+class Linker:
+    """Puts images into this process: into the arena if there is one, objects by LLVM's linker."""
+
+    def __init__(self, arena: Arena | None, runtime: Image) -> None:
+        self._arena = arena
+        self._known: dict[str, int] = {}
+        self._kept: list[Library] = []  # what others call
+        self._orc: Any = None
+        if arena is not None:
+            self._know(_far_calls(("memmove", "memset", "memcpy")))
+        self._know(runtime)
+
+    def _know(self, image: Image) -> None:
+        self._kept.append(self.link(image))
+        self._known |= self._kept[-1].addresses
+
+    def link(self, image: Image) -> Library:
+        """Place an image; raises MemoryError if there is no room."""
+        if image.is_object or self._arena is None:
+            return self._by_llvm(image)
+        start, size = self._arena.put(image.code)
+        library = Placed(self._arena, start, size, image.symbols)
+        for at, name, addend in image.imports:
+            place = self._arena.address + start + at
+            ctypes.c_int32.from_address(place).value = self._known[name] + addend - place
+        return library
+
+    def _by_llvm(self, image: Image) -> Library:
+        from emu.engines.native.orc import OrcLinker
+
+        if self._orc is None:
+            self._orc = OrcLinker()
+        library: Library = self._orc.link(image, self._known)
+        return library
+
+
+def _far_calls(names: Sequence[str]) -> Image:
+    """Jumps to functions of the C library, which may lie out of reach."""
+    code, libc = b"", ctypes.CDLL(None)
+    for name in names:
+        address = ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0
+        code += (FAR + address.to_bytes(8, "little")).ljust(ALIGNMENT, b"\xcc")
+    return Image(code, {name: n * ALIGNMENT for n, name in enumerate(names)})
+
+
+@cache
+def linker() -> Linker:
+    """The process's linker."""
+    return Linker(arena(), kept(DiskCache.users(), "runtime", runtime.SOURCE, runtime.SYMBOLS))
+
+
+def kept(disk: DiskCache, name: str, text: str, exports: Iterable[str]) -> Image:
+    """A whole module of ours, compiled once for all runs."""
+    found = disk.load(name)
+    if found is not None:
+        return Image.of(*found)
+    from emu.engines.native.compiler import Compiler
+
+    image = Compiler().whole(text, exports)
+    disk.save(name, image.head(), image.code)
+    return image
