@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from emu.engines.native.image import Image
+from emu.engines.native.compiled import Compiled
 from emu.engines.native.layout import SYMBOL
 from emu.engines.native.names import digest
 from emu.engines.native.plan import (
     PlannedBlock,
     constants,
     is_indirect,
-    is_native,
     return_sites,
     trace_block,
 )
@@ -45,35 +44,6 @@ class Code:
     def length(self) -> int:
         """How many instructions."""
         return len(self.instructions)
-
-
-@dataclass(slots=True)
-class Compiled:
-    """A region's object code, and what must be true for it to be used.
-
-    `code_ranges` are (address, units, digest of the code there); `entries` (program counter,
-    address, entry number), the head first; `reasons` the exits that it may leave by.
-    """
-
-    code_ranges: list[tuple[int, int, str]]
-    entries: list[tuple[int, int, int]]
-    reasons: list[str]
-    quick: bool  # compiled in a hurry: to be replaced
-    first: tuple[int, int, bytes]  # program counter, address and code of the head
-    image: Image
-
-    def head(self) -> dict[str, Any]:
-        """Everything but the code, for the cache."""
-        names = ("code_ranges", "entries", "reasons", "quick")
-        return {name: getattr(self, name) for name in names} | {"image": self.image.head()}
-
-    @staticmethod
-    def of(head: dict[str, Any], code: bytes) -> Compiled:
-        """From the cache."""
-        ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
-        entries = [(p, a, n) for p, a, n in head["entries"]]
-        image = Image.of(head["image"], code)
-        return Compiled(ranges, entries, head["reasons"], head["quick"], (0, 0, b""), image)
 
 
 class RegionBuilder:
@@ -193,8 +163,3 @@ class RegionBuilder:
         tier1 = self.session.tier1
         cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
         return seen if tier1 is None or cold is None else seen | tier1.targets(cold)
-
-
-def native_form(session: NativeSession, form: Hashable) -> bool:
-    """Whether native code can do a form."""
-    return is_native(session.isa, form, session.facts(form), session.spaces)

@@ -17,7 +17,6 @@ import numpy as np
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
-from emu.engines.native.build import native_form
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import (
     BEST,
@@ -289,7 +288,10 @@ class NativeSession(Session):
         """Whether native code can do a form."""
         found = self._native_forms.get(form)
         if found is None:
-            found = self._native_forms[form] = native_form(self, form)
+            from emu.engines.native.plan import is_native  # earlier runs have asked already
+
+            found = is_native(self.isa, form, self.facts(form), self.spaces)
+            self._native_forms[form] = found
         return found
 
     def _flush(self) -> None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-from elftools.elf.elffile import ELFFile
 
 from emu.engines.native.arena import ALIGNMENT
 
@@ -85,6 +84,8 @@ class _Mover:
     """Lays an ELF object's sections out and settles its references."""
 
     def __init__(self, object_code: bytes) -> None:
+        from elftools.elf.elffile import ELFFile  # slow to load, and a warm start compiles nothing
+
         self._elf = ELFFile(io.BytesIO(object_code))
         if self._elf["e_machine"] != X86_64:
             raise NotMovableError

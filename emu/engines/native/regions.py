@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emu.engines.native.build import Compiled, RegionBuilder
+from emu.engines.native.compiled import Compiled
 from emu.engines.native.layout import BEST, JUMP_WORDS, JUMPS, NOWHERE, QUICK, SYMBOL, number_of
 from emu.engines.native.linking import Entry, Library, linker
 from emu.engines.native.names import digest
@@ -144,6 +144,8 @@ class Regions:
         return self._compiled(job)
 
     def _compiled(self, job: Job) -> Compiled | None:
+        from emu.engines.native.build import RegionBuilder  # not needed for what is on the disk
+
         builder = RegionBuilder(self._session, job.mode, job.key)
         compiled = builder.compile(self._compiler(job.level))
         if compiled is not None:
