@@ -21,6 +21,9 @@ OURS = "popek-"
 SLOW_ROUNDS = {"popek-python": 4, "popek-reference": 1}
 """How many rounds the engines run that would take minutes for all."""
 
+SHARES = {"unicorn": 8}
+"""Tools that would take minutes for all, but long for a few rounds: they run one in so many."""
+
 DRIVER = Path(__file__).with_name("unicorn_driver.py")
 UNICORN_PYTHON = "POPEK_UNICORN_PYTHON"  # names a Python that has Unicorn, if ours has not
 
@@ -143,4 +146,4 @@ def rounds_of(tool: Tool, rounds: int, quick: bool) -> int:
     """How many of a guest's rounds a tool runs; `quick` asks for a twentieth."""
     if quick:
         return 1 if tool.name in SLOW_ROUNDS else max(1, rounds // 20)
-    return min(SLOW_ROUNDS.get(tool.name, rounds), rounds)
+    return min(SLOW_ROUNDS.get(tool.name, rounds), max(1, rounds // SHARES.get(tool.name, 1)))

@@ -128,18 +128,19 @@ def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool)
 @app.command()
 @click.argument("guests", nargs=-1, metavar="[GUEST]…")
 @click.option("--engine", "engines", multiple=True, help="of ours; all but reference without it")
+@click.option("--without", multiple=True, metavar="TOOL", help="not this one, e.g. unicorn")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="only this")
 @click.option("--repeat", type=click.IntRange(1), help="times each, at least 5 to mean much  [5]")
 @click.option("--quick", is_flag=True, help="a twentieth of the work, once: does it run at all?")
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
 def bench(
-    guests: tuple[str, ...], engines: tuple[str, ...], parts: tuple[str, ...], repeat: int | None,
-    quick: bool, as_json: bool,
+    guests: tuple[str, ...], engines: tuple[str, ...], without: tuple[str, ...],
+    parts: tuple[str, ...], repeat: int | None, quick: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Time the guests of programs/bench on our engines, natively, in qemu-i386 and Unicorn."""
     from emu.cli.bench import run_bench
 
-    leave(run_bench(guests, engines, parts, repeat, quick, as_json))
+    leave(run_bench(guests, engines, without, parts, repeat, quick, as_json))
 
 
 def main() -> None:

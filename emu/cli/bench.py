@@ -30,8 +30,8 @@ REPEAT, QUICK_REPEAT = 5, 1
 
 
 def run_bench(
-    names: Sequence[str], engines: Sequence[str], parts: Sequence[str], repeat: int | None,
-    quick: bool, as_json: bool,
+    names: Sequence[str], engines: Sequence[str], without: Sequence[str], parts: Sequence[str],
+    repeat: int | None, quick: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Measure what was asked for and print it; returns the exit code."""
     guests = find_guests(names)
@@ -39,7 +39,7 @@ def run_bench(
     times = repeat or (QUICK_REPEAT if quick else REPEAT)
     try:
         with tempfile.TemporaryDirectory(prefix="popek-bench-") as directory, pinned() as core:
-            bench = Bench(Path(directory), guests, engines, times, quick)
+            bench = Bench(Path(directory), guests, engines, without, times, quick)
             facts = {"core": core, **bench.measure(chosen)}
     except BenchError as error:
         fail("emu", str(error), EXIT_DIFFERENT)
@@ -51,14 +51,14 @@ class Bench:
     """One run of the command: guests, and the tools that are here."""
 
     def __init__(
-        self, directory: Path, guests: list[BenchGuest], engines: Sequence[str], repeat: int,
-        quick: bool,
+        self, directory: Path, guests: list[BenchGuest], engines: Sequence[str],
+        without: Sequence[str], repeat: int, quick: bool,
     ) -> None:  # fmt: skip
         self._directory, self._guests = directory, guests
         self._repeat, self._quick = repeat, quick
         self._empty = directory / "nothing"
         write(self._empty, empty_program())
-        tools = find_tools(engines, self._empty)
+        tools = [t for t in find_tools(engines, self._empty) if t.name not in without]
         self._missing = {tool.name: tool.missing() for tool in tools if tool.missing()}
         self._tools: list[Tool] = [tool for tool in tools if not tool.missing()]
 
