@@ -20,8 +20,6 @@ class WordMemory:
     `watch` marks words that hold translated code; a write to any of them calls the listeners.
     """
 
-    generation = 0  # of mappings: nothing is mapped here (see `emu.memory.AddressSpace`)
-
     def __init__(self, words: int, width: int = 32) -> None:
         self.size = words
         self.mask = mask(width)

@@ -29,9 +29,17 @@ HELD: Final = 10_000  # instructions with the interpreter's lock: some microseco
 
 FUNCTIONS: Final = (
     "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromUnsignedLongLong",
-    "PyObject_SetAttr", "PyDict_GetItem", "PyObject_Vectorcall", "Py_IncRef", "Py_DecRef",
+    "PyDict_SetItem", "PyDict_GetItemWithError", "PyObject_Size", "PyObject_Vectorcall",
+    "Py_IncRef", "Py_DecRef",
 )  # fmt: skip
-OBJECTS: Final = ("state", "count", "handlers", "none", "true", "settled", "keep")
+ATTRIBUTES: Final = ("handlers", "values", "breakpoints", "interrupt_requested")
+"""Of a state: what native code has to know, and looks at after a handler."""
+
+OBJECTS: Final = (
+    "none", "true", "false", "state", "clock", "done", "settled", "keep",
+    "name.count", "name.generation", "generation",
+    *ATTRIBUTES[:3], *(f"name.{name}" for name in ATTRIBUTES),
+)  # fmt: skip
 _PLACE: Final = {name: Word.PYTHON + n for n, name in enumerate((*FUNCTIONS, *OBJECTS))}
 assert max(_PLACE.values()) < Word.SERVED
 
@@ -62,11 +70,13 @@ class Gate:
         for name in FUNCTIONS:
             function = getattr(ctypes.pythonapi, name)
             self._put(_PLACE[name], ctypes.cast(function, ctypes.c_void_p).value)
-        state = session.state
-        for name, thing in (
-            ("state", state), ("count", "count"), ("none", None), ("true", True),
-            ("keep", self.answers.append),
-        ):  # fmt: skip
+        clock = vars(session.state.memory[session.isa.code_space])
+        self._clock = clock if "generation" in clock else {"generation": 0}
+        things = {
+            "none": None, "true": True, "false": False, "state": vars(session.state),
+            "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
+        } | {f"name.{name}": name for name in (*ATTRIBUTES, "count", "generation")}  # fmt: skip
+        for name, thing in things.items():
             self._object(_PLACE[name], thing)
         self._served = 0
         for number, reason in session.ways.items():
@@ -82,16 +92,17 @@ class Gate:
 
     def refresh(self) -> None:
         """Take note of handlers, breakpoints and mappings as they are now."""
-        session = self._session
-        state = session.state
+        session, state = self._session, self._session.state
         if not state.handlers:
             self._put(Word.GATE, 0)
             return
-        memory: Any = state.memory[session.isa.code_space]
-        known = (id(state.handlers), id(state.values), session.breakpoints, memory.generation)
+        known = (*map(id, (state.handlers, state.values, state.breakpoints)),
+                 session.breakpoints, self._clock["generation"])  # fmt: skip
         if known != self._known:
             self._known = known
-            self._object(_PLACE["handlers"], state.handlers)
+            for name in ATTRIBUTES[:3]:
+                self._object(_PLACE[name], getattr(state, name))
+            self._object(_PLACE["generation"], self._clock["generation"])
             self._object(_PLACE["settled"], self._settled())
         self._put(Word.GATE, self._gate)
 
@@ -106,12 +117,13 @@ class Gate:
         self._put(word, number)
 
     def _settled(self) -> Callable[[int], bool]:
-        """Whether native code may go on after a handler that was called at a count."""
-        session, state = self._session, self._session.state
-        memory: Any = state.memory[session.isa.code_space]
-        done = session.regions.done
-        handlers, values, breakpoints = state.handlers, state.values, session.breakpoints
-        generation = memory.generation
+        """Whether native code may go on after a handler that was called at a count.
+
+        Asked if a look at the objects themselves does not tell.
+        """
+        state, done, clock = self._session.state, self._session.regions.done, self._clock
+        handlers, values, breakpoints = state.handlers, state.values, self._session.breakpoints
+        generation = clock["generation"]
 
         def settled(count: int) -> bool:
             return (
@@ -120,7 +132,7 @@ class Gate:
                 and not done
                 and state.handlers is handlers
                 and state.values is values
-                and memory.generation == generation
+                and clock["generation"] == generation
                 and state.breakpoints == breakpoints
             )
 
@@ -170,6 +182,27 @@ def _chain(pc: Register) -> str:
         f"  %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}\n"
         "  %pc = load i64, ptr %pc.p\n" + "\n".join(low.lines) + "\n"
     )
+
+
+def _quick() -> str:
+    """Lines that compare, by identity, what settles most handlers: `%quick`."""
+    wanted = {"count": "count.now", "interrupt_requested": "false"}
+    wanted |= {name: name for name in ATTRIBUTES[:3]}
+    rows = [("state", name, found) for name, found in wanted.items()]
+    lines, last = "", "true"
+    for where, name, found in [*rows, ("clock", "generation", "generation")]:
+        got, here = f"%got.{name}", f"%same.{name}"
+        lines += (
+            f"  {got} = call ptr %PyDict_GetItemWithError(ptr %{where}, ptr %name.{name})\n"
+            f"  {here}.one = icmp eq ptr {got}, %{found}\n  {here} = and i1 {last}, {here}.one\n"
+        )
+        last = here
+    return f"""{lines}
+  %size.breakpoints = call i64 %PyObject_Size(ptr %breakpoints)
+  %size.done = call i64 %PyObject_Size(ptr %done)
+  %sizes = or i64 %size.breakpoints, %size.done
+  %empty = icmp eq i64 %sizes, 0
+  %quick = and i1 {last}, %empty"""
 
 
 _RELEASE = """  %thread.new = call ptr %PyEval_SaveThread()
@@ -268,7 +301,8 @@ take:
 locked:
   %name.p = getelementptr i64, ptr %row, i64 1
   %name = load ptr, ptr %name.p
-  %handler = call ptr %PyDict_GetItem(ptr %handlers, ptr %name)
+  %all = call ptr %PyDict_GetItemWithError(ptr %state, ptr %name.handlers)
+  %handler = call ptr %PyDict_GetItemWithError(ptr %all, ptr %name)
   %nobody = icmp eq ptr %handler, null
   br i1 %nobody, label %unknown, label %count.it
 count.it:
@@ -278,7 +312,7 @@ count.it:
   %total = add i64 %some, %later
   %now = sub i64 %end, %total
   %count.now = call ptr %PyLong_FromUnsignedLongLong(i64 %now)
-  %set = call i32 %PyObject_SetAttr(ptr %state, ptr %count, ptr %count.now)
+  %set = call i32 %PyDict_SetItem(ptr %state, ptr %name.count, ptr %count.now)
   %serving = getelementptr i64, ptr %mailbox, i64 {int(Word.SERVING)}
   store i64 1, ptr %serving
   call void %Py_IncRef(ptr %handler)
@@ -329,6 +363,12 @@ stop:
   ret i64 {int(Left.SERVED)}
 ask:
   call void %Py_DecRef(ptr %result)
+{_quick()}
+  br i1 %quick, label %settled.now, label %ask.settled
+settled.now:
+  call void %Py_DecRef(ptr %count.now)
+  br label %mode
+ask.settled:
   store ptr %count.now, ptr %at
   %settles = call ptr %PyObject_Vectorcall(ptr %settled, ptr %at, i64 1, ptr null)
   call void %Py_DecRef(ptr %count.now)

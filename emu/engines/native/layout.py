@@ -32,8 +32,8 @@ class Word(IntEnum):
     SERVING = 68  # a handler has been called, and what it did is not settled: the count is Python's
     END = 69  # the count at which nothing remains
     PYTHON = 70  # -> functions and objects of the interpreter, see `gate`
-    SERVED = 96  # exits that a handler may have: (number, -> reason, values) each, 0 behind the last
-    MODE = 128  # what decoding and fetching depend on, as it was when native code was entered
+    SERVED = 112  # exits that a handler may have: (number, -> reason, values) each, 0 behind the last
+    MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
 
 
 WORDS: Final = 256
