@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 
 from emu.memory import PAGE_SIZE
 
 
-class Passed(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Passed:
     """Units of code [start, end), each of whose instructions was executed `count` times."""
 
     start: int
@@ -74,4 +75,4 @@ class Coverage:
 
     def count(self, address: int) -> int:
         """How often the instruction at an address was executed."""
-        return next((n for start, end, n in self.ranges() if start <= address < end), 0)
+        return next((p.count for p in self.ranges() if p.start <= address < p.end), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from isa.fault import Fault
 
@@ -34,3 +35,7 @@ class Exit:
     def vector(self) -> int:
         """The vector of a software interrupt."""
         return self.values[0]
+
+
+UNTIL: Final = Exit("until")
+"""What an engine itself answers with when the count is reached."""

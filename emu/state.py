@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from emu.memory import Memory
 from isa.definition import InstructionSet
 from isa.ops import mask
 from isa.registers import Register
+
+if TYPE_CHECKING:
+    from emu.exit import Exit
+
+Handler = Callable[..., "Exit | None"]
+"""Called with the values of an exit; None to go on, or the exit with which `run` returns."""
 
 
 class State:
@@ -28,6 +35,8 @@ class State:
         self.interrupt_requested = False  # a device wants the engine to stop at the next window
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
+        self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
+        self.running = False  # an engine is at work on it
 
     def set_values(self, values: Iterable[int]) -> None:
         """Set every register, by slot."""

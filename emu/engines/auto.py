@@ -7,7 +7,7 @@ that ends before that never pays for it.
 from __future__ import annotations
 
 from emu.engines.python import Python
-from emu.exit import Exit
+from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.fault import Fault
 
@@ -33,13 +33,15 @@ class Auto:
             began = state.count
             stop = self._engine.run(state, min(until, began + self._left))
             self._left -= max(state.count - began, 1)
-            if stop.reason != "until" or state.count >= until:
+            if stop is not UNTIL or state.count >= until:
                 return stop
-            if state.pc in state.breakpoints:
-                return Exit("breakpoint")
+            return self._native().go_on(state, until)
+        return self._native().run(state, until)
+
+    def _native(self) -> Python:
         if self._engine.name == "python":
             self._engine = _native()
-        return self._engine.run(state, until)
+        return self._engine
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""

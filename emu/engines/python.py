@@ -23,7 +23,8 @@ from emu.engines.code import CodeMap
 from emu.engines.facts import Facts, facts, fetches_at_pc
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Reference, before
-from emu.exit import Exit
+from emu.engines.serve import begin, offer
+from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
@@ -56,6 +57,10 @@ class Python:
         """Run until `state.count` reaches `until` or something else stops the processor."""
         return self._session_of(state).run(until)
 
+    def go_on(self, state: State, until: int) -> Exit:
+        """Run where another engine's run ended: a breakpoint here has not been passed."""
+        return self._session_of(state).run(until, first=False)
+
     def _session_of(self, state: State) -> Session:
         """The session of a machine; those used last are kept, for engines that take turns."""
         session = self._sessions.get(id(state))
@@ -83,6 +88,7 @@ class Session:
     """
 
     fixes = True
+    answer: Exit | None = None  # a handler's own, which is not offered to another
 
     def __init__(self, state: State, hot: int, longest: int = LONGEST) -> None:
         self.state = state
@@ -138,18 +144,34 @@ class Session:
 
     # -- running -------------------------------------------------------------------------------
 
-    def run(self, until: int) -> Exit:
-        """Run until the count or a stop; between blocks the state is whole."""
-        self._refresh()
-        first = True
-        while self.state.count < until:
-            stop = before(self.state, first)
-            if stop is None:
-                stop = self._blocks(until, first)
+    def run(self, until: int, first: bool = True) -> Exit:
+        """Run until the count or a stop that no handler takes; between blocks the state is whole.
+
+        `first`: the instruction at the program counter has passed its breakpoint.
+        """
+        state = self.state
+        begin(state)
+        try:
+            while True:
+                self._refresh()
+                began = state.count
+                stop = self._until(until, first)
+                if stop is UNTIL or stop is self.answer:
+                    return stop
+                answer, first = offer(state, stop, first and state.count == began)
+                if answer is not None:
+                    return answer
+        finally:
+            state.running = False
+
+    def _until(self, until: int, first: bool) -> Exit:
+        state, began = self.state, self.state.count
+        while state.count < until:
+            stop = before(state, first) or self._blocks(until, first)
             if stop is not None:
                 return stop
-            first = False
-        return Exit("until")
+            first = first and state.count == began
+        return UNTIL
 
     def _refresh(self) -> None:
         """Take note of mappings and breakpoints that changed since the last run."""

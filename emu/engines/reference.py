@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.engines.fetch import decode_at
-from emu.exit import Exit
+from emu.engines.serve import begin, offer
+from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.bits import Bits
 from isa.fault import Fault
@@ -27,13 +28,23 @@ class Reference:
 
     def run(self, state: State, until: int) -> Exit:
         """Run until `state.count` reaches `until` or something else stops the processor."""
+        begin(state)
+        try:
+            return self._run(state, until)
+        finally:
+            state.running = False
+
+    def _run(self, state: State, until: int) -> Exit:
         first = True
         while state.count < until:
             stop = before(state, first) or self.step(state)
-            if stop is not None:
-                return stop
-            first = False
-        return Exit("until")
+            if stop is None:
+                first = False
+                continue
+            answer, first = offer(state, stop, first)
+            if answer is not None:
+                return answer
+        return UNTIL
 
     def step(self, state: State) -> Exit | None:
         """Do one instruction, or deliver the trap that it causes."""

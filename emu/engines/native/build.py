@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.layout import SYMBOL
 from emu.engines.native.names import digest
+from emu.engines.native.pieces import exits
 from emu.engines.native.plan import (
     PlannedBlock,
     constants,
@@ -95,11 +96,15 @@ class RegionBuilder:
             sites = return_sites(self.planned[-1], self.isa)
             for pc in self._following(self.planned[-1], sites):
                 target = self._key(block, pc)
-                if pc in sites or target in self.blocks:
+                if pc in sites or target in self.blocks or self._leaves(block):
                     self.entries.add(target)
                 if target not in seen:
                     seen.add(target)
                     waiting.append(target)
+
+    def _leaves(self, block: Code) -> bool:
+        """Whether a handler may take over after a block: what follows is entered from outside."""
+        return any(map(exits, self.isa.trace(block.instructions[-1].form).region.nodes))
 
     def _served(self, key: int) -> bool:
         """Whether another region can be entered at a block."""

@@ -18,6 +18,7 @@ import numpy as np
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
+from emu.engines.native.gate import HELD, Gate
 from emu.engines.native.layout import (
     BEST,
     JUMPS,
@@ -32,6 +33,7 @@ from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import LONGEST as DECODED
 from emu.engines.native.tier1 import ColdBlock, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
+from emu.engines.serve import checked
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
@@ -96,6 +98,9 @@ class NativeSession(Session):
         self.reasons: dict[int, str] = {}
         self._native_forms: dict[Hashable, bool] = {}
         self.regions = Regions(self, levels, wait=wait)
+        self.gate: Gate | None = None
+        self.answer: Exit | None = None
+        self.ways: dict[int, tuple[str, int]] = {}
         self.tier1 = Tier1(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -117,14 +122,16 @@ class NativeSession(Session):
     # -- running -------------------------------------------------------------------------------
 
     @property
-    def _tier1_entry(self) -> Any:
+    def _tier1_entry(self) -> int:
         assert self.tier1 is not None
-        return self.tier1.function
+        return self.tier1.entry
 
     def _refresh(self) -> None:
         super()._refresh()
         if self.values is not self.state.values:
             self._attach()
+        if self.gate is not None:
+            self.gate.refresh()
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
@@ -132,6 +139,8 @@ class NativeSession(Session):
         self.mail[Word.JUMPS] = self.regions.jumps(mode).ctypes.data
         regions = self.regions.table(mode)
         key_of = self._keys(mode)
+        if self.gate is None or self.gate.watched is not self.watched:
+            self.gate = Gate(self)
         cold = self.tier1 if key_of is _same and not self.breakpoints else None
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
@@ -146,7 +155,7 @@ class NativeSession(Session):
                 region = regions.get(key) if free else None
                 block = self._cold(mode, pc) if free and cold and region is None else None
                 if region is not None:
-                    stop = self._native(region.function, region.entries[pc], until)
+                    stop = self._native(region.address, region.entries[pc], until)
                 elif block is not None:
                     stop = self._native(self._tier1_entry, block.header, until)
                 else:
@@ -223,32 +232,56 @@ class NativeSession(Session):
             return _same
         return lambda pc: fetch(values) << 32 | pc
 
-    def _native(self, function: Any, number: int, until: int) -> Exit | Left | None:
+    def _native(self, function: int, number: int, until: int) -> Exit | Left | None:
         """Run native code: a region from one of its entries, or a block of tier 1."""
-        state, mail = self.state, self.mail
-        budget = min(until - state.count, SLICE)
-        mail[Word.REMAINING] = budget
+        state, mail, gate = self.state, self.mail, self.gate
+        assert gate is not None
+        count = state.count
+        budget = min(until - count, SLICE)
+        mail[Word.REMAINING], mail[Word.END] = budget, count + budget
+        mail[Word.HELD] = 0 if self.regions.busy else HELD
         try:
-            left = function(self.at, number)
-        finally:  # Ctrl-C is raised right behind the call
-            state.count += budget - mail[Word.REMAINING]
-        self.regions.install()
+            left = gate.enter(self.at, function, number)
+        finally:  # handlers raise, and Ctrl-C is raised right behind the call
+            if not mail[Word.SERVING]:
+                state.count = count + budget - mail[Word.REMAINING]
+        if self.regions.done:
+            self.regions.install()
         if left == Left.READ or left == Left.WRITE:
-            filled = [s.fill(mail[Word.ADDRESS], left) for s in self.spaces.values()]
+            filled = [s.fill(mail[Word.ADDRESS], _LEFT[left]) for s in self.spaces.values()]
             return None if any(filled) else Left.STEP
         if left == Left.EXIT:
             return self._exit()
-        return Left(left)
+        return self._served(gate) if left == Left.SERVED else _LEFT[left]
 
     def _exit(self) -> Exit | Left:
         """The guest's own exit, as the mailbox tells it."""
-        reason, count = self.reasons[self.mail[Word.REASON]].split("/")
+        mail = self.mail
+        reason, count = self._way(mail[Word.REASON])
         self.state.reply = None
-        values = tuple(self.mail[Word.VALUES + n] for n in range(int(count)))
+        values = tuple([mail[Word.VALUES + n] for n in range(count)])
         if reason == "trap":
             stop = self.judge.trap(self.state, Fault(values[0]))
             return Left.LOOK if stop is None else stop
         return Exit(reason, None, values)
+
+    def _way(self, number: int) -> tuple[str, int]:
+        """The reason of an exit, and how many values it has."""
+        found = self.ways.get(number)
+        if found is None:
+            reason, count = self.reasons[number].split("/")
+            found = self.ways[number] = reason, int(count)
+            if self.gate is not None:
+                self.gate.know(number, reason, int(count))
+        return found
+
+    def _served(self, gate: Gate) -> Exit | Left:
+        """A handler has been called, and native code cannot go on by itself."""
+        if gate.answers:
+            self.answer = checked(self._way(self.mail[Word.REASON])[0], gate.answers.pop())
+            return self.answer
+        self._refresh()
+        return Left.LOOK
 
     # -- tier 1 --------------------------------------------------------------------------------
 
@@ -343,6 +376,7 @@ def _spaces(state: State) -> dict[str, Space]:
     return found
 
 
+_LEFT = tuple(Left)
 _NO_BLOCKS: dict[int, ColdBlock] = {}
 
 

@@ -15,7 +15,7 @@ from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.layout import METADATA, MOST_VALUES, Header, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, chain, leave_engine
+from emu.engines.native.pieces import Memory, chain, leave, leave_engine
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -44,7 +44,7 @@ class HandlerCompiler:
         self.name = name
         self.reasons: set[str] = set()
         self.low = Lowering(self)
-        self.memory = Memory(self.low, spaces)
+        self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
         self._leaves: dict[object, str] = {}
@@ -258,7 +258,7 @@ def dispatcher(pc: Register) -> str:
     left = call_handler(low, "%first", "%registers", "%before", "call")
     low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
     low.start("leave")
-    low.line(f"ret i64 {left}")
+    leave(low, left)
     low.start("go")
     low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%pc = load i64, ptr %pc.p")

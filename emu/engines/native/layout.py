@@ -25,9 +25,21 @@ class Word(IntEnum):
     SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
     # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
+    GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
+    LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
+    HELD = 66  # the most instructions that may be done with it
+    THREAD = 67  # -> what the interpreter knows of this thread, null while the lock is held
+    SERVING = 68  # a handler has been called, and what it did is not settled: the count is Python's
+    END = 69  # the count at which nothing remains
+    PYTHON = 70  # -> functions and objects of the interpreter, see `gate`
+    SERVED = (
+        112  # exits that a handler may have: (number, -> reason, values) each, 0 behind the last
+    )
+    MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
 
 
-WORDS: Final = 64
+WORDS: Final = 256
+MOST_SERVED: Final = (Word.MODE - Word.SERVED) // 3 - 1
 MOST_VALUES: Final = Word.MISSED - Word.VALUES
 
 
@@ -43,6 +55,7 @@ class Left(IntEnum):
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form has no handler yet
+    SERVED = 9  # a handler of the exit raised, or answered, or changed more than native code knows
 
 
 class Header(IntEnum):

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 
+PORT: Final = "port"  # the address space that engines leave by
+
 
 class Memory:
     """The address spaces that a function under way reaches."""
 
-    def __init__(self, low: Lowering, spaces: Mapping[str, Space]) -> None:
+    def __init__(
+        self, low: Lowering, spaces: Mapping[str, Space], units: Mapping[str, int]
+    ) -> None:
         self._low = low
         self._spaces = spaces
+        self._units = units
         self._used: dict[int, Space] = {}
 
     def space_of(self, node: Bits) -> Space:
@@ -30,6 +36,11 @@ class Memory:
 
     def store(self, node: Bits, address: str, value: str) -> None:
         """See `Context`."""
+        if exits(node):
+            size = Bits.of(node.attribute[1] // self._units[PORT], 32)
+            written = Bits("exit", 0, (node.args[0], size, node.args[1]), "port_write")
+            self._low.context.exit(written, [address, str(size.value), value])
+            return
         self.space_of(node).store(self._low, node, address, value)
 
     def words(self) -> None:
@@ -45,6 +56,25 @@ def _space_words(low: Lowering, space: Space) -> None:
         kind = "i64" if name == "size" else "ptr"
         at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
         low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
+
+
+def exits(node: Bits) -> bool:
+    """Whether an effect lets the guest leave the engine: an exit, or a write to a port."""
+    return node.op == "exit" or (node.op == "store" and node.attribute[0] == PORT)
+
+
+def leave(low: Lowering, why: str) -> None:
+    """Return to the engine, but go through the gate with an exit of the guest's own."""
+    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.GATE)}")
+    gate = low.emit(f"load ptr, ptr {at}")
+    is_exit = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
+    is_open = low.emit(f"icmp ne ptr {gate}, null")
+    through, back = low.fresh("through"), low.fresh("back")
+    low.branch(low.emit(f"and i1 {is_exit}, {is_open}"), through, back)
+    low.start(through)
+    low.line(f"ret i64 {low.emit(f'musttail call i64 {gate}(ptr %mailbox, i64 0)')}")
+    low.start(back)
+    low.line(f"ret i64 {why}")
 
 
 def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:

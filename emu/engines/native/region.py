@@ -14,7 +14,7 @@ from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, chain, leave_engine
+from emu.engines.native.pieces import Memory, chain, exits, leave, leave_engine
 from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
@@ -57,7 +57,7 @@ class RegionCompiler:
         self.flags = mark_flags(blocks, isa)
         self.recipes = Recipes(self.flags)
         self.low = Lowering(self)
-        self.memory = Memory(self.low, spaces)
+        self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
         self._gets: dict[Register, str] = {}  # read at the head of the block under way
@@ -175,7 +175,7 @@ class RegionCompiler:
 
     def _exits(self, block: PlannedBlock) -> bool:
         found: list[bool] = []
-        walk(block.parts[-1].effects, set(), lambda n: found.append(n.op == "exit"))
+        walk(block.parts[-1].effects, set(), lambda n: found.append(exits(n)))
         return any(found)
 
     def _looks(self, block: PlannedBlock) -> bool:
@@ -378,7 +378,7 @@ class RegionCompiler:
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
         low.start("return")
-        low.line(f"ret i64 {why}")
+        leave(low, why)
         self._chain(target)
 
     def _store_slot(self, registers: str, register: Register, value: str) -> None:

@@ -70,6 +70,12 @@ class Regions:
         self._watches: dict[int, Watch] = {}
         self._compilers: dict[int, Compiler] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
+        self.done = self._worker.done
+
+    @property
+    def busy(self) -> bool:
+        """Whether the compiler is at work."""
+        return self._worker.busy
 
     def table(self, mode: Hashable) -> dict[int, NativeRegion]:
         """The regions of a mode by the keys of their entries."""

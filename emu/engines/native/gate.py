@@ -1,0 +1,405 @@
+"""The gate: native code calls the Python handlers of exits without returning to the engine.
+
+`enter` is how the engine calls native code. It holds the interpreter's lock for the first HELD
+instructions and after each handler, as taking it costs more than calling a handler does; what runs
+longer gives it up. The gate itself is reached by a tail call from wherever an exit happened, so
+that nothing of the code that left is still at work when a handler changes it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.layout import METADATA, MOST_SERVED, WORDS, Left, Word
+from emu.engines.native.linking import Library, kept, linker
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.names import digest
+from emu.engines.native.pieces import chain
+from isa.registers import Register
+
+if TYPE_CHECKING:
+    from emu.engines.native.engine import NativeSession
+
+HELD: Final = 10_000  # instructions with the interpreter's lock: some microseconds
+
+FUNCTIONS: Final = (
+    "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromUnsignedLongLong",
+    "PyDict_SetItem", "PyDict_GetItemWithError", "PyObject_Size", "PyObject_Vectorcall",
+    "Py_IncRef", "Py_DecRef",
+)  # fmt: skip
+ATTRIBUTES: Final = ("handlers", "values", "breakpoints", "interrupt_requested")
+"""Of a state: what native code has to know, and looks at after a handler."""
+
+OBJECTS: Final = (
+    "none", "true", "false", "state", "clock", "done", "settled", "keep",
+    "name.count", "name.generation", "generation",
+    *ATTRIBUTES[:3], *(f"name.{name}" for name in ATTRIBUTES),
+)  # fmt: skip
+_PLACE: Final = {name: Word.PYTHON + n for n, name in enumerate((*FUNCTIONS, *OBJECTS))}
+assert max(_PLACE.values()) < Word.SERVED
+
+_Enter = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+"""enter(mailbox, function, number) -> Left, called and left with the interpreter's lock."""
+
+
+def has_gate() -> bool:
+    """Whether this Python's C interface is known to be as the gate needs it."""
+    return platform.python_implementation() == "CPython"
+
+
+class Gate:
+    """The gate of a session. It keeps alive whatever native code knows by address."""
+
+    def __init__(self, session: NativeSession) -> None:
+        self.watched = session.watched
+        self.answers: list[object] = []  # what handlers returned but None
+        self._session = session
+        self._kept: dict[int, object] = {}
+        self._known: object = None
+        slots = tuple(sorted(r.slot for r in session.watched))
+        if len(slots) > WORDS - Word.MODE:
+            raise AssertionError("more registers decide on the mode than the mailbox holds")
+        library = _library(slots, session.isa.pc)
+        self.enter: Callable[[int, int, int], int] = _Enter(library.addresses["enter"])
+        self._gate = library.addresses["gate"]
+        for name in FUNCTIONS:
+            function = getattr(ctypes.pythonapi, name)
+            self._put(_PLACE[name], ctypes.cast(function, ctypes.c_void_p).value)
+        clock = vars(session.state.memory[session.isa.code_space])
+        self._clock = clock if "generation" in clock else {"generation": 0}
+        things = {
+            "none": None, "true": True, "false": False, "state": vars(session.state),
+            "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
+        } | {f"name.{name}": name for name in (*ATTRIBUTES, "count", "generation")}  # fmt: skip
+        for name, thing in things.items():
+            self._object(_PLACE[name], thing)
+        self._served = 0
+        for number, reason in session.ways.items():
+            self.know(number, *reason)
+        self.refresh()
+
+    def _put(self, word: int, value: int | None) -> None:
+        self._session.mail[word] = value or 0
+
+    def _object(self, word: int, thing: object) -> None:
+        self._kept[word] = thing
+        self._put(word, id(thing))
+
+    def refresh(self) -> None:
+        """Take note of handlers, breakpoints and mappings as they are now."""
+        session, state = self._session, self._session.state
+        if not state.handlers:
+            self._put(Word.GATE, 0)
+            return
+        known = (*map(id, (state.handlers, state.values, state.breakpoints)),
+                 session.breakpoints, self._clock["generation"])  # fmt: skip
+        if known != self._known:
+            self._known = known
+            for name in ATTRIBUTES[:3]:
+                self._object(_PLACE[name], getattr(state, name))
+            self._object(_PLACE["generation"], self._clock["generation"])
+            self._object(_PLACE["settled"], self._settled())
+        self._put(Word.GATE, self._gate)
+
+    def know(self, number: int, reason: str, count: int) -> None:
+        """There is an exit with such a number, and so many values."""
+        if reason == "trap" or self._served == MOST_SERVED:
+            return
+        word = Word.SERVED + 3 * self._served
+        self._served += 1
+        self._object(word + 1, reason)
+        self._put(word + 2, count)
+        self._put(word, number)
+
+    def _settled(self) -> Callable[[int], bool]:
+        """Whether native code may go on after a handler that was called at a count.
+
+        Asked if a look at the objects themselves does not tell.
+        """
+        state, done, clock = self._session.state, self._session.regions.done, self._clock
+        handlers, values, breakpoints = state.handlers, state.values, self._session.breakpoints
+        generation = clock["generation"]
+
+        def settled(count: int) -> bool:
+            return (
+                state.count is count
+                and not state.interrupt_requested
+                and not done
+                and state.handlers is handlers
+                and state.values is values
+                and clock["generation"] == generation
+                and state.breakpoints == breakpoints
+            )
+
+        return settled
+
+
+@cache
+def _library(slots: tuple[int, ...], pc: Register) -> Library:
+    text = _text(slots, pc)
+    name = digest(repr(("gate", slots, pc.slot)).encode())
+    return linker().link(kept(DiskCache.users(), name, text, ["enter", "gate"]))
+
+
+def _word(name: str, word: int, kind: str = "ptr") -> str:
+    return (
+        f"  %{name}.p = getelementptr i64, ptr %mailbox, i64 {int(word)}\n"
+        f"  %{name} = load {kind}, ptr %{name}.p\n"
+    )
+
+
+def _known(*names: str) -> str:
+    return "".join(_word(name, _PLACE[name]) for name in names)
+
+
+def _mode(slots: tuple[int, ...]) -> tuple[str, str]:
+    """Lines that remember the registers of the mode, and that compare them: `%differs`."""
+    remember, compare, last = "", "", "0"
+    for n, slot in enumerate(slots):
+        now = (
+            f"  %now{n}.p = getelementptr i64, ptr %registers, i64 {slot}\n"
+            f"  %now{n} = load i64, ptr %now{n}.p\n"
+        )
+        place = f"  %old{n}.p = getelementptr i64, ptr %mailbox, i64 {Word.MODE + n}\n"
+        remember += f"{now}{place}  store i64 %now{n}, ptr %old{n}.p\n"
+        compare += (
+            f"{now}{place}  %old{n} = load i64, ptr %old{n}.p\n"
+            f"  %x{n} = xor i64 %now{n}, %old{n}\n  %any{n} = or i64 {last}, %x{n}\n"
+        )
+        last = f"%any{n}"
+    return remember, f"{compare}  %differs = icmp ne i64 {last}, 0\n"
+
+
+def _chain(pc: Register) -> str:
+    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    chain(low, "%pc")
+    return (
+        f"  %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}\n"
+        "  %pc = load i64, ptr %pc.p\n" + "\n".join(low.lines) + "\n"
+    )
+
+
+def _quick() -> str:
+    """Lines that compare, by identity, what settles most handlers: `%quick`."""
+    wanted = {"count": "count.now", "interrupt_requested": "false"}
+    wanted |= {name: name for name in ATTRIBUTES[:3]}
+    rows = [("state", name, found) for name, found in wanted.items()]
+    lines, last = "", "true"
+    for where, name, found in [*rows, ("clock", "generation", "generation")]:
+        got, here = f"%got.{name}", f"%same.{name}"
+        lines += (
+            f"  {got} = call ptr %PyDict_GetItemWithError(ptr %{where}, ptr %name.{name})\n"
+            f"  {here}.one = icmp eq ptr {got}, %{found}\n  {here} = and i1 {last}, {here}.one\n"
+        )
+        last = here
+    return f"""{lines}
+  %size.breakpoints = call i64 %PyObject_Size(ptr %breakpoints)
+  %size.done = call i64 %PyObject_Size(ptr %done)
+  %sizes = or i64 %size.breakpoints, %size.done
+  %empty = icmp eq i64 %sizes, 0
+  %quick = and i1 {last}, %empty"""
+
+
+_RELEASE = """  %thread.new = call ptr %PyEval_SaveThread()
+  store ptr %thread.new, ptr %thread.p
+"""
+_TAKE = """  call void %PyEval_RestoreThread(ptr %thread)
+  store ptr null, ptr %thread.p
+"""
+
+
+def _text(slots: tuple[int, ...], pc: Register) -> str:
+    remember, compare = _mode(slots)
+    words = _word("registers", Word.REGISTERS) + _word("held", Word.HELD, "i64")
+    words += _word("thread", Word.THREAD) + _word("later", Word.LATER, "i64")
+    threads = _known("PyEval_SaveThread", "PyEval_RestoreThread")
+    return f"""
+define i64 @enter(ptr %mailbox, ptr %code, i64 %number) {{
+entry:
+{words}{threads}{remember}
+  %serving = getelementptr i64, ptr %mailbox, i64 {int(Word.SERVING)}
+  store i64 0, ptr %serving
+  %total = load i64, ptr %mailbox
+  %first = call i64 @llvm.umin.i64(i64 %total, i64 %held)
+  %rest = sub i64 %total, %first
+  store i64 %first, ptr %mailbox
+  store i64 %rest, ptr %later.p
+  store ptr null, ptr %thread.p
+  %none = icmp eq i64 %held, 0
+  br i1 %none, label %begin.free, label %begin
+begin.free:
+  %thread.begin = call ptr %PyEval_SaveThread()
+  store ptr %thread.begin, ptr %thread.p
+  store i64 %total, ptr %mailbox
+  store i64 0, ptr %later.p
+  br label %begin
+begin:
+  %left.first = call i64 %code(ptr %mailbox, i64 %number)
+  br label %look
+look:
+  %left = phi i64 [%left.first, %begin], [%left.more, %free]
+  %some = load i64, ptr %mailbox
+  %more = load i64, ptr %later.p
+  %both = add i64 %some, %more
+  store i64 %both, ptr %mailbox
+  store i64 0, ptr %later.p
+  %is_budget = icmp eq i64 %left, {int(Left.BUDGET)}
+  %has_more = icmp ne i64 %more, 0
+  %again = and i1 %is_budget, %has_more
+  br i1 %again, label %free, label %out
+free:
+{_RELEASE}
+  %left.more = call i64 @go_on(ptr %mailbox, i64 0)
+  br label %look
+out:
+  %thread.out = load ptr, ptr %thread.p
+  %lost = icmp ne ptr %thread.out, null
+  br i1 %lost, label %take, label %return
+take:
+  call void %PyEval_RestoreThread(ptr %thread.out)
+  br label %return
+return:
+  ret i64 %left
+}}
+
+define internal i64 @go_on(ptr %mailbox, i64 %number) {{
+entry:
+{_word("registers", Word.REGISTERS)}{_chain(pc)}
+}}
+
+define i64 @gate(ptr %mailbox, i64 %number) {{
+entry:
+  %arguments = alloca [{Word.MISSED - Word.VALUES} x ptr]
+  %at = alloca ptr
+{words}{threads}{_known(*FUNCTIONS[2:], *OBJECTS)}{_word("reason", Word.REASON, "i64")}
+  br label %search
+search:
+  %n = phi i64 [0, %entry], [%n.next, %other]
+  %offset = mul i64 %n, 3
+  %index = add i64 %offset, {int(Word.SERVED)}
+  %row = getelementptr i64, ptr %mailbox, i64 %index
+  %row.number = load i64, ptr %row
+  %same = icmp eq i64 %row.number, %reason
+  br i1 %same, label %found, label %other
+other:
+  %n.next = add i64 %n, 1
+  %is_end = icmp eq i64 %row.number, 0
+  br i1 %is_end, label %unknown, label %search
+unknown:
+  ret i64 {int(Left.EXIT)}
+found:
+  %free = icmp ne ptr %thread, null
+  br i1 %free, label %take, label %locked
+take:
+{_TAKE}
+  br label %locked
+locked:
+  %name.p = getelementptr i64, ptr %row, i64 1
+  %name = load ptr, ptr %name.p
+  %all = call ptr %PyDict_GetItemWithError(ptr %state, ptr %name.handlers)
+  %handler = call ptr %PyDict_GetItemWithError(ptr %all, ptr %name)
+  %nobody = icmp eq ptr %handler, null
+  br i1 %nobody, label %unknown, label %count.it
+count.it:
+  %end.p = getelementptr i64, ptr %mailbox, i64 {int(Word.END)}
+  %end = load i64, ptr %end.p
+  %some = load i64, ptr %mailbox
+  %total = add i64 %some, %later
+  %now = sub i64 %end, %total
+  %count.now = call ptr %PyLong_FromUnsignedLongLong(i64 %now)
+  %set = call i32 %PyDict_SetItem(ptr %state, ptr %name.count, ptr %count.now)
+  %serving = getelementptr i64, ptr %mailbox, i64 {int(Word.SERVING)}
+  store i64 1, ptr %serving
+  call void %Py_IncRef(ptr %handler)
+  %length.p = getelementptr i64, ptr %row, i64 2
+  %length = load i64, ptr %length.p
+  br label %each
+each:
+  %i = phi i64 [0, %count.it], [%i.next, %one]
+  %enough = icmp uge i64 %i, %length
+  br i1 %enough, label %call, label %one
+one:
+  %value.at = add i64 %i, {int(Word.VALUES)}
+  %value.p = getelementptr i64, ptr %mailbox, i64 %value.at
+  %value = load i64, ptr %value.p
+  %value.object = call ptr %PyLong_FromUnsignedLongLong(i64 %value)
+  %slot = getelementptr ptr, ptr %arguments, i64 %i
+  store ptr %value.object, ptr %slot
+  %i.next = add i64 %i, 1
+  br label %each
+call:
+  %result = call ptr %PyObject_Vectorcall(ptr %handler, ptr %arguments, i64 %length, ptr null)
+  call void %Py_DecRef(ptr %handler)
+  br label %drop
+drop:
+  %j = phi i64 [0, %call], [%j.next, %drop.one]
+  %dropped = icmp uge i64 %j, %length
+  br i1 %dropped, label %judge, label %drop.one
+drop.one:
+  %used.p = getelementptr ptr, ptr %arguments, i64 %j
+  %used = load ptr, ptr %used.p
+  call void %Py_DecRef(ptr %used)
+  %j.next = add i64 %j, 1
+  br label %drop
+judge:
+  %raised = icmp eq ptr %result, null
+  br i1 %raised, label %stop, label %answered
+answered:
+  %is_none = icmp eq ptr %result, %none
+  br i1 %is_none, label %ask, label %kept
+kept:
+  store ptr %result, ptr %at
+  %ok = call ptr %PyObject_Vectorcall(ptr %keep, ptr %at, i64 1, ptr null)
+  call void %Py_DecRef(ptr %ok)
+  call void %Py_DecRef(ptr %result)
+  br label %stop
+stop:
+  call void %Py_DecRef(ptr %count.now)
+  ret i64 {int(Left.SERVED)}
+ask:
+  call void %Py_DecRef(ptr %result)
+{_quick()}
+  br i1 %quick, label %settled.now, label %ask.settled
+settled.now:
+  call void %Py_DecRef(ptr %count.now)
+  br label %mode
+ask.settled:
+  store ptr %count.now, ptr %at
+  %settles = call ptr %PyObject_Vectorcall(ptr %settled, ptr %at, i64 1, ptr null)
+  call void %Py_DecRef(ptr %count.now)
+  %failed = icmp eq ptr %settles, null
+  br i1 %failed, label %leave, label %settles.or.not
+settles.or.not:
+  call void %Py_DecRef(ptr %settles)
+  %yes = icmp eq ptr %settles, %true
+  br i1 %yes, label %mode, label %leave
+mode:
+{compare}
+  br i1 %differs, label %leave, label %go
+leave:
+  ret i64 {int(Left.SERVED)}
+go:
+  store i64 0, ptr %serving
+  %some.now = call i64 @llvm.umin.i64(i64 %total, i64 %held)
+  %rest = sub i64 %total, %some.now
+  store i64 %some.now, ptr %mailbox
+  store i64 %rest, ptr %later.p
+  %never = icmp eq i64 %held, 0
+  br i1 %never, label %release, label %next
+release:
+  store i64 %total, ptr %mailbox
+  store i64 0, ptr %later.p
+{_RELEASE}
+  br label %next
+next:
+{_chain(pc)}
+}}
+
+declare i64 @llvm.umin.i64(i64, i64)
+{METADATA}
+"""

@@ -1,0 +1,44 @@
+"""Handlers of exits, the same for every engine: who is called, and how the run goes on."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from emu.exit import Exit
+from emu.state import State
+
+BEFORE: Final = frozenset({"breakpoint", "fault", "port_read", "unimplemented"})
+"""Reasons to stop at an instruction that has not happened: it has passed its breakpoint."""
+
+
+def begin(state: State) -> None:
+    """An engine starts to run a machine; raises RuntimeError if one does so already."""
+    if state.running:
+        raise RuntimeError(
+            "the machine is running: a handler may change it, or return an Exit to whoever runs it"
+        )
+    state.running = True
+
+
+def offer(state: State, stop: Exit, first: bool) -> tuple[Exit | None, bool]:
+    """Let the handler of an exit have it.
+
+    The answer is the exit with which `run` returns, None to go on; then also whether the
+    instruction at the program counter has passed its breakpoint. `first`: it had when it stopped.
+    """
+    handler = state.handlers.get(stop.reason)
+    if handler is None:
+        return stop, first
+    pc = state.pc
+    answer = handler(*(stop.values if stop.fault is None else (stop.fault,)))
+    if answer is not None:
+        return checked(stop.reason, answer), first
+    passed = stop.reason in BEFORE or (stop.reason == "window" and first)
+    return None, passed and state.pc == pc
+
+
+def checked(reason: str, answer: object) -> Exit:
+    """A handler's answer, which must be an exit; raises TypeError."""
+    if isinstance(answer, Exit):
+        return answer
+    raise TypeError(f"the handler of {reason!r} returned {answer!r}, which is no Exit and not None")
