@@ -8,12 +8,17 @@ whatever the blocks were in which an engine ran it.
 from __future__ import annotations
 
 import mmap
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from emu.memory import PAGE_SIZE
+
+NO_RESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
+"""Python 3.13 has a name for it: memory that is not set aside before it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ class Coverage:
     """
 
     def __init__(self, units: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
         self._memory = mmap.mmap(-1, 8 * (units + PAGE_SIZE), flags=flags)
         self.changes = np.frombuffer(self._memory, dtype=np.int64)
         self._pages: set[int] = set()

@@ -12,6 +12,7 @@ from isa.ops import mask
 from isa.registers import Register
 
 if TYPE_CHECKING:
+    from emu.coverage import Coverage
     from emu.exit import Exit
 
 Handler = Callable[..., "Exit | None"]
@@ -36,6 +37,7 @@ class State:
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
+        self.coverage: Coverage | None = None  # what was executed is counted there
         self.running = False  # an engine is at work on it
 
     def set_values(self, values: Iterable[int]) -> None:

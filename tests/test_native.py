@@ -16,9 +16,9 @@ from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
-from emu.engines.native.arena import ROOM, Arena, arena
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
+from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.layout import BEST, QUICK
 from emu.engines.native.region import perfect_hash
 from emu.engines.reference import Reference
@@ -276,7 +276,7 @@ def test_dropped_regions_give_their_room_back():
 
 
 ORC = """
-from emu.engines.native import arena as module
+from emu.engines.native import executable as module
 def refused():
     raise OSError("memory that is written and executed")
 module.Arena = refused

@@ -46,7 +46,9 @@ class Block:
         self.instructions = instructions
         self.length = len(instructions)
         self.code = code  # the bytes it was decoded from
-        self.checks = session.facts(instructions[-1].form).checks
+        facts = session.facts(instructions[-1].form)
+        self.checks = facts.checks
+        self.repeats = facts.repeats
         self._left = session.hot
         self._steps: list[Any] | None = None
         self._cuts: dict[int, Block] = {}

@@ -20,13 +20,15 @@ class Facts:
 
     `alone`: its count or time depends on where it stands, so it makes a block of its own;
     `ends`: a block ends after it; `checks`: the engine has something to look at after it;
-    `undo`: a fault may follow a store of it.
+    `undo`: a fault may follow a store of it; `repeats`: it may stand for several iterations, and
+    is not done while it stays where it is.
     """
 
     alone: bool
     ends: bool
     checks: bool
     undo: bool
+    repeats: bool
 
 
 def facts(isa: InstructionSet, form: Hashable, watched: frozenset[Register]) -> Facts:
@@ -38,7 +40,8 @@ def facts(isa: InstructionSet, form: Hashable, watched: frozenset[Register]) -> 
     changes = bool(trace.written() & watched)
     leaves = trace.has("exit") or trace.region.ends
     checks = alone or changes or trace.has("exit")
-    return Facts(alone, alone or changes or leaves or _jumps(isa, trace), checks, _undo(trace))
+    ends = alone or changes or leaves or _jumps(isa, trace)
+    return Facts(alone, ends, checks, _undo(trace), trace.has("retire"))
 
 
 def fetches_at_pc(isa: InstructionSet, fetch: Trace) -> bool:

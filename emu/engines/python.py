@@ -203,6 +203,7 @@ class Session:
         )
         fetch = self.fetcher(mode)
         table = self._table(mode, values)
+        covered, block = state.coverage is not None, None
         try:
             while count < until:
                 bulk.index = 0
@@ -226,14 +227,27 @@ class Session:
                     bulk.budget = 1 if pc in breakpoints else until - count
                 block.run(values)
                 count += block.length
+                if covered:
+                    self._cover(block, block.length)
                 if block.checks:
                     state.count = count
                     return self._after()
         except Stop as stop:
             state.count = count + bulk.index
+            if covered and block is not None:
+                self._cover(block, bulk.index)
             return self._stopped(stop)
         state.count = count
         return None
+
+    def _cover(self, block: Block, done: int) -> None:
+        """Count that the first `done` instructions of a block were executed."""
+        coverage = self.state.coverage
+        assert coverage is not None
+        if done and not (block.repeats and self.state.pc == block.pc):
+            size = sum(i.length for i in block.instructions[:done])
+            coverage.touch(block.address, size)
+            coverage.passed(block.address, block.address + size)
 
     def _after(self) -> Exit | None:
         """Look at what the last instruction of a block told."""

@@ -54,11 +54,15 @@ class Reference:
         instruction = decode_at(state, address)
         if isinstance(instruction, Fault):
             return self.trap(state, instruction)
-        trace = state.isa.trace(instruction.form)
+        pc, trace = state.pc, state.isa.trace(instruction.form)
         self.evaluation = evaluation = Evaluation(state, instruction.fields)
         outcome = evaluation.carry_out(trace)
         if isinstance(outcome, Fault):
             return self.trap(state, outcome)
+        goes_on = trace.has("retire") and state.pc == pc  # a repetition that is not done
+        if state.coverage is not None and evaluation.retires and not goes_on:
+            state.coverage.touch(address, instruction.length)
+            state.coverage.passed(address, address + instruction.length)
         if outcome is not None and outcome.reason == "trap":
             return self.trap(state, Fault(outcome.vector))
         return outcome
@@ -123,14 +127,19 @@ class Evaluation:
         if fault is not None:
             self.take_back()
             return fault
-        if self.stop is not None and self.stop.reason in ("port_read", "unimplemented"):
-            self.take_back()  # the instruction has not happened
+        if not self.retires:
+            self.take_back()
             return self.stop
         for slot, value in self.puts:
             self.state.values[slot] = value
         self.state.count += self.retired
         self.state.reply = None
         return self.stop
+
+    @property
+    def retires(self) -> bool:
+        """Whether the instruction happens, though it may stop the engine."""
+        return self.stop is None or self.stop.reason not in ("port_read", "unimplemented")
 
     def take_back(self) -> None:
         """Undo the stores, last first."""

@@ -23,7 +23,7 @@ import platformdirs
 
 import emu.engines
 import isa
-from emu.engines.native.arena import arena
+from emu.engines.native.executable import arena
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit

@@ -11,7 +11,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
-from emu.engines.native.arena import arena
+from emu.engines.native.executable import arena
 from emu.engines.native.image import Image, image_of, object_image
 from emu.engines.native.layout import BEST, QUICK, SYMBOL
 

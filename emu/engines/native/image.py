@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from emu.engines.native.arena import ALIGNMENT
+from emu.engines.native.executable import ALIGNMENT
 
 X86_64: Final = "EM_X86_64"
 PC32, PLT32 = 2, 4  # relocation types: 32 bits relative to their own place (psABI, table 4.9)

@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any, Final, Protocol
 
 from emu.engines.native import runtime
-from emu.engines.native.arena import ALIGNMENT, Arena, arena
 from emu.engines.native.cache import DiskCache
+from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
 
 Entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)

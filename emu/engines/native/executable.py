@@ -21,7 +21,7 @@ class Arena:
     """
 
     def __init__(self, size: int = ROOM) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self._memory = mmap.mmap(-1, size, flags=flags, prot=rights)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
