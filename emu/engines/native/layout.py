@@ -25,6 +25,16 @@ class Word(IntEnum):
     SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
     # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
+    DISPATCH = 48  # -> the function that finds or discovers blocks of tier 1, if there is one
+    PAGES = 49  # -> the slots of the pages, in this mode; 0: the page is not ready
+    SLOTS = 50  # -> rows of header numbers
+    FRAMES = 51  # -> by slot, where the page is in storage
+    DECODER = 52  # -> `decode_run`
+    KEYS = 53  # -> the decoder's tables of this mode
+    FLAGS = 54  # -> the decoder's flags of forms
+    USED = 55  # records that are in use
+    ARENA = 56  # records that there are
+    FRESH = 57  # instructions that may still be discovered before Python wants a look
 
 
 WORDS: Final = 64
@@ -34,7 +44,7 @@ MOST_VALUES: Final = Word.MISSED - Word.VALUES
 class Left(IntEnum):
     """Why native code returned."""
 
-    DISPATCH = 0  # the program counter is nowhere in the jump cache
+    DISPATCH = 0  # there is no native code for the program counter
     BUDGET = 1  # fewer instructions remain than the next block has
     READ = 2  # no translation for a read of ADDRESS: fill the tables, go on at this instruction
     WRITE = 3  # the same for a write
@@ -42,14 +52,22 @@ class Left(IntEnum):
     EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
-    COLD = 8  # the instruction's form has no handler yet
+    COLD = 8  # the instruction's form (REASON) has no handler yet
+    PAUSE = 9  # much was discovered: look whether somebody wants to interrupt, then go on
 
 
 class Header(IntEnum):
-    """32-bit words of the header of a block of tier 1."""
+    """32-bit words of a header, of a block of tier 1 or of a region's entry."""
 
+    KIND = 0
     COUNT = 1  # entries
     TARGETS = 2  # ... where it went, the last four
+    SIZE = 6  # bytes of code
+    RECALLED = 7  # 1: looked up on the disk
+
+    FUNCTION = 2  # of a region: its address, 64 bits
+    ENTRY = 4  # ... the entry's number
+    BEHIND = 5  # ... the header of the block that it replaces, or 0
 
 
 METADATA: Final = """

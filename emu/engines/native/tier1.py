@@ -1,48 +1,40 @@
-"""Tier 1 in a session: decoded blocks in one arena of records, handlers by form.
+"""Tier 1 in a session: handlers by form, and what Python does for native discovery.
 
 Only for instruction sets whose records `decoder` can make, in modes whose fetch address is the
-program counter. A block of tier 1 lies in one page. Python is needed to discover it, not to run it.
+program counter. A block of tier 1 lies in one page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import atexit
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
+from emu.engines.native import learned
+from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler, Entry, Library, kept, linker
-from emu.engines.native.decode_tables import RECORD, Flag
-from emu.engines.native.decoder import BulkDecoder, Description
-from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
-from emu.engines.native.layout import Header, number_of
+from emu.engines.native.decode_tables import Flag
+from emu.engines.native.decoder import BulkDecoder, Description, native
+from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
+from emu.engines.native.handlers import HandlerCompiler, module
+from emu.engines.native.layout import Word, number_of
 from emu.engines.native.names import digest
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
-from isa.fault import Fault
+from emu.engines.native.runtime import PAGE_BITS
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
-ARENA = 1 << 18  # records
-MOST_FORMS = 1 << 14
-LONGEST = 60  # instructions of a block
 BATCH = 24  # forms compiled in one module
-END = 0  # the form number of the record behind a block; the decoder's numbers follow
+FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
-
-@dataclass(slots=True, eq=False)
-class ColdBlock:
-    """A decoded block: where its header is, and the code that it came from."""
-
-    mode: Hashable
-    pc: int
-    header: int
-    size: int
-    recalled: bool = False  # looked up on the disk
+_all: weakref.WeakSet[Tier1] = weakref.WeakSet()
 
 
 @dataclass(slots=True)
@@ -68,29 +60,39 @@ class Tier1:
 
     def __init__(self, session: NativeSession) -> None:
         self._session = session
-        self.records = np.zeros(ARENA, dtype=RECORD)
-        self._words = self.records.view(np.uint32).reshape(ARENA, -1)
         self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
-        self.blocks: dict[Hashable, dict[int, ColdBlock]] = {}
-        self.by_id: dict[int, ColdBlock] = {}
         self.decoder = BulkDecoder(self._describe)
-        self._used = 0
+        self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
+        learned.load(session.cache, self._learned_name, self.decoder)
+        self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
+        self._asked: set[int] = set()
         self._flags = _known_flags(session)
         self._new_flags = False
         self._libraries: list[Any] = []
         self._start()
+        self.arena = Arena(session, self.entry)
+        _all.add(self)
 
     def _start(self) -> None:
-        names = ("tier1", "end", "absent")
-        name = digest(repr(("dispatcher", self._session.isa.pc.slot)).encode())
-        text = module([dispatcher(self._session.isa.pc)])
-        library = linker().link(kept(self._session.cache, name, text), *names)
+        isa, session = self._session.isa, self._session
+        space = session.spaces[isa.code_space].number
+        name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
+        text = module([dispatcher(isa.pc, space)])
+        library = linker().link(kept(session.cache, name, text), *SYMBOLS)
         self._libraries.append(library)
-        self.entry, end, self._absent = (library.addresses[name] for name in names)
-        self.function = Entry(self.entry)
+        self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
+        self.function = Entry(self.dispatch)
         self.handlers[:] = self._absent
         self.handlers[END] = end
+
+    def attach(self) -> None:
+        """Tell native code where everything is."""
+        mail = self._session.mail
+        mail[Word.HANDLERS] = self.handlers.ctypes.data
+        mail[Word.DISPATCH] = self.dispatch
+        mail[Word.DECODER] = native()[1].addresses["decode_run"]
+        self.arena.attach()
 
     # -- forms -----------------------------------------------------------------------------------
 
@@ -104,11 +106,21 @@ class Tier1:
             flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.forms)  # the decoder registers it next
-        if number + 1 >= MOST_FORMS:
+        if number >= END:
             return Description(fields, Flag.ABSENT)
         if not flags & Flag.ABSENT:
-            self._wanted.append(number)
+            self.want(number)
         return Description(fields, Flag(flags))
+
+    def want(self, number: int) -> None:
+        """Ask for a form's handler, once."""
+        if number not in self._asked:
+            self._asked.add(number)
+            self._wanted.append(number)
+
+    def has(self, number: int) -> bool:
+        """Whether a form has its handler."""
+        return bool(self.handlers[number] != self._absent)
 
     def _name(self, form: Form) -> str:
         return digest(repr(("handler", self._session.isa.fingerprint, form)).encode())
@@ -154,65 +166,79 @@ class Tier1:
         """Use handlers; blocks that wait for them go on by themselves."""
         self._libraries.append(made.library)
         for symbol, number in made.symbols.items():
-            self.handlers[number + 1] = made.library.addresses[symbol]
+            self.handlers[number] = made.library.addresses[symbol]
         self._session.reasons |= {number_of(reason): reason for reason in made.reasons}
 
     # -- blocks ----------------------------------------------------------------------------------
 
-    def discover(self, mode: Mode, pc: int) -> ColdBlock | None:
-        """Decode the block at `pc`; None if its first instruction is not for native code."""
-        memory = self._session.state.memory[self._session.isa.code_space]
-        assert isinstance(memory, AddressSpace)
-        where = memory.translate(pc, EXECUTE)
-        if isinstance(where, Fault):
-            return None
-        end = where + PAGE_SIZE - (where & PAGE_MASK)
-        code = memory.physical.array[where:end]
-        records, size, _ = self.decoder.decode(code, 0, mode, room=LONGEST)
-        count = len(records)
-        if count == 0:
-            return None
-        if self._used + count + 2 > ARENA:
+    def use(self, mode: Mode) -> None:
+        """Let native code discover blocks of a mode."""
+        self.arena.use(mode)
+        mail = self._session.mail
+        mail[Word.KEYS] = self.decoder.keys(mode)
+        mail[Word.FLAGS] = self.decoder.flags_address
+
+    def meet(self, mode: Mode, pc: int) -> bool:
+        """Do what native code could not, so that it finds a block at `pc`; False if there can be
+        none."""
+        try:
+            met = self._meet(mode, pc)
+        except FullError:
             self._session.forget()
-        header = self._used
-        self._used += count + 2
-        self.records[header + 1 : header + 1 + count] = records
-        self.records["form"][header + 1 : header + 1 + count] += 1
-        self.records["form"][header + 1 + count] = END
-        self._words[header, :8] = 0
-        block = ColdBlock(mode, pc, header, size)
-        self.blocks.setdefault(mode, {})[pc] = block
-        self.by_id[id(block)] = block
-        return block
+            met = self._meet(mode, pc)
+        self.use(mode)
+        return met
 
-    def targets(self, block: ColdBlock) -> set[int]:
-        """Where a block went the last times."""
-        words = self._words[block.header]
-        return {int(words[Header.TARGETS + n]) for n in range(4)} - {0}
+    def _meet(self, mode: Mode, pc: int) -> bool:
+        arena = self.arena
+        slot = arena.page(mode, pc >> PAGE_BITS)
+        if not slot or arena.is_known(mode, pc):
+            return slot > 0
+        if not arena.room:
+            raise FullError
+        records, _, _ = self.decoder.decode(arena.code_at(slot, pc), 0, mode, room=arena.room)
+        records = records[: self._uninterrupted(pc, records)]
+        if len(records):
+            arena.add(slot, pc, records)
+        return len(records) > 0
 
-    def count_from(self, block: ColdBlock, number: int) -> None:
-        """Let a block's entries count on from a number, negative ones too."""
-        self._words[block.header, Header.COUNT] = number & 0xFFFFFFFF
+    def _uninterrupted(self, pc: int, records: npt.NDArray[Any]) -> int:
+        """How many instructions there are before the next breakpoint."""
+        breakpoints = self._session.breakpoints
+        if not breakpoints:
+            return len(records)
+        follow = pc + np.cumsum(records["length"])
+        stops = [n for n, address in enumerate(follow, 1) if int(address) in breakpoints]
+        return min(stops, default=len(records))
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
         memory = self._session.state.memory[self._session.isa.code_space]
         return memory.fetch(block.pc, block.size + more)[0]
 
-    def drop(self, gone: set[int]) -> list[ColdBlock]:
-        """Forget blocks (by their ids): their code has changed. Returns those that there were."""
-        dropped = [self.by_id.pop(i) for i in gone & self.by_id.keys()]
-        for block in dropped:
-            blocks = self.blocks.get(block.mode, {})
-            if blocks.get(block.pc) is block:
-                del blocks[block.pc]
-        return dropped
+    def close(self) -> None:
+        """Keep what was learned."""
+        self.arena.close()
+        self.keep()
 
-    def clear(self) -> None:
-        """Forget all blocks."""
-        self.blocks.clear()
-        self.by_id.clear()
-        self._used = 0
+    def keep(self) -> None:
+        """Save what the decoder has learned since it was saved last."""
+        known = learned.amount(self.decoder)
+        if known > self._kept:
+            self._kept = known
+            learned.save(self._session.cache, self._learned_name, self.decoder)
+
+
+@atexit.register
+def _keep_all() -> None:
+    for tier1 in list(_all):
+        tier1.keep()
+
+
+def _conditions(session: NativeSession) -> tuple[object, ...]:
+    """What facts about forms depend on, besides the form."""
+    spaces = [(n, s.number, s.kind) for n, s in sorted(session.spaces.items())]
+    return session.isa.fingerprint, spaces, sorted(r.name for r in session.watched)
 
 
 def _flags_name(session: NativeSession) -> str:
