@@ -77,6 +77,8 @@ class Arena:
         self._pages: dict[Hashable, tuple[npt.NDArray[np.uint32], int]] = {}
         self._ready: dict[int, Page] = {}  # by slot
         self._by_frame: dict[int, set[int]] = {}
+        self._crossing: dict[int, dict[tuple[int, int], int]] = {}  # by frame: blocks that end
+        # there, and the page that it was
         self._free: list[int] = []  # slots that were given back
         self._mail[Word.USED] = 1
         self.attach()
@@ -117,7 +119,7 @@ class Arena:
             if isinstance(where, Fault):
                 return 0
             slot = slots[number] = self._hold(Page(mode, number, where >> PAGE_BITS))
-            self._session.guard(where)
+            self._session.guard(number << PAGE_BITS, where)
         return slot
 
     def _hold(self, page: Page) -> int:
@@ -144,10 +146,16 @@ class Arena:
             return
         self._generation = self._memory.generation
         for slot, page in list(self._ready.items()):
-            where = self._memory.translate(page.number << PAGE_BITS, EXECUTE)
-            is_there = where == page.frame << PAGE_BITS
-            if not (is_there and page.frame in self._memory.physical.code_frames):
+            if not self._is_there(page.number, page.frame):
                 self._release(slot)
+        for frame, crossing in list(self._crossing.items()):
+            if not all(self._is_there(number, frame) for number in set(crossing.values())):
+                self._drop_crossing(frame)
+
+    def _is_there(self, number: int, frame: int) -> bool:
+        """Whether a page still is a frame whose writes are looked at."""
+        where = self._memory.translate(number << PAGE_BITS, EXECUTE)
+        return where == frame << PAGE_BITS and frame in self._memory.physical.code_frames
 
     # -- blocks ----------------------------------------------------------------------------------
 
@@ -171,9 +179,21 @@ class Arena:
         size = int(records["length"].sum())
         self._words[header] = 0
         self._words[header, Header.SIZE] = size
-        page = self._ready[slot]
-        self._memory.physical.watch((page.frame << PAGE_BITS) + (pc & PAGE_MASK), size)
-        self._slots[slot, pc & PAGE_MASK] = header
+        offset, page = pc & PAGE_MASK, self._ready[slot]
+        inside = min(size, PAGE_SIZE - offset)
+        self._memory.physical.watch((page.frame << PAGE_BITS) + offset, inside)
+        if size > inside:
+            self._cross(slot, offset, page.number + 1, size - inside)
+        self._slots[slot, offset] = header
+
+    def _cross(self, slot: int, offset: int, number: int, size: int) -> None:
+        """Note that a block ends with some bytes of the next page."""
+        where = self._memory.translate(number << PAGE_BITS, EXECUTE)
+        assert not isinstance(where, Fault), "code was read there a moment ago"
+        self._session.guard(number << PAGE_BITS, where)
+        self._memory.physical.watch(where, size)
+        crossing = self._crossing.setdefault(where >> PAGE_BITS, {})
+        crossing[slot, offset] = number
 
     def _header(self, mode: Hashable, pc: int) -> int:
         slot = int(self._of(mode)[0][pc >> PAGE_BITS])
@@ -209,6 +229,12 @@ class Arena:
         was = bool(self._words[block.header, Header.RECALLED])
         self._words[block.header, Header.RECALLED] = 1
         return not was
+
+    def forms_since(self, record: int) -> tuple[set[int], int]:
+        """The form numbers in the records from one on, and how many records there are now."""
+        used: int = self._mail[Word.USED]
+        first = record if record <= used else 1
+        return set(self.records["form"][first:used].tolist()), used
 
     # -- regions ---------------------------------------------------------------------------------
 
@@ -246,6 +272,8 @@ class Arena:
             end = min(address + size - (frame << PAGE_BITS), PAGE_SIZE)
             for slot in self._by_frame.get(frame, ()):
                 self._change(slot, start, end)
+            if start < MAX_LENGTH:
+                self._drop_crossing(frame)
 
     def _change(self, slot: int, start: int, end: int) -> None:
         """The same in one page."""
@@ -255,6 +283,12 @@ class Arena:
             behind = [self._behind(int(header)) for header in self._slots[slot, offsets]]
             sizes = np.maximum(self._words[behind, Header.SIZE], 1)
             self._drop(slot, offsets[offsets + sizes > start])
+
+    def _drop_crossing(self, frame: int) -> None:
+        """Forget the blocks that begin in another page and end in this frame."""
+        for slot, offset in self._crossing.pop(frame, {}):
+            if slot in self._ready:
+                self._drop(slot, np.array([offset]))
 
     def _drop(self, slot: int, offsets: npt.NDArray[Any]) -> None:
         """Forget the blocks that begin in some places of a page."""

@@ -31,6 +31,7 @@ from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import FRESH, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.exit import Exit
+from emu.memory import WRITE, AddressSpace
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -269,11 +270,12 @@ class NativeSession(Session):
     def _got_handler(self) -> bool:
         """Ask for the handler that was not there; tell whether it is there by now."""
         assert self.tier1 is not None
-        form = self.mail[Word.REASON]
-        self.tier1.want(form)
+        self.tier1.want_met(self.mail[Word.REASON])
+        if not self.regions.busy:
+            self.tier1.load_kept()
         self.regions.ask_forms()
         self.regions.install()
-        return self.tier1.has(form)
+        return self.tier1.has(self.mail[Word.REASON])
 
     def _hot_block(self, mode: Hashable, pc: int) -> None:
         """A block of tier 1 asks for a region: one that is on the disk, later a new one."""
@@ -311,10 +313,18 @@ class NativeSession(Session):
         self.code.watch(block, address, size)
         self._flush_if_grown()
 
-    def guard(self, where: int) -> None:
-        """Have writes to a page of storage looked at: there will be code in it."""
+    def guard(self, address: int, where: int) -> None:
+        """Have writes to a page, `where` it is in storage, looked at: there will be code in it."""
         self.code.guard(where)
-        self._flush_if_grown()
+        if self._may_write(address):
+            self._flush_if_grown()
+        self.code.grew = False
+
+    def _may_write(self, address: int) -> bool:
+        """Whether emitted code may know how to write to a page without a look."""
+        paged = [m for m in self.state.memory.values() if isinstance(m, AddressSpace)]
+        spaces = list({id(space): space for space in paged}.values())
+        return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
 
     def _flush_if_grown(self) -> None:
         if self.code.grew:

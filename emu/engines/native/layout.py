@@ -53,7 +53,7 @@ class Left(IntEnum):
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form (REASON) has no handler yet
-    PAUSE = 9  # much was discovered: look whether somebody wants to interrupt, then go on
+    PAUSE = 10  # much was discovered: look whether somebody wants to interrupt, then go on
 
 
 class Header(IntEnum):

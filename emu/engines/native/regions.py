@@ -72,6 +72,11 @@ class Regions:
         self._compilers: dict[int, Compiler] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the compiler is at work."""
+        return self._worker.busy
+
     def table(self, mode: Hashable) -> dict[int, NativeRegion]:
         """The regions of a mode by the keys of their entries."""
         return self.tables.setdefault(mode, {})

@@ -18,13 +18,14 @@ from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler, Entry, Library, kept, linker
-from emu.engines.native.decode_tables import Flag
+from emu.engines.native.decode_tables import Flag, Stop
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.layout import Word, number_of
 from emu.engines.native.names import digest
 from emu.engines.native.runtime import PAGE_BITS
+from isa.x86.decode import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 
@@ -60,6 +61,7 @@ class Tier1:
 
     def __init__(self, session: NativeSession) -> None:
         self._session = session
+        self._memory = session.state.memory[session.isa.code_space]
         self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
         self.decoder = BulkDecoder(self._describe)
         self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
@@ -67,6 +69,8 @@ class Tier1:
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
         self._asked: set[int] = set()
+        self._compiler: Compiler | None = None  # of the guest's thread
+        self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
         self._new_flags = False
         self._libraries: list[Any] = []
@@ -118,6 +122,25 @@ class Tier1:
             self._asked.add(number)
             self._wanted.append(number)
 
+    def want_met(self, number: int) -> None:
+        """Ask for a form's handler, and for those of all that was discovered since."""
+        self.want(number)
+        forms, self._looked_at = self.arena.forms_since(self._looked_at)
+        for other in forms:
+            known = other < len(self.decoder.forms)
+            if known and not self.decoder.flags[other] & Flag.ABSENT and not self.has(other):
+                self.want(other)
+
+    def load_kept(self) -> None:
+        """Load the handlers that are wanted and on the disk, now: it takes no longer than doing
+        without them once."""
+        cache = self._session.cache
+        kept = [n for n in self._wanted if cache.has(self._name(self.decoder.forms[n]))]
+        if kept:
+            self._wanted = [n for n in self._wanted if n not in kept]
+            self._compiler = self._compiler or Compiler()
+            self.install(self.compile(tuple(kept), self._compiler))
+
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
         return bool(self.handlers[number] != self._absent)
@@ -131,7 +154,7 @@ class Tier1:
         return tuple(found)
 
     def compile(self, numbers: tuple[int, ...], compiler: Compiler) -> Installed:
-        """In the worker's thread: handlers of forms, from the disk or compiled, linked."""
+        """In any thread: handlers of forms, from the disk or compiled, linked."""
         cache, done, rest = self._session.cache, [], []
         for number in numbers:
             found = cache.load(self._name(self.decoder.forms[number]))
@@ -196,7 +219,10 @@ class Tier1:
             return slot > 0
         if not arena.room:
             raise FullError
-        records, _, _ = self.decoder.decode(arena.code_at(slot, pc), 0, mode, room=arena.room)
+        records, _, stop = self.decoder.decode(arena.code_at(slot, pc), 0, mode, room=arena.room)
+        if stop == Stop.SHORT and not len(records):
+            code, _ = self._memory.fetch(pc, MAX_LENGTH)  # across the page's end
+            records, _, _ = self.decoder.decode(code, 0, mode, room=1)
         records = records[: self._uninterrupted(pc, records)]
         if len(records):
             arena.add(slot, pc, records)
@@ -213,8 +239,7 @@ class Tier1:
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
-        memory = self._session.state.memory[self._session.isa.code_space]
-        return memory.fetch(block.pc, block.size + more)[0]
+        return self._memory.fetch(block.pc, block.size + more)[0]
 
     def close(self) -> None:
         """Keep what was learned."""

@@ -35,6 +35,11 @@ class Worker:
         self._lock = threading.Lock()
         _workers.add(self)
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being done, or waits for it."""
+        return self._thread is not None
+
     def take(self) -> tuple[Any, Any]:
         """The oldest job that is done; raises what the work raised."""
         job, result = self.done.popleft()
