@@ -122,6 +122,10 @@ class Arena:
             self._session.guard(number << PAGE_BITS, where)
         return slot
 
+    def is_ready(self, mode: Hashable, pc: int) -> bool:
+        """Whether native code may look for blocks in the page of `pc`."""
+        return bool(self._of(mode)[0][pc >> PAGE_BITS])
+
     def _hold(self, page: Page) -> int:
         slot = self._free.pop() if self._free else len(self._ready) + 1
         if slot >= MOST_PAGES:
@@ -171,29 +175,28 @@ class Arena:
         return self._memory.physical.array[start + (pc & PAGE_MASK) : start + PAGE_SIZE]
 
     def add(self, slot: int, pc: int, records: npt.NDArray[Any]) -> None:
-        """Enter a block, at most `room` records."""
+        """Enter a block, at most `room` records. Raises FullError."""
         header, count = self._mail[Word.USED], len(records)
+        size = int(records["length"].sum())
+        offset, page = pc & PAGE_MASK, self._ready[slot]
+        inside = min(size, PAGE_SIZE - offset)
+        if size > inside:
+            self._cross(slot, offset, (page.number + 1) % PAGES, size - inside)
         self._mail[Word.USED] = header + count + 2
         self.records[header + 1 : header + 1 + count] = records
         self.records["form"][header + 1 + count] = END
-        size = int(records["length"].sum())
         self._words[header] = 0
         self._words[header, Header.SIZE] = size
-        offset, page = pc & PAGE_MASK, self._ready[slot]
-        inside = min(size, PAGE_SIZE - offset)
         self._memory.physical.watch((page.frame << PAGE_BITS) + offset, inside)
-        if size > inside:
-            self._cross(slot, offset, page.number + 1, size - inside)
         self._slots[slot, offset] = header
 
     def _cross(self, slot: int, offset: int, number: int, size: int) -> None:
         """Note that a block ends with some bytes of the next page."""
-        where = self._memory.translate(number << PAGE_BITS, EXECUTE)
-        assert not isinstance(where, Fault), "code was read there a moment ago"
-        self._session.guard(number << PAGE_BITS, where)
-        self._memory.physical.watch(where, size)
-        crossing = self._crossing.setdefault(where >> PAGE_BITS, {})
-        crossing[slot, offset] = number
+        after = self.page(self._ready[slot].mode, number)  # the next block begins there
+        assert after, "code was read there a moment ago"
+        frame = self._ready[after].frame
+        self._memory.physical.watch(frame << PAGE_BITS, size)
+        self._crossing.setdefault(frame, {})[slot, offset] = number
 
     def _header(self, mode: Hashable, pc: int) -> int:
         slot = int(self._of(mode)[0][pc >> PAGE_BITS])

@@ -18,13 +18,14 @@ from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler, Entry, Library, kept, linker
-from emu.engines.native.decode_tables import Flag, Stop
+from emu.engines.native.decode_tables import Flag
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.layout import Word, number_of
 from emu.engines.native.names import digest
 from emu.engines.native.runtime import PAGE_BITS
+from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.x86.decode import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
@@ -214,19 +215,25 @@ class Tier1:
 
     def _meet(self, mode: Mode, pc: int) -> bool:
         arena = self.arena
-        slot = arena.page(mode, pc >> PAGE_BITS)
-        if not slot or arena.is_known(mode, pc):
-            return slot > 0
+        if not arena.is_ready(mode, pc):
+            return arena.page(mode, pc >> PAGE_BITS) > 0  # native code tries again first
+        if arena.is_known(mode, pc):
+            return True
         if not arena.room:
             raise FullError
-        records, _, stop = self.decoder.decode(arena.code_at(slot, pc), 0, mode, room=arena.room)
-        if stop == Stop.SHORT and not len(records):
+        slot = arena.page(mode, pc >> PAGE_BITS)
+        code: Any = arena.code_at(slot, pc)
+        if len(code) < MAX_LENGTH:
             code, _ = self._memory.fetch(pc, MAX_LENGTH)  # across the page's end
-            records, _, _ = self.decoder.decode(code, 0, mode, room=1)
+        records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
         records = records[: self._uninterrupted(pc, records)]
         if len(records):
             arena.add(slot, pc, records)
         return len(records) > 0
+
+    def _most(self, pc: int) -> int:
+        """How many instructions a block at `pc` may have: one if it might begin in two pages."""
+        return self.arena.room if PAGE_SIZE - (pc & PAGE_MASK) >= MAX_LENGTH else 1
 
     def _uninterrupted(self, pc: int, records: npt.NDArray[Any]) -> int:
         """How many instructions there are before the next breakpoint."""
