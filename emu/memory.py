@@ -304,6 +304,10 @@ class AddressSpace:
             return self._walk(address, access)
         return base + (address & PAGE_MASK)
 
+    def was_translated(self, address: int, access: int) -> bool:
+        """Whether somebody may have cached where the page of `address` is, for an access."""
+        return address // PAGE_SIZE in self._cached[access]
+
     def _walk(self, address: int, access: int) -> int | Fault:
         """Translate by the regions, and remember the answer."""
         region = self.region_at(address)

@@ -178,7 +178,7 @@ def test_too_many_regions_are_forgotten(monkeypatch):
 
 
 def test_a_full_arena_is_emptied(monkeypatch):
-    monkeypatch.setattr("emu.engines.native.tier1.ARENA", 16)
+    monkeypatch.setattr("emu.engines.native.arena.ARENA", 16)
     state = x86_machine(LOOP)
     assert native(hot=1 << 30).run(state, 1 << 40).reason == "interrupt"
     assert state["eax"] == 500500

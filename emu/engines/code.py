@@ -41,9 +41,18 @@ class CodeMap:
         """Remember that `block` was translated from `size` units at `address`."""
         for start, count in self._pieces(address, size):
             frame = start // PAGE_SIZE
-            self.grew |= frame not in self._blocks
+            self.guard(start)
             self._blocks.setdefault(frame, {})[id(block)] = (start, start + count)
             self._storage.watch(start, count)
+
+    def guard(self, where: int) -> None:
+        """Have writes to the page of storage at `where` looked at: it holds code, or will."""
+        frame = where // PAGE_SIZE
+        if self._paged:
+            self.grew |= frame not in self._storage.code_frames
+            self._storage.code_frames.add(frame)
+        else:
+            self.grew |= frame not in self._blocks
 
     def _pieces(self, address: int, size: int) -> list[tuple[int, int]]:
         """The physical pieces of a range of code."""

@@ -117,7 +117,7 @@ class RegionBuilder:
         if block is not None:
             return Code(block.pc, block.address, block.instructions, block.code)
         tier1 = self.session.tier1
-        cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
+        cold = None if tier1 is None else tier1.arena.block(self.mode, key)
         if tier1 is None or cold is None:
             return None
         code = tier1.code(cold, more=self.isa.max_length)
@@ -166,5 +166,5 @@ class RegionBuilder:
         """Where a block's indirect jump has gone."""
         seen = set(self.session.targets.get(self.mode, {}).get(key, ()))
         tier1 = self.session.tier1
-        cold = None if tier1 is None else tier1.blocks.get(self.mode, {}).get(key)
-        return seen if tier1 is None or cold is None else seen | tier1.targets(cold)
+        cold = None if tier1 is None else tier1.arena.block(self.mode, key)
+        return seen if tier1 is None or cold is None else seen | tier1.arena.targets(cold)

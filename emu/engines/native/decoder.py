@@ -122,6 +122,15 @@ class BulkDecoder:
             if why not in (GO_ON, Stop.UNKNOWN):
                 return Decoded(records[:count], at - offset, Stop(why))
 
+    def keys(self, mode: Mode) -> int:
+        """Where the tables of a mode are, for native code; learning may move them."""
+        return (self.tables.get(mode) or self._tables(mode)).address
+
+    @property
+    def flags_address(self) -> int:
+        """Where `flags` are, for native code; learning may move them."""
+        return self._flags_at
+
     def _tables(self, mode: Mode) -> Tables:
         self.tables[mode] = tables = Tables(mode.code_size)
         return tables

@@ -18,11 +18,10 @@ import numpy as np
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
+from emu.engines.native.discover import LONGEST as DECODED
 from emu.engines.native.gate import HELD, Gate
 from emu.engines.native.layout import (
     BEST,
-    JUMPS,
-    NOWHERE,
     QUICK,
     WORDS,
     Left,
@@ -30,11 +29,11 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.regions import Regions
 from emu.engines.native.spaces import Space, space_for
-from emu.engines.native.tier1 import LONGEST as DECODED
-from emu.engines.native.tier1 import ColdBlock, Tier1
+from emu.engines.native.tier1 import FRESH, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
+from emu.memory import WRITE, AddressSpace
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -114,20 +113,16 @@ class NativeSession(Session):
             first = Word.SPACES + 3 * space.number
             self.mailbox[first : first + 3] = space.words()
         if self.tier1 is not None:
-            self.mailbox[Word.RECORDS] = self.tier1.records.ctypes.data
-            self.mailbox[Word.HANDLERS] = self.tier1.handlers.ctypes.data
+            self.tier1.attach()
             self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
         self.at = self.mailbox.ctypes.data
 
     # -- running -------------------------------------------------------------------------------
 
-    @property
-    def _tier1_entry(self) -> int:
-        assert self.tier1 is not None
-        return self.tier1.entry
-
     def _refresh(self) -> None:
         super()._refresh()
+        if self.tier1 is not None:
+            self.tier1.arena.refresh()
         if self.values is not self.state.values:
             self._attach()
         if self.gate is not None:
@@ -141,9 +136,10 @@ class NativeSession(Session):
         key_of = self._keys(mode)
         if self.gate is None or self.gate.watched is not self.watched:
             self.gate = Gate(self)
-        cold = self.tier1 if key_of is _same and not self.breakpoints else None
+        cold = self._cold(mode) if key_of is _same else None
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
+        stop: Exit | Left | None = None
         try:
             while state.count < until:
                 self.bulk.index = 0
@@ -153,11 +149,13 @@ class NativeSession(Session):
                 key = key_of(pc)
                 free = limit <= state.count and not python
                 region = regions.get(key) if free else None
-                block = self._cold(mode, pc) if free and cold and region is None else None
+                self.mail[Word.FRESH] = FRESH
                 if region is not None:
+                    if stop is Left.DISPATCH:
+                        self.regions.enter(region, pc)
                     stop = self._native(region.address, region.entries[pc], until)
-                elif block is not None:
-                    stop = self._native(self._tier1_entry, block.header, until)
+                elif free and cold and self._meets(mode, pc, stop):
+                    stop = self._native(cold.dispatch, pc, until)
                 else:
                     end = until if limit <= state.count else limit
                     stop, python = self._block_once(mode, key, pc, end, warm=free), False
@@ -165,7 +163,7 @@ class NativeSession(Session):
                 if stop in (Left.STEP, Left.BUDGET):
                     limit = self._limit(stop, until)
                 elif stop is Left.COLD:
-                    python = True
+                    python = not self._got_handler()
                 elif stop is Left.HOT:
                     self._hot_block(mode, state.pc)
                 if stop is not None and not isinstance(stop, Left):
@@ -285,35 +283,50 @@ class NativeSession(Session):
 
     # -- tier 1 --------------------------------------------------------------------------------
 
-    def _cold(self, mode: Hashable, pc: int) -> ColdBlock | None:
-        """The decoded block at a program counter; None if it cannot be native."""
+    def _cold(self, mode: Hashable) -> Tier1 | None:
+        """Tier 1, ready for a mode."""
+        if self.tier1 is not None:
+            self.tier1.use(cast(Mode, mode))
+        return self.tier1
+
+    def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:
+        """Whether tier 1 can go on at `pc`, perhaps after some help."""
         assert self.tier1 is not None
-        found = self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc)
-        if found is None:
-            found = self.tier1.discover(cast(Mode, mode), pc)
-            if found is None:
-                return None
-            self.watch(found, pc, found.size)
-            self.regions.ask_forms()
-            self.regions.install()
-        jumps = self.regions.jumps(mode)
-        if jumps[pc % JUMPS, 0] != pc:
-            jumps[pc % JUMPS] = (pc, self.tier1.entry, found.header, 0)
-        return found
+        if pc in self.breakpoints:
+            return False
+        if stop is not Left.DISPATCH:
+            return True
+        met = self.tier1.meet(cast(Mode, mode), pc)
+        self.regions.ask_forms()
+        self.regions.install()
+        return met
+
+    def _got_handler(self) -> bool:
+        """Ask for the handler that was not there; tell whether it is there by now."""
+        assert self.tier1 is not None
+        self.tier1.want_met(self.mail[Word.REASON])
+        if not self.regions.busy:
+            self.tier1.load_kept()
+        self.regions.ask_forms()
+        self.regions.install()
+        return self.tier1.has(self.mail[Word.REASON])
 
     def _hot_block(self, mode: Hashable, pc: int) -> None:
         """A block of tier 1 asks for a region: one that is on the disk, later a new one."""
         assert self.tier1 is not None
-        block = self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc)
-        if block is None:
-            return
-        if not block.recalled:
-            block.recalled = True
+        block = self.tier1.arena.block(mode, pc)
+        region = self.regions.table(mode).get(pc)
+        if region is not None:
+            self.regions.enter(region, pc)
+        elif block is not None and self.tier1.arena.recalls(block):
             self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
             if self.native_hot:
-                self.tier1.count_from(block, int(self.mailbox[Word.HOT]) - self.native_hot)
-                return
-        self.regions.ask(mode, pc)
+                number = int(self.mailbox[Word.HOT]) - self.native_hot
+                self.tier1.arena.count_from(block, number)
+            else:
+                self.regions.ask(mode, pc)
+        elif block is not None:
+            self.regions.ask(mode, pc)
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -335,6 +348,22 @@ class NativeSession(Session):
     def watch(self, block: object, address: int, size: int) -> None:
         """Have a block dropped when its code changes."""
         self.code.watch(block, address, size)
+        self._flush_if_grown()
+
+    def guard(self, address: int, where: int) -> None:
+        """Have writes to a page, `where` it is in storage, looked at: there will be code in it."""
+        self.code.guard(where)
+        if self._may_write(address):
+            self._flush_if_grown()
+        self.code.grew = False
+
+    def _may_write(self, address: int) -> bool:
+        """Whether emitted code may know how to write to a page without a look."""
+        paged = [m for m in self.state.memory.values() if isinstance(m, AddressSpace)]
+        spaces = list({id(space): space for space in paged}.values())
+        return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
+
+    def _flush_if_grown(self) -> None:
         if self.code.grew:
             self._flush()
         self.code.grew = False
@@ -345,22 +374,18 @@ class NativeSession(Session):
         self.regions.forget()
         self.targets.clear()
         if self.tier1 is not None:
-            self.tier1.clear()
+            self.tier1.arena.clear()
 
     def close(self) -> None:
         """See `Session`: the compiler stops too."""
         super().close()
         self.regions.close()
+        if self.tier1 is not None:
+            self.tier1.close()
 
     def _drop_blocks(self, gone: set[int]) -> None:
         super()._drop_blocks(gone)
         self.regions.drop(gone)
-        if self.tier1 is not None:
-            for block in self.tier1.drop(gone):
-                self.regions.asked.discard((block.mode, block.pc))
-                jump = self.regions.jumps(block.mode)[block.pc % JUMPS]
-                if jump[1] == self.tier1.entry and jump[2] == block.header:
-                    jump[0] = NOWHERE
 
 
 def _spaces(state: State) -> dict[str, Space]:
@@ -376,8 +401,7 @@ def _spaces(state: State) -> dict[str, Space]:
     return found
 
 
-_LEFT = tuple(Left)
-_NO_BLOCKS: dict[int, ColdBlock] = {}
+_LEFT = {int(left): left for left in Left}
 
 
 def _same(pc: int) -> int:

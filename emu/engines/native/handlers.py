@@ -13,9 +13,9 @@ from typing import Final
 
 from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
-from emu.engines.native.layout import METADATA, MOST_VALUES, Header, Left, Word
+from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, chain, leave, leave_engine
+from emu.engines.native.pieces import Memory, leave_engine
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -225,66 +225,6 @@ def call_handler(low: Lowering, record: str, registers: str, remaining: str, how
     handler = low.emit(f"load ptr, ptr {low.emit(f'getelementptr ptr, ptr {table}, i64 {form}')}")
     arguments = f"ptr %mailbox, ptr {record}, ptr {registers}, i64 {remaining}"
     return low.emit(f"{how} i64 {handler}({arguments})")
-
-
-def dispatcher(pc: Register) -> str:
-    """`tier1` (runs the block whose header has a number), `end` and `absent`, which end blocks."""
-    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
-    words = {
-        name: int(word)
-        for name, word in (
-            ("registers", Word.REGISTERS),
-            ("records", Word.RECORDS),
-            ("hot", Word.HOT),
-        )
-    }
-    for name, word in words.items():
-        low.line(f"%{name}.p = getelementptr i64, ptr %mailbox, i64 {word}")
-        low.line(f"%{name} = load {'i64' if name == 'hot' else 'ptr'}, ptr %{name}.p")
-    low.line(f"%at = mul i64 %number, {SIZE}")
-    low.line("%header = getelementptr i8, ptr %records, i64 %at")
-    low.line(f"%count.p = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}")
-    low.line("%count = load i32, ptr %count.p")
-    low.line("%more = add i32 %count, 1")
-    low.line("store i32 %more, ptr %count.p")
-    low.line("%limit = trunc i64 %hot to i32")
-    low.line("%is_hot = icmp eq i32 %more, %limit")
-    low.branch("%is_hot", "asks", "run", "!prof !1")
-    low.start("asks")
-    low.line(f"ret i64 {int(Left.HOT)}")
-    low.start("run")
-    low.line("%before = load i64, ptr %mailbox")
-    low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
-    left = call_handler(low, "%first", "%registers", "%before", "call")
-    low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
-    low.start("leave")
-    leave(low, left)
-    low.start("go")
-    low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
-    low.line("%pc = load i64, ptr %pc.p")
-    low.line("%turn = and i32 %count, 3")
-    low.line(f"%which = add i32 %turn, {int(Header.TARGETS)}")
-    low.line("%target.p = getelementptr i32, ptr %header, i32 %which")
-    low.line("%pc.n = trunc i64 %pc to i32")
-    low.line("store i32 %pc.n, ptr %target.p")
-    chain(low, "%pc")
-    body = "\n".join(low.lines)
-    return f"""
-define i64 @tier1(ptr %mailbox, i64 %number) {{
-entry:
-{body}
-}}
-
-define i64 @end({PARAMETERS}) {{
-  store i64 %before, ptr %mailbox
-  ret i64 {int(Left.DISPATCH)}
-}}
-
-define i64 @absent({PARAMETERS}) {{
-  store i64 %before, ptr %mailbox
-  ret i64 {int(Left.COLD)}
-}}
-"""
 
 
 def module(texts: list[str]) -> str:

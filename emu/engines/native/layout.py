@@ -25,6 +25,16 @@ class Word(IntEnum):
     SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
     # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
+    DISPATCH = 48  # -> the function that finds or discovers blocks of tier 1, if there is one
+    PAGES = 49  # -> the slots of the pages, in this mode; 0: the page is not ready
+    SLOTS = 50  # -> rows of header numbers
+    FRAMES = 51  # -> by slot, where the page is in storage
+    DECODER = 52  # -> `decode_run`
+    KEYS = 53  # -> the decoder's tables of this mode
+    FLAGS = 54  # -> the decoder's flags of forms
+    USED = 55  # records that are in use
+    ARENA = 56  # records that there are
+    FRESH = 57  # instructions that may still be discovered before Python wants a look
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
     HELD = 66  # the most instructions that may be done with it
@@ -32,9 +42,7 @@ class Word(IntEnum):
     SERVING = 68  # a handler has been called, and what it did is not settled: the count is Python's
     END = 69  # the count at which nothing remains
     PYTHON = 70  # -> functions and objects of the interpreter, see `gate`
-    SERVED = (
-        112  # exits that a handler may have: (number, -> reason, values) each, 0 behind the last
-    )
+    SERVED = 112  # exits that a handler may have: (number, -> reason, values) each, then 0
     MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
 
 
@@ -46,7 +54,7 @@ MOST_VALUES: Final = Word.MISSED - Word.VALUES
 class Left(IntEnum):
     """Why native code returned."""
 
-    DISPATCH = 0  # the program counter is nowhere in the jump cache
+    DISPATCH = 0  # there is no native code for the program counter
     BUDGET = 1  # fewer instructions remain than the next block has
     READ = 2  # no translation for a read of ADDRESS: fill the tables, go on at this instruction
     WRITE = 3  # the same for a write
@@ -54,15 +62,23 @@ class Left(IntEnum):
     EXIT = 5  # the instruction that retired leaves the engine: REASON, VALUES
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
-    COLD = 8  # the instruction's form has no handler yet
+    COLD = 8  # the instruction's form (REASON) has no handler yet
     SERVED = 9  # a handler of the exit raised, or answered, or changed more than native code knows
+    PAUSE = 10  # much was discovered: look whether somebody wants to interrupt, then go on
 
 
 class Header(IntEnum):
-    """32-bit words of the header of a block of tier 1."""
+    """32-bit words of a header, of a block of tier 1 or of a region's entry."""
 
+    KIND = 0
     COUNT = 1  # entries
     TARGETS = 2  # ... where it went, the last four
+    SIZE = 6  # bytes of code
+    RECALLED = 7  # 1: looked up on the disk
+
+    FUNCTION = 2  # of a region: its address, 64 bits
+    ENTRY = 4  # ... the entry's number
+    BEHIND = 5  # ... the header of the block that it replaces, or 0
 
 
 QUICK, BEST = 0, 2

@@ -90,7 +90,8 @@ def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:
 
 
 def chain(low: Lowering, target: str) -> None:
-    """Probe the jump cache for native code at a program counter (i64), and go there."""
+    """Probe the jump cache for native code at a program counter (i64), and go there; whoever
+    discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none."""
     scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
     index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
@@ -99,9 +100,21 @@ def chain(low: Lowering, target: str) -> None:
     found, lost = low.fresh("found"), low.fresh("lost")
     low.branch(low.emit(f"icmp eq i64 {tag}, {target}"), found, lost)
     low.start(lost)
-    low.line(f"ret i64 {int(Left.DISPATCH)}")
+    _discover(low, target)
     low.start(found)
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
     result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
+    low.line(f"ret i64 {result}")
+
+
+def _discover(low: Lowering, target: str) -> None:
+    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.DISPATCH)}")
+    function = low.emit(f"load ptr, ptr {at}")
+    discover, leave = low.fresh("discover"), low.fresh("nobody")
+    low.branch(low.emit(f"icmp ne ptr {function}, null"), discover, leave)
+    low.start(leave)
+    low.line(f"ret i64 {int(Left.DISPATCH)}")
+    low.start(discover)
+    result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {target})")
     low.line(f"ret i64 {result}")

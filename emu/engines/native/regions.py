@@ -229,11 +229,18 @@ class Regions:
 
     def _offer(self, region: NativeRegion, head: int) -> None:
         """Let a region be entered: at its head in any case, elsewhere if nobody else serves."""
-        table, jumps = self.table(region.mode), self.jumps(region.mode)
-        for key, (pc, number) in zip(region.keys, region.entries.items(), strict=True):
+        table = self.table(region.mode)
+        for key, pc in zip(region.keys, region.entries, strict=True):
             if key == head or key not in table:
                 table[key] = region
-                jumps[pc % JUMPS] = (pc, region.address, number, 0)
+                self.enter(region, pc)
+
+    def enter(self, region: NativeRegion, pc: int) -> None:
+        """Let native code find a region at one of its entries."""
+        number = region.entries[pc]
+        self.jumps(region.mode)[pc % JUMPS] = (pc, region.address, number, 0)
+        if self._session.tier1 is not None:
+            self._session.tier1.arena.offer(region.mode, pc, region.address, number)
 
     # -- dropping ----------------------------------------------------------------------------------
 
@@ -259,5 +266,7 @@ class Regions:
             self.asked.discard((region.mode, key))
             if table.get(key) is region:
                 del table[key]
+                if self._session.tier1 is not None:
+                    self._session.tier1.arena.withdraw(region.mode, pc, region.address)
             if jumps[pc % JUMPS, 1] == region.address:
                 jumps[pc % JUMPS, 0] = NOWHERE

@@ -1,27 +1,33 @@
-"""Tier 1 in a session: decoded blocks in one arena of records, handlers by form.
+"""Tier 1 in a session: handlers by form, and what Python does for native discovery.
 
 Only for instruction sets whose records `decoder` can make, in modes whose fetch address is the
-program counter. A block of tier 1 lies in one page. Python is needed to discover it, not to run it.
+program counter. A block of tier 1 lies in one page.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import atexit
+import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-from emu.engines.native.decode_tables import RECORD, Flag
-from emu.engines.native.decoder import BulkDecoder, Description
+from emu.engines.native import learned
+from emu.engines.native.arena import Arena, ColdBlock, FullError
+from emu.engines.native.decode_tables import Flag
+from emu.engines.native.decoder import BulkDecoder, Description, native
+from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
-from emu.engines.native.handlers import HandlerCompiler, dispatcher, module
+from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
-from emu.engines.native.layout import Header, number_of
-from emu.engines.native.linking import Entry, Library, kept, linker
+from emu.engines.native.layout import Word, number_of
+from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
-from isa.fault import Fault
+from emu.engines.native.runtime import PAGE_BITS
+from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.x86.decode import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 
@@ -29,22 +35,10 @@ if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
-ARENA = 1 << 18  # records
-MOST_FORMS = 1 << 14
-LONGEST = 60  # instructions of a block
 BATCH = 24  # forms compiled in one module
-END = 0  # the form number of the record behind a block; the decoder's numbers follow
+FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
-
-@dataclass(slots=True, eq=False)
-class ColdBlock:
-    """A decoded block: where its header is, and the code that it came from."""
-
-    mode: Hashable
-    pc: int
-    header: int
-    size: int
-    recalled: bool = False  # looked up on the disk
+_all: weakref.WeakSet[Tier1] = weakref.WeakSet()
 
 
 @dataclass(slots=True)
@@ -61,30 +55,41 @@ class Tier1:
 
     def __init__(self, session: NativeSession) -> None:
         self._session = session
-        self.records = np.zeros(ARENA, dtype=RECORD)
-        self._words = self.records.view(np.uint32).reshape(ARENA, -1)
+        self._memory = session.state.memory[session.isa.code_space]
         self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
-        self.blocks: dict[Hashable, dict[int, ColdBlock]] = {}
-        self.by_id: dict[int, ColdBlock] = {}
         self.decoder = BulkDecoder(self._describe)
-        self._used = 0
+        self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
+        learned.load(session.cache, self._learned_name, self.decoder)
+        self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
+        self._asked: set[int] = set()
+        self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
         self._new_flags = False
         self._libraries: list[Library] = []
         self._store = handlers_of(session.cache)
         self._start()
+        self.arena = Arena(session, self.entry)
+        _all.add(self)
 
     def _start(self) -> None:
-        names = ("tier1", "end", "absent")
-        name = digest(repr(("dispatcher", self._session.isa.pc.slot)).encode())
-        text = module([dispatcher(self._session.isa.pc)])
-        library = linker().link(kept(self._session.cache, name, text, names))
+        isa, session = self._session.isa, self._session
+        space = session.spaces[isa.code_space].number
+        name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
+        text = module([dispatcher(isa.pc, space)])
+        library = linker().link(kept(session.cache, name, text, SYMBOLS))
         self._libraries.append(library)
-        self.entry, end, self._absent = (library.addresses[name] for name in names)
-        self.function = Entry(self.entry)
+        self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
         self.handlers[:] = self._absent
         self.handlers[END] = end
+
+    def attach(self) -> None:
+        """Tell native code where everything is."""
+        mail = self._session.mail
+        mail[Word.HANDLERS] = self.handlers.ctypes.data
+        mail[Word.DISPATCH] = self.dispatch
+        mail[Word.DECODER] = native()[1].addresses["decode_run"]
+        self.arena.attach()
 
     # -- forms -----------------------------------------------------------------------------------
 
@@ -98,23 +103,48 @@ class Tier1:
             flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.forms)  # the decoder registers it next
-        if number + 1 >= MOST_FORMS:
+        if number >= END:
             return Description(fields, Flag.ABSENT)
-        if not flags & Flag.ABSENT and not self._use(number, f"h{name}"):
-            self._wanted.append(number)
+        if not flags & Flag.ABSENT and not self._use(number, form):
+            self.want(number)
         return Description(fields, Flag(flags))
 
-    def _name(self, form: Form) -> str:
-        session = self._session
-        facts = ("handler", session.isa.fingerprint, form, session.kinds)
-        return digest(repr(facts).encode())
+    def want(self, number: int) -> None:
+        """Ask for a form's handler, once."""
+        if number not in self._asked:
+            self._asked.add(number)
+            self._wanted.append(number)
 
-    def _use(self, number: int, symbol: str) -> bool:
+    def want_met(self, number: int) -> None:
+        """Ask for a form's handler, and for those of all that was discovered since."""
+        self.want(number)
+        forms, self._looked_at = self.arena.forms_since(self._looked_at)
+        for other in forms:
+            known = other < len(self.decoder.forms)
+            if known and not self.decoder.flags[other] & Flag.ABSENT and not self.has(other):
+                self.want(other)
+
+    def load_kept(self) -> None:
+        """Use the handlers that are wanted and that earlier runs have made."""
+        forms = self.decoder.forms
+        self._wanted = [n for n in self._wanted if not self._use(n, forms[n])]
+
+    def has(self, number: int) -> bool:
+        """Whether a form has its handler."""
+        return bool(self.handlers[number] != self._absent)
+
+    def _name(self, form: Form) -> str:
+        return digest(repr(("handler", form, *_conditions(self._session))).encode())
+
+    def _symbol(self, form: Form) -> str:
+        return f"h{self._name(form)}"
+
+    def _use(self, number: int, form: Form) -> bool:
         """Use the handler that there is for a form."""
-        found = self._store.find(symbol)
+        found = self._store.find(self._symbol(form))
         if found is None:
             return False
-        self.handlers[number + 1] = found.address
+        self.handlers[number] = found.address
         self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
         return True
 
@@ -129,7 +159,7 @@ class Tier1:
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
         form = self.decoder.forms[number]
-        symbol = f"h{self._name(form)}"
+        symbol = self._symbol(form)
         session = self._session
         handler = HandlerCompiler(
             session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
@@ -143,67 +173,88 @@ class Tier1:
         for one in made:
             (symbol,) = one.image.symbols
             self._store.add(one.image, {symbol: one.reasons})
-            self._use(one.number, symbol)
+            self._use(one.number, self.decoder.forms[one.number])
         if self._new_flags:
             self._new_flags = False
             self._session.cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
 
     # -- blocks ----------------------------------------------------------------------------------
 
-    def discover(self, mode: Mode, pc: int) -> ColdBlock | None:
-        """Decode the block at `pc`; None if its first instruction is not for native code."""
-        memory = self._session.state.memory[self._session.isa.code_space]
-        assert isinstance(memory, AddressSpace)
-        where = memory.translate(pc, EXECUTE)
-        if isinstance(where, Fault):
-            return None
-        end = where + PAGE_SIZE - (where & PAGE_MASK)
-        code = memory.physical.array[where:end]
-        records, size, _ = self.decoder.decode(code, 0, mode, room=LONGEST)
-        count = len(records)
-        if count == 0:
-            return None
-        if self._used + count + 2 > ARENA:
+    def use(self, mode: Mode) -> None:
+        """Let native code discover blocks of a mode."""
+        self.arena.use(mode)
+        mail = self._session.mail
+        mail[Word.KEYS] = self.decoder.keys(mode)
+        mail[Word.FLAGS] = self.decoder.flags_address
+
+    def meet(self, mode: Mode, pc: int) -> bool:
+        """Do what native code could not, so that it finds a block at `pc`; False if there can be
+        none."""
+        try:
+            met = self._meet(mode, pc)
+        except FullError:
             self._session.forget()
-        header = self._used
-        self._used += count + 2
-        self.records[header + 1 : header + 1 + count] = records
-        self.records["form"][header + 1 : header + 1 + count] += 1
-        self.records["form"][header + 1 + count] = END
-        self._words[header, :8] = 0
-        block = ColdBlock(mode, pc, header, size)
-        self.blocks.setdefault(mode, {})[pc] = block
-        self.by_id[id(block)] = block
-        return block
+            met = self._meet(mode, pc)
+        self.use(mode)
+        return met
 
-    def targets(self, block: ColdBlock) -> set[int]:
-        """Where a block went the last times."""
-        words = self._words[block.header]
-        return {int(words[Header.TARGETS + n]) for n in range(4)} - {0}
+    def _meet(self, mode: Mode, pc: int) -> bool:
+        arena = self.arena
+        if not arena.is_ready(mode, pc):
+            return arena.page(mode, pc >> PAGE_BITS) > 0  # native code tries again first
+        if arena.is_known(mode, pc):
+            return True
+        if not arena.room:
+            raise FullError
+        slot = arena.page(mode, pc >> PAGE_BITS)
+        code: Any = arena.code_at(slot, pc)
+        if len(code) < MAX_LENGTH:
+            code, _ = self._memory.fetch(pc, MAX_LENGTH)  # across the page's end
+        records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
+        records = records[: self._uninterrupted(pc, records)]
+        if len(records):
+            arena.add(slot, pc, records)
+        return len(records) > 0
 
-    def count_from(self, block: ColdBlock, number: int) -> None:
-        """Let a block's entries count on from a number, negative ones too."""
-        self._words[block.header, Header.COUNT] = number & 0xFFFFFFFF
+    def _most(self, pc: int) -> int:
+        """How many instructions a block at `pc` may have: one if it might begin in two pages."""
+        return self.arena.room if PAGE_SIZE - (pc & PAGE_MASK) >= MAX_LENGTH else 1
+
+    def _uninterrupted(self, pc: int, records: npt.NDArray[Any]) -> int:
+        """How many instructions there are before the next breakpoint."""
+        breakpoints = self._session.breakpoints
+        if not breakpoints:
+            return len(records)
+        follow = pc + np.cumsum(records["length"])
+        stops = [n for n, address in enumerate(follow, 1) if int(address) in breakpoints]
+        return min(stops, default=len(records))
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
-        memory = self._session.state.memory[self._session.isa.code_space]
-        return memory.fetch(block.pc, block.size + more)[0]
+        return self._memory.fetch(block.pc, block.size + more)[0]
 
-    def drop(self, gone: set[int]) -> list[ColdBlock]:
-        """Forget blocks (by their ids): their code has changed. Returns those that there were."""
-        dropped = [self.by_id.pop(i) for i in gone & self.by_id.keys()]
-        for block in dropped:
-            blocks = self.blocks.get(block.mode, {})
-            if blocks.get(block.pc) is block:
-                del blocks[block.pc]
-        return dropped
+    def close(self) -> None:
+        """Keep what was learned."""
+        self.arena.close()
+        self.keep()
 
-    def clear(self) -> None:
-        """Forget all blocks."""
-        self.blocks.clear()
-        self.by_id.clear()
-        self._used = 0
+    def keep(self) -> None:
+        """Save what the decoder has learned since it was saved last."""
+        known = learned.amount(self.decoder)
+        if known > self._kept:
+            self._kept = known
+            learned.save(self._session.cache, self._learned_name, self.decoder)
+
+
+@atexit.register
+def _keep_all() -> None:
+    for tier1 in list(_all):
+        tier1.keep()
+
+
+def _conditions(session: NativeSession) -> tuple[object, ...]:
+    """What facts about forms depend on, besides the form."""
+    return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
 
 
 def _flags_name(session: NativeSession) -> str:

@@ -1,0 +1,229 @@
+"""Native discovery: from a program counter to a decoded block, and on to its handlers.
+
+A page of code that Python has made ready has a *slot*: a row of 4,096 numbers, one for each byte of
+the page, which is the header of the block that begins there, or 0. `dispatch` looks a program
+counter up, decodes the block itself if nobody met it, enters it in the jump cache and runs it. What
+is left to Python are pages that are not ready, bytes that the decoder's tables do not know yet,
+instructions that have no handler or cross the page, and full tables.
+
+`tier1` runs a block, handler by handler; `end` and `absent` are what ends it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from emu.engines.native.decode_tables import RECORD, Flag
+from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
+from emu.engines.native.layout import JUMP_WORDS, JUMPS, Header, Left, Word
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.pieces import chain, leave
+from emu.engines.native.runtime import PAGE_BITS
+from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.registers import Register
+
+LONGEST: Final = 60  # instructions of a block
+MOST_FORMS: Final = 1 << 14
+END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
+BLOCK, REGION = 0, 1  # kinds of a header
+PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
+
+SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")
+
+assert SIZE == RECORD.itemsize == 1 << 5
+
+
+def _word(name: str, word: int, kind: str = "ptr") -> str:
+    """Read a word of the mailbox."""
+    return f"""
+  %{name}.p = getelementptr i64, ptr %mailbox, i64 {int(word)}
+  %{name} = load {kind}, ptr %{name}.p"""
+
+
+def _field(name: str, header: str, word: int, kind: str = "i32") -> str:
+    """Read a 32-bit word of a header, or more from there on."""
+    return f"""
+  %{name}.p = getelementptr i32, ptr {header}, i64 {int(word)}
+  %{name} = load {kind}, ptr %{name}.p"""
+
+
+_DISPATCH: Final = f"""
+define i64 @dispatch(ptr %mailbox, i64 %pc) {{
+entry:
+  {_word("pages", Word.PAGES)}
+  %page = lshr i64 %pc, {PAGE_BITS}
+  %slot.p = getelementptr i32, ptr %pages, i64 %page
+  %slot = load i32, ptr %slot.p
+  %is_ready = icmp ne i32 %slot, 0
+  br i1 %is_ready, label %look, label %nowhere
+look:
+  {_word("slots", Word.SLOTS)}
+  %slot64 = zext i32 %slot to i64
+  %offset = and i64 %pc, {PAGE_MASK}
+  %number.p = getelementptr [{PAGE_SIZE} x i32], ptr %slots, i64 %slot64, i64 %offset
+  %known = load i32, ptr %number.p
+  %is_known = icmp ne i32 %known, 0
+  br i1 %is_known, label %found, label %meet
+meet:
+  {_word("fresh", Word.FRESH, "i64")}
+  %is_tired = icmp sle i64 %fresh, 0
+  br i1 %is_tired, label %pause, label %decode
+decode:
+  %made = call i32 @decode_block(ptr %mailbox, i64 %slot64, i64 %offset)
+  %is_made = icmp ne i32 %made, 0
+  br i1 %is_made, label %enter, label %nowhere
+enter:
+  store i32 %made, ptr %number.p
+  br label %found
+found:
+  %number = phi i32 [ %known, %look ], [ %made, %enter ]
+  %number64 = zext i32 %number to i64
+  {_word("records", Word.RECORDS)}
+  %header = getelementptr [{SIZE} x i8], ptr %records, i64 %number64
+  %kind = load i32, ptr %header
+  %is_region = icmp eq i32 %kind, {REGION}
+  br i1 %is_region, label %region, label %go
+region:
+  {_field("function", "%header", Header.FUNCTION, "ptr")}
+  {_field("entry.n", "%header", Header.ENTRY)}
+  %entry64 = zext i32 %entry.n to i64
+  br label %go
+go:
+  %target = phi ptr [ @tier1, %found ], [ %function, %region ]
+  %which = phi i64 [ %number64, %found ], [ %entry64, %region ]
+  {_word("jumps", Word.JUMPS)}
+  %row = and i64 %pc, {JUMPS - 1}
+  %jump = getelementptr [{JUMP_WORDS} x i64], ptr %jumps, i64 %row
+  store i64 %pc, ptr %jump
+  %jump.function = getelementptr i64, ptr %jump, i64 1
+  store ptr %target, ptr %jump.function
+  %jump.entry = getelementptr i64, ptr %jump, i64 2
+  store i64 %which, ptr %jump.entry
+  %left = musttail call i64 %target(ptr %mailbox, i64 %which)
+  ret i64 %left
+pause:
+  ret i64 {int(Left.PAUSE)}
+nowhere:
+  ret i64 {int(Left.DISPATCH)}
+}}
+"""
+
+
+def _decode(space: int) -> str:
+    """Decoding from the storage of a space: the number of the new header, or 0."""
+    first = Word.SPACES + 3 * space
+    return f"""
+define internal i32 @decode_block(ptr %mailbox, i64 %slot, i64 %offset) noinline {{
+entry:
+  %result = alloca [2 x i64]
+  {_word("frames", Word.FRAMES)}
+  %frame.p = getelementptr i32, ptr %frames, i64 %slot
+  %frame = load i32, ptr %frame.p
+  %is_python = icmp eq i32 %frame, {PYTHONS}
+  br i1 %is_python, label %none, label %room
+room:
+  {_word("used", Word.USED, "i64")}
+  {_word("arena", Word.ARENA, "i64")}
+  %free = sub i64 %arena, %used
+  %fits = sub i64 %free, 2
+  %most = call i64 @llvm.smin.i64(i64 %fits, i64 {LONGEST})
+  %is_full = icmp sle i64 %most, 0
+  br i1 %is_full, label %none, label %decode
+decode:
+  {_word("storage", first)}
+  {_word("records", Word.RECORDS)}
+  {_word("decoder", Word.DECODER)}
+  {_word("keys", Word.KEYS)}
+  {_word("flags", Word.FLAGS)}
+  %frame64 = zext i32 %frame to i64
+  %where = add i64 %frame64, %offset
+  %code = getelementptr i8, ptr %storage, i64 %where
+  %available = sub i64 {PAGE_SIZE}, %offset
+  %header = getelementptr [{SIZE} x i8], ptr %records, i64 %used
+  %first = getelementptr [{SIZE} x i8], ptr %header, i64 1
+  %count = call i64 %decoder(ptr %code, i64 %available, ptr %keys, ptr %flags,
+                             i8 {int(Flag.ENDS)}, ptr %first, i64 %most, ptr %result)
+  %is_nothing = icmp eq i64 %count, 0
+  br i1 %is_nothing, label %none, label %write
+write:
+  %size = load i64, ptr %result
+  %size32 = trunc i64 %size to i32
+  call void @llvm.memset.p0.i64(ptr %header, i8 0, i64 {SIZE}, i1 false)
+  %size.p = getelementptr i32, ptr %header, i64 {int(Header.SIZE)}
+  store i32 %size32, ptr %size.p
+  %last = getelementptr [{SIZE} x i8], ptr %first, i64 %count
+  store i32 {END}, ptr %last
+  {_word("watched", first + 2)}
+  %marks = getelementptr i8, ptr %watched, i64 %where
+  call void @llvm.memset.p0.i64(ptr %marks, i8 1, i64 %size, i1 false)
+  %with_count = add i64 %used, %count
+  %now_used = add i64 %with_count, 2
+  store i64 %now_used, ptr %used.p
+  {_word("fresh", Word.FRESH, "i64")}
+  %rest = sub i64 %fresh, %count
+  store i64 %rest, ptr %fresh.p
+  %number = trunc i64 %used to i32
+  ret i32 %number
+none:
+  ret i32 0
+}}
+"""
+
+
+def _tier1(pc: Register) -> str:
+    """Count an entry of a block, run it, note where it went, and go on there."""
+    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low.lines += [
+        _word("registers", Word.REGISTERS),
+        _word("records", Word.RECORDS),
+        _word("hot", Word.HOT, "i64"),
+    ]
+    low.line(f"%header = getelementptr [{SIZE} x i8], ptr %records, i64 %number")
+    low.lines.append(_field("count", "%header", Header.COUNT))
+    low.line("%more = add i32 %count, 1")
+    low.line("store i32 %more, ptr %count.p")
+    low.line("%limit = trunc i64 %hot to i32")
+    low.line("%is_hot = icmp eq i32 %more, %limit")
+    low.branch("%is_hot", "asks", "run", "!prof !1")
+    low.start("asks")
+    low.line(f"ret i64 {int(Left.HOT)}")
+    low.start("run")
+    low.line("%before = load i64, ptr %mailbox")
+    low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
+    left = call_handler(low, "%first", "%registers", "%before", "call")
+    low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
+    low.start("leave")
+    leave(low, left)
+    low.start("go")
+    low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
+    low.line("%pc = load i64, ptr %pc.p")
+    low.line("%turn = and i32 %count, 3")
+    low.line(f"%which = add i32 %turn, {int(Header.TARGETS)}")
+    low.line("%target.p = getelementptr i32, ptr %header, i32 %which")
+    low.line("%pc.n = trunc i64 %pc to i32")
+    low.line("store i32 %pc.n, ptr %target.p")
+    chain(low, "%pc")
+    body = "\n".join(low.lines)
+    return f"define i64 @tier1(ptr %mailbox, i64 %number) {{\nentry:\n{body}\n}}"
+
+
+_ENDS: Final = f"""
+define i64 @end({PARAMETERS}) {{
+  store i64 %before, ptr %mailbox
+  ret i64 {int(Left.DISPATCH)}
+}}
+
+define i64 @absent({PARAMETERS}) {{
+  store i64 %before, ptr %mailbox
+  %form = load i32, ptr %record
+  %wide = zext i32 %form to i64
+  %reason = getelementptr i64, ptr %mailbox, i64 {int(Word.REASON)}
+  store i64 %wide, ptr %reason
+  ret i64 {int(Left.COLD)}
+}}
+"""
+
+
+def dispatcher(pc: Register, space: int) -> str:
+    """The functions that find, decode, run and end blocks, of code in a space (by its number)."""
+    return "\n".join([_tier1(pc), _ENDS, _DISPATCH, _decode(space)])

@@ -1,0 +1,90 @@
+"""What the bulk decoder has learned, kept on disk from run to run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.decode_tables import ENTRY, Flag, Stored
+from emu.engines.native.decoder import BulkDecoder, Description, Saved
+from isa.x86.encoding import OPCODES
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.mode import Mode
+
+_SHAPES: dict[str, type[Shape]] = {
+    kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special)
+}
+_OPCODE_BYTES = OPCODES * np.dtype(np.uint32).itemsize
+
+
+def amount(decoder: BulkDecoder) -> int:
+    """How much a decoder knows; it only grows."""
+    return len(decoder.forms) + sum(tables.used for tables in decoder.tables.values())
+
+
+def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
+    """Keep everything that a decoder knows."""
+    saved = decoder.saved()
+    modes = list(dict.fromkeys([*saved.tables, *(form.mode for form in saved.forms)]))
+    numbers = {mode: number for number, mode in enumerate(modes)}
+    head = {
+        "modes": modes,
+        "forms": [_form(form, numbers) for form in saved.forms],
+        "descriptions": [(d.fields, int(d.flags)) for d in saved.descriptions],
+        "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
+    }
+    arrays = [a.tobytes() for t in saved.tables.values() for a in (t.opcodes, t.entries)]
+    cache.save(name, head, b"".join(arrays))
+
+
+def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
+    """Tell a new decoder what was kept, if there is something that can be right."""
+    found = cache.load(name)
+    if found is None:
+        return
+    try:
+        decoder.load(_saved(*found))
+    except (KeyError, TypeError, ValueError, IndexError):
+        return
+
+
+def _form(form: Form, numbers: dict[Mode, int]) -> list[Any]:
+    shapes = [[type(shape).__name__, *shape] for shape in form.shapes]
+    return [*form._replace(shapes=())[:-1], numbers[form.mode], shapes]
+
+
+def _saved(head: dict[str, Any], content: bytes) -> Saved:
+    modes = [_mode(told) for told in head["modes"]]
+    shapes: dict[tuple[Any, ...], Shape] = {}
+    forms = [_form_of(row, modes, shapes) for row in head["forms"]]
+    descriptions = [Description(tuple(f), Flag(flags)) for f, flags in head["descriptions"]]
+    tables, at = {}, 0
+    for number, entries in head["tables"]:
+        opcodes = np.frombuffer(content, np.uint32, OPCODES, at)
+        table = np.frombuffer(content, ENTRY, entries, at + _OPCODE_BYTES)
+        tables[modes[number]] = Stored(opcodes, table)
+        at += _OPCODE_BYTES + entries * ENTRY.itemsize
+    return Saved(forms, descriptions, tables)
+
+
+def _mode(told: Sequence[Any]) -> Mode:
+    found = Mode(*told)
+    return found._replace(flat=tuple(found.flat))
+
+
+def _form_of(
+    row: Sequence[Any], modes: Sequence[Mode], shapes: dict[tuple[Any, ...], Shape]
+) -> Form:
+    mnemonic, _, operand_size, address_size, repeat, lock, segment, mode, told = row
+    found = tuple(_shape(tuple(one), shapes) for one in told)
+    return Form(mnemonic, found, operand_size, address_size, repeat, lock, segment, modes[mode])
+
+
+def _shape(told: tuple[Any, ...], shapes: dict[tuple[Any, ...], Shape]) -> Shape:
+    """A shape, one object for all that are equal."""
+    if told not in shapes:
+        shapes[told] = _SHAPES[told[0]](*told[1:])
+    return shapes[told]
