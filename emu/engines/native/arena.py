@@ -120,6 +120,7 @@ class Arena:
                 return 0
             slot = slots[number] = self._hold(Page(mode, number, where >> PAGE_BITS))
             self._session.guard(number << PAGE_BITS, where)
+            self._session.touch(number << PAGE_BITS, PAGE_SIZE)
         return slot
 
     def is_ready(self, mode: Hashable, pc: int) -> bool:

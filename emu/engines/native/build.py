@@ -66,15 +66,18 @@ class RegionBuilder:
             return None
         numbers = [n for n, key in enumerate(self.blocks) if key in self.entries]
         session = self.session
+        covers = session.coverage is not None
         region = RegionCompiler(
-            self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL
-        )
+            self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL,
+            covers=covers,
+        )  # fmt: skip
         image = compiler.image(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
         head = self.blocks[self.head]
         first = (head.pc, head.address, head.code)
-        return Compiled(ranges, entries, sorted(region.reasons), compiler.quick, first, image)
+        reasons = sorted(region.reasons)
+        return Compiled(ranges, entries, reasons, compiler.quick, covers, first, image)
 
     def _code(self, block: Code) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)

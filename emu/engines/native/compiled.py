@@ -20,12 +20,13 @@ class Compiled:
     entries: list[tuple[int, int, int]]
     reasons: list[str]
     quick: bool  # compiled in a hurry: to be replaced
+    covers: bool  # counts what it executes
     first: tuple[int, int, bytes]  # program counter, address and code of the head
     image: Image
 
     def head(self) -> dict[str, Any]:
         """Everything but the code, for the cache."""
-        names = ("code_ranges", "entries", "reasons", "quick")
+        names = ("code_ranges", "entries", "reasons", "quick", "covers")
         return {name: getattr(self, name) for name in names} | {"image": self.image.head()}
 
     @staticmethod
@@ -34,4 +35,5 @@ class Compiled:
         ranges = [(a, n, d) for a, n, d in head["code_ranges"]]
         entries = [(p, a, n) for p, a, n in head["entries"]]
         image = Image.of(head["image"], code)
-        return Compiled(ranges, entries, head["reasons"], head["quick"], (0, 0, b""), image)
+        facts = head["reasons"], head["quick"], head["covers"]
+        return Compiled(ranges, entries, *facts, (0, 0, b""), image)

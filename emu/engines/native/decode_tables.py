@@ -62,6 +62,7 @@ class Flag(IntFlag):
 
     ENDS = 1  # a block ends after it
     ABSENT = 2  # it must not be decoded to a record
+    REPEATS = 4  # it is not done while it stays where it is
 
 
 class Stored(NamedTuple):

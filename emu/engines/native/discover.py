@@ -28,6 +28,9 @@ END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no 
 BLOCK, REGION = 0, 1  # kinds of a header
 PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
 
+UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD)
+"""Reasons to leave before an instruction, to whose program counter the block was executed."""
+
 SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")
 
 assert SIZE == RECORD.itemsize == 1 << 5
@@ -190,12 +193,23 @@ def _tier1(pc: Register) -> str:
     low.start("run")
     low.line("%before = load i64, ptr %mailbox")
     low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
+    low.lines.append(_word("coverage", Word.COVERAGE))
+    low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
+    low.line("%start = load i64, ptr %pc.p")
     left = call_handler(low, "%first", "%registers", "%before", "call")
+    low.line("%counts = icmp ne ptr %coverage, null")
+    low.branch("%counts", "cover", "covered", "!prof !1")
+    low.start("cover")
+    low.line(
+        f"call void @cover(ptr %mailbox, ptr %coverage, ptr %header, i64 %start, "
+        f"ptr %pc.p, i64 {left})"
+    )
+    low.jump("covered")
+    low.start("covered")
     low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
     low.start("leave")
     leave(low, left)
     low.start("go")
-    low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%pc = load i64, ptr %pc.p")
     low.line("%turn = and i32 %count, 3")
     low.line(f"%which = add i32 %turn, {int(Header.TARGETS)}")
@@ -205,6 +219,48 @@ def _tier1(pc: Register) -> str:
     chain(low, "%pc")
     body = "\n".join(low.lines)
     return f"define i64 @tier1(ptr %mailbox, i64 %number) {{\nentry:\n{body}\n}}"
+
+
+_COVER: Final = f"""
+define internal void @add(ptr %coverage, i64 %address, i64 %change) alwaysinline {{
+  %place = getelementptr i64, ptr %coverage, i64 %address
+  %old = load i64, ptr %place
+  %new = add i64 %old, %change
+  store i64 %new, ptr %place
+  ret void
+}}
+
+; count what was executed of the block that began at `start`, and was left for a reason
+define internal void @cover(ptr %mailbox, ptr %coverage, ptr %header, i64 %start, ptr %pc.p,
+                            i64 %left)
+    noinline {{
+entry:
+  {_word("flags", Word.FLAGS)}
+  %pc = load i64, ptr %pc.p
+  {_field("size", "%header", Header.SIZE)}
+  %size64 = zext i32 %size to i64
+  %behind = add i64 %start, %size64
+  {_field("form", "%header", SIZE // 4)}
+  %flag.p = getelementptr i8, ptr %flags, i32 %form
+  %flag = load i8, ptr %flag.p
+  %repeats = and i8 %flag, {int(Flag.REPEATS)}
+  %may_go_on = icmp ne i8 %repeats, 0
+  %stays = icmp eq i64 %pc, %start
+  %goes_on = and i1 %may_go_on, %stays
+  switch i64 %left, label %whole [
+    {" ".join(f"i64 {int(why)}, label %part" for why in UNDONE)}
+  ]
+whole:
+  br i1 %goes_on, label %part, label %all
+part:
+  br label %all
+all:
+  %end = phi i64 [ %behind, %whole ], [ %pc, %part ]
+  call void @add(ptr %coverage, i64 %start, i64 1)
+  call void @add(ptr %coverage, i64 %end, i64 -1)
+  ret void
+}}
+"""
 
 
 _ENDS: Final = f"""
@@ -226,4 +282,4 @@ define i64 @absent({PARAMETERS}) {{
 
 def dispatcher(pc: Register, space: int) -> str:
     """The functions that find, decode, run and end blocks, of code in a space (by its number)."""
-    return "\n".join([_tier1(pc), _ENDS, _DISPATCH, _decode(space)])
+    return "\n".join([_tier1(pc), _COVER, _ENDS, _DISPATCH, _decode(space)])

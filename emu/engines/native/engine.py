@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from emu.coverage import Coverage
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
@@ -100,6 +101,8 @@ class NativeSession(Session):
         self.gate: Gate | None = None
         self.answer: Exit | None = None
         self.ways: dict[int, tuple[str, int]] = {}
+        self.coverage: Coverage | None = None
+        self.block: Block  # the last one of the python engine
         self.tier1 = Tier1(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -125,8 +128,21 @@ class NativeSession(Session):
             self.tier1.arena.refresh()
         if self.values is not self.state.values:
             self._attach()
+        if self.coverage is not self.state.coverage:
+            self._count()
         if self.gate is not None:
             self.gate.refresh()
+
+    def _count(self) -> None:
+        """Count what is executed from now on, or no longer: in code of another kind."""
+        self.coverage = self.state.coverage
+        self.mail[Word.COVERAGE] = 0 if self.coverage is None else self.coverage.address
+        self.forget()
+
+    def touch(self, address: int, size: int) -> None:
+        """Code there is translated."""
+        if self.coverage is not None:
+            self.coverage.touch(address, size)
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
@@ -173,6 +189,8 @@ class NativeSession(Session):
                 first = False
         except Stop as stop:
             state.count += self.bulk.index
+            if self.coverage is not None and self.bulk.index:
+                self._cover(self.block, self.bulk.index)
             return self._stopped(stop)
         return None
 
@@ -203,8 +221,11 @@ class NativeSession(Session):
             block = block.cut(until - state.count)
         if block.checks:
             bulk.budget = 1 if pc in self.breakpoints else until - state.count
+        self.block = block  # what a Stop leaves in the middle
         block.run(values)
         state.count += block.length
+        if self.coverage is not None:
+            self._cover(block, block.length)
         if block.checks:
             stop = self._after()
             return Left.LOOK if stop is None else stop

@@ -35,6 +35,7 @@ class Word(IntEnum):
     USED = 55  # records that are in use
     ARENA = 56  # records that there are
     FRESH = 57  # instructions that may still be discovered before Python wants a look
+    COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
     HELD = 66  # the most instructions that may be done with it

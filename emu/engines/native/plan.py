@@ -49,6 +49,15 @@ class PlannedBlock:
         """How many instructions."""
         return len(self.instructions)
 
+    def offset(self, number: int) -> int:
+        """Units of code before instruction `number`."""
+        return sum(i.length for i in self.instructions[:number])
+
+    @property
+    def size(self) -> int:
+        """Units of code."""
+        return self.offset(self.length)
+
     @property
     def ends(self) -> bool:
         """Whether it always ends in a fault."""

@@ -45,7 +45,10 @@ class RegionCompiler:
         spaces: Mapping[str, Space],
         watched: frozenset[Register],
         name: str,
+        *,
+        covers: bool = False,
     ) -> None:
+        self.covers = covers
         self.isa = isa
         self.mode = mode
         self.blocks = blocks
@@ -105,6 +108,8 @@ class RegionCompiler:
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
         low.line(f"%missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}")
+        if self.covers:
+            low.line(f"%coverage = getelementptr i8, ptr {self._word(Word.COVERAGE)}, i64 0")
         self.memory.words()
         self._switch_to_entry()
 
@@ -215,7 +220,30 @@ class RegionCompiler:
         after = low.emit(f"sub i64 {before}, {block.length}")
         low.likely(low.emit(f"icmp sge i64 {after}, 0"), label)
         low.line(f"store i64 {after}, ptr %remaining")
+        self._cover(str(block.address), 1)
         self._exit_block(label, block.pc, Left.BUDGET)
+
+    def _cover(self, address: str, change: int) -> None:
+        """Change the count of executed code from an address on (see `emu.coverage`)."""
+        if self.covers:
+            low = self.low
+            place = low.emit(f"getelementptr i64, ptr %coverage, i64 {address}")
+            count = low.emit(f"add i64 {low.emit(f'load i64, ptr {place}')}, {change}")
+            low.line(f"store i64 {count}, ptr {place}")
+
+    def _cover_end(self, block: PlannedBlock, target: str) -> None:
+        """The whole block was executed, unless its last instruction goes on with repeating."""
+        if not self.covers:
+            return
+        last, behind = block.instructions[-1], block.address + block.size
+        end = str(behind)
+        if self.isa.trace(last.form).has("retire"):
+            low, at = self.low, behind - last.length
+            stays = low.emit(
+                f"icmp eq i{self.isa.pc.width} {target}, {at - block.address + block.pc}"
+            )
+            end = low.emit(f"select i1 {stays}, i64 {at}, i64 {behind}")
+        self._cover(end, -1)
 
     def _restore(self, block: PlannedBlock, number: int) -> None:
         """The cold blocks through which instruction `number` is left before it has happened."""
@@ -232,6 +260,7 @@ class RegionCompiler:
         self._store_state(block.parts[number].before, set())
         left = low.emit("load i64, ptr %remaining")
         rest = block.length - number
+        self._cover(str(block.address + block.offset(number)), -1)
         low.line(f"store i64 {low.emit(f'add i64 {left}, {rest}')}, ptr %remaining")
         self._gets, self._in_cold = gets, False
         low.pop()
@@ -273,6 +302,8 @@ class RegionCompiler:
         """After the last instruction: change the registers, and go on or leave."""
         low = self.low
         following = block.following(self.isa)
+        if self.covers:
+            self._cover_end(block, low.value(following))
         leaves = self._exits(block) or self._looks(block)
         decided = {id(following): low.value(following)} if leaves else self._decide(following)
         self._store_state(

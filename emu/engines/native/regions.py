@@ -138,7 +138,8 @@ class Regions:
     def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
         session = self._session
-        facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds)
+        covers = session.coverage is not None
+        facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds, covers)
         return digest(repr(facts).encode())
 
     # -- in the worker's thread --------------------------------------------------------------------
@@ -182,7 +183,8 @@ class Regions:
 
     def _take(self, job: Job, compiled: Compiled) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
-        if not self._is_there(compiled):
+        covers = self._session.coverage is not None
+        if compiled.covers != covers or not self._is_there(compiled):
             self.asked.discard((job.mode, job.key))
             return
         if len(self._watches) >= MOST_REGIONS * 8:
@@ -219,6 +221,7 @@ class Regions:
             self._watches[id(watch)] = watch
             region.watches.add(id(watch))
             session.watch(watch, address, size)
+            session.touch(address, size)
         return region
 
     def _retire(self, mode: Hashable, head: int) -> None:

@@ -101,6 +101,7 @@ class Tier1:
             facts = self._session.facts(form)
             flags = int(Flag.ENDS) if facts.ends or facts.checks else 0
             flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
+            flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.forms)  # the decoder registers it next
         if number >= END:
