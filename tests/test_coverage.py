@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -94,3 +98,40 @@ def test_engines_agree_on_coverage(counters, made, number):
     for name, engine in counters.items():
         if not name.startswith("native") or name == "native-tier1" or number % 4 == 0:
             assert covered(engine, program) == expected, f"{name}: {program}"
+
+
+# -- the command ------------------------------------------------------------------------------
+
+PROGRAMS_DIRECTORY = Path(__file__).parents[1] / "programs"
+
+
+def emu(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "emu", *map(str, arguments)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+@pytest.mark.parametrize("guest", ["toy/primes.asm", "x86/hello.asm"])
+def test_the_counts_add_up(tmp_path, engine, guest):
+    """Every retired instruction of a program without repetitions is in the file."""
+    file = tmp_path / "covered.json"
+    done = emu(
+        "run", "--json", "--engine", engine, "--coverage", file, PROGRAMS_DIRECTORY / guest
+    )  # fmt: skip
+    rows = json.loads(file.read_text())["instructions"]
+    facts = json.loads(done.stderr.splitlines()[-1])
+    assert sum(row["count"] for row in rows) == facts["instructions"] > 0
+    assert all(row["text"] and row["bytes"] for row in rows)
+
+
+def test_a_listing_is_readable(tmp_path):
+    emu("run", "--coverage", tmp_path / "covered.txt", PROGRAMS_DIRECTORY / "x86" / "hello.asm")
+    first = (tmp_path / "covered.txt").read_text().splitlines()[0]
+    assert first.split() == ["1", "8048000:", "b804000000", "mov", "eax,", "4"]
+
+
+def test_a_file_that_cannot_be_written_is_said(tmp_path):
+    done = emu("run", "--coverage", tmp_path / "no" / "file", PROGRAMS_DIRECTORY / "x86/hello.asm")
+    assert (done.returncode, "cannot be written" in done.stderr) == (65, True)

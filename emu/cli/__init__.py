@@ -53,14 +53,20 @@ def guest_options(command: Command) -> Command:
 @guest_options
 @click.option("--json", "as_json", is_flag=True, help="facts on the last line of stderr")
 @click.option("--trace", help="syscalls: tell each on stderr")
+@click.option(
+    "--coverage",
+    type=PATH,
+    metavar="FILE",
+    help="write there how often each instruction was executed",
+)
 def run(
     guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
-    **options: Any,
+    coverage: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run GUEST; its output and exit code become ours."""
     from emu.cli.run import run_guest
 
-    leave(run_guest(guest, list(arguments), options, max_instructions, as_json))
+    leave(run_guest(guest, list(arguments), options, max_instructions, as_json, coverage))
 
 
 @app.command(context_settings=OUTWARD)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, open_guest
@@ -20,12 +21,17 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
 def run_guest(
-    path: Path, arguments: list[str], chosen: dict[str, Any], limit: int | None, as_json: bool
-) -> int:
+    path: Path, arguments: list[str], chosen: dict[str, Any], limit: int | None, as_json: bool,
+    covered: Path | None = None,
+) -> int:  # fmt: skip
     """Run a guest to its end; returns the exit code."""
     guest = open_guest(path, arguments, options(chosen))
+    if covered is not None:
+        coverage.begin(guest.state)
     report = finish(guest, limit)
     sys.stdout.flush()
+    if covered is not None:
+        coverage.write(guest.state, covered)
     tell(report, as_json)
     return report.exit_code
 
