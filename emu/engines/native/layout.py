@@ -53,7 +53,7 @@ class Left(IntEnum):
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form has no handler yet
-    SERVED = 9  # a handler of the exit raised, or answered, or changed more than native code knows
+    SERVED = 16  # a handler of the exit raised, or answered, or changed more than native code knows
 
 
 class Header(IntEnum):
