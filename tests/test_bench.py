@@ -23,7 +23,7 @@ from emu.bench import cold, exit_driver, exits, kernels, tools
 from emu.bench.child import peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
-from emu.bench.images import CALL_LOOP, PORT_LOOP, call_loop, cold_program, empty_program
+from emu.bench.images import call_loop, cold_program, empty_program
 from emu.bench.table import tables
 from emu.errors import GuestFileError
 from emu.guests import process_state

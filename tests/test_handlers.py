@@ -143,7 +143,7 @@ def test_a_handler_moves_the_page_under_the_code(engine):
             space.map(CODE, PAGE, 5, "other")
             space.poke(CODE, code)
 
-    (_, registers, _, stop), _ = both(engine, calls(act))
+    (_, registers, _, _), _ = both(engine, calls(act))
     assert registers["ebx"] == sum(range(22, 41)) + 21
 
 
@@ -180,7 +180,7 @@ def test_an_exit_that_a_handler_answers_with_is_nobody_elses(engine):
 
 
 def test_the_run_goes_on_after_an_answer(engine):
-    state, log = calls(lambda s, n, log: Exit("halt") if n % 7 == 0 else None)()
+    state, _ = calls(lambda s, n, log: Exit("halt") if n % 7 == 0 else None)()
     stops = []
     while not stops or stops[-1] == "halt":
         stops.append(engine.run(state, FAR).reason)
@@ -221,7 +221,7 @@ def test_the_hosts_interrupt_reaches_a_handler(engine):
 
 def test_an_answer_that_is_no_exit_is_refused(engine):
     state, _ = calls(lambda s, n, log: 0 if n == 20 else None)()
-    with pytest.raises(TypeError, match="interrupt.*returned 0"):
+    with pytest.raises(TypeError, match=r"interrupt.*returned 0"):
         engine.run(state, FAR)
     assert state.count == 98
     engine.run(state, FAR)
@@ -274,7 +274,6 @@ def test_handlers_are_looked_up_each_time(engine):
     def act(state, n, log):
         if n == 10:
             state.handlers["interrupt"] = lambda vector: log.append(vector)
-        return None
 
     _, log = both(engine, calls(act))
     assert log[10:] == [0x80] * 30

@@ -12,7 +12,7 @@ import ctypes
 import platform
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Library, kept, linker

@@ -32,7 +32,7 @@ class Word(IntEnum):
     SERVING = 68  # a handler has been called, and what it did is not settled: the count is Python's
     END = 69  # the count at which nothing remains
     PYTHON = 70  # -> functions and objects of the interpreter, see `gate`
-    SERVED = 112  # exits that a handler may have: (number, -> reason, values) each, 0 behind the last
+    SERVED = 112  # exits that handlers may have: (number, -> reason, values) each, then 0
     MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
 
 
