@@ -28,7 +28,9 @@ from emu.engines.native.layout import (
     WORDS,
     Left,
     Word,
+    number_of,
 )
+from emu.engines.native.pieces import PORT_READ
 from emu.engines.native.regions import NativeRegion, Regions
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import LONGEST as DECODED
@@ -106,7 +108,7 @@ class NativeSession(Session):
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
-        self.reasons: dict[int, str] = {}
+        self.reasons = {number_of(PORT_READ): PORT_READ}
         self._native_forms: dict[Hashable, bool] = {}
         self.regions = Regions(self, levels, wait=wait)
         self.gate: Gate | None = None
@@ -269,15 +271,19 @@ class NativeSession(Session):
         budget = min(until - count, SLICE)
         mail[_REMAINING], mail[_END] = budget, count + budget
         mail[_HELD] = 0 if self.regions.busy else HELD
+        if state.reply is not None:
+            mail[Word.REPLY], mail[_REPLIED], state.reply = state.reply, 1, None
         try:
             left = gate.enter(self.at, function, number)
         finally:  # handlers raise, and Ctrl-C is raised right behind the call
             if not mail[_SERVING]:
                 state.count = count + budget - mail[_REMAINING]
+            if mail[_REPLIED]:
+                state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
         if self.regions.done:
             self.regions.install()
         why = _LEFT[left]
-        if why is Left.EXIT:
+        if why is Left.EXIT or why is Left.ASK:
             return self._exit()
         if why is Left.SERVED:
             return self._served(gate)
@@ -290,7 +296,6 @@ class NativeSession(Session):
         """The guest's own exit, as the mailbox tells it."""
         mail = self.mail
         reason, count = self._way(mail[_REASON])
-        self.state.reply = None
         values = tuple(mail[_VALUES : _VALUES + count])
         if reason == "trap":
             stop = self.judge.trap(self.state, Fault(values[0]))
@@ -406,7 +411,8 @@ def _spaces(state: State) -> dict[str, Space]:
 
 
 _JUMPS, _REMAINING, _END, _HELD = map(int, (Word.JUMPS, Word.REMAINING, Word.END, Word.HELD))
-_REASON, _VALUES, _SERVING = map(int, (Word.REASON, Word.VALUES, Word.SERVING))
+_REASON, _VALUES = int(Word.REASON), int(Word.VALUES)
+_SERVING, _REPLIED = int(Word.SERVING), int(Word.REPLIED)
 _LEFT = {int(left): left for left in Left}
 _NO_BLOCKS: dict[int, ColdBlock] = {}
 
