@@ -23,7 +23,7 @@ from emu.bench import cold, exit_driver, exits, kernels, tools
 from emu.bench.child import peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
-from emu.bench.images import CALL_LOOP, PORT_LOOP, call_loop, cold_program, empty_program
+from emu.bench.images import call_loop, cold_program, empty_program
 from emu.bench.table import tables
 from emu.errors import GuestFileError
 from emu.guests import process_state
@@ -157,10 +157,10 @@ def test_generated_programs_end_alike_on_every_engine() -> None:
     assert run(call_loop(3)) == (b"", 1)
 
 
-@pytest.mark.parametrize("engine", ["reference", "python"])
-@pytest.mark.parametrize("loop", [CALL_LOOP, PORT_LOOP])
-def test_loops_of_exits_end(engine: str, loop: bytes) -> None:
-    assert exit_driver.time_exits(engine, loop, 20) > 0
+@pytest.mark.parametrize("engine", ["reference", "python", "native"])
+@pytest.mark.parametrize("kind", exits.LOOPS)
+def test_loops_of_exits_end(engine: str, kind: str) -> None:
+    assert exit_driver.time_exits(engine, kind, exits.LOOPS[kind], 20) > 0
 
 
 def test_peak_memory_is_that_of_the_process() -> None:

@@ -1,7 +1,7 @@
 """Runs a loop of exits on one of our engines; tells seconds as JSON on stderr.
 
-`python -m emu.bench.exit_driver ENGINE --exits call|port CODE COUNT`, where CODE is the loop in
-hexadecimal; it runs at ADDRESS with ECX = COUNT. As `unicorn_driver.py` does the same.
+`python -m emu.bench.exit_driver ENGINE --exits call|port|stopped CODE COUNT`, where CODE is the
+loop in hexadecimal; it runs at ADDRESS with ECX = COUNT. As `unicorn_driver.py` does the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
 
 ADDRESS = 0x00A00000
 FOREVER = 1 << 62
+STOPPED = "stopped"
+HLT = b"\xf4"  # a fault in user mode: behind the loop it ends the run
 IOPL_3 = 0x3002  # user programs may use ports: no segment of permissions is looked up
 
 
@@ -35,27 +37,33 @@ def flat_machine(code: bytes, count: int) -> State:
     return state
 
 
-def time_exits(engine_name: str, code: bytes, count: int) -> float:
-    """Seconds for a loop of `count` exits, answered with as little as can be."""
-    engine, state = make_engine(engine_name), flat_machine(code, count)
-    eax, end = state.isa.registers["eax"].slot, ADDRESS + len(code)
-    state.breakpoints.add(end)
+def time_exits(engine_name: str, kind: str, code: bytes, count: int) -> float:
+    """Seconds for a loop of `count` exits, answered with as little as can be.
+
+    The answer is a handler's, but for the kind STOPPED, where `run` returns for each exit.
+    """
+    engine, state = make_engine(engine_name), flat_machine(code + HLT, count)
+    values, eax = state.values, state.isa.registers["eax"].slot
+
+    def interrupt(_: int) -> None:
+        values[eax] = 1
+
+    if kind != STOPPED:
+        state.handlers = {"interrupt": interrupt, "port_write": lambda *_: None}
     began = time.perf_counter()
-    while True:
+    stop = engine.run(state, FOREVER)
+    while stop.reason == "interrupt":
+        values[eax] = 1
         stop = engine.run(state, FOREVER)
-        if stop.reason == "interrupt":
-            state.values[eax] = 1
-        elif stop.reason != "port_write":
-            break
     seconds = time.perf_counter() - began
-    if stop.reason != "breakpoint" or state["ecx"] != 0:
+    if stop.reason != "fault" or state.pc != ADDRESS + len(code) or state["ecx"] != 0:
         raise SystemExit(f"the loop did not end: {stop} at {state.pc:#x}, ecx={state['ecx']}")
     return seconds
 
 
-def main(engine: str, _: str, __: str, code: str, count: str) -> None:
+def main(engine: str, _: str, kind: str, code: str, count: str) -> None:
     """The command line."""
-    seconds = time_exits(engine, bytes.fromhex(code), int(count))
+    seconds = time_exits(engine, kind, bytes.fromhex(code), int(count))
     print(json.dumps({"seconds": seconds}), file=sys.stderr)
 
 

@@ -55,6 +55,11 @@ def _millions(instructions: int | None) -> str:
     return UNKNOWN if instructions is None else f"{instructions / 1e6:.0f}"
 
 
+EXITS = {
+    "call": "calls/s", "port": "ports/s", "stopped": "stops/s", "served": "served calls/s",
+}  # fmt: skip
+
+
 def _costs(facts: Facts) -> list[str]:
     """A row for each tool: everything but the guests' speed."""
     columns = [(title, values) for title, values in _columns(facts) if values]
@@ -71,8 +76,8 @@ def _columns(facts: Facts) -> Iterator[tuple[str, dict[str, str]]]:
     cold, exits = facts.get("cold", {}), facts.get("exits", {})
     for passes, title in (("1", "cold ns once"), ("2", "twice")):
         yield title, {t: f"{c['nanoseconds'][passes]:.0f}" for t, c in cold.items()}
-    for kind, title in (("call", "calls/s"), ("port", "ports/s"), ("served", "served calls/s")):
-        yield title, {t: f"{rates[kind]:,.0f}" for t, rates in exits.items()}
+    for kind, title in EXITS.items():
+        yield title, {t: f"{r[kind]:,.0f}" for t, r in exits.items() if kind in r}
     peaks = facts.get("memory", {})
     yield "peak MiB", {t: f"{p / 2**20:.1f}" for t, p in peaks.items() if p is not None}
 

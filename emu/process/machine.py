@@ -1,4 +1,4 @@
-"""The process machine: one Linux i386 program, served between the engine's exits."""
+"""The process machine: one Linux i386 program, its system calls served by a handler of exits."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ from emu.process.process import CpuState, Outcome, Process, ProcessEnd
 from emu.process.sandbox import Sandbox
 from emu.process.signals import SIG_DFL, SIG_IGN, Info, Signal, of_fault
 from emu.process.start import HWCAP, Start, build_stack
-from emu.process.syscalls import CALLS, NAMES, CallEvent, serve
+from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
+from emu.state import State
 from isa.fault import Fault
 
 SYSCALL_VECTOR = 0x80
+_SYSTEM_CALL = Exit("interrupt", values=(SYSCALL_VECTOR,))
+_SERVED = Exit("served")  # a handler served an exit, and the run must not just go on
 INITIAL_EFLAGS = 0x202  # IF and the bit that is always set
 OUT_OF_MEMORY = 137  # as when Linux's OOM killer ends a process with SIGKILL
 UNSUPPORTED = 70
@@ -92,6 +95,8 @@ class ProcessMachine:
         arguments = [_bytes(a) for a in argv] or [b"program"]
         self._name = _bytes(program) if program is not None else arguments[0]
         self.on_call = on_call
+        self._outcome: Outcome | None = None  # of the exit that a handler has served
+        self._limit = 0  # of the engine's run under way
         self.unknown_calls: dict[str, int] = {}
         self._entropy = random.Random(seed)
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
@@ -203,14 +208,51 @@ class ProcessMachine:
         state["cpl"], state["eflags"] = 3, INITIAL_EFLAGS
         state["esp"], state["eip"] = self._stack, self._entry
 
-    def run(self, engine: Engine, state: CpuState, until: int = 1 << 62) -> Outcome | None:
+    def run(self, engine: Engine, state: State, until: int = 1 << 62) -> Outcome | None:
         """Run until the process ends or the count reaches `until` (then None)."""
-        while state.count < until:
-            stop = engine.run(state, min(until, self.next_event()))
-            outcome = self.handle(state, stop)
-            if outcome is not None:
-                return outcome
+        self.process.state = state
+        state.handlers["interrupt"] = self._interrupts(state, until)
+        try:
+            while state.count < until:
+                self._limit = min(until, self.next_event())
+                stop = engine.run(state, self._limit)
+                outcome = self._outcome if stop is _SERVED else self.handle(state, stop)
+                if outcome is not None:
+                    return outcome
+        finally:
+            del state.handlers["interrupt"]
         return None
+
+    def _interrupts(self, state: State, until: int) -> Callable[[int], Exit | None]:
+        """The handler of interrupts while `run` is at work; `handle` without its detours."""
+        signals = self.process.signals
+
+        def interrupt(vector: int) -> Exit | None:
+            if vector != SYSCALL_VECTOR or self.on_call is not None:
+                self._outcome = self.handle(state, Exit("interrupt", values=(vector,)))
+            else:
+                self._outcome = self._plain_call(state)
+            changed = signals.alarm is not None or self._limit != until
+            if self._outcome is not None or (
+                changed and self._limit != min(until, self.next_event())
+            ):
+                return _SERVED
+            return None
+
+        return interrupt
+
+    def _plain_call(self, state: State) -> Outcome | None:
+        """A system call that nobody watches; most raise no signal."""
+        number, signals = state["eax"], self.process.signals
+        if number not in CALLS:
+            return self.handle(state, _SYSTEM_CALL)
+        try:
+            serve(self.process, number)
+        except ProcessEnd as end:
+            return self._end(end.outcome)
+        if signals.alarm is None and not signals.pending:
+            return None
+        return self._end(self._signals())
 
     def next_event(self) -> int:
         """Return the instruction count at which a timer of the process runs out."""
@@ -223,12 +265,17 @@ class ProcessMachine:
         """Serve an exit; return None to go on, or how the process ended."""
         self.process.state = state
         try:
-            outcome = self._serve(state, stop)
-            if outcome is None:
-                self.process.signals.expire(self.process.elapsed)
-                outcome = self._deliver()
+            outcome = self._serve(state, stop) or self._signals()
         except ProcessEnd as end:
             outcome = end.outcome
+        return self._end(outcome)
+
+    def _signals(self) -> Outcome | None:
+        """Raise and deliver what is due."""
+        self.process.signals.expire(self.process.elapsed)
+        return self._deliver()
+
+    def _end(self, outcome: Outcome | None) -> Outcome | None:
         if outcome is not None:
             self.close()
         return outcome
@@ -253,18 +300,19 @@ class ProcessMachine:
 
     def _call(self, state: CpuState) -> None:
         number = state["eax"]
-        try:
-            event = serve(self.process, number)
-        except ProcessEnd:
-            if self.on_call is not None:
-                name = CALLS[number].name
-                self.on_call(CallEvent(name, (str(state["ebx"]),), None))
-            raise
         if number not in CALLS:
-            name = NAMES.get(number, event.name)
+            name = name_of(number)
             self.unknown_calls[name] = self.unknown_calls.get(name, 0) + 1
-        if self.on_call is not None:
+        if self.on_call is None:
+            serve(self.process, number)
+            return
+        try:
+            event = serve_shown(self.process, number)
+        except ProcessEnd:
+            event = CallEvent(name_of(number), (str(state["ebx"]),), None)
             self.on_call(event)
+            raise
+        self.on_call(event)
 
     def _interrupt(self, state: CpuState, vector: int) -> None:
         """INT3 and INTO are open to users; every other gate of Linux's IDT faults."""

@@ -28,7 +28,7 @@ END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no 
 BLOCK, REGION = 0, 1  # kinds of a header
 PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
 
-UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD)
+UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.ASK)
 """Reasons to leave before an instruction, to whose program counter the block was executed."""
 
 SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")

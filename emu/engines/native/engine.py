@@ -10,7 +10,8 @@ does that one instruction.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -27,8 +28,10 @@ from emu.engines.native.layout import (
     WORDS,
     Left,
     Word,
+    number_of,
 )
-from emu.engines.native.regions import Regions
+from emu.engines.native.pieces import PORT_READ
+from emu.engines.native.regions import NativeRegion, Regions
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import FRESH, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
@@ -42,6 +45,7 @@ from isa.x86.mode import Mode
 
 HOT = 400  # entries after which a block becomes the head of a region
 SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
+MOST_SURROUNDINGS = 4_000  # remembered at a time
 RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
 
 
@@ -78,6 +82,16 @@ class Native(Python):
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a mode decides: its regions, the keys of blocks, and where its jump cache is."""
+
+    mode: Hashable
+    regions: dict[int, NativeRegion]
+    key_of: Callable[[int], int]
+    jumps: int
+
+
 class NativeSession(Session):
     """A session that also has native code; its blocks are found by address and program counter."""
 
@@ -95,7 +109,7 @@ class NativeSession(Session):
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
-        self.reasons: dict[int, str] = {}
+        self.reasons = {number_of(PORT_READ): PORT_READ}
         self._native_forms: dict[Hashable, bool] = {}
         self.regions = Regions(self, levels, wait=wait)
         self.gate: Gate | None = None
@@ -119,6 +133,10 @@ class NativeSession(Session):
             self.tier1.attach()
             self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
         self.at = self.mailbox.ctypes.data
+        slots = [r.slot for r in self.watched]
+        self._mode_view = memoryview(self.values)
+        self._mode_slots = slice(min(slots), max(slots) + 1)
+        self._known_surroundings: dict[bytes, Surroundings] = {}
 
     # -- running -------------------------------------------------------------------------------
 
@@ -146,12 +164,9 @@ class NativeSession(Session):
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
-        mode = self.isa.mode(self.state.values)
-        self.mail[Word.JUMPS] = self.regions.jumps(mode).ctypes.data
-        regions = self.regions.table(mode)
-        key_of = self._keys(mode)
-        if self.gate is None or self.gate.watched is not self.watched:
-            self.gate = Gate(self)
+        here = self._surroundings()
+        mode, regions, key_of = here.mode, here.regions, here.key_of
+        self.mail[_JUMPS] = here.jumps
         cold = self._cold(mode) if key_of is _same else None
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
@@ -176,15 +191,15 @@ class NativeSession(Session):
                     end = until if limit <= state.count else limit
                     stop, python = self._block_once(mode, key, pc, end, warm=free), False
                     limit = limit if end == limit else 0
-                if stop in (Left.STEP, Left.BUDGET):
+                if isinstance(stop, Exit):
+                    return stop
+                if stop is Left.STEP or stop is Left.BUDGET:
                     limit = self._limit(stop, until)
                 elif stop is Left.COLD:
                     python = not self._got_handler()
                 elif stop is Left.HOT:
                     self._hot_block(mode, state.pc)
-                if stop is not None and not isinstance(stop, Left):
-                    return stop
-                if stop is Left.LOOK:
+                elif stop is Left.LOOK:
                     return None
                 first = False
         except Stop as stop:
@@ -193,6 +208,23 @@ class NativeSession(Session):
                 self._cover(self.block, self.bulk.index)
             return self._stopped(stop)
         return None
+
+    def _surroundings(self) -> Surroundings:
+        """What holds in the mode that the registers say, looked up by their bytes."""
+        content = self._mode_view[self._mode_slots].tobytes()
+        found = self._known_surroundings.get(content)
+        if found is not None:
+            return found
+        mode = self.isa.mode(self.state.values)
+        key_of = self._keys(mode)
+        jumps = self.regions.jumps(mode).ctypes.data
+        found = Surroundings(mode, self.regions.table(mode), key_of, jumps)
+        if self.gate is None or self.gate.watched is not self.watched:
+            self.gate = Gate(self)
+            self._attach()  # more registers decide
+        elif len(self._known_surroundings) < MOST_SURROUNDINGS:
+            self._known_surroundings[content] = found
+        return found
 
     def _limit(self, stop: Exit | Left | None, until: int) -> int:
         """How far the python engine has to go on after native code stopped."""
@@ -257,28 +289,34 @@ class NativeSession(Session):
         assert gate is not None
         count = state.count
         budget = min(until - count, SLICE)
-        mail[Word.REMAINING], mail[Word.END] = budget, count + budget
-        mail[Word.HELD] = 0 if self.regions.busy else HELD
+        mail[_REMAINING], mail[_END] = budget, count + budget
+        mail[_HELD] = 0 if self.regions.busy else HELD
+        if state.reply is not None:
+            mail[Word.REPLY], mail[_REPLIED], state.reply = state.reply, 1, None
         try:
             left = gate.enter(self.at, function, number)
         finally:  # handlers raise, and Ctrl-C is raised right behind the call
-            if not mail[Word.SERVING]:
-                state.count = count + budget - mail[Word.REMAINING]
+            if not mail[_SERVING]:
+                state.count = count + budget - mail[_REMAINING]
+            if mail[_REPLIED]:
+                state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
         if self.regions.done:
             self.regions.install()
-        if left == Left.READ or left == Left.WRITE:
-            filled = [s.fill(mail[Word.ADDRESS], _LEFT[left]) for s in self.spaces.values()]
-            return None if any(filled) else Left.STEP
-        if left == Left.EXIT:
+        why = _LEFT[left]
+        if why is Left.EXIT or why is Left.ASK:
             return self._exit()
-        return self._served(gate) if left == Left.SERVED else _LEFT[left]
+        if why is Left.SERVED:
+            return self._served(gate)
+        if why is Left.READ or why is Left.WRITE:
+            filled = [s.fill(mail[Word.ADDRESS], why) for s in self.spaces.values()]
+            return None if any(filled) else Left.STEP
+        return why
 
     def _exit(self) -> Exit | Left:
         """The guest's own exit, as the mailbox tells it."""
         mail = self.mail
-        reason, count = self._way(mail[Word.REASON])
-        self.state.reply = None
-        values = tuple([mail[Word.VALUES + n] for n in range(count)])
+        reason, count = self._way(mail[_REASON])
+        values = tuple(mail[_VALUES : _VALUES + count])
         if reason == "trap":
             stop = self.judge.trap(self.state, Fault(values[0]))
             return Left.LOOK if stop is None else stop
@@ -297,7 +335,7 @@ class NativeSession(Session):
     def _served(self, gate: Gate) -> Exit | Left:
         """A handler has been called, and native code cannot go on by itself."""
         if gate.answers:
-            self.answer = checked(self._way(self.mail[Word.REASON])[0], gate.answers.pop())
+            self.answer = checked(self._way(self.mail[_REASON])[0], gate.answers.pop())
             return self.answer
         self._refresh()
         return Left.LOOK
@@ -422,6 +460,9 @@ def _spaces(state: State) -> dict[str, Space]:
     return found
 
 
+_JUMPS, _REMAINING, _END, _HELD = map(int, (Word.JUMPS, Word.REMAINING, Word.END, Word.HELD))
+_REASON, _VALUES = int(Word.REASON), int(Word.VALUES)
+_SERVING, _REPLIED = int(Word.SERVING), int(Word.REPLIED)
 _LEFT = {int(left): left for left in Left}
 
 

@@ -30,14 +30,14 @@ HELD: Final = 10_000  # instructions with the interpreter's lock: some microseco
 FUNCTIONS: Final = (
     "PyEval_SaveThread", "PyEval_RestoreThread", "PyLong_FromUnsignedLongLong",
     "PyDict_SetItem", "PyDict_GetItemWithError", "PyObject_Size", "PyObject_Vectorcall",
-    "Py_IncRef", "Py_DecRef",
+    "Py_IncRef", "Py_DecRef", "PyLong_AsUnsignedLongLongMask",
 )  # fmt: skip
 ATTRIBUTES: Final = ("handlers", "values", "breakpoints", "interrupt_requested")
 """Of a state: what native code has to know, and looks at after a handler."""
 
 OBJECTS: Final = (
     "none", "true", "false", "state", "clock", "done", "settled", "keep",
-    "name.count", "name.generation", "generation",
+    "name.count", "name.reply", "name.generation", "generation",
     *ATTRIBUTES[:3], *(f"name.{name}" for name in ATTRIBUTES),
 )  # fmt: skip
 _PLACE: Final = {name: Word.PYTHON + n for n, name in enumerate((*FUNCTIONS, *OBJECTS))}
@@ -75,7 +75,9 @@ class Gate:
         things = {
             "none": None, "true": True, "false": False, "state": vars(session.state),
             "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
-        } | {f"name.{name}": name for name in (*ATTRIBUTES, "count", "generation")}  # fmt: skip
+        }  # fmt: skip
+        named = (*ATTRIBUTES, "count", "reply", "generation")
+        things |= {f"name.{name}": name for name in named}
         for name, thing in things.items():
             self._object(_PLACE[name], thing)
         self._served = 0
@@ -291,7 +293,7 @@ other:
   %is_end = icmp eq i64 %row.number, 0
   br i1 %is_end, label %unknown, label %search
 unknown:
-  ret i64 {int(Left.EXIT)}
+  ret i64 %number
 found:
   %free = icmp ne ptr %thread, null
   br i1 %free, label %take, label %locked
@@ -380,7 +382,25 @@ settles.or.not:
   br i1 %yes, label %mode, label %leave
 mode:
 {compare}
-  br i1 %differs, label %leave, label %go
+  br i1 %differs, label %leave, label %reply.or.not
+reply.or.not:
+  %asks = icmp eq i64 %number, {int(Left.ASK)}
+  br i1 %asks, label %reply, label %go
+reply:
+  %replied = call ptr %PyDict_GetItemWithError(ptr %state, ptr %name.reply)
+  %silent = icmp eq ptr %replied, %none
+  br i1 %silent, label %leave, label %reply.take
+reply.take:
+  %answer = call i64 %PyLong_AsUnsignedLongLongMask(ptr %replied)
+  %wrong = icmp ugt i64 %answer, {0xFFFFFFFF}
+  br i1 %wrong, label %leave, label %reply.give
+reply.give:
+  %gone = call i32 %PyDict_SetItem(ptr %state, ptr %name.reply, ptr %none)
+  %reply.p = getelementptr i64, ptr %mailbox, i64 {int(Word.REPLY)}
+  store i64 %answer, ptr %reply.p
+  %replied.p = getelementptr i64, ptr %mailbox, i64 {int(Word.REPLIED)}
+  store i64 1, ptr %replied.p
+  br label %go
 leave:
   ret i64 {int(Left.SERVED)}
 go:

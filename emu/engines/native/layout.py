@@ -43,7 +43,9 @@ class Word(IntEnum):
     SERVING = 68  # a handler has been called, and what it did is not settled: the count is Python's
     END = 69  # the count at which nothing remains
     PYTHON = 70  # -> functions and objects of the interpreter, see `gate`
-    SERVED = 112  # exits that a handler may have: (number, -> reason, values) each, then 0
+    REPLY = 108  # what the port read at hand returns
+    REPLIED = 109  # 1 if there is one
+    SERVED = 112  # exits that handlers may have: (number, -> reason, values) each, then 0
     MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
 
 
@@ -64,8 +66,9 @@ class Left(IntEnum):
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form (REASON) has no handler yet
-    SERVED = 9  # a handler of the exit raised, or answered, or changed more than native code knows
     PAUSE = 10  # much was discovered: look whether somebody wants to interrupt, then go on
+    ASK = 15  # the instruction reads a port and there is no reply: REASON, VALUES
+    SERVED = 16  # a handler of the exit raised, or answered, or changed more than native code knows
 
 
 class Header(IntEnum):

@@ -9,8 +9,10 @@ from emu.engines.native.layout import JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
+from isa.trace import Trace
 
 PORT: Final = "port"  # the address space that engines leave by
+PORT_READ: Final = "port_read/2"
 
 
 class Memory:
@@ -32,7 +34,23 @@ class Memory:
 
     def load(self, node: Bits, address: str) -> str:
         """See `Context`."""
+        if node.attribute[0] == PORT:
+            return self._read_port(node, address)
         return self.space_of(node).load(self._low, node, address)
+
+    def _read_port(self, node: Bits, address: str) -> str:
+        """What was replied; if nothing was, leave before the instruction and ask."""
+        low, width, wide = self._low, node.width, node.args[0].width
+        size = node.attribute[1] // self._units[PORT]
+        tell(low, PORT_READ, [f"i{wide} {address}", f"i32 {size}"])
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.REPLIED)}")
+        port = address if wide == 32 else low.emit(f"zext i{wide} {address} to i32")
+        replied = low.emit(f"icmp ne i64 {low.emit(f'load i64, ptr {at}')}, 0")
+        low.likely(replied, low.context.missed_at(port, Left.ASK))
+        low.line(f"store i64 0, ptr {at}")
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.REPLY)}")
+        value = low.emit(f"load i64, ptr {at}")
+        return low.emit(f"trunc i64 {value} to i{width}") if width < 64 else value
 
     def store(self, node: Bits, address: str, value: str) -> None:
         """See `Context`."""
@@ -63,16 +81,26 @@ def exits(node: Bits) -> bool:
     return node.op == "exit" or (node.op == "store" and node.attribute[0] == PORT)
 
 
+def reads_port(trace: Trace) -> bool:
+    """Whether a form reads a port, and nothing comes after that or leaves besides."""
+    effects = [e for e in trace.region.effects if e.op not in ("put", "put_indexed", "undefined")]
+    reads = [n for n in trace.walk() if n.op == "load" and n.attribute[0] == PORT]
+    last = len(reads) == 1 and effects[-1] is reads[0] and reads[0].args[0].width <= 32
+    return last and not any(map(exits, trace.walk()))
+
+
 def leave(low: Lowering, why: str) -> None:
     """Return to the engine, but go through the gate with an exit of the guest's own."""
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.GATE)}")
     gate = low.emit(f"load ptr, ptr {at}")
-    is_exit = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
+    after = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
+    before = low.emit(f"icmp eq i64 {why}, {int(Left.ASK)}")
+    is_exit = low.emit(f"or i1 {after}, {before}")
     is_open = low.emit(f"icmp ne ptr {gate}, null")
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {is_exit}, {is_open}"), through, back)
     low.start(through)
-    low.line(f"ret i64 {low.emit(f'musttail call i64 {gate}(ptr %mailbox, i64 0)')}")
+    low.line(f"ret i64 {low.emit(f'musttail call i64 {gate}(ptr %mailbox, i64 {why})')}")
     low.start(back)
     low.line(f"ret i64 {why}")
 
@@ -80,13 +108,20 @@ def leave(low: Lowering, why: str) -> None:
 def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:
     """Tell the mailbox about an exit of the guest's own; `%left` says that there is one."""
     low.line(f"store i64 {int(Left.EXIT)}, ptr %left")
-    numbers = [str(number_of(f"{node.attribute}/{len(values)}"))]
-    for text, argument in zip(values, node.args, strict=True):
-        wide = argument.width == 64
-        numbers.append(text if wide else low.emit(f"zext i{argument.width} {text} to i64"))
-    for n, text in enumerate(numbers):
+    reason = f"{node.attribute}/{len(values)}"
+    tell(low, reason, [f"i{a.width} {t}" for t, a in zip(values, node.args, strict=True)])
+
+
+def tell(low: Lowering, reason: str, values: list[str]) -> None:
+    """Store the reason (with its number of values) and the values (with their types)."""
+    texts = [f"i64 {number_of(reason)}"]
+    for value in values:
+        kind, text = value.split(" ")
+        narrow = kind != "i64" and not text.isdigit()
+        texts.append(f"i64 {low.emit(f'zext {value} to i64') if narrow else text}")
+    for n, text in enumerate(texts):
         at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {Word.REASON + n}")
-        low.line(f"store i64 {text}, ptr {at}")
+        low.line(f"store {text}, ptr {at}")
 
 
 def chain(low: Lowering, target: str) -> None:

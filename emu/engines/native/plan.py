@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from emu.engines.facts import Facts
-from emu.engines.native.pieces import exits
+from emu.engines.native.pieces import PORT, exits, reads_port
 from emu.engines.native.spaces import Space
 from isa.bits import Bits, leaf
 from isa.definition import Instruction, InstructionSet
@@ -96,13 +96,17 @@ def trace_block(
 def is_native(
     isa: InstructionSet, form: Hashable, facts: Facts, spaces: Mapping[str, Space]
 ) -> bool:
-    """Whether native code can do a form: not the clock, a port's value, or taking stores back."""
+    """Whether native code can do a form: not the clock, or taking stores back."""
     if facts.undo:
         return False
-    for node in isa.trace(form).walk():
+    trace = isa.trace(form)
+    for node in trace.walk():
         if node.op == "clock" or (node.op == "exit" and node.attribute == "unimplemented"):
             return False
-        if node.op in _MEMORY and not exits(node):
+        if node.op == "load" and node.attribute[0] == PORT:
+            if not reads_port(trace):
+                return False
+        elif node.op in _MEMORY and not exits(node):
             space = spaces.get(node.attribute[0])
             if space is None or not space.can(node):
                 return False

@@ -13,6 +13,6 @@ from emu.process.syscalls import (  # noqa: F401 - imported for the rows they ad
     time,
 )
 from emu.process.syscalls.names import NAMES
-from emu.process.syscalls.registry import CALLS, Call, CallEvent, serve
+from emu.process.syscalls.registry import CALLS, Call, CallEvent, name_of, serve, serve_shown
 
-__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "serve"]
+__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "name_of", "serve", "serve_shown"]

@@ -95,35 +95,52 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
     return register
 
 
-def serve(process: Process, number: int) -> CallEvent:
-    """Serve the call whose number and arguments are in the registers; set EAX."""
+def serve(process: Process, number: int, shown: list[str] | None = None) -> int | None:
+    """Serve the call whose number and arguments are in the registers; set EAX to the result.
+
+    `shown` gets the arguments as text.
+    """
     row = CALLS.get(number)
-    if row is None:
-        name = NAMES.get(number, f"call_{number}")
-        event = CallEvent(name, (), -Errno.ENOSYS)
-    else:
-        event = _serve(process, row)
-    if event.result is not None:
-        process.state["eax"] = event.result & 0xFFFFFFFF
-    return event
+    result = -Errno.ENOSYS if row is None else _serve(process, row, shown)
+    if result is not None:
+        process.state["eax"] = result & 0xFFFFFFFF
+    return result
 
 
-def _serve(process: Process, row: Call) -> CallEvent:
-    raw = [process.state[name] for name in REGISTERS[: len(row.kinds)]]
-    shown = [PTR.show(value) for value in raw]
-    result: int | None
+def serve_shown(process: Process, number: int) -> CallEvent:
+    """The same, for a trace."""
+    shown: list[str] = []
+    result = serve(process, number, shown)
+    return CallEvent(name_of(number), tuple(shown), result)
+
+
+def name_of(number: int) -> str:
+    """A call's name, also if nobody serves it."""
+    row = CALLS.get(number)
+    return NAMES.get(number, f"call_{number}") if row is None else row.name
+
+
+def _serve(process: Process, row: Call, shown: list[str] | None) -> int | None:
     try:
-        arguments = []
-        for i, kind in enumerate(row.kinds):
-            arguments.append(kind.decode(process, raw[i]))
-            shown[i] = kind.show(arguments[i])
-        result = row.handler(process, *arguments)
+        return row.handler(process, *_arguments(process, row, shown))
     except CallError as error:
-        result = -error.number
+        return -error.number
     except OSError as error:  # the host's answer to a file operation
-        result = -errno_of(error)
+        return -errno_of(error)
     except (ValueError, OverflowError):  # a number that the host's interface cannot take
-        result = -Errno.EINVAL
+        return -Errno.EINVAL
     except MemoryError:
-        result = -Errno.ENOMEM
-    return CallEvent(row.name, tuple(shown), result)
+        return -Errno.ENOMEM
+
+
+def _arguments(process: Process, row: Call, shown: list[str] | None) -> list[Any]:
+    state = process.state
+    raw = [state[name] for name in REGISTERS[: len(row.kinds)]]
+    if shown is not None:
+        shown += [PTR.show(value) for value in raw]
+    arguments = []
+    for i, kind in enumerate(row.kinds):
+        arguments.append(kind.decode(process, raw[i]))
+        if shown is not None:
+            shown[i] = kind.show(arguments[i])
+    return arguments

@@ -1,0 +1,454 @@
+"""Handlers of exits: called between two instructions, alike on every engine."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from machines import CODE, DATA, NO_CACHE, PAGE, engines, picture, x86_machine
+
+from emu.engines.auto import Auto
+from emu.engines.native.engine import Native
+from emu.engines.reference import Reference
+from emu.exit import Exit
+
+ENGINES = engines() | {
+    "native-region": Native(hot=3, wait=True, cache=NO_CACHE),
+    "auto": Auto(patience=20),
+}
+IO = {"eflags": 0x3202}  # IOPL 3
+FAR = 1 << 40
+
+CALLS = bytes.fromhex("b9 28000000 89c8 cd80 01c3 49 75f7 f4")
+"""1: mov eax, ecx; int 80h; add ebx, eax; dec ecx; jnz 1b; 40 times, then HLT faults."""
+PORTS = bytes.fromhex("b9 28000000 88c8 e680 49 75f9 f4")
+"""1: mov al, cl; out 80h, al; dec ecx; jnz 1b; 40 times."""
+READS = bytes.fromhex("b9 28000000 e460 01c3 49 75f9 f4")
+"""1: in al, 60h; add ebx, eax; dec ecx; jnz 1b; 40 times."""
+INT, AFTER_INT = CODE + 7, CODE + 9
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request):
+    """Every engine; regions of a few blocks too, and `auto` that changes in the middle."""
+    fresh = {"auto": lambda: Auto(patience=20)}
+    return fresh.get(request.param, lambda: ENGINES[request.param])()
+
+
+def both(engine, make, until=FAR):
+    """Run machines of a maker on the reference and an engine; they must end alike."""
+    pictures = []
+    for one in (Reference(), engine):
+        state, log = make()
+        stop = one.run(state, until)
+        pictures.append((picture(state, stop), log))
+    assert pictures[0] == pictures[1]
+    return pictures[1]
+
+
+def calls(act, code=CALLS, **registers):
+    """A maker of machines whose INT is handled by `act(state, n, log)`, n counted from 1."""
+
+    def make():
+        state, log = x86_machine(code, IO | registers), []
+
+        def handler(vector):
+            log.append((vector, state.count, state.pc, state["ecx"], state["eax"]))
+            return act(state, len(log), log)
+
+        state.handlers["interrupt"] = handler
+        return state, log
+
+    return make
+
+
+def test_values_time_and_registers_are_exact(engine):
+    (count, registers, _, stop), log = both(engine, calls(lambda s, n, log: None))
+    assert (stop.reason, count) == ("fault", 1 + 40 * 5)
+    assert log == [(0x80, 5 * n - 2, AFTER_INT, 41 - n, 41 - n) for n in range(1, 41)]
+    assert registers["ebx"] == sum(range(41))
+
+
+def test_registers_that_a_handler_changes(engine):
+    def act(state, n, log):
+        state["eax"] = 1000 + n
+        state.values[state.isa.registers["edx"].slot] += n
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(range(1001, 1041))
+    assert registers["edx"] == sum(range(41))
+
+
+def test_a_handler_moves_the_program_counter(engine):
+    def act(state, n, log):
+        if n % 3 == 0:
+            state.pc = AFTER_INT + 2  # skip the ADD
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(41 - n for n in range(1, 41) if n % 3)
+
+
+def test_a_handler_writes_code(engine):
+    def act(state, n, log):
+        if n == 20:
+            state.memory["linear"].poke(AFTER_INT, b"\x29\xc3")  # SUB
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == (sum(range(22, 41)) - sum(range(1, 22))) & 0xFFFFFFFF
+
+
+def test_a_handler_sets_and_takes_away_breakpoints(engine):
+    for place in (AFTER_INT, AFTER_INT + 2, CODE + 5):
+
+        def act(state, n, log, place=place):
+            if n == 20:
+                state.breakpoints = {place}
+            if n == 21:
+                state.breakpoints.clear()
+
+        make = calls(act)
+        states = []
+        for one in (Reference(), engine):
+            state, log = make()
+            stop = one.run(state, FAR)
+            assert (stop.reason, state.pc, len(log)) == ("breakpoint", place, 20)
+            first = picture(state, stop)
+            while stop.reason == "breakpoint":
+                stop = one.run(state, FAR)
+            states.append((first, picture(state, stop), log))
+        assert states[0] == states[1]
+        assert len(states[0][2]) == 40
+
+
+def test_a_handler_takes_away_the_right_to_write(engine):
+    """The loop stores; from the 20th call on it must not."""
+    loop = bytes.fromhex("b9 28000000 890f cd80 49 75f9 f4")
+
+    def act(state, n, log):
+        if n == 20:
+            state.memory["linear"].protect(DATA, PAGE, 4)
+
+    (_, registers, memory, stop), log = both(engine, calls(act, loop, edi=DATA))
+    assert (stop.reason, stop.fault.address, len(log)) == ("fault", DATA, 20)
+    assert memory[DATA // PAGE][0] == registers["ecx"] + 1 == 21
+
+
+def test_a_handler_moves_the_page_under_the_code(engine):
+    """The code's page is replaced by another one, with ADD ebx, 1 for ADD ebx, eax."""
+
+    def act(state, n, log):
+        if n == 20:
+            space = state.memory["linear"]
+            code = space.read(CODE, len(CALLS)).replace(b"\x01\xc3", b"\x43\x90")  # INC, NOP
+            space.map(CODE, PAGE, 5, "other")
+            space.poke(CODE, code)
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(range(22, 41)) + 21
+
+
+def test_a_handler_changes_the_mode(engine):
+    """Another base of CS: the same code a page further on, where INT's second byte differs."""
+
+    def act(state, n, log):
+        if n == 20:
+            space = state.memory["linear"]
+            space.poke(CODE + PAGE, space.read(CODE, len(CALLS)).replace(b"\xcd\x80", b"\xcd\x81"))
+            state["cs_base"] = PAGE
+
+    _, log = both(engine, calls(act))
+    assert [vector for vector, *_ in log] == [0x80] * 20 + [0x81] * 20
+
+
+def test_a_handler_answers_with_an_exit(engine):
+    def act(state, n, log):
+        return Exit("halt", values=(n,)) if n == 20 else None
+
+    (count, _, _, stop), _ = both(engine, calls(act))
+    assert (stop, count) == (Exit("halt", values=(20,)), 98)
+
+
+def test_an_exit_that_a_handler_answers_with_is_nobody_elses(engine):
+    """Not even if it has the reason that the handler is for, or the engine's own."""
+    for reason in ("interrupt", "until", "breakpoint"):
+
+        def act(state, n, log, reason=reason):
+            return Exit(reason, values=(1,)) if n == 20 else None
+
+        (_, _, _, stop), log = both(engine, calls(act))
+        assert (stop, len(log)) == (Exit(reason, values=(1,)), 20)
+
+
+def test_the_run_goes_on_after_an_answer(engine):
+    state, _ = calls(lambda s, n, log: Exit("halt") if n % 7 == 0 else None)()
+    stops = []
+    while not stops or stops[-1] == "halt":
+        stops.append(engine.run(state, FAR).reason)
+    assert stops == ["halt"] * 5 + ["fault"]
+    assert state["ebx"] == sum(range(41))
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_a_handler_raises_leaves_run(engine, error):
+    def act(state, n, log):
+        if n % 10 == 5:
+            raise error("from the handler")
+
+    states = []
+    for one in (Reference(), engine):
+        state, log = calls(act)()
+        for n in range(4):
+            with pytest.raises(error, match="from the handler"):
+                one.run(state, FAR)
+            assert (state.count, state.pc) == (5 * (10 * n + 5) - 2, AFTER_INT)
+        states.append((picture(state, one.run(state, FAR)), log))
+    assert states[0] == states[1]
+    assert states[0][0][1]["ebx"] == sum(range(41))
+
+
+def test_the_hosts_interrupt_reaches_a_handler(engine):
+    def act(state, n, log):
+        if n == 20:
+            signal.raise_signal(signal.SIGINT)
+
+    state, log = calls(act)()
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(state, FAR)
+    assert (state.count, len(log)) == (98, 20)
+    engine.run(state, FAR)
+    assert state["ebx"] == sum(range(41))
+
+
+def test_an_answer_that_is_no_exit_is_refused(engine):
+    state, _ = calls(lambda s, n, log: 0 if n == 20 else None)()
+    with pytest.raises(TypeError, match=r"interrupt.*returned 0"):
+        engine.run(state, FAR)
+    assert state.count == 98
+    engine.run(state, FAR)
+    assert state["ebx"] == sum(range(41))
+
+
+def test_a_handler_cannot_run_its_machine(engine):
+    def act(state, n, log):
+        if n == 20:
+            with pytest.raises(RuntimeError, match="is running"):
+                engine.run(state, FAR)
+            with pytest.raises(RuntimeError, match="is running"):
+                Reference().run(state, FAR)
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(range(41))
+
+
+def test_a_handler_can_run_another_machine(engine):
+    def act(state, n, log):
+        if n % 10 == 0:
+            other, others = calls(lambda s, n, log: None)()
+            assert engine.run(other, FAR).reason == "fault"
+            assert (len(others), other["ebx"]) == (40, sum(range(41)))
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(range(41))
+
+
+def test_every_until_is_exact(engine):
+    """Also that which an exit reaches: the handler is called, and the run ends."""
+    for until in range(1, 60):
+        (count, _, _, stop), log = both(engine, calls(lambda s, n, log: None), until)
+        assert (count, stop.reason, len(log)) == (until, "until", (until + 2) // 5)
+
+
+def test_time_that_a_handler_lets_pass(engine):
+    def act(state, n, log):
+        if n == 20:
+            state.count += 1000
+
+    (count, _, _, _), log = both(engine, calls(act))
+    assert count == 1 + 40 * 5 + 1000
+    assert log[20][1] == 5 * 21 - 2 + 1000
+    (count, _, _, stop), log = both(engine, calls(act), 500)
+    assert (count, stop.reason, len(log)) == (1098, "until", 20)
+
+
+def test_handlers_are_looked_up_each_time(engine):
+    def act(state, n, log):
+        if n == 10:
+            state.handlers["interrupt"] = lambda vector: log.append(vector)
+
+    _, log = both(engine, calls(act))
+    assert log[10:] == [0x80] * 30
+
+    def forget(state, n, log):
+        if n == 10:
+            del state.handlers["interrupt"]
+
+    (count, _, _, stop), log = both(engine, calls(forget))
+    assert (count, stop, len(log)) == (53, Exit("interrupt", values=(0x80,)), 10)
+
+    def replace(state, n, log):
+        if n == 10:
+            state.handlers = {"fault": lambda fault: Exit("halt", values=(fault.vector,))}
+
+    (count, _, _, stop), log = both(engine, calls(replace))
+    assert (count, stop) == (53, Exit("interrupt", values=(0x80,)))
+
+
+def test_handlers_that_come_after_the_first_run(engine):
+    """A machine that has run without any is the same machine."""
+    state = x86_machine(CALLS, IO)
+    for _ in range(20):
+        assert engine.run(state, FAR).reason == "interrupt"
+    seen = []
+    state.handlers["interrupt"] = seen.append
+    assert engine.run(state, FAR).reason == "fault"
+    assert (len(seen), state["ebx"]) == (20, sum(range(41)))
+    state.handlers.clear()
+    state.pc = CODE
+    assert engine.run(state, FAR).reason == "interrupt"
+
+
+def test_a_requested_interrupt_waits_for_its_window(engine):
+    """A user program has no window: the request changes nothing."""
+
+    def act(state, n, log):
+        state.interrupt_requested = n % 2 == 0
+
+    (_, registers, _, stop), log = both(engine, calls(act))
+    assert (stop.reason, len(log), registers["ebx"]) == ("fault", 40, sum(range(41)))
+
+
+def test_registers_may_move(engine):
+    """The state's array is replaced: native code must not go on with the old one."""
+
+    def act(state, n, log):
+        if n == 20:
+            state.values = state.values[:]
+            state["ebx"] = 0
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == sum(range(22))
+
+
+# -- other exits ------------------------------------------------------------------------------
+
+
+def test_faults_and_breakpoints_have_handlers(engine):
+    def make():
+        state, log = calls(lambda s, n, log: None)()
+        state.breakpoints = {CODE + 5, CODE + 11}
+        state.handlers["breakpoint"] = lambda: log.append(("breakpoint", state.pc))
+
+        def fault(fault):
+            log.append((fault, state.pc, state.count))
+            if len(log) < 200:
+                state.pc = CODE
+                return None
+            return Exit("halt")
+
+        state.handlers["fault"] = fault
+        return state, log
+
+    (_, _, _, stop), log = both(engine, make)
+    assert stop == Exit("halt")
+    assert log.count(("breakpoint", CODE + 5)) == 80
+    assert log.count(("breakpoint", CODE + 11)) == 80
+
+
+def test_a_fault_that_a_handler_repairs(engine):
+    """The page becomes writable; the instruction is done again."""
+    loop = bytes.fromhex("b9 28000000 890f cd80 49 75f9 f4")
+
+    def make():
+        state, log = calls(lambda s, n, log: None, loop, edi=DATA + 2 * PAGE)()
+
+        def fault(fault):
+            log.append((fault, state.count, state.pc))
+            if fault.vector == 14:
+                state.memory["linear"].protect(DATA + 2 * PAGE, PAGE, 6)
+                return None
+            return Exit("halt")
+
+        state.handlers["fault"] = fault
+        return state, log
+
+    (_, _, _, stop), log = both(engine, make)
+    assert (stop, len(log)) == (Exit("halt"), 42)
+
+
+def test_port_writes(engine):
+    def make():
+        state, log = x86_machine(PORTS, IO), []
+        state.handlers["port_write"] = lambda *values: log.append((values, state.count, state.pc))
+        return state, log
+
+    (count, _, _, _), log = both(engine, make)
+    assert count == 161
+    assert log == [((0x80, 1, 41 - n), 4 * n - 1, CODE + 9) for n in range(1, 41)]
+
+
+def test_port_writes_of_every_form(engine):
+    """OUT imm8 and DX; AL, AX and EAX; with and without the right to."""
+    code = bytes.fromhex("e611 66e722 e733 ee 66ef ef f4")
+
+    def make(flags):
+        def machine():
+            state, log = x86_machine(code, {"eflags": flags, "eax": 0x12345678, "edx": 0xFFFF}), []
+            state.handlers["port_write"] = lambda *values: log.append(values)
+            return state, log
+
+        return machine
+
+    _, log = both(engine, make(0x3202))
+    assert log == [
+        (0x11, 1, 0x78), (0x22, 2, 0x5678), (0x33, 4, 0x12345678),
+        (0xFFFF, 1, 0x78), (0xFFFF, 2, 0x5678), (0xFFFF, 4, 0x12345678),
+    ]  # fmt: skip
+    (count, _, _, stop), log = both(engine, make(0x202))
+    assert (count, stop.fault.vector, log) == (0, 13, [])
+
+
+def test_port_reads(engine):
+    """The handler is called before the instruction, and replies."""
+
+    def make():
+        state, log = x86_machine(READS, IO), []
+
+        def read(port, size):
+            log.append((port, size, state.count, state.pc))
+            state.reply = len(log)
+
+        state.handlers["port_read"] = read
+        return state, log
+
+    (count, registers, _, _), log = both(engine, make)
+    assert (count, registers["ebx"]) == (161, sum(range(41)))
+    assert log == [(0x60, 1, 4 * n - 3, CODE + 5) for n in range(1, 41)]
+
+
+def test_port_reads_with_a_breakpoint_on_them(engine):
+    """It stops once for each instruction, not again when the reply is there."""
+
+    def make():
+        state, log = x86_machine(READS, IO), []
+        state.breakpoints = {CODE + 5}
+
+        def read(port, size):
+            log.append(state.count)
+            state.reply = 1
+
+        state.handlers["port_read"] = read
+        state.handlers["breakpoint"] = lambda: log.append(-state.count)
+        return state, log
+
+    _, log = both(engine, make)
+    assert log == [x for n in range(1, 41) for x in (-(4 * n - 3), 4 * n - 3)]
+
+
+def test_exits_without_a_handler_leave(engine):
+    """A handler of another exit changes nothing for them."""
+    state = x86_machine(CALLS, IO)
+    state.handlers["port_write"] = lambda *values: None
+    for n in range(40):
+        assert engine.run(state, FAR) == Exit("interrupt", values=(0x80,))
+        assert state.count == 5 * n + 3
+    assert engine.run(state, FAR).reason == "fault"
