@@ -24,6 +24,7 @@ from emu.engines.native.region import RegionCompiler
 from isa.definition import Instruction, TruncatedError
 
 if TYPE_CHECKING:
+    from emu.engines.native.arena import ColdBlock
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
@@ -119,8 +120,7 @@ class RegionBuilder:
         block = self.session.tables.get(self.mode, {}).get(key)
         if block is not None:
             return Code(block.pc, block.address, block.instructions, block.code)
-        tier1 = self.session.tier1
-        cold = None if tier1 is None else tier1.arena.block(self.mode, key)
+        tier1, cold = self.session.tier1, self._cold(key)
         if tier1 is None or cold is None:
             return None
         code = tier1.code(cold, more=self.isa.max_length)
@@ -168,6 +168,12 @@ class RegionBuilder:
     def _seen_targets(self, key: int) -> set[int]:
         """Where a block's indirect jump has gone."""
         seen = set(self.session.targets.get(self.mode, {}).get(key, ()))
-        tier1 = self.session.tier1
-        cold = None if tier1 is None else tier1.arena.block(self.mode, key)
+        tier1, cold = self.session.tier1, self._cold(key)
         return seen if tier1 is None or cold is None else seen | tier1.arena.targets(cold)
+
+    def _cold(self, key: int) -> ColdBlock | None:
+        """The block of tier 1 with a key: it has those that are fetched at the program counter."""
+        tier1 = self.session.tier1
+        if tier1 is None or self.session.fetcher(self.mode) is not None:
+            return None
+        return tier1.arena.block(self.mode, key)

@@ -72,7 +72,7 @@ class Gate:
             self._put(_PLACE[name], ctypes.cast(function, ctypes.c_void_p).value)
         clock = vars(session.state.memory[session.isa.code_space])
         self._clock = clock if "generation" in clock else {"generation": 0}
-        things = {
+        things: dict[str, object] = {
             "none": None, "true": True, "false": False, "state": vars(session.state),
             "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
         }  # fmt: skip
