@@ -168,6 +168,7 @@ class NativeSession(Session):
         mode, regions, key_of = here.mode, here.regions, here.key_of
         self.mail[_JUMPS] = here.jumps
         cold = self._cold(mode) if key_of is _same else None
+        self.mail[_DISPATCH] = 0 if cold is None else cold.dispatch
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
         stop: Exit | Left | None = None
@@ -461,7 +462,7 @@ def _spaces(state: State) -> dict[str, Space]:
 
 
 _JUMPS, _REMAINING, _END, _HELD = map(int, (Word.JUMPS, Word.REMAINING, Word.END, Word.HELD))
-_REASON, _VALUES = int(Word.REASON), int(Word.VALUES)
+_REASON, _VALUES, _DISPATCH = int(Word.REASON), int(Word.VALUES), int(Word.DISPATCH)
 _SERVING, _REPLIED = int(Word.SERVING), int(Word.REPLIED)
 _LEFT = {int(left): left for left in Left}
 
