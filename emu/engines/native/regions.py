@@ -186,6 +186,10 @@ class Regions:
         if not self._is_there(compiled):
             self.asked.discard((job.mode, job.key))
             return
+        if self._has_breakpoint(compiled):
+            if job.level == LOAD:
+                self.asked.discard((job.mode, job.key))
+            return
         if len(self._watches) >= MOST_REGIONS * 8:
             self._session.forget()
         self._offer(self._installed(job, compiled, library), job.key)
@@ -200,6 +204,15 @@ class Regions:
             if fault is not None or digest(code) != wanted:
                 return False
         return True
+
+    def _has_breakpoint(self, compiled: Compiled) -> bool:
+        """Whether a region, made when there were others, would pass over a breakpoint."""
+        pc, fetched, _ = compiled.entries[0]
+        return any(
+            address <= stop + fetched - pc < address + size
+            for address, size, _ in compiled.code_ranges
+            for stop in self._session.breakpoints
+        )
 
     def _installed(self, job: Job, compiled: Compiled, library: Library) -> NativeRegion:
         """A region whose code is watched."""
