@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
 BATCH = 24  # forms compiled in one module
+PROGRAM = 256  # bytes at its start that tell one program from others
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
 _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
@@ -70,6 +71,8 @@ class Tier1:
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
         self._asked: set[int] = set()
+        self._program = ""  # the name of what is kept of the program, once it is known
+        self._brought: set[int] = set()  # forms whose handlers came with it
         self._compiler: Compiler | None = None  # of the guest's thread
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
@@ -116,6 +119,9 @@ class Tier1:
         if not flags & Flag.ABSENT:
             self.want(number)
         return Description(fields, Flag(flags))
+
+    def _symbol(self, number: int) -> str:
+        return f"h{self._name(self.decoder.forms[number])}"
 
     def want(self, number: int) -> None:
         """Ask for a form's handler, once."""
@@ -168,14 +174,16 @@ class Tier1:
         if self._new_flags:
             self._new_flags = False
             cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
+        return self._linked(done)
+
+    def _linked(self, done: list[Handlers]) -> Installed:
         symbols = {symbol: number for found in done for symbol, number in found.symbols.items()}
         library = linker().link_all([found.code for found in done], *symbols)
         return Installed(library, symbols, [r for found in done for r in found.reasons])
 
     def _compile_one(self, number: int, compiler: Compiler, cache: DiskCache) -> Handlers:
         form = self.decoder.forms[number]
-        name = self._name(form)
-        symbol = f"h{name}"
+        name, symbol = self._name(form), self._symbol(number)
         session = self._session
         handler = HandlerCompiler(
             session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
@@ -215,6 +223,8 @@ class Tier1:
 
     def _meet(self, mode: Mode, pc: int) -> bool:
         arena = self.arena
+        if not self._program:
+            self._begin(mode, pc)
         if not arena.is_ready(mode, pc):
             return arena.page(mode, pc >> PAGE_BITS) > 0  # native code tries again first
         if arena.is_known(mode, pc):
@@ -259,6 +269,36 @@ class Tier1:
         if known > self._kept:
             self._kept = known
             learned.save(self._session.cache, self._learned_name, self.decoder)
+        if self._program and self._asked > self._brought:
+            self._brought = set(self._asked)
+            self._keep_handlers()
+
+    def _begin(self, mode: Mode, pc: int) -> None:
+        """Load the handlers that a program asked for in earlier runs, all at once."""
+        start, _ = self._memory.fetch(pc, PROGRAM)
+        self._program = digest(repr((self._learned_name, mode, pc, start)).encode())
+        found = self._session.cache.load(self._program)
+        if found is None:
+            return
+        done, at = [], 0
+        for number, symbol, reasons, size in found[0]["handlers"]:
+            if number < len(self.decoder.forms) and symbol == self._symbol(number):
+                done.append(Handlers(found[1][at : at + size], {symbol: number}, reasons))
+            at += size
+        self._brought = {number for one in done for number in one.symbols.values()}
+        self._asked |= self._brought
+        self.install(self._linked(done))
+
+    def _keep_handlers(self) -> None:
+        """Save the handlers that the program asked for, as far as they are compiled."""
+        cache, rows, codes = self._session.cache, [], []
+        for number in sorted(self._asked):
+            found = cache.load(self._name(self.decoder.forms[number]))
+            if found is not None:
+                head, code = found
+                rows.append((number, head["symbol"], head["reasons"], len(code)))
+                codes.append(code)
+        cache.save(self._program, {"handlers": rows}, b"".join(codes))
 
 
 @atexit.register
