@@ -122,7 +122,7 @@ class DiskCache:
 
 def _listed(place: Path) -> set[str]:
     try:
-        return set(os.listdir(place))
+        return {path.name for path in place.iterdir()}
     except OSError:
         return set()
 
