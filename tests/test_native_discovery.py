@@ -138,6 +138,17 @@ def test_few_pages_are_ready_at_a_time(monkeypatch):
     assert agrees(program, cold())["eax"] == 20
 
 
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_code_segments_with_a_base_are_not_looked_up_by_program_counter(hot):
+    """The same program counters, once flat and once with a base, are different code."""
+    engine, state = cold(hot=hot), x86_machine(LOOP + bytes(100))
+    state.memory["linear"].poke(CODE + PAGE, LOOP.replace(b"\x40", b"\x43"))  # inc ebx
+    for base, counted in ((0, "eax"), (PAGE, "ebx"), (0, "eax"), (PAGE, "ebx")):
+        state.pc, state["cs_base"], state[counted] = CODE, base, 0
+        assert engine.run(state, state.count + 1000).reason == "interrupt"
+        assert state[counted] == 20
+
+
 # -- changes ----------------------------------------------------------------------------------
 
 

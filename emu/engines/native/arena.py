@@ -211,12 +211,13 @@ class Arena:
         """Whether native code can go on at `pc`."""
         return self._header(mode, pc) != 0
 
-    def block(self, mode: Hashable, pc: int) -> ColdBlock | None:
-        """The block that begins at `pc`, if one was decoded."""
-        header = self._behind(self._header(mode, pc))
+    def block(self, mode: Hashable, key: int) -> ColdBlock | None:
+        """The block at a key of the session, if one was decoded: only program counters are keys of
+        blocks here."""
+        header = self._behind(self._header(mode, key)) if key >> PAGE_BITS < PAGES else 0
         if not header:
             return None
-        return ColdBlock(mode, pc, header, int(self._words[header, Header.SIZE]))
+        return ColdBlock(mode, key, header, int(self._words[header, Header.SIZE]))
 
     def targets(self, block: ColdBlock) -> set[int]:
         """Where a block went the last times."""

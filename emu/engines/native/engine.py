@@ -126,7 +126,7 @@ class NativeSession(Session):
         self.mail[Word.JUMPS] = self.regions.jumps(mode).ctypes.data
         regions = self.regions.table(mode)
         key_of = self._keys(mode)
-        cold = self._cold(mode) if key_of is _same else None
+        cold = self._cold(mode)
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
         stop: Exit | Left | None = None
@@ -250,10 +250,12 @@ class NativeSession(Session):
     # -- tier 1 --------------------------------------------------------------------------------
 
     def _cold(self, mode: Hashable) -> Tier1 | None:
-        """Tier 1, ready for a mode."""
-        if self.tier1 is not None:
-            self.tier1.use(cast(Mode, mode))
-        return self.tier1
+        """Tier 1, ready for a mode; None if there it cannot be, so that nobody discovers blocks."""
+        tier1 = self.tier1 if self.fetcher(mode) is None else None
+        self.mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
+        if tier1 is not None:
+            tier1.use(cast(Mode, mode))
+        return tier1
 
     def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:
         """Whether tier 1 can go on at `pc`, perhaps after some help."""

@@ -98,7 +98,6 @@ class Tier1:
         """Tell native code where everything is."""
         mail = self._session.mail
         mail[Word.HANDLERS] = self.handlers.ctypes.data
-        mail[Word.DISPATCH] = self.dispatch
         mail[Word.DECODER] = native()[1].addresses["decode_run"]
         self.arena.attach()
 
