@@ -10,6 +10,7 @@ from machines import CODE, NO_CACHE, PAGE, picture, x86_machine
 
 from emu.bench.images import cold_program
 from emu.engines.native import learned
+from emu.engines.native.arena import Arena
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decoder import BulkDecoder, Description
 from emu.engines.native.engine import Native
@@ -27,6 +28,11 @@ def code(text):
 def cold(**options):
     """An engine that keeps everything in tier 1."""
     return Native(**{"hot": 1 << 30, "wait": True, "cache": NO_CACHE} | options)
+
+
+def jump_to(at, target):
+    """JMP rel32."""
+    return b"\xe9" + (target - at - 5 & 0xFFFFFFFF).to_bytes(4, "little")
 
 
 def agrees(program, engine, given=None, until=1 << 30):
@@ -91,26 +97,34 @@ def test_blocks_are_what_the_decoder_says(seed):
         assert pc + size in found or pc + size == CODE + at or pc + size == starts[-1]
 
 
-def test_an_instruction_across_pages_is_a_block():
-    """It is dropped when its second half changes."""
-    for room in range(1, 5):
-        start = CODE + PAGE - room
-        jump = b"\xe9" + (PAGE - room - 5).to_bytes(4, "little")
-        body = code("b878563412 cd80")  # mov eax, 12345678h
-        program = jump.ljust(PAGE - room, b"\x90") + body
-        engine = cold()
-        state = agrees(program, engine)
-        assert blocks_of(engine, state)[start] == 5
-        state.memory["linear"].write(CODE + PAGE + 4 - room, b"\x99")
-        assert start not in blocks_of(engine, state)
-        state.pc = CODE
-        engine.run(state, state.count + 2)
-        assert state["eax"] == 0x99345678
+@pytest.mark.parametrize("ready", [False, True], ids=["page unknown", "page ready"])
+@pytest.mark.parametrize("room", range(1, 5))
+def test_an_instruction_across_pages_is_a_block(monkeypatch, ready, room):
+    """It is dropped when its second half changes. Native code finds it if both pages are ready."""
+    start, elsewhere = CODE + PAGE - room, CODE + PAGE + 0x100
+    first = code("b801000000")  # mov eax, 1: so that the decoder knows it
+    jump = jump_to(CODE + 5, elsewhere if ready else start)
+    body = code("b878563412 cd80").ljust(0x100 + room, b"\x90")  # mov eax, 12345678h
+    program = (first + jump).ljust(PAGE - room, b"\x90") + body + jump_to(elsewhere, start)
+    added = []
+    add = Arena.add
+    monkeypatch.setattr(Arena, "add", lambda *all: (added.append(all[2]), add(*all)))
+    engine = cold()
+    state = agrees(program, engine)
+    assert blocks_of(engine, state)[start] == 5
+    assert (start in added) != ready
+    state.memory["linear"].write(CODE + PAGE + 5 - room, b"\xcd")
+    assert start in blocks_of(engine, state)
+    state.memory["linear"].write(CODE + PAGE + 4 - room, b"\x99")
+    assert start not in blocks_of(engine, state)
+    state.pc = CODE
+    engine.run(state, state.count + 3 + ready)
+    assert state["eax"] == 0x99345678
 
 
 def test_the_second_page_may_go_away():
     """Half an instruction is left: that is a fault of the page behind it."""
-    jump = b"\xe9" + (PAGE - 2 - 5).to_bytes(4, "little")
+    jump = jump_to(CODE, CODE + PAGE - 2)
     engine, state = cold(), x86_machine(jump.ljust(PAGE - 2, b"\x90") + code("b878563412 cd80"))
     engine.run(state, 2)
     assert state["eax"] == 0x12345678

@@ -233,7 +233,7 @@ class Tier1:
         slot = arena.page(mode, pc >> PAGE_BITS)
         code: Any = arena.code_at(slot, pc)
         if len(code) < MAX_LENGTH:
-            code, _ = self._memory.fetch(pc, MAX_LENGTH)  # across the page's end
+            code, _ = self._memory.fetch(pc, MAX_LENGTH)
         records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
         records = records[: self._uninterrupted(pc, records)]
         if len(records):
