@@ -264,17 +264,14 @@ class NativeSession(Session):
             return False
         if stop is not Left.DISPATCH:
             return True
-        met = self.tier1.meet(cast(Mode, mode), pc)
-        self.regions.ask_forms()
-        self.regions.install()
-        return met
+        return self.tier1.meet(cast(Mode, mode), pc)
 
     def _got_handler(self) -> bool:
         """Ask for the handler that was not there; tell whether it is there by now."""
         assert self.tier1 is not None
         self.tier1.want_met(self.mail[Word.REASON])
         if not self.regions.busy:
-            self.tier1.load_kept()
+            self.tier1.make_wanted()
         self.regions.ask_forms()
         self.regions.install()
         return self.tier1.has(self.mail[Word.REASON])

@@ -115,8 +115,6 @@ class Tier1:
         number = len(self.decoder.forms)  # the decoder registers it next
         if number >= END:
             return Description(fields, Flag.ABSENT)
-        if not flags & Flag.ABSENT:
-            self.want(number)
         return Description(fields, Flag(flags))
 
     def _symbol(self, number: int) -> str:
@@ -137,15 +135,12 @@ class Tier1:
             if known and not self.decoder.flags[other] & Flag.ABSENT and not self.has(other):
                 self.want(other)
 
-    def load_kept(self) -> None:
-        """Load the handlers that are wanted and on the disk, now: it takes no longer than doing
-        without them once."""
-        cache = self._session.cache
-        kept = [n for n in self._wanted if cache.has(self._name(self.decoder.forms[n]))]
-        if kept:
-            self._wanted = [n for n in self._wanted if n not in kept]
-            self._compiler = self._compiler or Compiler()
-            self.install(self.compile(tuple(kept), self._compiler))
+    def make_wanted(self) -> None:
+        """Load or compile the handlers that are wanted, now: it takes no longer than the python
+        engine takes to emit its own."""
+        self._compiler = self._compiler or Compiler()
+        while numbers := self.wanted():
+            self.install(self.compile(numbers, self._compiler))
 
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
@@ -170,9 +165,6 @@ class Tier1:
                 head, code = found
                 done.append(Handlers(code, {head["symbol"]: number}, head["reasons"]))
         done += [self._compile_one(number, compiler, cache) for number in rest]
-        if self._new_flags:
-            self._new_flags = False
-            cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
         return self._linked(done)
 
     def _linked(self, done: list[Handlers]) -> Installed:
@@ -263,7 +255,11 @@ class Tier1:
         self.keep()
 
     def keep(self) -> None:
-        """Save what the decoder has learned since it was saved last."""
+        """Save what was learned since it was saved last."""
+        if self._new_flags:
+            self._new_flags = False
+            flags = {"flags": dict(self._flags)}
+            self._session.cache.save(_flags_name(self._session), flags, b"")
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
