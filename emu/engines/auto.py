@@ -1,7 +1,7 @@
 """The `auto` engine: python at first, native once a guest has proved to be worth it.
 
-Loading LLVM takes as long as some hundred thousand instructions do on the python engine; a guest
-that ends before that never pays for it.
+Loading LLVM takes as long as some thousand instructions do that the python engine meets first; a
+guest that ends before that never pays for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.fault import Fault
 
-PATIENCE = 300_000  # instructions before LLVM is loaded
+PATIENCE = 2_000  # instructions before LLVM is loaded
 
 
 class Auto:

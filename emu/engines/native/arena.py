@@ -17,7 +17,7 @@ from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
 from emu.engines.native.layout import JUMPS, NOWHERE, Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
+from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, WRITE, AddressSpace
 from isa.fault import Fault
 from isa.x86.decode import MAX_LENGTH
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 ARENA = 1 << 21  # records; then everything is forgotten
 MOST_PAGES = 1 << 12  # ready at a time, in all modes; then everything is forgotten
+
+AHEAD = 16  # pages of constant code that are made ready together
 
 
 class ColdBlock(NamedTuple):
@@ -77,8 +79,6 @@ class Arena:
         self._pages: dict[Hashable, tuple[npt.NDArray[np.uint32], int]] = {}
         self._ready: dict[int, Page] = {}  # by slot
         self._by_frame: dict[int, set[int]] = {}
-        self._crossing: dict[int, dict[tuple[int, int], int]] = {}  # by frame: blocks that end
-        # there, and the page that it was
         self._free: list[int] = []  # slots that were given back
         self._mail[Word.USED] = 1
         self.attach()
@@ -113,15 +113,28 @@ class Arena:
         Raises FullError.
         """
         slots = self._of(mode)[0]
-        slot = int(slots[number])
-        if not slot:
-            where = self._memory.translate(number << PAGE_BITS, EXECUTE)
-            if isinstance(where, Fault):
-                return 0
-            slot = slots[number] = self._hold(Page(mode, number, where >> PAGE_BITS))
+        if not slots[number]:
+            self._make_ready(mode, number)
+            for following in range(number + 1, number + self._constant(number)):
+                self._make_ready(mode, following)
+        return int(slots[number])
+
+    def _make_ready(self, mode: Hashable, number: int) -> None:
+        slots = self._of(mode)[0]
+        where = self._memory.translate(number << PAGE_BITS, EXECUTE)
+        if not slots[number] and not isinstance(where, Fault):
+            slots[number] = self._hold(Page(mode, number, where >> PAGE_BITS))
             self._session.guard(number << PAGE_BITS, where)
             self._session.touch(number << PAGE_BITS, PAGE_SIZE)
-        return slot
+
+    def _constant(self, number: int) -> int:
+        """How many pages from one on, at most AHEAD, are there already and cannot be written."""
+        region = self._memory.region_at(number << PAGE_BITS)
+        if region is None or region.permissions & WRITE:
+            return 1
+        most = min(AHEAD, (region.end >> PAGE_BITS) - number, MOST_PAGES - len(self._ready) - 1)
+        frames = self._memory.frames
+        return next((n for n in range(1, most) if number + n not in frames), max(most, 1))
 
     def is_ready(self, mode: Hashable, pc: int) -> bool:
         """Whether native code may look for blocks in the page of `pc`."""
@@ -140,6 +153,7 @@ class Arena:
     def _release(self, slot: int) -> None:
         """A page is not ready any more."""
         self._drop(slot, np.flatnonzero(self._slots[slot]))
+        self._change_before(slot, 0, MAX_LENGTH)
         page = self._ready.pop(slot)
         self._by_frame[page.frame].remove(slot)
         self._of(page.mode)[0][page.number] = 0
@@ -153,9 +167,6 @@ class Arena:
         for slot, page in list(self._ready.items()):
             if not self._is_there(page.number, page.frame):
                 self._release(slot)
-        for frame, crossing in list(self._crossing.items()):
-            if not all(self._is_there(number, frame) for number in set(crossing.values())):
-                self._drop_crossing(frame)
 
     def _is_there(self, number: int, frame: int) -> bool:
         """Whether a page still is a frame whose writes are looked at."""
@@ -181,23 +192,16 @@ class Arena:
         size = int(records["length"].sum())
         offset, page = pc & PAGE_MASK, self._ready[slot]
         inside = min(size, PAGE_SIZE - offset)
-        if size > inside:
-            self._cross(slot, offset, (page.number + 1) % PAGES, size - inside)
+        after = self.page(page.mode, (page.number + 1) % PAGES) if size > inside else slot
         self._mail[Word.USED] = header + count + 2
         self.records[header + 1 : header + 1 + count] = records
         self.records["form"][header + 1 + count] = END
         self._words[header] = 0
         self._words[header, Header.SIZE] = size
-        self._memory.physical.watch((page.frame << PAGE_BITS) + offset, inside)
+        watch = self._memory.physical.watch
+        watch((page.frame << PAGE_BITS) + offset, inside)
+        watch(self._ready[after].frame << PAGE_BITS, size - inside)
         self._slots[slot, offset] = header
-
-    def _cross(self, slot: int, offset: int, number: int, size: int) -> None:
-        """Note that a block ends with some bytes of the next page."""
-        after = self.page(self._ready[slot].mode, number)  # the next block begins there
-        assert after, "code was read there a moment ago"
-        frame = self._ready[after].frame
-        self._memory.physical.watch(frame << PAGE_BITS, size)
-        self._crossing.setdefault(frame, {})[slot, offset] = number
 
     def _header(self, mode: Hashable, pc: int) -> int:
         slot = int(self._of(mode)[0][pc >> PAGE_BITS])
@@ -212,12 +216,13 @@ class Arena:
         """Whether native code can go on at `pc`."""
         return self._header(mode, pc) != 0
 
-    def block(self, mode: Hashable, pc: int) -> ColdBlock | None:
-        """The block that begins at `pc`, if one was decoded."""
-        header = self._behind(self._header(mode, pc))
+    def block(self, mode: Hashable, key: int) -> ColdBlock | None:
+        """The block at a key of the session, if one was decoded: only program counters are keys of
+        blocks here."""
+        header = self._behind(self._header(mode, key)) if key >> PAGE_BITS < PAGES else 0
         if not header:
             return None
-        return ColdBlock(mode, pc, header, int(self._words[header, Header.SIZE]))
+        return ColdBlock(mode, key, header, int(self._words[header, Header.SIZE]))
 
     def targets(self, block: ColdBlock) -> set[int]:
         """Where a block went the last times."""
@@ -276,11 +281,10 @@ class Arena:
             end = min(address + size - (frame << PAGE_BITS), PAGE_SIZE)
             for slot in self._by_frame.get(frame, ()):
                 self._change(slot, start, end)
-            if start < MAX_LENGTH:
-                self._drop_crossing(frame)
+                self._change_before(slot, start, end)
 
     def _change(self, slot: int, start: int, end: int) -> None:
-        """The same in one page."""
+        """The same in one page; from its end on, offsets are those of the next page."""
         first = max(start - LONGEST * MAX_LENGTH, 0)
         offsets = first + np.flatnonzero(self._slots[slot, first:end])
         if len(offsets):
@@ -288,11 +292,12 @@ class Arena:
             sizes = np.maximum(self._words[behind, Header.SIZE], 1)
             self._drop(slot, offsets[offsets + sizes > start])
 
-    def _drop_crossing(self, frame: int) -> None:
-        """Forget the blocks that begin in another page and end in this frame."""
-        for slot, offset in self._crossing.pop(frame, {}):
-            if slot in self._ready:
-                self._drop(slot, np.array([offset]))
+    def _change_before(self, slot: int, start: int, end: int) -> None:
+        """The same for the instruction that begins in the page before a slot's."""
+        mode, number, _ = self._ready[slot]
+        before = int(self._of(mode)[0][(number - 1) % PAGES])
+        if before and start < MAX_LENGTH:
+            self._change(before, start + PAGE_SIZE, end + PAGE_SIZE)
 
     def _drop(self, slot: int, offsets: npt.NDArray[Any]) -> None:
         """Forget the blocks that begin in some places of a page."""

@@ -63,6 +63,7 @@ class DiskCache:
     def __init__(self, directory: Path | None, limit: int = LIMIT) -> None:
         self._limit = limit
         self._written = 0
+        self._names: set[str] | None = None  # of files, once somebody has asked
         self._place = self._open(directory)
 
     @staticmethod
@@ -86,8 +87,10 @@ class DiskCache:
         return place
 
     def has(self, key: str) -> bool:
-        """Whether something was saved."""
-        return self._place is not None and (self._place / key).exists()
+        """Whether something was saved when somebody asked first, or by this cache since."""
+        if self._names is None:
+            self._names = set() if self._place is None else _listed(self._place)
+        return key in self._names
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or None."""
@@ -112,6 +115,8 @@ class DiskCache:
         except OSError:
             return
         self._written += 1
+        if self._names is not None:
+            self._names.add(key)
         if self._written % CHECK_EVERY == 1:
             self._shrink(self._place.parent)
 
@@ -123,6 +128,13 @@ class DiskCache:
             total += size
             if total > self._limit:
                 path.unlink(missing_ok=True)
+
+
+def _listed(place: Path) -> set[str]:
+    try:
+        return {path.name for path in place.iterdir()}
+    except OSError:
+        return set()
 
 
 def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:

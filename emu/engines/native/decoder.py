@@ -184,7 +184,7 @@ class BulkDecoder:
             self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
             self._flags_at = self.flags.ctypes.data
         too_many = len(description.fields) > SLOTS
-        self.flags[number] = description.flags | (Flag.ABSENT if too_many else 0)
+        self.flags[number] = Flag.ABSENT if too_many else description.flags
 
     def saved(self) -> Saved:
         """What was learned, to be stored by whoever likes to."""

@@ -4,7 +4,8 @@ A page of code that Python has made ready has a *slot*: a row of 4,096 numbers, 
 the page, which is the header of the block that begins there, or 0. `dispatch` looks a program
 counter up, decodes the block itself if nobody met it, enters it in the jump cache and runs it. What
 is left to Python are pages that are not ready, bytes that the decoder's tables do not know yet,
-instructions that have no handler or cross the page, and full tables.
+instructions that have no handler, and full tables. A block lies in one page, but for an instruction
+that ends in the next one: it is a block of its own.
 
 `tier1` runs a block, handler by handler; `end` and `absent` are what ends it.
 """
@@ -18,9 +19,10 @@ from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, Header, Left, Word
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave
-from emu.engines.native.runtime import PAGE_BITS
+from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
+from isa.x86.decode import MAX_LENGTH
 
 LONGEST: Final = 60  # instructions of a block
 MOST_FORMS: Final = 1 << 14
@@ -72,7 +74,7 @@ meet:
   %is_tired = icmp sle i64 %fresh, 0
   br i1 %is_tired, label %pause, label %decode
 decode:
-  %made = call i32 @decode_block(ptr %mailbox, i64 %slot64, i64 %offset)
+  %made = call i32 @decode_block(ptr %mailbox, i64 %page, i64 %slot64, i64 %offset)
   %is_made = icmp ne i32 %made, 0
   br i1 %is_made, label %enter, label %nowhere
 enter:
@@ -116,9 +118,10 @@ def _decode(space: int) -> str:
     """Decoding from the storage of a space: the number of the new header, or 0."""
     first = Word.SPACES + 3 * space
     return f"""
-define internal i32 @decode_block(ptr %mailbox, i64 %slot, i64 %offset) noinline {{
+define internal i32 @decode_block(ptr %mailbox, i64 %page, i64 %slot, i64 %offset) noinline {{
 entry:
   %result = alloca [2 x i64]
+  %copy = alloca [{MAX_LENGTH} x i8]
   {_word("frames", Word.FRAMES)}
   %frame.p = getelementptr i32, ptr %frames, i64 %slot
   %frame = load i32, ptr %frame.p
@@ -147,23 +150,57 @@ decode:
   %count = call i64 %decoder(ptr %code, i64 %available, ptr %keys, ptr %flags,
                              i8 {int(Flag.ENDS)}, ptr %first, i64 %most, ptr %result)
   %is_nothing = icmp eq i64 %count, 0
-  br i1 %is_nothing, label %none, label %write
+  br i1 %is_nothing, label %nothing, label %write
+nothing:
+  %is_last = icmp ult i64 %available, {MAX_LENGTH}
+  br i1 %is_last, label %last_one, label %none
+last_one: ; it may end in the next page
+  {_word("pages", Word.PAGES)}
+  %above = add i64 %page, 1
+  %next = and i64 %above, {PAGES - 1}
+  %next.p = getelementptr i32, ptr %pages, i64 %next
+  %next_slot = load i32, ptr %next.p
+  %is_unready = icmp eq i32 %next_slot, 0
+  br i1 %is_unready, label %none, label %next_page
+next_page:
+  %next_slot64 = zext i32 %next_slot to i64
+  %next_frame.p = getelementptr i32, ptr %frames, i64 %next_slot64
+  %next_frame = load i32, ptr %next_frame.p
+  %is_next_python = icmp eq i32 %next_frame, {PYTHONS}
+  br i1 %is_next_python, label %none, label %cross
+cross:
+  %next_frame64 = zext i32 %next_frame to i64
+  %next_code = getelementptr i8, ptr %storage, i64 %next_frame64
+  %copy_rest = getelementptr i8, ptr %copy, i64 %available
+  %missing = sub i64 {MAX_LENGTH}, %available
+  call void @llvm.memcpy.p0.p0.i64(ptr %copy, ptr %code, i64 %available, i1 false)
+  call void @llvm.memcpy.p0.p0.i64(ptr %copy_rest, ptr %next_code, i64 %missing, i1 false)
+  %crossed = call i64 %decoder(ptr %copy, i64 {MAX_LENGTH}, ptr %keys, ptr %flags,
+                               i8 {int(Flag.ENDS)}, ptr %first, i64 1, ptr %result)
+  %is_unknown = icmp eq i64 %crossed, 0
+  br i1 %is_unknown, label %none, label %write
 write:
+  %instructions = phi i64 [ %count, %decode ], [ %crossed, %cross ]
+  %second = phi i64 [ 0, %decode ], [ %next_frame64, %cross ] ; where bytes of the next page are
   %size = load i64, ptr %result
   %size32 = trunc i64 %size to i32
   call void @llvm.memset.p0.i64(ptr %header, i8 0, i64 {SIZE}, i1 false)
   %size.p = getelementptr i32, ptr %header, i64 {int(Header.SIZE)}
   store i32 %size32, ptr %size.p
-  %last = getelementptr [{SIZE} x i8], ptr %first, i64 %count
+  %last = getelementptr [{SIZE} x i8], ptr %first, i64 %instructions
   store i32 {END}, ptr %last
   {_word("watched", first + 2)}
   %marks = getelementptr i8, ptr %watched, i64 %where
-  call void @llvm.memset.p0.i64(ptr %marks, i8 1, i64 %size, i1 false)
-  %with_count = add i64 %used, %count
+  %inside = call i64 @llvm.umin.i64(i64 %size, i64 %available)
+  call void @llvm.memset.p0.i64(ptr %marks, i8 1, i64 %inside, i1 false)
+  %outside = sub i64 %size, %inside
+  %more_marks = getelementptr i8, ptr %watched, i64 %second
+  call void @llvm.memset.p0.i64(ptr %more_marks, i8 1, i64 %outside, i1 false)
+  %with_count = add i64 %used, %instructions
   %now_used = add i64 %with_count, 2
   store i64 %now_used, ptr %used.p
   {_word("fresh", Word.FRESH, "i64")}
-  %rest = sub i64 %fresh, %count
+  %rest = sub i64 %fresh, %instructions
   store i64 %rest, ptr %fresh.p
   %number = trunc i64 %used to i32
   ret i32 %number

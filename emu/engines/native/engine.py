@@ -167,8 +167,7 @@ class NativeSession(Session):
         here = self._surroundings()
         mode, regions, key_of = here.mode, here.regions, here.key_of
         self.mail[_JUMPS] = here.jumps
-        cold = self._cold(mode) if key_of is _same else None
-        self.mail[_DISPATCH] = 0 if cold is None else cold.dispatch
+        cold = self._cold(mode)
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
         stop: Exit | Left | None = None
@@ -344,10 +343,12 @@ class NativeSession(Session):
     # -- tier 1 --------------------------------------------------------------------------------
 
     def _cold(self, mode: Hashable) -> Tier1 | None:
-        """Tier 1, ready for a mode."""
-        if self.tier1 is not None:
-            self.tier1.use(cast(Mode, mode))
-        return self.tier1
+        """Tier 1, ready for a mode; None if there it cannot be, so that nobody discovers blocks."""
+        tier1 = self.tier1 if self.fetcher(mode) is None else None
+        self.mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
+        if tier1 is not None:
+            tier1.use(cast(Mode, mode))
+        return tier1
 
     def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:
         """Whether tier 1 can go on at `pc`, perhaps after some help."""
@@ -356,17 +357,14 @@ class NativeSession(Session):
             return False
         if stop is not Left.DISPATCH:
             return True
-        met = self.tier1.meet(cast(Mode, mode), pc)
-        self.regions.ask_forms()
-        self.regions.install()
-        return met
+        return self.tier1.meet(cast(Mode, mode), pc)
 
     def _got_handler(self) -> bool:
         """Ask for the handler that was not there; tell whether it is there by now."""
         assert self.tier1 is not None
         self.tier1.want_met(self.mail[Word.REASON])
         if not self.regions.busy:
-            self.tier1.load_kept()
+            self.tier1.make_wanted()
         self.regions.ask_forms()
         self.regions.install()
         return self.tier1.has(self.mail[Word.REASON])

@@ -17,6 +17,7 @@ from isa.x86.mode import Mode
 _SHAPES: dict[str, type[Shape]] = {
     kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special)
 }
+_FLAGS = 2 * max(Flag)  # how many sets of flags there are
 _OPCODE_BYTES = OPCODES * np.dtype(np.uint32).itemsize
 
 
@@ -60,7 +61,8 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     modes = [_mode(told) for told in head["modes"]]
     shapes: dict[tuple[Any, ...], Shape] = {}
     forms = [_form_of(row, modes, shapes) for row in head["forms"]]
-    descriptions = [Description(tuple(f), Flag(flags)) for f, flags in head["descriptions"]]
+    known = [Flag(number) for number in range(_FLAGS)]
+    descriptions = [Description(tuple(f), known[flags]) for f, flags in head["descriptions"]]
     tables, at = {}, 0
     for number, entries in head["tables"]:
         opcodes = np.frombuffer(content, np.uint32, OPCODES, at)

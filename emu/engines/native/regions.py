@@ -114,7 +114,8 @@ class Regions:
         """Install what an earlier run compiled from a block, if there is something."""
         if (mode, key) in self.asked:
             return
-        found = self._session.cache.load(self._name(mode, pc, address, code))
+        cache, name = self._session.cache, self._name(mode, pc, address, code)
+        found = cache.load(name) if cache.has(name) else None
         if found is not None:
             self._take(Job(BEST, mode, key), Compiled.of(*found))
 
@@ -183,8 +184,7 @@ class Regions:
 
     def _take(self, job: Job, compiled: Compiled) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
-        covers = self._session.coverage is not None
-        if compiled.covers != covers or not self._is_there(compiled):
+        if not self._fits(compiled):
             self.asked.discard((job.mode, job.key))
             return
         if len(self._watches) >= MOST_REGIONS * 8:
@@ -199,6 +199,15 @@ class Regions:
         if compiled.quick and self._levels[-1] != QUICK:
             self._submit(Job(self._levels[-1], job.mode, job.key))
 
+    def _fits(self, compiled: Compiled) -> bool:
+        """Whether a region may be used now: it may have been made under other circumstances."""
+        covers = self._session.coverage is not None
+        return (
+            compiled.covers == covers
+            and self._is_there(compiled)
+            and not self._has_breakpoint(compiled)
+        )
+
     def _is_there(self, compiled: Compiled) -> bool:
         memory = self._session.state.memory[self._session.isa.code_space]
         for address, size, wanted in compiled.code_ranges:
@@ -206,6 +215,15 @@ class Regions:
             if fault is not None or digest(code) != wanted:
                 return False
         return True
+
+    def _has_breakpoint(self, compiled: Compiled) -> bool:
+        """Whether a region, made when there were others, would pass over a breakpoint."""
+        pc, fetched, _ = compiled.entries[0]
+        return any(
+            address <= stop + fetched - pc < address + size
+            for address, size, _ in compiled.code_ranges
+            for stop in self._session.breakpoints
+        )
 
     def _installed(self, job: Job, compiled: Compiled, library: Library) -> NativeRegion:
         """A region whose code is watched."""

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
 BATCH = 24  # forms compiled in one module
+PROGRAM = 256  # bytes at its start that tell one program from others
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
 _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
@@ -63,6 +64,7 @@ class Tier1:
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
         self._asked: set[int] = set()
+        self._compiler: Compiler | None = None  # of the guest's thread
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
         self._new_flags = False
@@ -105,15 +107,17 @@ class Tier1:
         number = len(self.decoder.forms)  # the decoder registers it next
         if number >= END:
             return Description(fields, Flag.ABSENT)
-        if not flags & Flag.ABSENT and not self._use(number, form):
-            self.want(number)
         return Description(fields, Flag(flags))
+
+    def _symbol(self, number: int) -> str:
+        return f"h{self._name(self.decoder.forms[number])}"
 
     def want(self, number: int) -> None:
         """Ask for a form's handler, once."""
         if number not in self._asked:
             self._asked.add(number)
-            self._wanted.append(number)
+            if not self._use(number):
+                self._wanted.append(number)
 
     def want_met(self, number: int) -> None:
         """Ask for a form's handler, and for those of all that was discovered since."""
@@ -124,10 +128,18 @@ class Tier1:
             if known and not self.decoder.flags[other] & Flag.ABSENT and not self.has(other):
                 self.want(other)
 
-    def load_kept(self) -> None:
-        """Use the handlers that are wanted and that earlier runs have made."""
-        forms = self.decoder.forms
-        self._wanted = [n for n in self._wanted if not self._use(n, forms[n])]
+    def make_wanted(self) -> None:
+        """Compile the handlers that are wanted, now: it takes no longer than the python engine
+        takes to emit its own."""
+        while numbers := self.wanted():
+            self.install(self.compile(numbers, self._own_compiler()))
+
+    def _own_compiler(self) -> Compiler:
+        if self._compiler is None:
+            from emu.engines.native.compiler import Compiler  # loading LLVM takes its time
+
+            self._compiler = Compiler()
+        return self._compiler
 
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
@@ -136,12 +148,9 @@ class Tier1:
     def _name(self, form: Form) -> str:
         return digest(repr(("handler", form, *_conditions(self._session))).encode())
 
-    def _symbol(self, form: Form) -> str:
-        return f"h{self._name(form)}"
-
-    def _use(self, number: int, form: Form) -> bool:
+    def _use(self, number: int) -> bool:
         """Use the handler that there is for a form."""
-        found = self._store.find(self._symbol(form))
+        found = self._store.find(self._symbol(number))
         if found is None:
             return False
         self.handlers[number] = found.address
@@ -159,7 +168,7 @@ class Tier1:
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
         form = self.decoder.forms[number]
-        symbol = self._symbol(form)
+        symbol = self._symbol(number)
         session = self._session
         handler = HandlerCompiler(
             session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
@@ -173,10 +182,7 @@ class Tier1:
         for one in made:
             (symbol,) = one.image.symbols
             self._store.add(one.image, {symbol: one.reasons})
-            self._use(one.number, self.decoder.forms[one.number])
-        if self._new_flags:
-            self._new_flags = False
-            self._session.cache.save(_flags_name(self._session), {"flags": dict(self._flags)}, b"")
+            self._use(one.number)
 
     # -- blocks ----------------------------------------------------------------------------------
 
@@ -209,7 +215,7 @@ class Tier1:
         slot = arena.page(mode, pc >> PAGE_BITS)
         code: Any = arena.code_at(slot, pc)
         if len(code) < MAX_LENGTH:
-            code, _ = self._memory.fetch(pc, MAX_LENGTH)  # across the page's end
+            code, _ = self._memory.fetch(pc, MAX_LENGTH)
         records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
         records = records[: self._uninterrupted(pc, records)]
         if len(records):
@@ -239,7 +245,11 @@ class Tier1:
         self.keep()
 
     def keep(self) -> None:
-        """Save what the decoder has learned since it was saved last."""
+        """Save what was learned since it was saved last."""
+        if self._new_flags:
+            self._new_flags = False
+            flags = {"flags": dict(self._flags)}
+            self._session.cache.save(_flags_name(self._session), flags, b"")
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
