@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, engines, picture, x86_machine
@@ -452,3 +453,76 @@ def test_exits_without_a_handler_leave(engine):
         assert engine.run(state, FAR) == Exit("interrupt", values=(0x80,))
         assert state.count == 5 * n + 3
     assert engine.run(state, FAR).reason == "fault"
+
+
+# -- the native engine's gate -------------------------------------------------------------------
+
+
+def stays_native(monkeypatch):
+    """Forbid what an exit costs when it leaves native code."""
+    from emu.engines.native.engine import NativeSession
+
+    def exit_(session):
+        raise AssertionError("an exit left native code")
+
+    monkeypatch.setattr(NativeSession, "_exit", exit_)
+
+
+@pytest.mark.parametrize("hot", [0, 3, 1 << 30])
+@pytest.mark.parametrize("code", [CALLS, PORTS, READS], ids=["calls", "writes", "reads"])
+def test_exits_with_a_handler_stay_in_native_code(monkeypatch, code, hot):
+    engine, state = Native(hot=hot, wait=True, cache=NO_CACHE), x86_machine(code, IO)
+
+    def read(port, size):
+        state.reply = 1
+
+    ignore = {"interrupt": lambda vector: None, "port_write": lambda *values: None}
+    state.handlers = ignore | {"port_read": read}
+    engine.run(state, FAR)
+    stays_native(monkeypatch)
+    state.pc = CODE
+    assert engine.run(state, FAR).reason == "fault"
+    assert state["ecx"] == 0
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_other_threads_run_beside_native_code(monkeypatch, hot):
+    """A guest that waits for another thread's write: native code does not keep the lock for long,
+    and comes back to Python only at the end."""
+    monkeypatch.setattr("emu.engines.native.engine.SLICE", FAR)
+    waits = bytes.fromhex("cd80 833f00 74fb f4")  # int 80h; 1: cmp dword [edi], 0; je 1b
+    engine = Native(hot=hot, wait=True, cache=NO_CACHE)
+    state = x86_machine(waits, IO | {"edi": DATA})
+    engine.run(state, 1000)  # compiled
+    engine.run(state, 2000)
+    go = threading.Event()
+    writer = threading.Thread(
+        target=lambda: (go.wait(), state.memory["linear"].poke(DATA, b"\1")), daemon=True
+    )
+    writer.start()
+    state.handlers["interrupt"] = lambda vector: go.set()
+    state.pc = CODE
+    assert engine.run(state, 1 << 34).reason == "fault"
+    writer.join()
+
+
+def test_machines_with_handlers_take_turns():
+    engine = Native(hot=0, wait=True, cache=NO_CACHE)
+    machines = [calls(lambda s, n, log: None)() for _ in range(3)]
+    for until in range(10, 300, 10):
+        for state, _ in machines:
+            engine.run(state, until)
+    assert [(state["ebx"], len(log)) for state, log in machines] == [(sum(range(41)), 40)] * 3
+
+
+def test_more_reasons_than_native_code_knows():
+    """Exits beyond its table leave it, and are handled all the same."""
+    engine, state = Native(hot=0, wait=True, cache=NO_CACHE), x86_machine(CALLS, IO)
+    seen = []
+    state.handlers["interrupt"] = seen.append
+    engine.run(state, 1)
+    gate = engine._session_of(state).gate
+    for number in range(1, 20):
+        gate.know(number, f"reason {number}", 0)
+    assert engine.run(state, FAR).reason == "fault"
+    assert (len(seen), state["ebx"]) == (40, sum(range(41)))
