@@ -36,7 +36,6 @@ class State:
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
-        self.running = False  # an engine is at work on it
 
     def set_values(self, values: Iterable[int]) -> None:
         """Set every register, by slot."""

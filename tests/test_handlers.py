@@ -252,9 +252,23 @@ def test_a_handler_can_run_another_machine(engine):
     assert registers["ebx"] == sum(range(41))
 
 
+def test_a_handler_can_run_many_machines(engine):
+    """More than an engine remembers: the one that waits for the handler is not forgotten."""
+
+    def act(state, n, log):
+        if n == 20:
+            others = [calls(lambda s, n, log: None)()[0] for _ in range(10)]
+            for other in others:
+                assert engine.run(other, 30).reason == "until"
+            state.memory["linear"].poke(AFTER_INT, b"\x29\xc3")  # SUB
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == (sum(range(22, 41)) - sum(range(1, 22))) & 0xFFFFFFFF
+
+
 def test_every_until_is_exact(engine):
     """Also that which an exit reaches: the handler is called, and the run ends."""
-    for until in range(1, 60):
+    for until in (*range(1, 12), 97, 98, 99, 100, 102, 103):
         (count, _, _, stop), log = both(engine, calls(lambda s, n, log: None), until)
         assert (count, stop.reason, len(log)) == (until, "until", (until + 2) // 5)
 
