@@ -9,6 +9,7 @@ import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, engines, picture, x86_machine
 
 from emu.engines.auto import Auto
+from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.reference import Reference
 from emu.exit import Exit
@@ -29,11 +30,20 @@ READS = bytes.fromhex("b9 28000000 e460 01c3 49 75f9 f4")
 INT, AFTER_INT = CODE + 7, CODE + 9
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """The tests' programs are few: each is compiled once for an engine."""
+    for name, engine in ENGINES.items():
+        if isinstance(engine, Native):
+            engine._cache = DiskCache(tmp_path_factory.mktemp(name))
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request):
     """Every engine; regions of a few blocks too, and `auto` that changes in the middle."""
-    fresh = {"auto": lambda: Auto(patience=20)}
-    return fresh.get(request.param, lambda: ENGINES[request.param])()
+    if request.param == "auto":
+        return Auto(patience=20)
+    return ENGINES[request.param]
 
 
 def both(engine, make, until=FAR):
@@ -257,7 +267,7 @@ def test_a_handler_can_run_many_machines(engine):
 
     def act(state, n, log):
         if n == 20:
-            others = [calls(lambda s, n, log: None)()[0] for _ in range(10)]
+            others = [calls(lambda s, n, log: None)()[0] for _ in range(9)]
             for other in others:
                 assert engine.run(other, 30).reason == "until"
             state.memory["linear"].poke(AFTER_INT, b"\x29\xc3")  # SUB
