@@ -184,7 +184,7 @@ class Regions:
 
     def _take(self, job: Job, compiled: Compiled, library: Library) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
-        if not self._is_there(compiled):
+        if not self._is_there(compiled) or self._has_breakpoint(compiled):
             self.asked.discard((job.mode, job.key))
             return
         if len(self._watches) >= MOST_REGIONS * 8:
@@ -193,6 +193,12 @@ class Regions:
         self.asked.add((job.mode, job.key))
         if compiled.quick and self._levels[-1] != QUICK:
             self._submit(Job(self._levels[-1], job.mode, job.key))
+
+    def _has_breakpoint(self, compiled: Compiled) -> bool:
+        """Whether a breakpoint stands in a region that was compiled when there was none."""
+        pc, address, _ = compiled.entries[0]
+        places = [b + address - pc for b in self._session.breakpoints]
+        return any(a <= p < a + n for p in places for a, n, _ in compiled.code_ranges)
 
     def _is_there(self, compiled: Compiled) -> bool:
         memory = self._session.state.memory[self._session.isa.code_space]
