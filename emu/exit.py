@@ -10,7 +10,7 @@ from isa.fault import Fault
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """One stop of `Engine.run`.
+    """One stop of `Engine.run`, or of a run for a handler, which gets the values.
 
     | reason | meaning | values |
     |---|---|---|

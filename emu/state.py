@@ -38,7 +38,6 @@ class State:
         self.reply: int | None = None  # what a port read that stopped the engine returns
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
         self.coverage: Coverage | None = None  # what was executed is counted there
-        self.running = False  # an engine is at work on it
 
     def set_values(self, values: Iterable[int]) -> None:
         """Set every register, by slot."""

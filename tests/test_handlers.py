@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import threading
 
 import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, engines, picture, x86_machine
 
 from emu.engines.auto import Auto
+from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.reference import Reference
 from emu.exit import Exit
@@ -28,11 +30,20 @@ READS = bytes.fromhex("b9 28000000 e460 01c3 49 75f9 f4")
 INT, AFTER_INT = CODE + 7, CODE + 9
 
 
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    """The tests' programs are few: each is compiled once for an engine."""
+    for name, engine in ENGINES.items():
+        if isinstance(engine, Native):
+            engine._cache = DiskCache(tmp_path_factory.mktemp(name))
+
+
 @pytest.fixture(params=ENGINES)
 def engine(request):
     """Every engine; regions of a few blocks too, and `auto` that changes in the middle."""
-    fresh = {"auto": lambda: Auto(patience=20)}
-    return fresh.get(request.param, lambda: ENGINES[request.param])()
+    if request.param == "auto":
+        return Auto(patience=20)
+    return ENGINES[request.param]
 
 
 def both(engine, make, until=FAR):
@@ -251,9 +262,23 @@ def test_a_handler_can_run_another_machine(engine):
     assert registers["ebx"] == sum(range(41))
 
 
+def test_a_handler_can_run_many_machines(engine):
+    """More than an engine remembers: the one that waits for the handler is not forgotten."""
+
+    def act(state, n, log):
+        if n == 20:
+            others = [calls(lambda s, n, log: None)()[0] for _ in range(9)]
+            for other in others:
+                assert engine.run(other, 30).reason == "until"
+            state.memory["linear"].poke(AFTER_INT, b"\x29\xc3")  # SUB
+
+    (_, registers, _, _), _ = both(engine, calls(act))
+    assert registers["ebx"] == (sum(range(22, 41)) - sum(range(1, 22))) & 0xFFFFFFFF
+
+
 def test_every_until_is_exact(engine):
     """Also that which an exit reaches: the handler is called, and the run ends."""
-    for until in range(1, 60):
+    for until in (*range(1, 12), 97, 98, 99, 100, 102, 103):
         (count, _, _, stop), log = both(engine, calls(lambda s, n, log: None), until)
         assert (count, stop.reason, len(log)) == (until, "until", (until + 2) // 5)
 
@@ -452,3 +477,76 @@ def test_exits_without_a_handler_leave(engine):
         assert engine.run(state, FAR) == Exit("interrupt", values=(0x80,))
         assert state.count == 5 * n + 3
     assert engine.run(state, FAR).reason == "fault"
+
+
+# -- the native engine's gate -------------------------------------------------------------------
+
+
+def stays_native(monkeypatch):
+    """Forbid what an exit costs when it leaves native code."""
+    from emu.engines.native.engine import NativeSession
+
+    def exit_(session):
+        raise AssertionError("an exit left native code")
+
+    monkeypatch.setattr(NativeSession, "_exit", exit_)
+
+
+@pytest.mark.parametrize("hot", [0, 3, 1 << 30])
+@pytest.mark.parametrize("code", [CALLS, PORTS, READS], ids=["calls", "writes", "reads"])
+def test_exits_with_a_handler_stay_in_native_code(monkeypatch, code, hot):
+    engine, state = Native(hot=hot, wait=True, cache=NO_CACHE), x86_machine(code, IO)
+
+    def read(port, size):
+        state.reply = 1
+
+    ignore = {"interrupt": lambda vector: None, "port_write": lambda *values: None}
+    state.handlers = ignore | {"port_read": read}
+    engine.run(state, FAR)
+    stays_native(monkeypatch)
+    state.pc = CODE
+    assert engine.run(state, FAR).reason == "fault"
+    assert state["ecx"] == 0
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_other_threads_run_beside_native_code(monkeypatch, hot):
+    """A guest that waits for another thread's write: native code does not keep the lock for long,
+    and comes back to Python only at the end."""
+    monkeypatch.setattr("emu.engines.native.engine.SLICE", FAR)
+    waits = bytes.fromhex("cd80 833f00 74fb f4")  # int 80h; 1: cmp dword [edi], 0; je 1b
+    engine = Native(hot=hot, wait=True, cache=NO_CACHE)
+    state = x86_machine(waits, IO | {"edi": DATA})
+    engine.run(state, 1000)  # compiled
+    engine.run(state, 2000)
+    go = threading.Event()
+    writer = threading.Thread(
+        target=lambda: (go.wait(), state.memory["linear"].poke(DATA, b"\1")), daemon=True
+    )
+    writer.start()
+    state.handlers["interrupt"] = lambda vector: go.set()
+    state.pc = CODE
+    assert engine.run(state, 1 << 34).reason == "fault"
+    writer.join()
+
+
+def test_machines_with_handlers_take_turns():
+    engine = Native(hot=0, wait=True, cache=NO_CACHE)
+    machines = [calls(lambda s, n, log: None)() for _ in range(3)]
+    for until in range(10, 300, 10):
+        for state, _ in machines:
+            engine.run(state, until)
+    assert [(state["ebx"], len(log)) for state, log in machines] == [(sum(range(41)), 40)] * 3
+
+
+def test_more_reasons_than_native_code_knows():
+    """Exits beyond its table leave it, and are handled all the same."""
+    engine, state = Native(hot=0, wait=True, cache=NO_CACHE), x86_machine(CALLS, IO)
+    seen = []
+    state.handlers["interrupt"] = seen.append
+    engine.run(state, 1)
+    gate = engine._session_of(state).gate
+    for number in range(1, 20):
+        gate.know(number, f"reason {number}", 0)
+    assert engine.run(state, FAR).reason == "fault"
+    assert (len(seen), state["ebx"]) == (40, sum(range(41)))

@@ -91,6 +91,18 @@ def test_a_breakpoint_set_now_holds_at_once(hot):
     assert state["eax"] == 500500
 
 
+def test_a_breakpoint_holds_in_a_region_from_the_disk(tmp_path):
+    """It was compiled when there was no breakpoint."""
+    loop = code("31c0 b9e8030000 01c8 eb00 49 75f9 cd80")  # add; jmp to dec; jne
+    engines = [native(cache=DiskCache(tmp_path), levels=(BEST,)) for _ in range(2)]
+    assert engines[0].run(x86_machine(loop), 1 << 40).reason == "interrupt"
+    state = x86_machine(loop)
+    state.breakpoints = {CODE + 11}  # DEC
+    for _ in range(3):
+        assert engines[1].run(state, 1 << 40).reason == "breakpoint"
+        assert state.pc == CODE + 11
+
+
 def test_a_fault_in_the_middle_of_a_region_is_precise():
     """Stores walk off the end of the data; what the flags are there is not forgotten."""
     walk = code("b900100000 890f 83c704 39f9 49 75f6 cd80")

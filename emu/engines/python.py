@@ -23,7 +23,7 @@ from emu.engines.code import CodeMap
 from emu.engines.facts import Facts, facts, fetches_at_pc
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Reference, before
-from emu.engines.serve import begin, offer
+from emu.engines.serve import begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.definition import Instruction
@@ -66,10 +66,16 @@ class Python:
         session = self._sessions.get(id(state))
         if session is None or session.state is not state:
             session = self._sessions[id(state)] = self.session(state)
-            if len(self._sessions) > MOST_SESSIONS:
-                self._sessions.popitem(last=False)[1].close()
+            self._close_old()
         self._sessions.move_to_end(id(state))
         return session
+
+    def _close_old(self) -> None:
+        """Close the session that was not used for longest, if there are too many; none at work."""
+        *rest, _ = self._sessions.items()
+        idle = [key for key, session in rest if not is_running(session.state)]
+        if len(rest) >= MOST_SESSIONS and idle:
+            self._sessions.pop(idle[0]).close()
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
@@ -162,7 +168,7 @@ class Session:
                 if answer is not None:
                     return answer
         finally:
-            state.running = False
+            end(state)
 
     def _until(self, until: int, first: bool) -> Exit:
         state, began = self.state, self.state.count

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.engines.fetch import decode_at
-from emu.engines.serve import begin, offer
+from emu.engines.serve import begin, end, offer
 from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.bits import Bits
@@ -32,7 +32,7 @@ class Reference:
         try:
             return self._run(state, until)
         finally:
-            state.running = False
+            end(state)
 
     def _run(self, state: State, until: int) -> Exit:
         first = True

@@ -11,13 +11,26 @@ BEFORE: Final = frozenset({"breakpoint", "fault", "port_read", "unimplemented"})
 """Reasons to stop at an instruction that has not happened: it has passed its breakpoint."""
 
 
+_running: Final[set[int]] = set()  # ids of the states that an engine is at work on
+
+
 def begin(state: State) -> None:
     """An engine starts to run a machine; raises RuntimeError if one does so already."""
-    if state.running:
+    if id(state) in _running:
         raise RuntimeError(
             "the machine is running: a handler may change it, or return an Exit to whoever runs it"
         )
-    state.running = True
+    _running.add(id(state))
+
+
+def end(state: State) -> None:
+    """The engine has stopped."""
+    _running.discard(id(state))
+
+
+def is_running(state: State) -> bool:
+    """Whether an engine is at work on a machine (and perhaps waits for a handler)."""
+    return id(state) in _running
 
 
 def offer(state: State, stop: Exit, first: bool) -> tuple[Exit | None, bool]:

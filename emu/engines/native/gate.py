@@ -76,10 +76,10 @@ class Gate:
             "none": None, "true": True, "false": False, "state": vars(session.state),
             "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
         }  # fmt: skip
-        named = (*ATTRIBUTES, "count", "reply", "generation")
-        things |= {f"name.{name}": name for name in named}
         for name, thing in things.items():
             self._object(_PLACE[name], thing)
+        for name in (*ATTRIBUTES, "count", "reply", "generation"):
+            self._object(_PLACE[f"name.{name}"], name)
         self._served = 0
         for number, reason in session.ways.items():
             self.know(number, *reason)
