@@ -17,6 +17,7 @@ from functools import cache
 
 from emu.engines import Engine
 from emu.engines.fetch import decode_at
+from emu.engines.python import Python, Session
 from emu.engines.reference import Reference
 from emu.exit import Exit
 from emu.memory import PAGE_SIZE, AddressSpace, PhysicalMemory
@@ -59,6 +60,9 @@ TABLE = STACK + 0x100  # where indirect jumps find their targets
 COUNTER = STACK + 0x80  # interrupts that the guest has handled
 TARGETS = 8  # a power of two
 WINDOWS = ((CODE, CODE_PAGES), (DATA, DATA_PAGES + 1), (STACK, 1), (HANDLER, 1))
+
+SHORT = 400  # stretches up to that many instructions are as short at any pace
+LONGEST_WATCHED = 8_000  # instructions that the reference engine repeats at a time
 
 READ_WRITE, ALL, READ_ONLY = 6, 7, 5
 FLAGS = 0x3202  # IF, and IOPL 3: CLI, STI and ports are the program's own
@@ -126,10 +130,13 @@ def indirect(rng: random.Random, at: int) -> bytes:
     return pick + how + struct.pack("<I", table)
 
 
+def masks(rng: random.Random, at: int) -> bytes:
+    """CLI, STI, PUSHF and POPF, CLD."""
+    return rng.choice((b"\xfa", b"\xfb", b"\xfb", b"\x9c\x9d", b"\xfc"))
+
+
 def flags(rng: random.Random, at: int) -> bytes:
-    """CLI, STI, and POPF of odd flags: alignment checked, single steps, backwards strings."""
-    if rng.random() < 0.7:
-        return rng.choice((b"\xfa", b"\xfb", b"\xfb", b"\x9c\x9d", b"\xfc"))
+    """POPF of odd flags: alignment checked, single steps, backwards strings."""
     chosen = FLAGS & ~INTERRUPT_FLAG | rng.getrandbits(12) & 0xAD5
     for flag, likely in ((INTERRUPT_FLAG, 0.7), (TRAP_FLAG, 0.15), (ALIGNMENT_FLAG, 0.15)):
         chosen |= flag if rng.random() < likely else 0
@@ -185,14 +192,14 @@ def long_loop(rng: random.Random, at: int) -> bytes:
 
 
 PIECES_OF: dict[str, tuple[Piece, ...]] = {
-    "calm": (long_loop, long_loop, calm, calm, call, loop, indirect, stack, flags),
+    "calm": (long_loop, long_loop, calm, calm, call, loop, indirect, stack, masks),
     "repeating": (long_repeat, long_repeat, repeat, repeat, loop, body, calm),
     "mixed": (
         long_loop, long_repeat, repeat, loop, loop, call, indirect, branch, body, body, edge,
-        memory, stack, widen, lea, move, flags, port, modify, leave,
+        memory, stack, widen, lea, move, flags, masks, masks, port, modify, leave,
     ),
     "modifying": (modify, modify, loop, loop, long_loop, body, branch, call, calm, indirect),
-    "wild": (*PIECES, flags, port, indirect, repeat, edge),
+    "wild": (*PIECES, flags, masks, masks, port, indirect, repeat, edge),
 }  # fmt: skip
 """What programs of each kind are made of."""
 
@@ -203,9 +210,10 @@ PIECES_OF: dict[str, tuple[Piece, ...]] = {
 class Program:
     """An image of code, data and tables, and where to go on if control is lost."""
 
-    def __init__(self, seed: int, kind: str | None = None) -> None:
+    def __init__(self, seed: int, kind: str | None = None, pace: int = 1) -> None:
         rng = random.Random(f"program {seed}")
         self.seed = seed
+        self.pace = pace
         self.kind = kind or rng.choice([*PIECES_OF, "calm"])
         self.starts: list[int] = []
         self.functions: list[int] = []
@@ -219,7 +227,7 @@ class Program:
         self.table = struct.pack(f"<{2 * TARGETS}I", *table)
 
     def __str__(self) -> str:
-        return f"Program({self.seed}, {self.kind!r})"
+        return f"Program({self.seed}, {self.kind!r}, {self.pace})"
 
     def _code(self, rng: random.Random) -> bytes:
         """Pieces in an outer loop; it begins so that it crosses pages, or ends at the last one."""
@@ -316,6 +324,7 @@ class Kernel:
         """The count at which to stop next: often soon."""
         rng = self.rng
         most = rng.choices((1, 30, 400, 3000, 8000), (1, 2, 3, 6, 3))[0]
+        most *= self.program.pace if most > SHORT else 1
         return self.state.count + rng.randrange(1, most + 1)
 
     def handle(self, stop: Exit) -> None:
@@ -454,6 +463,8 @@ class Kernel:
             self.nothing, self.request, self.elsewhere, self.evict, self.protect, self.patch,
             self.breakpoint,
         )  # fmt: skip
+        if self.state.breakpoints and self.rng.random() < 0.3:
+            self.state.breakpoints = set()
         self.rng.choices(events, (60, 30, 6, 2, 2, 2, 1))[0]()
 
     def nothing(self) -> None:
@@ -551,7 +562,7 @@ class Watch:
 
     def before(self, state: State, until: int) -> Callable[[Exit], None] | None:
         """Whether this stretch is repeated: what to call with the stop after it."""
-        if self.rng.random() >= self.share:
+        if until - state.count > LONGEST_WATCHED or self.rng.random() >= self.share:
             return None
         mirror = copied(state)
         start, pc = state.count, state.pc
@@ -564,6 +575,28 @@ class Watch:
             self.stretches += 1
 
         return compare
+
+
+class CountingPython(Python):
+    """The python engine, and how many rounds of repeated instructions it did at a time."""
+
+    def __init__(self, **options: int) -> None:
+        super().__init__(**options)
+        self.rounds = 0
+
+    def session(self, state: State) -> Session:
+        """See `Python`."""
+        return _CountingSession(state, self)
+
+
+class _CountingSession(Session):
+    def __init__(self, state: State, owner: CountingPython) -> None:
+        super().__init__(state, owner._hot, owner._longest)
+        self.owner = owner
+
+    def _after(self) -> Exit | None:
+        self.owner.rounds += self.bulk.retired if self.bulk.retired > 1 else 0
+        return super()._after()
 
 
 class Counting(Reference):
