@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 
@@ -18,7 +19,9 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.engine import Native
 from emu.engines.native.region import perfect_hash
+from emu.engines.native.spaces import PagedSpace
 from emu.engines.reference import Reference
+from emu.memory import AddressSpace, PhysicalMemory
 
 LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
 
@@ -179,6 +182,21 @@ def test_a_full_arena_is_emptied(monkeypatch):
     state = x86_machine(LOOP)
     assert native(hot=1 << 30).run(state, 1 << 40).reason == "interrupt"
     assert state["eax"] == 500500
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+def test_page_tables_cost_only_what_is_used():
+    """24 MiB for each address space, of which a machine touches a few KiB; many can be kept."""
+    del_me = [np.zeros(24 << 20, np.uint8) for _ in range(2)]  # malloc now keeps such sizes
+    del del_me
+    before = resident()
+    spaces = [PagedSpace(n, AddressSpace(PhysicalMemory(PAGE))) for n in range(8)]
+    assert resident() - before < 16 << 20
+    assert not any(space.tables[0, :16].any() for space in spaces)
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.parametrize("hot", [0, 1 << 30])
