@@ -210,8 +210,11 @@ PIECES_OF: dict[str, tuple[Piece, ...]] = {
 class Program:
     """An image of code, data and tables, and where to go on if control is lost."""
 
-    def __init__(self, seed: int, kind: str | None = None, pace: int = 1) -> None:
+    def __init__(
+        self, seed: int, kind: str | None = None, pace: int = 1, room: int | None = None
+    ) -> None:
         rng = random.Random(f"program {seed}")
+        self.room = room  # bytes of code, about
         self.seed = seed
         self.pace = pace
         self.kind = kind or rng.choice([*PIECES_OF, "calm"])
@@ -227,11 +230,11 @@ class Program:
         self.table = struct.pack(f"<{2 * TARGETS}I", *table)
 
     def __str__(self) -> str:
-        return f"Program({self.seed}, {self.kind!r}, {self.pace})"
+        return f"Program({self.seed}, {self.kind!r}, {self.pace}, {self.room})"
 
     def _code(self, rng: random.Random) -> bytes:
         """Pieces in an outer loop; it begins so that it crosses pages, or ends at the last one."""
-        room = rng.choice((500, 1500, PAGE, 3 * PAGE))
+        room = self.room or rng.choice((500, 1500, PAGE, 3 * PAGE))
         code = bytearray(rng.choice((0, 5, PAGE - 300, CODE_PAGES * PAGE - room - 40)))
         first = len(code)
         while len(code) < first + room:
