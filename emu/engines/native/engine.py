@@ -262,6 +262,8 @@ class NativeSession(Session):
             self.watch(found, pc, found.size)
             self.regions.ask_forms()
             self.regions.install()
+            if self.tier1.blocks.get(mode, _NO_BLOCKS).get(pc) is not found:
+                return None  # that had everything forgotten: nobody watches the block's code
         jumps = self.regions.jumps(mode)
         if jumps[pc % JUMPS, 0] != pc:
             jumps[pc % JUMPS] = (pc, self.tier1.entry, found.header, 0)

@@ -178,7 +178,7 @@ class Regions:
 
     def _take(self, job: Job, compiled: Compiled, library: Library) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
-        if not self._is_there(compiled):
+        if not self._is_there(compiled) or self._is_stopped_in(compiled):
             self.asked.discard((job.mode, job.key))
             return
         if len(self._watches) >= MOST_REGIONS * 8:
@@ -195,6 +195,15 @@ class Regions:
             if fault is not None or digest(code) != wanted:
                 return False
         return True
+
+    def _is_stopped_in(self, compiled: Compiled) -> bool:
+        """Whether a breakpoint lies in code that was compiled before it was set."""
+        pc, address, _ = compiled.entries[0]
+        return any(
+            start <= place - pc + address < start + size
+            for place in self._session.breakpoints
+            for start, size, _ in compiled.code_ranges
+        )
 
     def _installed(self, job: Job, compiled: Compiled, library: Library) -> NativeRegion:
         """A region whose code is watched."""
