@@ -165,6 +165,30 @@ def anything(forms: cases.Forms, number: int, length: int) -> Program:
     return Program(rng, lambda at: code)
 
 
+@pytest.mark.parametrize("name", engines())
+def test_a_frame_holds_code_data_and_code_again(name: str) -> None:
+    """A page with code goes and comes back in the same frame, is stored to as if it were data, then
+    runs again; from then on a store to its code counts."""
+    target = CODE + PAGE
+    callee = bytes.fromhex("40c3")  # inc eax, which becomes dec eax
+    store = b"\xa2" + (target + 0x100).to_bytes(4, "little")
+    modify = b"\xc6\x05" + target.to_bytes(4, "little") + b"\x48"
+    calls = []
+    for at in (len(store), len(store) + 5 + len(modify)):
+        calls.append(b"\xe8" + (PAGE - at - 5).to_bytes(4, "little"))
+    code = store + calls[0] + modify + calls[1] + b"\xcd\x80"
+    engine = engines()[name]
+    state = x86_machine(code)
+    space = state.memory["linear"]
+    for _ in range(3):
+        space.unmap(target, PAGE)  # type: ignore[attr-defined]
+        space.map(target, PAGE, 7)  # type: ignore[attr-defined]
+        space.poke(target, callee)  # type: ignore[attr-defined]
+        state.pc, state["eax"] = CODE, 5
+        assert engine.run(state, 1 << 20).reason == "interrupt"  # type: ignore[attr-defined]
+        assert state["eax"] == 5
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("chunk", range(HEAVY_CHUNKS))
 def test_many_programs_agree(

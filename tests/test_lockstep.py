@@ -142,7 +142,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 @pytest.mark.parametrize("kind", PIECES_OF)
 def test_programs_of_each_kind_agree(bench: Bench, kind: str) -> None:
     """A few thousand instructions of each kind, on every setting."""
-    bench.agree(Program(1000, kind), 3_000, 300)
+    bench.agree(Program(1000, kind, room=500), 1_500, 100)
 
 
 @pytest.mark.heavy

@@ -41,7 +41,9 @@ class CodeMap:
         """Remember that `block` was translated from `size` units at `address`."""
         for start, count in self._pieces(address, size):
             frame = start // PAGE_SIZE
-            self.grew |= frame not in self._blocks
+            # A frame that was freed is data to those who reached it since, though it is known here.
+            known = not self._paged or frame in self._storage.code_frames
+            self.grew |= frame not in self._blocks or not known
             self._blocks.setdefault(frame, {})[id(block)] = (start, start + count)
             self._storage.watch(start, count)
 
