@@ -353,7 +353,7 @@ class Kernel:
     # -- faults ------------------------------------------------------------------------------
 
     def fault(self, fault: Fault) -> None:
-        """Repair and restart, skip, or go elsewhere; never the same twice without an instruction."""
+        """Repair and restart, skip, or go elsewhere; not the same twice without an instruction."""
         self.note(f"fault {fault.vector}")
         state, again = self.state, self.before == self.state.count
         self.before, self.stuck = state.count, self.stuck + 1 if again else 0
