@@ -96,7 +96,7 @@ def benches() -> dict[str, Bench]:
 
 def share(benches: dict[str, Bench], number: int) -> dict[str, Bench]:
     """Every engine, but those that wait for a compiler only for some programs."""
-    slow = ("native", "native-single")
+    slow = ("native", "native-single")  # native-allowed compiles nothing of so few instructions
     return {n: b for n, b in benches.items() if n not in slow or number % NATIVE_SHARE == 0}
 
 
@@ -163,6 +163,30 @@ def anything(forms: cases.Forms, number: int, length: int) -> Program:
     names = sorted(forms.templates)
     code = b"".join(forms.one(rng, rng.choice(names))[1] for _ in range(length))
     return Program(rng, lambda at: code)
+
+
+@pytest.mark.parametrize("name", engines())
+def test_a_frame_holds_code_data_and_code_again(name: str) -> None:
+    """A page with code goes and comes back in the same frame, is stored to as if it were data, then
+    runs again; from then on a store to its code counts."""
+    target = CODE + PAGE
+    callee = bytes.fromhex("40c3")  # inc eax, which becomes dec eax
+    store = b"\xa2" + (target + 0x100).to_bytes(4, "little")
+    modify = b"\xc6\x05" + target.to_bytes(4, "little") + b"\x48"
+    calls = []
+    for at in (len(store), len(store) + 5 + len(modify)):
+        calls.append(b"\xe8" + (PAGE - at - 5).to_bytes(4, "little"))
+    code = store + calls[0] + modify + calls[1] + b"\xcd\x80"
+    engine = engines()[name]
+    state = x86_machine(code)
+    space = state.memory["linear"]
+    for _ in range(3):
+        space.unmap(target, PAGE)  # type: ignore[attr-defined]
+        space.map(target, PAGE, 7)  # type: ignore[attr-defined]
+        space.poke(target, callee)  # type: ignore[attr-defined]
+        state.pc, state["eax"] = CODE, 5
+        assert engine.run(state, 1 << 20).reason == "interrupt"  # type: ignore[attr-defined]
+        assert state["eax"] == 5
 
 
 @pytest.mark.heavy

@@ -94,7 +94,7 @@ def test_lockstep_of_many_systems(monitor, name, data, base, poison):
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("engine_name", ["reference", "python-hot"])
+@pytest.mark.parametrize("engine_name", ["reference", "python-hot", "native"])
 @pytest.mark.parametrize(("monitor", "name"), VIRTUALIZABLE)
 @settings(few, max_examples=60)
 @given(data=st.data(), base=st.integers(2, 240), poison=WORDS)

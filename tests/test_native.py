@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 
@@ -21,7 +23,9 @@ from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.layout import BEST, QUICK
 from emu.engines.native.region import perfect_hash
+from emu.engines.native.spaces import PagedSpace
 from emu.engines.reference import Reference
+from emu.memory import AddressSpace, PhysicalMemory
 
 LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
 
@@ -101,6 +105,45 @@ def test_a_breakpoint_holds_in_a_region_from_the_disk(tmp_path):
     for _ in range(3):
         assert engines[1].run(state, 1 << 40).reason == "breakpoint"
         assert state.pc == CODE + 11
+
+
+@pytest.mark.parametrize("offset", [7, 9, 12, 15])  # 15: where a block of its own begins
+def test_a_breakpoint_holds_in_code_that_an_earlier_run_compiled(tmp_path, offset):
+    """What comes from the disk, or from a thread at work, was compiled without it."""
+    cache = DiskCache(tmp_path / "cache")
+
+    earlier, before = native(cache=cache, hot=4), x86_machine(LOOP)
+    for _ in range(8):  # until all that the program does is in one region
+        before.pc = CODE
+        earlier.run(before, 1 << 40)
+    state, expected = x86_machine(LOOP), x86_machine(LOOP)
+    state.breakpoints = expected.breakpoints = {CODE + offset}
+    wanted = Reference().run(expected, 1 << 20)
+    assert wanted.reason == "breakpoint"
+    assert picture(state, native(cache=cache).run(state, 1 << 20)) == picture(expected, wanted)
+
+
+@pytest.mark.parametrize("when", range(1, 4))
+def test_what_is_forgotten_while_a_block_is_met_is_not_run_later(when):
+    """Everything is forgotten just after a block was decoded: its code is no longer watched, so
+    nobody may find it again. The block is changed each time round."""
+    loop = code("b90a000000 fe0500000000 b001 49 75f5 cd80")  # mov ecx; inc [imm of mov al]; mov al
+    loop = loop[:7] + (CODE + 12).to_bytes(4, "little") + loop[11:]
+    engine, state, expected = native(hot=1 << 30), x86_machine(loop), x86_machine(loop)
+    session = engine._session_of(state)
+    meet, calls = session.tier1.meet, []
+
+    def forgetful(mode, pc):
+        met = meet(mode, pc)
+        calls.append(None)
+        if len(calls) == when:
+            session.forget()
+        return met
+
+    session.tier1.meet = forgetful
+    wanted = Reference().run(expected, 1 << 20)
+    assert picture(state, engine.run(state, 1 << 20)) == picture(expected, wanted)
+    assert len(calls) >= when
 
 
 def test_a_fault_in_the_middle_of_a_region_is_precise():
@@ -194,6 +237,25 @@ def test_a_full_arena_is_emptied(monkeypatch):
     state = x86_machine(LOOP)
     assert native(hot=1 << 30).run(state, 1 << 40).reason == "interrupt"
     assert state["eax"] == 500500
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+def test_page_tables_cost_only_what_is_used():
+    """24 MiB for each address space, of which a machine touches a few KiB, also if malloc has had
+    such sizes before and would take and clear them."""
+    np.ones(30 << 20, np.uint8)  # from now on malloc keeps smaller ones
+    used = [(np.ones(25 << 20, np.uint8), bytearray(200_000)) for _ in range(6)]
+    pins = [pin for _, pin in used]
+    del used
+    ctypes.CDLL(None).malloc_trim(0)
+    before = resident()
+    spaces = [PagedSpace(n, AddressSpace(PhysicalMemory(PAGE))) for n in range(6)]
+    assert resident() - before < 16 << 20
+    assert len(spaces) == len(pins)
+
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.parametrize("hot", [0, 1 << 30])

@@ -7,8 +7,11 @@ import struct
 from collections.abc import Callable
 
 import pytest
+from machines import NO_CACHE
 from process_guest import BASE, EHDR, PHDR, tiny_elf
 
+from emu.engines.native.compiler import BEST
+from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.process.layout import STACK_SIZE, STACK_TOP
@@ -23,6 +26,9 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python": Python,
     "python-hot": lambda: Python(hot=0),
+    "native": lambda: Native(cache=NO_CACHE),
+    "native-tier1": lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE),
+    "native-forced": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE),
 }
 
 

@@ -77,12 +77,16 @@ def run(case: Case, engine: Any, most: int = 50_000_000) -> tuple[bytes, str, in
     return output.getvalue(), outcome.kind, outcome.code, state.count
 
 
+@cache
+def on_python(name: str) -> tuple[bytes, str, int, int]:
+    return run(Case(PROGRAMS / "x86" / f"{name}.asm"), engines()["python"])
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_output_and_exit_code(name: str) -> None:
     """On the python engine."""
     case = Case(PROGRAMS / "x86" / f"{name}.asm")
-    expected = case.output, "exit", case.code
-    assert expected == run(case, engines()["python"])[:3]
+    assert on_python(name)[:3] == (case.output, "exit", case.code)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in LONG])
@@ -90,7 +94,22 @@ def test_output_and_exit_code(name: str) -> None:
 def test_engines_count_alike(name: str, engine: str) -> None:
     """Short programs run through every engine with the same output and instruction count."""
     case = Case(PROGRAMS / "x86" / f"{name}.asm")
-    assert run(case, engines()["python"]) == run(case, engines()[engine])
+    assert on_python(name) == run(case, engines()[engine])
+
+
+ON_NATIVE = [
+    "native-allowed",
+    "native-tier1",
+    pytest.param("native", marks=pytest.mark.heavy, id="native-forced"),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("engine", ON_NATIVE)
+def test_native_code_counts_alike(name: str, engine: str) -> None:
+    """Long ones too: as users run native code, in tier 1 only, and with tier 2 forced."""
+    case = Case(PROGRAMS / "x86" / f"{name}.asm")
+    assert on_python(name) == run(case, engines()[engine])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -6,7 +6,7 @@ node, then commit the register writes. A fault takes the instruction's stores ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from emu.engines.fetch import decode_at
 from emu.engines.serve import begin, end, offer
@@ -184,8 +184,21 @@ class Evaluation:
         raise AssertionError("a parameter stands only in a function's body")
 
     def do_call(self, node: Bits, *arguments: int) -> int:
-        values = [Bits.of(v, a.width) for v, a in zip(arguments, node.args, strict=True)]
-        return int(node.attribute.inline(values).value)
+        return self._inside(node.attribute.body(tuple(a.width for a in node.args)), arguments, {})
+
+    def _inside(self, node: Bits, arguments: Sequence[int], known: dict[int, int]) -> int:
+        """A node of a function's body."""
+        if node.op == "parameter":
+            return arguments[int(node.attribute[0])]
+        if id(node) not in known:
+            values = [self._inside(a, arguments, known) for a in node.args]
+            if node.op in ("const", "call"):
+                known[id(node)] = int(getattr(self, f"do_{node.op}")(node, *values))
+            else:
+                operation = OPS[node.op].python
+                assert callable(operation)
+                known[id(node)] = int(operation(node.args[0].width, node.attribute, *values))
+        return known[id(node)]
 
     # -- memory ------------------------------------------------------------------------------
 

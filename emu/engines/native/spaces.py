@@ -10,6 +10,7 @@ looks at every byte.
 
 from __future__ import annotations
 
+import mmap
 import sys
 from typing import Any, Protocol
 
@@ -74,7 +75,9 @@ class PagedSpace:
     def __init__(self, number: int, memory: AddressSpace) -> None:
         self.number = number
         self.memory = memory
-        self.tables = np.zeros((3, PAGES, 2), dtype=np.uint32)
+        # Not np.zeros: malloc may take that from memory used before, and clear all of it.
+        room = mmap.mmap(-1, 3 * PAGES * 8)
+        self.tables = np.frombuffer(room, dtype=np.uint32).reshape(3, PAGES, 2)
         self._filled: list[int] = []
 
     def words(self) -> list[int]:

@@ -1,0 +1,29 @@
+"""A soak: no difference and no growth, while everything that is kept is forgotten all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.soak import MEBIBYTE, soak, summary
+
+SECONDS = 600
+SLACK = 24 * MEBIBYTE
+"""Between the second minute and the last. The process has some 300 MiB by then, and how many of the
+machines that were closed still wait for Python's collector changes it by some MiB from one second
+to the next; a leak of one region's code or one machine's tables a round would be hundreds."""
+
+
+@pytest.mark.heavy
+def test_ten_minutes(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """Random programs under tiny limits: no difference; no more memory after the first minutes."""
+    work, memory, forgotten = soak(SECONDS, tmp_path / "cache", tell=lambda text: None)
+    grown, slope = memory.growth(), memory.slope()
+    told = summary(work, memory, forgotten)
+    told += f"; from the second minute to the last {grown / MEBIBYTE:+.1f} MiB"
+    record_property("measured", f"{told}, slope {slope / MEBIBYTE:+.2f} MiB a minute")
+    assert min(forgotten["evictions"], forgotten["machines"]) >= 20
+    assert grown <= SLACK
+    assert slope * (SECONDS / 60 - 1) <= SLACK
