@@ -27,7 +27,7 @@ from itertools import islice
 import pytest
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
+from emu.engines.native.layout import BEST, QUICK
 from emu.engines.native.engine import Native
 from tests.long_programs import (
     PIECES_OF,

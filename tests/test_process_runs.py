@@ -10,7 +10,7 @@ import pytest
 from machines import NO_CACHE
 from process_guest import BASE, EHDR, PHDR, tiny_elf
 
-from emu.engines.native.compiler import BEST
+from emu.engines.native.layout import BEST
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machines import ENGINES, NO_CACHE, WORDS, engine, quick, toy, windows, word
 
-from emu.engines.native.compiler import QUICK
+from emu.engines.native.layout import QUICK
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference

@@ -44,7 +44,7 @@ from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
 HOT = 400  # entries after which a block becomes the head of a region
-SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
+SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 MOST_SURROUNDINGS = 4_000  # remembered at a time
 RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
 
