@@ -27,8 +27,8 @@ from unittest.mock import patch
 
 from emu.engines import Engine
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.layout import QUICK
 from emu.engines.native.engine import Native, NativeSession
+from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86 import decode as decoding
 from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing

@@ -27,8 +27,8 @@ from itertools import islice
 import pytest
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.layout import BEST, QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import BEST, QUICK
 from tests.long_programs import (
     PIECES_OF,
     CountingPython,

@@ -10,8 +10,8 @@ import pytest
 from machines import NO_CACHE
 from process_guest import BASE, EHDR, PHDR, tiny_elf
 
-from emu.engines.native.layout import BEST
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import BEST
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.process.layout import STACK_SIZE, STACK_TOP

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_machines import ENGINES, NO_CACHE, WORDS, engine, quick, toy, windows, word
 
-from emu.engines.native.layout import QUICK
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.toy.machine import ToyMachine

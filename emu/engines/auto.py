@@ -11,7 +11,7 @@ from emu.exit import UNTIL, Exit
 from emu.state import State
 from isa.fault import Fault
 
-PATIENCE = 2_000  # instructions before LLVM is loaded
+PATIENCE = 1_000  # instructions before LLVM is loaded
 
 
 class Auto:

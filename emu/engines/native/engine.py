@@ -110,6 +110,7 @@ class NativeSession(Session):
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons = {number_of(PORT_READ): PORT_READ}
+        self._discovered: Hashable = None  # the mode of which native code discovers blocks, if any
         self._native_forms: dict[Hashable, bool] = {}
         self.regions = Regions(self, levels, wait=wait)
         self.gate: Gate | None = None
@@ -345,9 +346,11 @@ class NativeSession(Session):
     def _cold(self, mode: Hashable) -> Tier1 | None:
         """Tier 1, ready for a mode; None if there it cannot be, so that nobody discovers blocks."""
         tier1 = self.tier1 if self.fetcher(mode) is None else None
-        self.mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
-        if tier1 is not None:
-            tier1.use(cast(Mode, mode))
+        if mode != self._discovered:
+            self._discovered = mode
+            self.mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
+            if tier1 is not None:
+                tier1.use(cast(Mode, mode))
         return tier1
 
     def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:

@@ -17,6 +17,7 @@ from isa.x86.mode import Mode
 _SHAPES: dict[str, type[Shape]] = {
     kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special)
 }
+MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
 _FLAGS = 2 * max(Flag)  # how many sets of flags there are
 _OPCODE_BYTES = OPCODES * np.dtype(np.uint32).itemsize
 
@@ -27,7 +28,9 @@ def amount(decoder: BulkDecoder) -> int:
 
 
 def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
-    """Keep everything that a decoder knows."""
+    """Keep everything that a decoder knows, unless a guest taught it more than is worth loading."""
+    if amount(decoder) > MOST_KEPT:
+        return
     saved = decoder.saved()
     modes = list(dict.fromkeys([*saved.tables, *(form.mode for form in saved.forms)]))
     numbers = {mode: number for number, mode in enumerate(modes)}
