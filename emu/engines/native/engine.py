@@ -20,13 +20,7 @@ from emu.engines.block import Block
 from emu.engines.native.build import native_form
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import BEST, QUICK
-from emu.engines.native.layout import (
-    JUMPS,
-    NOWHERE,
-    WORDS,
-    Left,
-    Word,
-)
+from emu.engines.native.layout import WORDS, Left, Word
 from emu.engines.native.regions import Regions
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import LONGEST as DECODED
@@ -128,7 +122,8 @@ class NativeSession(Session):
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
         mode = self.isa.mode(self.state.values)
-        self.mail[Word.JUMPS] = self.regions.jumps(mode).ctypes.data
+        jumps = self.regions.jumps(mode)
+        self.mail[Word.JUMPS] = jumps.address
         regions = self.regions.table(mode)
         key_of = self._keys(mode)
         cold = self.tier1 if key_of is _same and not self.breakpoints else None
@@ -145,6 +140,8 @@ class NativeSession(Session):
                 region = regions.get(key) if free else None
                 block = self._cold(mode, pc) if free and cold and region is None else None
                 if region is not None:
+                    if not jumps.has(pc):  # others have pushed it out
+                        jumps.enter(pc, region.address, region.entries[pc])
                     stop = self._native(region.function, region.entries[pc], until)
                 elif block is not None:
                     stop = self._native(self._tier1_entry, block.header, until)
@@ -263,8 +260,8 @@ class NativeSession(Session):
             self.regions.ask_forms()
             self.regions.install()
         jumps = self.regions.jumps(mode)
-        if jumps[pc % JUMPS, 0] != pc:
-            jumps[pc % JUMPS] = (pc, self.tier1.entry, found.header, 0)
+        if not jumps.has(pc):
+            jumps.enter(pc, self.tier1.entry, found.header)
         return found
 
     def _hot_block(self, mode: Hashable, pc: int) -> None:
@@ -321,9 +318,8 @@ class NativeSession(Session):
         if self.tier1 is not None:
             for block in self.tier1.drop(gone):
                 self.regions.asked.discard((block.mode, block.pc))
-                jump = self.regions.jumps(block.mode)[block.pc % JUMPS]
-                if jump[1] == self.tier1.entry and jump[2] == block.header:
-                    jump[0] = NOWHERE
+                jumps = self.regions.jumps(block.mode)
+                jumps.remove(block.pc, self.tier1.entry, block.header)
 
 
 def _spaces(state: State) -> dict[str, Space]:

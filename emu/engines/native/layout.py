@@ -58,7 +58,7 @@ METADATA: Final = """
 !2 = !{}
 """
 
-JUMPS: Final = 1 << 15  # entries of the jump cache
+JUMPS: Final = 1 << 16  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
 

@@ -10,11 +10,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emu.engines.native.build import Compiled, RegionBuilder
 from emu.engines.native.compiler import BEST, QUICK, SYMBOL, Compiler, Entry, Library, linker
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE, number_of
+from emu.engines.native.jumps import JumpCache
+from emu.engines.native.layout import number_of
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Installed
 from emu.engines.native.worker import Worker
@@ -67,7 +66,7 @@ class Regions:
         self.tables: dict[Hashable, dict[int, NativeRegion]] = {}
         self.asked: set[tuple[Hashable, int]] = set()  # under way, there, or not to be had
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
-        self._jumps: dict[Hashable, Any] = {}
+        self._jumps: dict[Hashable, JumpCache] = {}
         self._watches: dict[int, Watch] = {}
         self._compilers: dict[int, Compiler] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
@@ -76,12 +75,11 @@ class Regions:
         """The regions of a mode by the keys of their entries."""
         return self.tables.setdefault(mode, {})
 
-    def jumps(self, mode: Hashable) -> Any:
+    def jumps(self, mode: Hashable) -> JumpCache:
         """The jump cache of a mode."""
         found = self._jumps.get(mode)
         if found is None:
-            found = self._jumps[mode] = np.zeros((JUMPS, JUMP_WORDS), dtype=np.uint64)
-            found[:, 0] = NOWHERE
+            found = self._jumps[mode] = JumpCache()
         return found
 
     def close(self) -> None:
@@ -224,7 +222,7 @@ class Regions:
         for key, (pc, number) in zip(region.keys, region.entries.items(), strict=True):
             if key == head or key not in table:
                 table[key] = region
-                jumps[pc % JUMPS] = (pc, region.address, number, 0)
+                jumps.enter(pc, region.address, number)
 
     # -- dropping ----------------------------------------------------------------------------------
 
@@ -236,7 +234,7 @@ class Regions:
         self.heat.clear()
         self._watches.clear()
         for jumps in self._jumps.values():
-            jumps[:, 0] = NOWHERE
+            jumps.clear()
 
     def drop(self, gone: set[int]) -> None:
         """Drop the regions behind watches (by their ids): their code has changed."""
@@ -250,5 +248,4 @@ class Regions:
             self.asked.discard((region.mode, key))
             if table.get(key) is region:
                 del table[key]
-            if jumps[pc % JUMPS, 1] == region.address:
-                jumps[pc % JUMPS, 0] = NOWHERE
+            jumps.remove(pc, region.address)
