@@ -99,6 +99,16 @@ def test_a_fault_in_the_middle_of_a_region_is_precise():
         assert picture(state, native(hot=hot).run(state, 1 << 20)) == picture(expected, wanted)
 
 
+def test_a_register_that_a_block_puts_back_is_right_in_between():
+    """XCHG, an access that faults the second time, XCHG: the exit has to swap them."""
+    loop = code("93 8b0a 93 81c200001000 ebf4")  # xchg; mov ecx, [edx]; xchg; add edx, 1M; jmp
+    given = {"eax": 1, "ebx": 2, "edx": DATA}
+    expected, state = x86_machine(loop, given), x86_machine(loop, given)
+    wanted = Reference().run(expected, 1 << 20)
+    assert picture(state, native().run(state, 1 << 20)) == picture(expected, wanted)
+    assert (state["eax"], state["ebx"]) == (2, 1)
+
+
 def test_machines_take_turns():
     """One engine, several machines: each goes on where it was."""
     engine = native()

@@ -69,7 +69,9 @@ class RegionCompiler:
         self.used: set[Register] = set(self.written)
 
     def _written(self) -> list[Register]:
-        found = {r for b in self.blocks for r in b.after if changed(r, b.after)}
+        """What an exit may have to write back, registers that a block changes and puts back too."""
+        states = [k for b in self.blocks for k in (b.after, *(p.before for p in b.parts))]
+        found = {r for known in states for r in known if changed(r, known)}
         return sorted(found - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
 
     @property
