@@ -20,7 +20,7 @@ from emu.engines.block import Block
 from emu.engines.native.build import native_form
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import BEST, QUICK
-from emu.engines.native.layout import WORDS, Left, Word
+from emu.engines.native.layout import HEATS, SEEN, WORDS, Left, Word
 from emu.engines.native.regions import Regions
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import LONGEST as DECODED
@@ -32,7 +32,8 @@ from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
-HOT = 400  # entries after which a block becomes the head of a region
+HOT = 20_000  # entries after which a block becomes the head of a region
+PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 20_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
 
@@ -56,7 +57,7 @@ class Native(Python):
         cache: DiskCache | None = None,
         longest: int = LONGEST,
     ) -> None:
-        super().__init__(hot=max(hot * 8, 1), longest=longest)
+        super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
         self._levels = levels
@@ -85,6 +86,8 @@ class NativeSession(Session):
         self.spaces = _spaces(state)
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
+        self.seen = np.zeros((SEEN, 2), dtype=np.uint64)  # see `Word.SEEN`
+        self.heats = np.zeros(HEATS, dtype=np.uint64)  # see `Word.HEAT`
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons: dict[int, str] = {}
         self._native_forms: dict[Hashable, bool] = {}
@@ -105,6 +108,8 @@ class NativeSession(Session):
             self.mailbox[Word.RECORDS] = self.tier1.records.ctypes.data
             self.mailbox[Word.HANDLERS] = self.tier1.handlers.ctypes.data
             self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
+        self.mailbox[Word.HEAT] = self.heats.ctypes.data
+        self.mailbox[Word.SEEN] = self.seen.ctypes.data
         self.at = self.mailbox.ctypes.data
 
     # -- running -------------------------------------------------------------------------------
@@ -279,6 +284,16 @@ class NativeSession(Session):
         self.regions.ask(mode, pc)
 
     # -- regions -------------------------------------------------------------------------------
+
+    def key(self, mode: Hashable, pc: int, address: int) -> int:
+        """The key of a block: its program counter, with its address if that may differ."""
+        return pc if self.fetcher(mode) is None else address << 32 | pc
+
+    def cool(self, mode: Hashable, key: int) -> None:
+        """Let a block of tier 1 be entered as often again before it asks for a region."""
+        block = None if self.tier1 is None else self.tier1.blocks.get(mode, _NO_BLOCKS).get(key)
+        if self.tier1 is not None and block is not None:
+            self.tier1.count_from(block, int(self.mailbox[Word.HOT]) - max(self.native_hot, 1))
 
     def is_native(self, form: Hashable) -> bool:
         """Whether native code can do a form."""

@@ -25,6 +25,8 @@ class Word(IntEnum):
     SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
     # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
+    HEAT = 59  # -> instructions done in regions that were compiled in a hurry, by `heat_slot`
+    SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
 
 
 WORDS: Final = 64
@@ -58,9 +60,18 @@ METADATA: Final = """
 !2 = !{}
 """
 
+SEEN: Final = 256  # pairs of a block and where its indirect jump went
+
+HEATS: Final = 1 << 12  # counters of heat
+
 JUMPS: Final = 1 << 16  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
+
+
+def heat_slot(pc: int) -> int:
+    """Which counter tells how much a region with this head has done; some share one."""
+    return (pc * 0x9E3779B1 >> 16) % HEATS
 
 
 def number_of(reason: str) -> int:

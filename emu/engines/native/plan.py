@@ -136,6 +136,17 @@ def return_sites(block: PlannedBlock, isa: InstructionSet) -> set[int]:
     return {follows} if found and set(constants(block.following(isa))) != {follows} else set()
 
 
+def is_return(block: PlannedBlock, isa: InstructionSet) -> bool:
+    """Whether the block takes its target off a stack: it moves the register that the address of
+    the target was in."""
+    target = block.following(isa)
+    if block.ends or target.op != "load":
+        return False
+    before, address = block.parts[-1].before, _shape(target.args[0])
+    moved = [r for r in block.after if block.after[r] is not before.get(r) and r is not isa.pc]
+    return any(_shape(expression(r, before)) == address for r in moved)
+
+
 def walk(nodes: Iterable[Bits], seen: set[int], visit: Callable[[Bits], None]) -> None:
     """Visit every node that `nodes` need, effects inside of `when`s included, each once."""
     for node in nodes:

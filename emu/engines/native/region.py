@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
-from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
+from emu.engines.native.layout import METADATA, MOST_VALUES, SEEN, Left, Word, heat_slot
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import Memory, chain, leave_engine
 from emu.engines.native.plan import (
@@ -20,6 +20,7 @@ from emu.engines.native.plan import (
     Recipe,
     Recipes,
     changed,
+    is_return,
     mark_flags,
     slot_width,
     walk,
@@ -45,8 +46,11 @@ class RegionCompiler:
         spaces: Mapping[str, Space],
         watched: frozenset[Register],
         name: str,
+        *,
+        counts: bool = False,
     ) -> None:
         self.isa = isa
+        self._counts = counts  # whether it tells how many instructions were done in it
         self.mode = mode
         self.blocks = blocks
         self.entries = entries
@@ -120,7 +124,8 @@ class RegionCompiler:
     def _locals(self) -> None:
         low = self.low
         low.line("%remaining = alloca i64")
-        low.line(f"store i64 {self._word(Word.REMAINING, 'i64')}, ptr %remaining")
+        low.line(f"%began = load i64, ptr {self._word(Word.REMAINING, '')}")
+        low.line("store i64 %began, ptr %remaining")
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
@@ -307,7 +312,7 @@ class RegionCompiler:
             low.start(otherwise)
             self._go(block, decided, target.args[2])
         else:
-            self._go_indirect(decided[id(target)], sorted(block.targets & self.by_pc.keys()))
+            self._go_indirect(decided[id(target)], block)
 
     def _go_to(self, pc: int) -> None:
         block = self.by_pc.get(pc)
@@ -320,8 +325,9 @@ class RegionCompiler:
             self._exit_block(label, pc, Left.DISPATCH)
         self.low.jump(label)
 
-    def _go_indirect(self, target: str, known: list[int]) -> None:
+    def _go_indirect(self, target: str, block: PlannedBlock) -> None:
         low, width = self.low, self.isa.pc.width
+        known = sorted(block.targets & self.by_pc.keys())
         out = low.fresh("indirect")
         if len(known) >= DENSE:
             self._go_by_hash(target, known, out)
@@ -329,9 +335,22 @@ class RegionCompiler:
             cases = " ".join(f"i{width} {t}, label %{self._arrival(self.by_pc[t])}" for t in known)
             low.line(f"switch i{width} {target}, label %{out} [{cases}]")
         low.start(out)
+        if not is_return(block, self.isa):
+            self._tell(block.pc, target)
         low.line(f"store i{width} {target}, ptr %pc")
         low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
         low.jump("epilogue")
+
+    def _tell(self, pc: int, target: str) -> None:
+        """Note where an indirect jump goes that leaves: perhaps it had better stay."""
+        low, width = self.low, self.isa.pc.width
+        wide = low.emit(f"zext i{width} {target} to i64") if width < 64 else target
+        mixed = low.emit(f"lshr i64 {low.emit(f'mul i64 {wide}, {0x9E3779B1}')}, 20")
+        slot = low.emit(f"and i64 {low.emit(f'xor i64 {mixed}, {pc}')}, {SEEN - 1}")
+        place = low.emit(f"getelementptr [2 x i64], ptr {self._word(Word.SEEN)}, i64 {slot}")
+        low.line(f"store i64 {pc}, ptr {place}")
+        second = low.emit(f"getelementptr i64, ptr {place}, i64 1")
+        low.line(f"store i64 {wide}, ptr {second}")
 
     def _go_by_hash(self, target: str, known: list[int], out: str) -> None:
         """A jump table by a multiplicative hash that keeps the known targets apart."""
@@ -376,12 +395,21 @@ class RegionCompiler:
         self._store_slot(registers, pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
+        if self._counts:
+            self._count(remaining)
         self._store_flags(registers)
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
         low.start("return")
         low.line(f"ret i64 {why}")
         self._chain(target)
+
+    def _count(self, remaining: str) -> None:
+        low, slot = self.low, heat_slot(self.blocks[0].pc)
+        place = low.emit(f"getelementptr i64, ptr {self._word(Word.HEAT)}, i64 {slot}")
+        done = low.emit(f"sub i64 %began, {remaining}")
+        heat = low.emit(f"load i64, ptr {place}")
+        low.line(f"store i64 {low.emit(f'add i64 {heat}, {done}')}, ptr {place}")
 
     def _store_slot(self, registers: str, register: Register, value: str) -> None:
         low = self.low
