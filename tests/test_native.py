@@ -125,13 +125,13 @@ def test_blocks_of_a_region_get_no_region_of_their_own():
 
 def test_a_target_that_turns_up_late_becomes_part_of_the_region():
     """JMP through a table of which one entry after the other comes to be used."""
-    loop = code("b9ff3f0000 89c8 c1e80b 8b048500000000 ffe0 49 75ef cd80")
+    loop = code("b9ff030000 89c8 c1e807 8b048500000000 ffe0 49 75ef cd80")
     loop = loop[:13] + (CODE + 0x100).to_bytes(4, "little") + loop[17:]
     bodies = [bytes([0x83, 0xC3, n, 0xEB, 0xCE - 8 * n, 0, 0, 0]) for n in range(8)]
     table = b"".join((CODE + 0x40 + 8 * n).to_bytes(4, "little") for n in range(8))
     program = loop.ljust(0x40, b"\x90") + b"".join(bodies)
     program = program.ljust(0x100, b"\x90") + table
-    expected, state, engine = x86_machine(program), x86_machine(program), native(hot=50)
+    expected, state, engine = x86_machine(program), x86_machine(program), native(hot=20)
     wanted = Reference().run(expected, 1 << 20)
     assert wanted.reason == "interrupt"
     assert picture(state, engine.run(state, 1 << 20)) == picture(expected, wanted)
