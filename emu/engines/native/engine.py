@@ -17,7 +17,7 @@ import numpy as np
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
-from emu.engines.native.build import native_form
+from emu.engines.native.build import LARGEST, native_form
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import BEST, QUICK
 from emu.engines.native.layout import HEATS, SEEN, WORDS, Left, Word
@@ -174,7 +174,7 @@ class NativeSession(Session):
         """How far the python engine has to go on after native code stopped."""
         if stop is Left.STEP:
             return self.state.count + 1
-        if stop is Left.BUDGET and until - self.state.count <= max(self.longest, DECODED):
+        if stop is Left.BUDGET and until - self.state.count <= max(self.longest, DECODED, LARGEST):
             return until
         return 0
 

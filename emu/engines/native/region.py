@@ -19,6 +19,7 @@ from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
     Recipes,
+    budgets,
     changed,
     is_return,
     mark_flags,
@@ -58,6 +59,7 @@ class RegionCompiler:
         self.reasons: set[str] = set()
         self.name = name
         self.by_pc = {b.pc: b for b in blocks}
+        self.budgets = budgets(blocks, entries, isa)
         self.flags = mark_flags(blocks, isa)
         self.recipes = Recipes(self.flags)
         self.low = Lowering(self)
@@ -216,13 +218,15 @@ class RegionCompiler:
         ]  # fmt: skip
 
     def _spend(self, block: PlannedBlock) -> None:
-        """Count the block's instructions before they are done; leave if there are too many."""
+        """Count the block's instructions before they are done; where the budget is looked at, leave
+        if it does not last to the next such place."""
         low, label = self.low, f"budget.{block.number}"
         before = low.emit("load i64, ptr %remaining")
-        after = low.emit(f"sub i64 {before}, {block.length}")
-        low.likely(low.emit(f"icmp sge i64 {after}, 0"), label)
-        low.line(f"store i64 {after}, ptr %remaining")
-        self._exit_block(label, block.pc, Left.BUDGET)
+        if block.number in self.budgets:
+            enough = low.emit(f"icmp sge i64 {before}, {self.budgets[block.number]}")
+            low.likely(enough, label)
+            self._exit_block(label, block.pc, Left.BUDGET)
+        low.line(f"store i64 {low.emit(f'sub i64 {before}, {block.length}')}, ptr %remaining")
 
     def _restore(self, block: PlannedBlock, number: int) -> None:
         """The cold blocks through which instruction `number` is left before it has happened."""
