@@ -157,6 +157,58 @@ def test_a_fault_in_the_middle_of_a_region_is_precise():
         assert picture(state, native(hot=hot).run(state, 1 << 20)) == picture(expected, wanted)
 
 
+def test_a_register_that_a_block_puts_back_is_right_in_between():
+    """XCHG, an access that faults the second time, XCHG: the exit has to swap them."""
+    loop = code("93 8b0a 93 81c200001000 ebf4")  # xchg; mov ecx, [edx]; xchg; add edx, 1M; jmp
+    given = {"eax": 1, "ebx": 2, "edx": DATA}
+    expected, state = x86_machine(loop, given), x86_machine(loop, given)
+    wanted = Reference().run(expected, 1 << 20)
+    assert picture(state, native().run(state, 1 << 20)) == picture(expected, wanted)
+    assert (state["eax"], state["ebx"]) == (2, 1)
+
+
+def regions_of(engine, state):
+    return set(engine._session_of(state).regions._installed_at.values())
+
+
+def test_blocks_of_a_region_get_no_region_of_their_own():
+    """Two loops, one inside of the other: all blocks are hot, and one region is enough."""
+    nest = code("31c0 be64000000 b90a000000 01c8 49 75fb 4e 75f3 cd80")
+    engine, state = native(hot=20), x86_machine(nest)
+    assert engine.run(state, 1 << 40).reason == "interrupt"
+    assert state["eax"] == 100 * 55
+    assert len(regions_of(engine, state)) == 1
+
+
+def test_a_target_that_turns_up_late_becomes_part_of_the_region():
+    """JMP through a table of which one entry after the other comes to be used."""
+    loop = code("b9ff030000 89c8 c1e807 8b048500000000 ffe0 49 75ef cd80")
+    loop = loop[:13] + (CODE + 0x100).to_bytes(4, "little") + loop[17:]
+    bodies = [bytes([0x83, 0xC3, n, 0xEB, 0xCE - 8 * n, 0, 0, 0]) for n in range(8)]
+    table = b"".join((CODE + 0x40 + 8 * n).to_bytes(4, "little") for n in range(8))
+    program = loop.ljust(0x40, b"\x90") + b"".join(bodies)
+    program = program.ljust(0x100, b"\x90") + table
+    expected, state, engine = x86_machine(program), x86_machine(program), native(hot=20)
+    wanted = Reference().run(expected, 1 << 20)
+    assert wanted.reason == "interrupt"
+    assert picture(state, engine.run(state, 1 << 20)) == picture(expected, wanted)
+    assert len(regions_of(engine, state)) == 1
+
+
+@pytest.mark.parametrize(("worth", "quick"), [(0, False), (1 << 40, True)])
+def test_only_regions_that_are_worth_it_are_compiled_well(monkeypatch, worth, quick):
+    """A hurried region is compiled again as soon as it has done enough instructions."""
+    monkeypatch.setattr(regions_module, "WORTH", worth)
+    monkeypatch.setattr(regions_module, "LOOK_EVERY", 1)
+    monkeypatch.setattr(regions_module.Regions, "eager", False)
+    engine, state = native(hot=20), x86_machine(LOOP)
+    for until in range(100, 5000, 100):
+        engine.run(state, until)
+    regions = engine._session_of(state).regions._whole.values()
+    assert state["eax"] == 500500
+    assert all(region.quick for region in regions) == quick
+
+
 def test_machines_take_turns():
     """One engine, several machines: each goes on where it was."""
     engine = native()

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
-from emu.engines.native.layout import JUMPS, NOWHERE, Header, Word
+from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, WRITE, AddressSpace
 from isa.fault import Fault
@@ -304,9 +304,6 @@ class Arena:
         mode, number, _ = self._ready[slot]
         self._slots[slot, offsets] = 0
         pcs = offsets + (number << PAGE_BITS)
-        jumps = self._session.regions.jumps(mode)
-        rows = pcs % JUMPS
-        stale = (jumps[rows, 0] == pcs.astype(np.uint64)) & (jumps[rows, 1] == self._entry)
-        jumps[rows[stale], 0] = NOWHERE
+        self._session.regions.jumps(mode).remove_all(pcs, self._entry)
         for pc in pcs:
             self._session.regions.asked.discard((mode, int(pc)))

@@ -5,18 +5,20 @@ All of it runs in the compiler's thread; it only reads what the session knows.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from emu.engines.native.compiled import Compiled
-from emu.engines.native.layout import SYMBOL
+from emu.engines.native.layout import LARGEST, SYMBOL
 from emu.engines.native.names import digest
 from emu.engines.native.pieces import exits
 from emu.engines.native.plan import (
     PlannedBlock,
     constants,
     is_indirect,
+    is_return,
     return_sites,
     trace_block,
 )
@@ -28,8 +30,7 @@ if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
-LARGEST = 200  # instructions of a region
-SMALL = 40  # instructions that are worth copying from another region
+SMALL = 40  # instructions of a region that others may have copies of
 MOST_TARGETS = 64  # of an indirect jump, that a region knows
 
 
@@ -49,9 +50,20 @@ class Code:
 
 
 class RegionBuilder:
-    """Builds the region of one mode that begins at one block (`key` of the session's table)."""
+    """Builds the region of one mode that begins at one block (`key` of the session's table).
 
-    def __init__(self, session: NativeSession, mode: Hashable, key: int) -> None:
+    `before` is the region that it replaces: its blocks are known though they may not have run yet.
+    `entries` are keys of blocks that have to be entries, if they are part of it.
+    """
+
+    def __init__(
+        self,
+        session: NativeSession,
+        mode: Hashable,
+        key: int,
+        before: Compiled | None = None,
+        entries: Iterable[int] = (),
+    ) -> None:
         self.session = session
         self.isa = session.isa
         self.mode = mode
@@ -59,6 +71,15 @@ class RegionBuilder:
         self.blocks: dict[int, Code] = {}
         self.planned: list[PlannedBlock] = []
         self.entries = {key}
+        self._extra = frozenset(entries)
+        self._room = LARGEST
+        self._before = {} if before is None else self._parts(before)
+
+    def _parts(self, compiled: Compiled) -> dict[int, tuple[int, int, int, list[int]]]:
+        """Program counter, address, size and targets of a region's blocks, by key."""
+        parts = zip(compiled.code_ranges, compiled.blocks, strict=True)
+        found = [(pc, address, size, targets) for (address, size, _), (pc, targets) in parts]
+        return {self.session.key(self.mode, part[0], part[1]): part for part in found}
 
     def compile(self, compiler: Compiler) -> Compiled | None:
         """The compiled region; None if its first block cannot be native."""
@@ -70,50 +91,80 @@ class RegionBuilder:
         covers = session.coverage is not None
         region = RegionCompiler(
             self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL,
-            covers=covers,
+            covers=covers, counts=compiler.quick,
         )  # fmt: skip
         image = compiler.image(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
         head = self.blocks[self.head]
         first = (head.pc, head.address, head.code)
-        reasons = sorted(region.reasons)
-        return Compiled(ranges, entries, reasons, compiler.quick, covers, first, image)
+        blocks = [(b.pc, sorted(b.targets)) for b in self.planned]
+        reasons, length = sorted(region.reasons), LARGEST - self._room
+        return Compiled(
+            ranges, blocks, entries, reasons, compiler.quick, covers, length, first, image
+        )
 
     def _code(self, block: Code) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)
         return size, digest(block.code)
 
     def _collect(self) -> None:
-        """Blocks that have run, along direct jumps, calls and observed targets."""
-        waiting, seen, room = [self.head], {self.head}, LARGEST
-        while waiting:
-            key = waiting.pop(0)
+        """Blocks that have run: the head's own function first, then what it calls."""
+        own, calls, seen = deque([self.head]), deque[int](), {self.head}
+        while own or calls:
+            key = (own or calls).popleft()
             block = self._block(key)
-            if block is None or block.length > room or not self._usable(block):
+            if block is None or block.length > self._room or not self._usable(block):
                 continue
-            if self._served(key) and LARGEST - room > SMALL:
+            if self._served(key):
                 continue
-            room -= block.length
-            self.blocks[key] = block
-            self.planned.append(self._plan(key, block))
-            sites = return_sites(self.planned[-1], self.isa)
-            for pc in self._following(self.planned[-1], sites):
+            planned = self._add(key, block)
+            sites = return_sites(planned, self.isa)
+            for pc in sorted(self._following(planned) | sites):
                 target = self._key(block, pc)
-                if pc in sites or target in self.blocks or self._leaves(block):
+                if self._leaves(block):
                     self.entries.add(target)
                 if target not in seen:
                     seen.add(target)
-                    waiting.append(target)
+                    (calls if sites and pc not in sites else own).append(target)
+        self._find_entries()
+        self._pair_returns()
+
+    def _pair_returns(self) -> None:
+        """Whatever returns may return to any call of the region."""
+        sites = {pc for b in self.planned for pc in return_sites(b, self.isa)}
+        for block in self.planned:
+            if is_return(block, self.isa):
+                block.targets |= sites
+
+    def _add(self, key: int, block: Code) -> PlannedBlock:
+        self._room -= block.length
+        self.blocks[key] = block
+        planned = self._plan(key, block)
+        self.planned.append(planned)
+        return planned
+
+    def _find_entries(self) -> None:
+        """Heads of loops, where calls that leave the region return to, and who was asked for."""
+        numbers = {b.pc: b.number for b in self.planned}
+        keys = list(self.blocks)
+        for block in self.planned:
+            targets, sites = self._following(block), return_sites(block, self.isa)
+            inside = {numbers[pc] for pc in targets if pc in numbers}
+            self.entries |= {keys[n] for n in inside if n <= block.number}
+            if sites and (len(inside) < len(targets) or not targets):
+                self.entries |= {keys[numbers[pc]] for pc in sites if pc in numbers}
+        self.entries |= self._extra & self.blocks.keys()
 
     def _leaves(self, block: Code) -> bool:
         """Whether a handler may take over after a block: what follows is entered from outside."""
         return any(map(exits, self.isa.trace(block.instructions[-1].form).region.nodes))
 
     def _served(self, key: int) -> bool:
-        """Whether another region can be entered at a block."""
-        region = self.session.regions.table(self.mode).get(key)
-        return key != self.head and region is not None and not region.quick
+        """Whether a block is in another region, one that is too large for a copy: what is compiled
+        and kept should not depend on the order in which blocks become hot."""
+        home = self.session.regions.homes.get((self.mode, key))
+        return home is not None and key != self.head != home.head and home.length > SMALL
 
     def _block(self, key: int) -> Code | None:
         """A block that has run, in whichever tier."""
@@ -121,16 +172,23 @@ class RegionBuilder:
         if block is not None:
             return Code(block.pc, block.address, block.instructions, block.code)
         tier1, cold = self.session.tier1, self._cold(key)
-        if tier1 is None or cold is None:
-            return None
-        code = tier1.code(cold, more=self.isa.max_length)
+        if tier1 is not None and cold is not None:
+            return self._read(cold.pc, cold.pc, cold.size)
+        if key in self._before:
+            return self._read(*self._before[key][:3])
+        return None
+
+    def _read(self, pc: int, address: int, size: int) -> Code | None:
+        """A block by its place; None if that is no longer whole instructions."""
+        memory = self.session.state.memory[self.isa.code_space]
+        code, _ = memory.fetch(address, size + self.isa.max_length)
         try:
-            instructions = list(self._decoded(code, cold.size))
+            instructions = list(self._decoded(code, size))
         except TruncatedError:
             return None
-        if sum(i.length for i in instructions) != cold.size:
+        if sum(i.length for i in instructions) != size:
             return None  # it has changed since
-        return Code(cold.pc, cold.pc, instructions, code[: cold.size])
+        return Code(pc, address, instructions, code[:size])
 
     def _decoded(self, code: bytes, size: int) -> Iterator[Instruction]:
         """The instructions in the first `size` bytes; what follows may say that one is bad."""
@@ -140,15 +198,16 @@ class RegionBuilder:
             yield found
             at += found.length
 
-    def _following(self, planned: PlannedBlock, sites: set[int]) -> list[int]:
-        direct = set() if planned.ends else set(constants(planned.following(self.isa)))
-        return sorted(direct | planned.targets | sites)
+    def _following(self, planned: PlannedBlock) -> set[int]:
+        """Where control goes from a block, but for returns: those are known where it calls."""
+        if planned.ends:
+            return set()
+        direct = set(constants(planned.following(self.isa)))
+        return direct if is_return(planned, self.isa) else direct | planned.targets
 
     def _key(self, block: Code, pc: int) -> int:
         """The session's key of a block at `pc`, fetched as `block` was."""
-        if self.session.fetcher(self.mode) is None:
-            return pc
-        return (block.address - block.pc + pc) << 32 | pc
+        return self.session.key(self.mode, pc, block.address - block.pc + pc)
 
     def _usable(self, block: Code) -> bool:
         native = self.session.is_native
@@ -161,13 +220,19 @@ class RegionBuilder:
         number = len(self.planned)
         planned = PlannedBlock(number, block.pc, block.address, block.instructions, parts, after)
         if not planned.ends and is_indirect(planned.following(self.isa)):
-            seen = self._seen_targets(key)
+            seen = self._seen_targets(key, block.pc)
+            if not is_return(planned, self.isa):
+                seen |= {k & 0xFFFFFFFF for k in self._extra}
             planned.targets = set(sorted(seen)[:MOST_TARGETS])
         return planned
 
-    def _seen_targets(self, key: int) -> set[int]:
+    def _seen_targets(self, key: int, pc: int) -> set[int]:
         """Where a block's indirect jump has gone."""
+        left = self.session.seen
         seen = set(self.session.targets.get(self.mode, {}).get(key, ()))
+        if key in self._before:
+            seen |= set(self._before[key][3])
+        seen |= {int(target) for target in left[left[:, 0] == pc, 1]}
         tier1, cold = self.session.tier1, self._cold(key)
         return seen if tier1 is None or cold is None else seen | tier1.arena.targets(cold)
 

@@ -97,7 +97,12 @@ go:
   %target = phi ptr [ @tier1, %found ], [ %function, %region ]
   %which = phi i64 [ %number64, %found ], [ %entry64, %region ]
   {_word("jumps", Word.JUMPS)}
-  %row = and i64 %pc, {JUMPS - 1}
+  %first = and i64 %pc, {JUMPS - 1}
+  %second = xor i64 %first, 1
+  %beside = getelementptr [{JUMP_WORDS} x i64], ptr %jumps, i64 %second
+  %there = load i64, ptr %beside
+  %is_beside = icmp eq i64 %there, %pc ; no program counter has two entries
+  %row = select i1 %is_beside, i64 %second, i64 %first
   %jump = getelementptr [{JUMP_WORDS} x i64], ptr %jumps, i64 %row
   store i64 %pc, ptr %jump
   %jump.function = getelementptr i64, ptr %jump, i64 1

@@ -22,9 +22,13 @@ from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.discover import LONGEST as DECODED
 from emu.engines.native.gate import HELD, Gate
+from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import (
     BEST,
+    HEATS,
+    LARGEST,
     QUICK,
+    SEEN,
     WORDS,
     Left,
     Word,
@@ -43,7 +47,8 @@ from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
-HOT = 400  # entries after which a block becomes the head of a region
+HOT = 20_000  # entries after which a block becomes the head of a region
+PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 MOST_SURROUNDINGS = 4_000  # remembered at a time
 RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
@@ -68,7 +73,7 @@ class Native(Python):
         cache: DiskCache | None = None,
         longest: int = LONGEST,
     ) -> None:
-        super().__init__(hot=max(hot * 8, 1), longest=longest)
+        super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
         self._levels = levels
@@ -89,7 +94,7 @@ class Surroundings:
     mode: Hashable
     regions: dict[int, NativeRegion]
     key_of: Callable[[int], int]
-    jumps: int
+    jumps: JumpCache
 
 
 class NativeSession(Session):
@@ -108,6 +113,8 @@ class NativeSession(Session):
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
+        self.seen = np.zeros((SEEN, 2), dtype=np.uint64)  # see `Word.SEEN`
+        self.heats = np.zeros(HEATS, dtype=np.uint64)  # see `Word.HEAT`
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons = {number_of(PORT_READ): PORT_READ}
         self._discovered: Hashable = None  # the mode of which native code discovers blocks, if any
@@ -133,6 +140,8 @@ class NativeSession(Session):
         if self.tier1 is not None:
             self.tier1.attach()
             self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
+        self.mailbox[Word.HEAT] = self.heats.ctypes.data
+        self.mailbox[Word.SEEN] = self.seen.ctypes.data
         self.at = self.mailbox.ctypes.data
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
@@ -166,8 +175,8 @@ class NativeSession(Session):
     def _blocks(self, until: int, first: bool) -> Exit | None:
         """Run native code where there is some, else blocks; None to look at the state."""
         here = self._surroundings()
-        mode, regions, key_of = here.mode, here.regions, here.key_of
-        self.mail[_JUMPS] = here.jumps
+        mode, regions, key_of, jumps = here.mode, here.regions, here.key_of, here.jumps
+        self.mail[_JUMPS] = jumps.address
         cold = self._cold(mode)
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
@@ -183,7 +192,7 @@ class NativeSession(Session):
                 region = regions.get(key) if free else None
                 self.mail[Word.FRESH] = FRESH
                 if region is not None:
-                    if stop is Left.DISPATCH:
+                    if stop is Left.DISPATCH or not jumps.has(pc):  # others have pushed it out
                         self.regions.enter(region, pc)
                     stop = self._native(region.address, region.entries[pc], until)
                 elif free and cold and self._meets(mode, pc, stop):
@@ -218,7 +227,7 @@ class NativeSession(Session):
             return found
         mode = self.isa.mode(self.state.values)
         key_of = self._keys(mode)
-        jumps = self.regions.jumps(mode).ctypes.data
+        jumps = self.regions.jumps(mode)
         found = Surroundings(mode, self.regions.table(mode), key_of, jumps)
         if self.gate is None or self.gate.watched is not self.watched:
             self.gate = Gate(self)
@@ -231,7 +240,7 @@ class NativeSession(Session):
         """How far the python engine has to go on after native code stopped."""
         if stop is Left.STEP:
             return self.state.count + 1
-        if stop is Left.BUDGET and until - self.state.count <= max(self.longest, DECODED):
+        if stop is Left.BUDGET and until - self.state.count <= max(self.longest, DECODED, LARGEST):
             return until
         return 0
 
@@ -390,6 +399,19 @@ class NativeSession(Session):
             self.regions.ask(mode, pc)
 
     # -- regions -------------------------------------------------------------------------------
+
+    def key(self, mode: Hashable, pc: int, address: int) -> int:
+        """The key of a block: its program counter, with its address if that may differ."""
+        return pc if self.fetcher(mode) is None else address << 32 | pc
+
+    def cool(self, mode: Hashable, key: int) -> None:
+        """Let a block of tier 1 be entered as often again before it asks for a region."""
+        if self.tier1 is None or self.fetcher(mode) is not None:
+            return
+        block = self.tier1.arena.block(mode, key)
+        if block is not None:
+            number = int(self.mailbox[Word.HOT]) - max(self.native_hot, 1)
+            self.tier1.arena.count_from(block, number)
 
     def is_native(self, form: Hashable) -> bool:
         """Whether native code can do a form."""

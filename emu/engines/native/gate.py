@@ -177,8 +177,9 @@ def _mode(slots: tuple[int, ...]) -> tuple[str, str]:
     return remember, f"{compare}  %differs = icmp ne i64 {last}, 0\n"
 
 
-def _chain(pc: Register) -> str:
+def _chain(pc: Register, label: str) -> str:
     low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low.label = label
     chain(low, "%pc")
     return (
         f"  %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}\n"
@@ -271,7 +272,7 @@ return:
 
 define internal i64 @go_on(ptr %mailbox, i64 %number) {{
 entry:
-{_word("registers", Word.REGISTERS)}{_chain(pc)}
+{_word("registers", Word.REGISTERS)}{_chain(pc, "entry")}
 }}
 
 define i64 @gate(ptr %mailbox, i64 %number) {{
@@ -417,7 +418,7 @@ release:
 {_RELEASE}
   br label %next
 next:
-{_chain(pc)}
+{_chain(pc, "next")}
 }}
 
 declare i64 @llvm.umin.i64(i64, i64)

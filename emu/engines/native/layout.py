@@ -36,6 +36,8 @@ class Word(IntEnum):
     ARENA = 56  # records that there are
     FRESH = 57  # instructions that may still be discovered before Python wants a look
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
+    HEAT = 59  # -> instructions done in regions that were compiled in a hurry, by `heat_slot`
+    SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
     HELD = 66  # the most instructions that may be done with it
@@ -88,6 +90,8 @@ class Header(IntEnum):
 QUICK, BEST = 0, 2
 """Levels of compiling: in a seventh of the time that the other takes, or well."""
 
+LARGEST: Final = 200  # instructions of a region
+
 SYMBOL: Final = "region"  # the function of a region's module
 
 METADATA: Final = """
@@ -96,9 +100,18 @@ METADATA: Final = """
 !2 = !{}
 """
 
-JUMPS: Final = 1 << 15  # entries of the jump cache
+SEEN: Final = 256  # pairs of a block and where its indirect jump went
+
+HEATS: Final = 1 << 12  # counters of heat
+
+JUMPS: Final = 1 << 16  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
+
+
+def heat_slot(pc: int) -> int:
+    """Which counter tells how much a region with this head has done; some share one."""
+    return (pc * 0x9E3779B1 >> 16) % HEATS
 
 
 def number_of(reason: str) -> int:

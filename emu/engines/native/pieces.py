@@ -130,13 +130,19 @@ def chain(low: Lowering, target: str) -> None:
     scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
     index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
-    entry = low.emit(f"getelementptr i64, ptr {low.emit(f'load ptr, ptr {at}')}, i64 {index}")
-    tag = low.emit(f"load i64, ptr {entry}")
-    found, lost = low.fresh("found"), low.fresh("lost")
-    low.branch(low.emit(f"icmp eq i64 {tag}, {target}"), found, lost)
+    jumps = low.emit(f"load ptr, ptr {at}")
+    first = low.emit(f"getelementptr i64, ptr {jumps}, i64 {index}")
+    before, other, found = low.label, low.fresh("other"), low.fresh("found")
+    low.branch(_is_entry(low, first, target), found, other)
+    low.start(other)
+    beside = low.emit(f"xor i64 {index}, {JUMP_WORDS}")
+    second = low.emit(f"getelementptr i64, ptr {jumps}, i64 {beside}")
+    lost = low.fresh("lost")
+    low.branch(_is_entry(low, second, target), found, lost)
     low.start(lost)
     _discover(low, target)
     low.start(found)
+    entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
     result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
@@ -153,3 +159,9 @@ def _discover(low: Lowering, target: str) -> None:
     low.start(discover)
     result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {target})")
     low.line(f"ret i64 {result}")
+
+
+def _is_entry(low: Lowering, entry: str, target: str) -> str:
+    """Whether an entry of the jump cache is for a program counter."""
+    tag = low.emit(f"load i64, ptr {entry}")
+    return low.emit(f"icmp eq i64 {tag}, {target}")

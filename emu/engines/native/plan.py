@@ -150,6 +150,17 @@ def return_sites(block: PlannedBlock, isa: InstructionSet) -> set[int]:
     return {follows} if found and set(constants(block.following(isa))) != {follows} else set()
 
 
+def is_return(block: PlannedBlock, isa: InstructionSet) -> bool:
+    """Whether the block takes its target off a stack: it moves the register that the address of
+    the target was in."""
+    target = block.following(isa)
+    if block.ends or target.op != "load":
+        return False
+    before, address = block.parts[-1].before, _shape(target.args[0])
+    moved = [r for r in block.after if block.after[r] is not before.get(r) and r is not isa.pc]
+    return any(_shape(expression(r, before)) == address for r in moved)
+
+
 def walk(nodes: Iterable[Bits], seen: set[int], visit: Callable[[Bits], None]) -> None:
     """Visit every node that `nodes` need, effects inside of `when`s included, each once."""
     for node in nodes:
@@ -226,6 +237,58 @@ def edges(block: PlannedBlock, isa: InstructionSet) -> set[int]:
     if block.ends:
         return set()
     return set(constants(block.following(isa))) | block.targets
+
+
+def budgets(
+    blocks: Sequence[PlannedBlock], entries: Iterable[int], isa: InstructionSet
+) -> dict[int, int]:
+    """Where the budget is looked at, by block number: what it must be there, so that it lasts until
+    it is looked at again.
+
+    That is at entries, where loops close, and behind repeated instructions, which count as many.
+    """
+    by_pc = {b.pc: b.number for b in blocks}
+    after = [[by_pc[t] for t in sorted(edges(b, isa)) if t in by_pc] for b in blocks]
+    looks = {*entries, *(n for b in blocks if _repeats(b) for n in after[b.number])}
+    order = _from_last(after, looks)
+    most: dict[int, int] = {}
+    for number in order:
+        rest = max((most[n] for n in after[number] if n not in looks), default=0)
+        most[number] = blocks[number].length + rest
+    return {n: most[n] for n in looks if n in most}
+
+
+def _repeats(block: PlannedBlock) -> bool:
+    found: list[bool] = []
+    effects = [e for part in block.parts for e in part.effects]
+    walk(effects, set(), lambda node: found.append(node.op == "retire"))
+    return any(found)
+
+
+def _from_last(after: Sequence[Sequence[int]], looks: set[int]) -> list[int]:
+    """Block numbers so that each comes behind those that follow it, but for ends of edges that
+    close a loop, which are added to `looks`."""
+    done: list[int] = []
+    open_: set[int] = set()
+    seen: set[int] = set()
+    for start in range(len(after)):
+        stack = [] if start in seen else [(start, iter(after[start]))]
+        seen.add(start)
+        open_ |= {n for n, _ in stack}
+        while stack:
+            number, rest = stack[-1]
+            following = next(rest, None)
+            if following is None:
+                stack.pop()
+                open_.discard(number)
+                done.append(number)
+            elif following in open_:
+                looks.add(following)
+            elif following not in seen:
+                seen.add(following)
+                open_.add(following)
+                stack.append((following, iter(after[following])))
+    return done
 
 
 @dataclass(slots=True)

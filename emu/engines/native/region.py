@@ -12,14 +12,16 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
-from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
+from emu.engines.native.layout import METADATA, MOST_VALUES, SEEN, Left, Word, heat_slot
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import Memory, chain, exits, leave, leave_engine
 from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
     Recipes,
+    budgets,
     changed,
+    is_return,
     mark_flags,
     slot_width,
     walk,
@@ -47,9 +49,11 @@ class RegionCompiler:
         name: str,
         *,
         covers: bool = False,
+        counts: bool = False,
     ) -> None:
         self.covers = covers
         self.isa = isa
+        self._counts = counts  # whether it tells how many instructions were done in it
         self.mode = mode
         self.blocks = blocks
         self.entries = entries
@@ -57,6 +61,7 @@ class RegionCompiler:
         self.reasons: set[str] = set()
         self.name = name
         self.by_pc = {b.pc: b for b in blocks}
+        self.budgets = budgets(blocks, entries, isa)
         self.flags = mark_flags(blocks, isa)
         self.recipes = Recipes(self.flags)
         self.low = Lowering(self)
@@ -72,7 +77,9 @@ class RegionCompiler:
         self.used: set[Register] = set(self.written)
 
     def _written(self) -> list[Register]:
-        found = {r for b in self.blocks for r in b.after if changed(r, b.after)}
+        """What an exit may have to write back, registers that a block changes and puts back too."""
+        states = [k for b in self.blocks for k in (b.after, *(p.before for p in b.parts))]
+        found = {r for known in states for r in known if changed(r, known)}
         return sorted(found - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
 
     @property
@@ -123,7 +130,8 @@ class RegionCompiler:
     def _locals(self) -> None:
         low = self.low
         low.line("%remaining = alloca i64")
-        low.line(f"store i64 {self._word(Word.REMAINING, 'i64')}, ptr %remaining")
+        low.line(f"%began = load i64, ptr {self._word(Word.REMAINING, '')}")
+        low.line("store i64 %began, ptr %remaining")
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
@@ -214,14 +222,16 @@ class RegionCompiler:
         ]  # fmt: skip
 
     def _spend(self, block: PlannedBlock) -> None:
-        """Count the block's instructions before they are done; leave if there are too many."""
+        """Count the block's instructions before they are done; where the budget is looked at, leave
+        if it does not last to the next such place."""
         low, label = self.low, f"budget.{block.number}"
         before = low.emit("load i64, ptr %remaining")
-        after = low.emit(f"sub i64 {before}, {block.length}")
-        low.likely(low.emit(f"icmp sge i64 {after}, 0"), label)
-        low.line(f"store i64 {after}, ptr %remaining")
+        if block.number in self.budgets:
+            enough = low.emit(f"icmp sge i64 {before}, {self.budgets[block.number]}")
+            low.likely(enough, label)
+            self._exit_block(label, block.pc, Left.BUDGET)
+        low.line(f"store i64 {low.emit(f'sub i64 {before}, {block.length}')}, ptr %remaining")
         self._cover(str(block.address), 1)
-        self._exit_block(label, block.pc, Left.BUDGET)
 
     def _cover(self, address: str, change: int) -> None:
         """Change the count of executed code from an address on (see `emu.coverage`)."""
@@ -336,7 +346,7 @@ class RegionCompiler:
             low.start(otherwise)
             self._go(block, decided, target.args[2])
         else:
-            self._go_indirect(decided[id(target)], sorted(block.targets & self.by_pc.keys()))
+            self._go_indirect(decided[id(target)], block)
 
     def _go_to(self, pc: int) -> None:
         block = self.by_pc.get(pc)
@@ -349,8 +359,9 @@ class RegionCompiler:
             self._exit_block(label, pc, Left.DISPATCH)
         self.low.jump(label)
 
-    def _go_indirect(self, target: str, known: list[int]) -> None:
+    def _go_indirect(self, target: str, block: PlannedBlock) -> None:
         low, width = self.low, self.isa.pc.width
+        known = sorted(block.targets & self.by_pc.keys())
         out = low.fresh("indirect")
         if len(known) >= DENSE:
             self._go_by_hash(target, known, out)
@@ -358,9 +369,22 @@ class RegionCompiler:
             cases = " ".join(f"i{width} {t}, label %{self._arrival(self.by_pc[t])}" for t in known)
             low.line(f"switch i{width} {target}, label %{out} [{cases}]")
         low.start(out)
+        if not is_return(block, self.isa):
+            self._tell(block.pc, target)
         low.line(f"store i{width} {target}, ptr %pc")
         low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
         low.jump("epilogue")
+
+    def _tell(self, pc: int, target: str) -> None:
+        """Note where an indirect jump goes that leaves: perhaps it had better stay."""
+        low, width = self.low, self.isa.pc.width
+        wide = low.emit(f"zext i{width} {target} to i64") if width < 64 else target
+        mixed = low.emit(f"lshr i64 {low.emit(f'mul i64 {wide}, {0x9E3779B1}')}, 20")
+        slot = low.emit(f"and i64 {low.emit(f'xor i64 {mixed}, {pc}')}, {SEEN - 1}")
+        place = low.emit(f"getelementptr [2 x i64], ptr {self._word(Word.SEEN)}, i64 {slot}")
+        low.line(f"store i64 {pc}, ptr {place}")
+        second = low.emit(f"getelementptr i64, ptr {place}, i64 1")
+        low.line(f"store i64 {wide}, ptr {second}")
 
     def _go_by_hash(self, target: str, known: list[int], out: str) -> None:
         """A jump table by a multiplicative hash that keeps the known targets apart."""
@@ -405,12 +429,21 @@ class RegionCompiler:
         self._store_slot(registers, pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
+        if self._counts:
+            self._count(remaining)
         self._store_flags(registers)
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
         low.start("return")
         leave(low, why)
         self._chain(target)
+
+    def _count(self, remaining: str) -> None:
+        low, slot = self.low, heat_slot(self.blocks[0].pc)
+        place = low.emit(f"getelementptr i64, ptr {self._word(Word.HEAT)}, i64 {slot}")
+        done = low.emit(f"sub i64 %began, {remaining}")
+        heat = low.emit(f"load i64, ptr {place}")
+        low.line(f"store i64 {low.emit(f'add i64 {heat}, {done}')}, ptr {place}")
 
     def _store_slot(self, registers: str, register: Register, value: str) -> None:
         low = self.low

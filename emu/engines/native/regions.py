@@ -10,10 +10,9 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from emu.engines.native.compiled import Compiled
-from emu.engines.native.layout import BEST, JUMP_WORDS, JUMPS, NOWHERE, QUICK, SYMBOL, number_of
+from emu.engines.native.jumps import JumpCache
+from emu.engines.native.layout import BEST, QUICK, SYMBOL, heat_slot, number_of
 from emu.engines.native.linking import Entry, Library, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
+WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
+# it well worth while: as long as that takes
+LOOK_EVERY = 5_000_000  # instructions between looks for such regions
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
 
@@ -46,8 +48,23 @@ class NativeRegion:
     address: int
     entries: dict[int, int]
     keys: list[int]
-    quick: bool
     watches: set[int] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Which region has a block: the key of the region's head, and how many instructions it has."""
+
+    head: int
+    is_entry: bool
+    length: int
+
+
+_NOWHERE = Home(-1, is_entry=False, length=0)
+
+
+class Covered:
+    """A result: the block asked for is in a region already, which perhaps is all that it needs."""
 
 
 class Watch:
@@ -60,13 +77,24 @@ class Watch:
 class Regions:
     """The regions of a session, and the jump caches through which native code finds them."""
 
+    eager = True  # whether all regions are compiled well, if the guest waits for that
+
     def __init__(self, session: NativeSession, levels: tuple[int, ...], *, wait: bool) -> None:
         self._session = session
         self._levels = levels
         self.tables: dict[Hashable, dict[int, NativeRegion]] = {}
         self.asked: set[tuple[Hashable, int]] = set()  # under way, there, or not to be had
+        self.homes: dict[tuple[Hashable, int], Home] = {}  # of what is compiled, soon installed too
+        self._extra: dict[tuple[Hashable, int], frozenset[int]] = {}  # entries to give to a region
+        self._cooled: set[tuple[Hashable, int]] = set()  # blocks of regions that asked in vain
+        self._pending: set[Job] = set()
+        self._hurried: set[tuple[Hashable, int]] = set()  # heads of regions to compile well
+        self._next_look = 0
+        self.eager = wait and self.eager
+        self._installed_at: dict[tuple[Hashable, int], NativeRegion] = {}  # by key of the head
+        self._whole: dict[tuple[Hashable, int], Compiled] = {}  # installed, by key of the head
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
-        self._jumps: dict[Hashable, Any] = {}
+        self._jumps: dict[Hashable, JumpCache] = {}
         self._watches: dict[int, Watch] = {}
         self._compilers: dict[int, Compiler] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
@@ -81,12 +109,11 @@ class Regions:
         """The regions of a mode by the keys of their entries."""
         return self.tables.setdefault(mode, {})
 
-    def jumps(self, mode: Hashable) -> Any:
+    def jumps(self, mode: Hashable) -> JumpCache:
         """The jump cache of a mode."""
         found = self._jumps.get(mode)
         if found is None:
-            found = self._jumps[mode] = np.zeros((JUMPS, JUMP_WORDS), dtype=np.uint64)
-            found[:, 0] = NOWHERE
+            found = self._jumps[mode] = JumpCache()
         return found
 
     def close(self) -> None:
@@ -106,18 +133,59 @@ class Regions:
         return key in self.table(mode)
 
     def ask(self, mode: Hashable, key: int) -> None:
-        """Have a region compiled, once."""
-        if (mode, key) not in self.asked:
+        """Have a region compiled from a block, or another one entered there as well; once.
+
+        A block of a region was perhaps hot only until the region came: it has to ask twice.
+        """
+        if (mode, key) in self.asked or key in self.table(mode):
+            return
+        home, cooled = self.homes.get((mode, key)), (mode, key) in self._cooled
+        if home is not None and not home.is_entry and self._session.native_hot:
+            if cooled:
+                self._ask_entry(mode, key, home.head)
+            else:
+                self._cool(mode, key)
+            return
+        origin = None if cooled or home is not None else self._origin(mode, key)
+        if origin is None:
             self._submit(Job(self._levels[0], mode, key))
+        else:
+            self._cooled.add((mode, key))
+            self._ask_entry(mode, key, origin)
+
+    def _origin(self, mode: Hashable, key: int) -> int | None:
+        """The head of a region whose indirect jump leaves it for a block."""
+        session = self._session
+        if session.fetcher(mode) is not None or not session.native_hot:
+            return None
+        for pc in session.seen[session.seen[:, 1] == key, 0].tolist():
+            home = self.homes.get((mode, pc))
+            if home is not None and (mode, home.head) in self._whole:
+                return home.head
+        return None
+
+    def _ask_entry(self, mode: Hashable, key: int, head: int) -> None:
+        """Have a region compiled again with a block that can be entered."""
+        whole = self._whole.get((mode, head))
+        if whole is None:
+            self._submit(Job(self._levels[0], mode, key))
+            return
+        self.asked.add((mode, key))
+        place = mode, head
+        self._extra[place] = self._extra.get(place, frozenset()) | {key}
+        self._submit(Job(QUICK if whole.quick else self._levels[-1], *place))
 
     def recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
         """Install what an earlier run compiled from a block, if there is something."""
-        if (mode, key) in self.asked:
-            return
+        job = Job(BEST, mode, key)
         cache, name = self._session.cache, self._name(mode, pc, address, code)
-        found = cache.load(name) if cache.has(name) else None
+        if (mode, key) in self.asked or not cache.has(name) or self._covered(job):
+            return
+        found = cache.load(name)
         if found is not None:
-            self._take(Job(BEST, mode, key), Compiled.of(*found))
+            compiled = Compiled.of(*found)
+            self._house(job, compiled)
+            self._take(job, compiled)
 
     def ask_forms(self) -> None:
         """Have handlers made for forms that tier 1 has met."""
@@ -128,13 +196,17 @@ class Regions:
 
     def _submit(self, job: Job) -> None:
         self.asked.add((job.mode, job.key))
-        self._worker.submit(job)
+        if job not in self._pending:
+            self._pending.add(job)
+            self._worker.submit(job)
 
     def _urgency(self, job: Job) -> tuple[int, int]:
         """Handlers first, then what has no code at all, by how hot it is."""
         if job.forms:
             return 2, 0
-        return int(job.level == self._levels[0]), self.heat.get(job.mode, {}).get(job.key, 0)
+        if job.level != self._levels[0]:
+            return 0, self._heat(job.key)
+        return 1, self.heat.get(job.mode, {}).get(job.key, 0)
 
     def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
@@ -145,21 +217,56 @@ class Regions:
 
     # -- in the worker's thread --------------------------------------------------------------------
 
-    def _work(self, job: Job) -> Compiled | list[Made] | None:
+    def _work(self, job: Job) -> Compiled | list[Made] | Covered | None:
         if job.forms:
             assert self._session.tier1 is not None
             return self._session.tier1.compile(job.forms, self._compiler(BEST))
-        return self._compiled(job)
+        if self._covered(job):
+            return Covered()
+        compiled = self._compiled(job)
+        if compiled is not None:
+            self._house(job, compiled)
+        return compiled
+
+    def _covered(self, job: Job) -> bool:
+        """Whether a region was compiled with this block in it after this one was asked for."""
+        home = self.homes.get((job.mode, job.key))
+        if home is None or home.head == job.key:
+            return False
+        return home.is_entry or self._session.native_hot > 0
 
     def _compiled(self, job: Job) -> Compiled | None:
         from emu.engines.native.build import RegionBuilder  # not needed for what is on the disk
 
-        builder = RegionBuilder(self._session, job.mode, job.key)
+        place = job.mode, job.key
+        before, extra = self._whole.get(place), self._extra.get(place, ())
+        builder = RegionBuilder(self._session, *place, before, extra)
         compiled = builder.compile(self._compiler(job.level))
         if compiled is not None:
             name = self._name(job.mode, *compiled.first)
             self._session.cache.save(name, compiled.head(), compiled.image.code)
         return compiled
+
+    def _house(self, job: Job, compiled: Compiled) -> None:
+        """Note where blocks are; those of other regions stay theirs."""
+        entries = set(self._entries(job.mode, compiled))
+        for (pc, _), (address, *_) in zip(compiled.blocks, compiled.code_ranges, strict=True):
+            key = self._session.key(job.mode, pc, address)
+            home = self.homes.get((job.mode, key))
+            if home is None or job.key in (home.head, key):
+                self.homes[job.mode, key] = Home(job.key, key in entries, compiled.length)
+
+    def _unhouse(self, mode: Hashable, head: int) -> None:
+        """Forget which blocks a region has."""
+        self._whole.pop((mode, head), None)
+        for key in [
+            k for k, home in list(self.homes.items()) if k[0] == mode and home.head == head
+        ]:
+            self.homes.pop(key, None)
+
+    def _entries(self, mode: Hashable, compiled: Compiled) -> list[int]:
+        """The keys of a region's entries."""
+        return [self._session.key(mode, pc, address) for pc, address, _ in compiled.entries]
 
     def _compiler(self, level: int) -> Compiler:
         found = self._compilers.get(level)
@@ -173,19 +280,32 @@ class Regions:
 
     def install(self) -> None:
         """Take what the worker has done."""
+        if self._hurried and self._session.state.count >= self._next_look:
+            self._look()
         while self._worker.done:
             job, result = self._worker.take()
+            self._pending.discard(job)
             if job.forms:
                 assert self._session.tier1 is not None
                 self._session.tier1.install(result)
                 self.ask_forms()
+            elif isinstance(result, Covered):
+                self._cool(job.mode, job.key)
             elif result is not None:
                 self._take(job, result)
+
+    def _cool(self, mode: Hashable, key: int) -> None:
+        """Let a block that is in a region by now ask again if it goes on being entered."""
+        self._cooled.add((mode, key))
+        self.asked.discard((mode, key))
+        self.heat.get(mode, {}).pop(key, None)
+        self._session.cool(mode, key)
 
     def _take(self, job: Job, compiled: Compiled) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
         if not self._fits(compiled):
             self.asked.discard((job.mode, job.key))
+            self._unhouse(job.mode, job.key)
             return
         if len(self._watches) >= MOST_REGIONS * 8:
             self._session.forget()
@@ -196,8 +316,39 @@ class Regions:
             return
         self._offer(self._installed(job, compiled, library), job.key)
         self.asked.add((job.mode, job.key))
+        self._missing(job, compiled)
         if compiled.quick and self._levels[-1] != QUICK:
-            self._submit(Job(self._levels[-1], job.mode, job.key))
+            self._hurried.add((job.mode, job.key))
+            if self.eager:
+                self._look()
+
+    def _look(self) -> None:
+        """Have regions compiled well that were compiled in a hurry and turned out to be hot."""
+        self._next_look = self._session.state.count + LOOK_EVERY
+        for mode, head in list(self._hurried):
+            whole = self._whole.get((mode, head))
+            if whole is None or not whole.quick:
+                self._hurried.discard((mode, head))
+            elif self.eager or self._heat(head) > WORTH * whole.length:
+                self._hurried.discard((mode, head))
+                self._submit(Job(self._levels[-1], mode, head))
+
+    def _heat(self, head: int) -> int:
+        """How many instructions were done in the hurried region with a head."""
+        return int(self._session.heats[heat_slot(head & 0xFFFFFFFF)])
+
+    def _missing(self, job: Job, compiled: Compiled) -> None:
+        """Entries that were asked for too late, or of blocks that are no longer part."""
+        place = job.mode, job.key
+        missing = self._extra.get(place, frozenset()) - set(self._entries(job.mode, compiled))
+        if not missing:
+            return
+        late = {k for k in missing if self.homes.get((job.mode, k), _NOWHERE).head == job.key}
+        self._extra[place] = self._extra[place] - (missing - late)
+        for key in missing - late:
+            self._cool(job.mode, key)
+        if late:
+            self._submit(Job(QUICK if compiled.quick else self._levels[-1], *place))
 
     def _fits(self, compiled: Compiled) -> bool:
         """Whether a region may be used now: it may have been made under other circumstances."""
@@ -228,11 +379,13 @@ class Regions:
     def _installed(self, job: Job, compiled: Compiled, library: Library) -> NativeRegion:
         """A region whose code is watched."""
         session, place = self._session, library.addresses[SYMBOL]
-        fetched = session.fetcher(job.mode) is not None
-        keys = [address << 32 | pc if fetched else pc for pc, address, _ in compiled.entries]
+        keys = self._entries(job.mode, compiled)
         numbers = {pc: number for pc, _, number in compiled.entries}
         self._retire(job.mode, job.key)
-        region = NativeRegion(job.mode, library, Entry(place), place, numbers, keys, compiled.quick)
+        self._house(job, compiled)
+        self._whole[job.mode, job.key] = compiled
+        region = NativeRegion(job.mode, library, Entry(place), place, numbers, keys)
+        self._installed_at[job.mode, job.key] = region
         session.reasons |= {number_of(reason): reason for reason in compiled.reasons}
         for address, size, _ in compiled.code_ranges:
             watch = Watch(region)
@@ -243,9 +396,9 @@ class Regions:
         return region
 
     def _retire(self, mode: Hashable, head: int) -> None:
-        """Drop the quick region that a better one with the same head replaces."""
-        old = self.table(mode).get(head)
-        if old is not None and old.quick:
+        """Drop the region that another one with the same head replaces."""
+        old = self._installed_at.pop((mode, head), None)
+        if old is not None:
             self._session.code.forget(set(old.watches))
 
     def _offer(self, region: NativeRegion, head: int) -> None:
@@ -259,7 +412,7 @@ class Regions:
     def enter(self, region: NativeRegion, pc: int) -> None:
         """Let native code find a region at one of its entries."""
         number = region.entries[pc]
-        self.jumps(region.mode)[pc % JUMPS] = (pc, region.address, number, 0)
+        self.jumps(region.mode).enter(pc, region.address, number)
         if self._session.tier1 is not None:
             self._session.tier1.arena.offer(region.mode, pc, region.address, number)
 
@@ -271,9 +424,15 @@ class Regions:
             table.clear()
         self.asked.clear()
         self.heat.clear()
+        self.homes.clear()
+        self._whole.clear()
+        self._extra.clear()
+        self._cooled.clear()
+        self._hurried.clear()
+        self._installed_at.clear()
         self._watches.clear()
         for jumps in self._jumps.values():
-            jumps[:, 0] = NOWHERE
+            jumps.clear()
 
     def drop(self, gone: set[int]) -> None:
         """Drop the regions behind watches (by their ids): their code has changed."""
@@ -282,6 +441,9 @@ class Regions:
 
     def _drop(self, region: NativeRegion) -> None:
         table, jumps = self.table(region.mode), self.jumps(region.mode)
+        if self._installed_at.get((region.mode, region.keys[0])) is region:
+            del self._installed_at[region.mode, region.keys[0]]
+        self._unhouse(region.mode, region.keys[0])
         for key, pc in zip(region.keys, region.entries, strict=True):
             self.heat.get(region.mode, {}).pop(key, None)
             self.asked.discard((region.mode, key))
@@ -289,5 +451,4 @@ class Regions:
                 del table[key]
                 if self._session.tier1 is not None:
                     self._session.tier1.arena.withdraw(region.mode, pc, region.address)
-            if jumps[pc % JUMPS, 1] == region.address:
-                jumps[pc % JUMPS, 0] = NOWHERE
+            jumps.remove(pc, region.address)
