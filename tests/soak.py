@@ -31,6 +31,7 @@ from emu.engines.native.compiler import QUICK
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.python import Python
 from isa.x86 import decode as decoding
+from isa.x86 import machine
 from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing
 
 LIMITS = {
@@ -42,6 +43,8 @@ LIMITS = {
 }
 DISK = 4 << 20  # bytes of compiled code that may be kept
 DECODED = 1 << 12  # instructions whose decoding is remembered
+TRACED = 1 << 9  # forms whose trace is remembered
+JUDGED = 10  # rounds after which there is a new judge, as python keeps a function for each form
 DECODERS = ("isa.x86.machine", "emu.engines.native.decoder")
 TURNS = 2  # machines at a time on one engine
 MEBIBYTE = 1 << 20
@@ -66,6 +69,8 @@ def tiny_limits() -> Iterator[Counter[str]]:
             stack.enter_context(patch(name, limit))
         for module in DECODERS:
             stack.enter_context(patch(f"{module}.decode", small))
+        traces = lru_cache(TRACED)(machine.trace.__wrapped__)
+        stack.enter_context(patch("isa.x86.machine.trace", traces))
         stack.enter_context(patch.object(NativeSession, "forget", counted("evictions", forget)))
         stack.enter_context(patch.object(NativeSession, "close", counted("machines", close)))
         yield found
@@ -74,7 +79,7 @@ def tiny_limits() -> Iterator[Counter[str]]:
 class Soak:
     """Native engines, and what they are compared with."""
 
-    def __init__(self, directory: Path, seed: int = 0, most: int = 6_000) -> None:
+    def __init__(self, directory: Path, seed: int = 0, most: int = 3_000) -> None:
         self.rng = random.Random(f"soak {seed}")
         self.most = most
         disk = DiskCache(directory, DISK)
@@ -88,11 +93,14 @@ class Soak:
         self.engines = {name: make() for name, make in self.makers.items()}
         self.names = itertools.cycle(self.makers)
         self.judge = Guest(Python())
-        self.programs = self.stretches = self.instructions = 0
+        self.programs = self.stretches = self.instructions = self.rounds = 0
 
     def round(self) -> None:
         """A few programs on the next of the engines, which sometimes is a new one."""
         name = next(self.names)
+        self.rounds += 1
+        if self.rounds % JUDGED == 0:
+            self.judge = Guest(Python())
         if self.rng.random() < 0.1:
             self.engines[name] = self.makers[name]()
         turns = [self._turn(self.engines[name]) for _ in range(self.rng.randrange(1, TURNS + 1))]
