@@ -3,12 +3,15 @@
 `python -m tests.soak --seconds 600` runs programs of `long_programs` on several native engines,
 many machines taking turns on each, and compares every stretch with the python engine. What is kept
 is forgotten all the time: few regions, few blocks, a small arena, a small directory on the disk,
-machines that come and go. Once a second it looks at how much memory the process has (RSS).
+machines that come and go. Once a second it looks at how much memory the process has (RSS); Python's
+collector and malloc, which put off giving back what is free, are asked to after every round.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import itertools
 import random
 import statistics
@@ -106,6 +109,7 @@ class Soak:
         turns = [self._turn(self.engines[name]) for _ in range(self.rng.randrange(1, TURNS + 1))]
         while turns:
             turns = [turn for turn in turns if next(turn, None)]
+        settle()
 
     def _turn(self, engine: Engine) -> Iterator[bool]:
         """One program on a new machine, a stretch at a time, compared."""
@@ -140,6 +144,14 @@ class Memory:
         rest = [sample for sample in self.samples if sample[0] >= 60]
         line = statistics.linear_regression([at for at, _ in rest], [size for _, size in rest])
         return 60 * line.slope
+
+
+def settle() -> None:
+    """Have Python's collector and malloc give back what nobody uses, which they put off."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def resident() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import BEST, QUICK
+from emu.engines.native.compiler import BEST, QUICK, Compiler, Entry, linker
 from emu.engines.native.engine import Native
 from emu.engines.native.region import perfect_hash
 from emu.engines.native.spaces import PagedSpace
@@ -235,6 +236,20 @@ def test_page_tables_cost_only_what_is_used():
     spaces = [PagedSpace(n, AddressSpace(PhysicalMemory(PAGE))) for n in range(6)]
     assert resident() - before < 16 << 20
     assert len(spaces) == len(pins)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+def test_code_that_was_dropped_costs_nothing(monkeypatch):
+    """LLVM keeps some KiB for each library that a linker ever had, so linkers are replaced."""
+    monkeypatch.setattr("emu.engines.native.compiler.MOST_LINKED", 100)
+    code = Compiler(QUICK).object_code("define i64 @region(ptr %m, i64 %w) {\n ret i64 %w\n}\n")
+    sizes = []
+    for number in range(1_600):
+        assert Entry(linker().link(code, "region").addresses["region"])(None, number) == number
+        if number in (400, 1_599):
+            gc.collect()
+            sizes.append(resident())
+    assert sizes[1] - sizes[0] < 4 << 20
 
 
 def resident():

@@ -82,8 +82,9 @@ class Compiler:
 class Library:
     """Linked object code: the addresses of its functions, as long as it lives."""
 
-    def __init__(self, tracker: Any, names: Iterable[str]) -> None:
+    def __init__(self, tracker: Any, names: Iterable[str], linker: Linker) -> None:
         self._tracker = tracker
+        self._linker = linker  # whose runtime the code calls
         self.addresses: dict[str, int] = {name: tracker[name] for name in names}
 
 
@@ -91,8 +92,10 @@ class Linker:
     """Puts object code into this process, with the runtime's functions for it to call."""
 
     def __init__(self, runtime_code: bytes) -> None:
+        self.linked = 0  # libraries so far
         self._jit = llvm.create_lljit_compiler(_machine(BEST))
-        self._runtime = Library(self._tracker([runtime_code], runtime.SYMBOLS, {}), runtime.SYMBOLS)
+        self._runtime = self._tracker([runtime_code], runtime.SYMBOLS, {})
+        self._imports: dict[str, int] = {name: self._runtime[name] for name in runtime.SYMBOLS}
 
     def link(self, code: bytes, *names: str) -> Library:
         """Link object code that exports functions."""
@@ -100,7 +103,7 @@ class Linker:
 
     def link_all(self, codes: Sequence[bytes], *names: str) -> Library:
         """Link several pieces of object code as one."""
-        return Library(self._tracker(codes, names, self._runtime.addresses), names)
+        return Library(self._tracker(codes, names, self._imports), names, self)
 
     def _tracker(
         self, codes: Sequence[bytes], names: Iterable[str], imports: dict[str, int]
@@ -112,13 +115,22 @@ class Linker:
             builder.import_symbol(name, address)
         for name in names:
             builder.export_symbol(name)
+        self.linked += 1
         return builder.link(self._jit, f"library{next(_names)}")
 
 
-@cache
+MOST_LINKED = 1_000  # libraries of a linker: LLVM keeps 9 KiB for each that there ever was
+_current: list[Linker] = []
+
+
 def linker() -> Linker:
-    """The process's linker; its runtime is compiled once for all runs."""
-    return Linker(kept(DiskCache.users(), "runtime", runtime.SOURCE))
+    """The process's linker, now and then a new one; the old one goes with its last library.
+
+    Its runtime is compiled once for all runs.
+    """
+    if not _current or _current[0].linked >= MOST_LINKED:
+        _current[:] = [Linker(kept(DiskCache.users(), "runtime", runtime.SOURCE))]
+    return _current[0]
 
 
 def kept(disk: DiskCache, name: str, text: str) -> bytes:
