@@ -245,7 +245,8 @@ def test_code_that_was_dropped_costs_nothing(monkeypatch):
     code = Compiler(QUICK).object_code("define i64 @region(ptr %m, i64 %w) {\n ret i64 %w\n}\n")
     sizes = []
     for number in range(1_600):
-        assert Entry(linker().link(code, "region").addresses["region"])(None, number) == number
+        library = linker().link(code, "region")  # kept while it is called
+        assert Entry(library.addresses["region"])(None, number) == number
         if number in (400, 1_599):
             gc.collect()
             sizes.append(resident())
