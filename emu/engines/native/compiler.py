@@ -119,7 +119,7 @@ class Linker:
         return builder.link(self._jit, f"library{next(_names)}")
 
 
-MOST_LINKED = 1_000  # libraries of a linker: LLVM keeps 9 KiB for each that there ever was
+MOST_LINKED = 250  # libraries of a linker: LLVM keeps 9 KiB for each that there ever was
 _current: list[Linker] = []
 
 
