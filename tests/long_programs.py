@@ -191,15 +191,38 @@ def long_loop(rng: random.Random, at: int) -> bytes:
     return _load(1, rng.randrange(30, 600)) + inside + b"\x49\x0f\x85" + struct.pack("<i", back)
 
 
+def critical(rng: random.Random, at: int) -> bytes:
+    """Work with interrupts held back, which they end by STI or POPF."""
+    back = b"\xfb" if rng.random() < 0.6 else b"\x68" + struct.pack("<I", FLAGS) + b"\x9d"
+    return b"\xfa" + rng.choice((calm, long_loop))(rng, at) + back + calm(rng, at, 2)
+
+
+def overwrite(rng: random.Random, at: int) -> bytes:
+    """Code over code by REP MOVS and STOS, both ways; or a store across pages of code."""
+    if rng.random() < 0.4:
+        edge = CODE + PAGE * rng.randrange(1, CODE_PAGES) - rng.randrange(1, 4)
+        return (
+            b"\xc7\x05" + struct.pack("<I", edge) + rng.choice((b"\x90\x40\x90\x4a", b"\x40" * 4))
+        )
+    source, to = at + rng.randrange(-60, 60), at + rng.randrange(-60, 60)
+    op = rng.choice((b"\xf3\xa4", b"\xf3\xa5", b"\xf3\xaa"))
+    fill = bytes([0xB0, rng.choice((0x90, 0x40, 0x4A))])
+    middle = fill + _load(6, source) + _load(7, to) + _load(1, rng.randrange(1, 9)) + op
+    return (b"\xfd" + middle + b"\xfc") if rng.random() < 0.3 else middle
+
+
 PIECES_OF: dict[str, tuple[Piece, ...]] = {
-    "calm": (long_loop, long_loop, calm, calm, call, loop, indirect, stack, masks),
+    "calm": (long_loop, long_loop, calm, calm, call, loop, indirect, stack, masks, critical),
     "repeating": (long_repeat, long_repeat, repeat, repeat, loop, body, calm),
     "mixed": (
         long_loop, long_repeat, repeat, loop, loop, call, indirect, branch, body, body, edge,
-        memory, stack, widen, lea, move, flags, masks, masks, port, modify, leave,
+        memory, stack, widen, lea, move, flags, masks, masks, critical, port, modify, leave,
     ),
-    "modifying": (modify, modify, loop, loop, long_loop, body, branch, call, calm, indirect),
-    "wild": (*PIECES, flags, masks, masks, port, indirect, repeat, edge),
+    "modifying": (
+        modify, modify, overwrite, overwrite, loop, loop, long_loop, body, branch, call, calm,
+        indirect,
+    ),
+    "wild": (*PIECES, flags, masks, critical, overwrite, port, indirect, repeat, edge),
 }  # fmt: skip
 """What programs of each kind are made of."""
 

@@ -3,12 +3,15 @@
 `python -m tests.soak --seconds 600` runs programs of `long_programs` on several native engines,
 many machines taking turns on each, and compares every stretch with the python engine. What is kept
 is forgotten all the time: few regions, few blocks, a small arena, a small directory on the disk,
-machines that come and go. Once a second it looks at how much memory the process has (RSS).
+machines that come and go. Once a second it looks at how much memory the process has (RSS); Python's
+collector and malloc, which put off giving back what is free, are asked to after every round.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import itertools
 import random
 import statistics
@@ -31,6 +34,7 @@ from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86 import decode as decoding
+from isa.x86 import machine
 from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing
 
 LIMITS = {
@@ -39,9 +43,12 @@ LIMITS = {
     "emu.engines.python.MOST_BLOCKS": 2_000,
     "emu.engines.native.arena.ARENA": 3_000,
     "emu.engines.python.MOST_SESSIONS": 2,
+    "emu.engines.native.compiler.MOST_LINKED": 50,
 }
 DISK = 4 << 20  # bytes of compiled code that may be kept
 DECODED = 1 << 12  # instructions whose decoding is remembered
+TRACED = 1 << 9  # forms whose trace is remembered
+JUDGED = 10  # rounds after which there is a new judge, as python keeps a function for each form
 DECODERS = ("isa.x86.machine", "emu.engines.native.decoder")
 TURNS = 2  # machines at a time on one engine
 MEBIBYTE = 1 << 20
@@ -66,6 +73,8 @@ def tiny_limits() -> Iterator[Counter[str]]:
             stack.enter_context(patch(name, limit))
         for module in DECODERS:
             stack.enter_context(patch(f"{module}.decode", small))
+        traces = lru_cache(TRACED)(machine.trace.__wrapped__)
+        stack.enter_context(patch("isa.x86.machine.trace", traces))
         stack.enter_context(patch.object(NativeSession, "forget", counted("evictions", forget)))
         stack.enter_context(patch.object(NativeSession, "close", counted("machines", close)))
         yield found
@@ -74,7 +83,7 @@ def tiny_limits() -> Iterator[Counter[str]]:
 class Soak:
     """Native engines, and what they are compared with."""
 
-    def __init__(self, directory: Path, seed: int = 0, most: int = 6_000) -> None:
+    def __init__(self, directory: Path, seed: int = 0, most: int = 3_000) -> None:
         self.rng = random.Random(f"soak {seed}")
         self.most = most
         disk = DiskCache(directory, DISK)
@@ -88,16 +97,20 @@ class Soak:
         self.engines = {name: make() for name, make in self.makers.items()}
         self.names = itertools.cycle(self.makers)
         self.judge = Guest(Python())
-        self.programs = self.stretches = self.instructions = 0
+        self.programs = self.stretches = self.instructions = self.rounds = 0
 
     def round(self) -> None:
         """A few programs on the next of the engines, which sometimes is a new one."""
         name = next(self.names)
+        self.rounds += 1
+        if self.rounds % JUDGED == 0:
+            self.judge = Guest(Python())
         if self.rng.random() < 0.1:
             self.engines[name] = self.makers[name]()
         turns = [self._turn(self.engines[name]) for _ in range(self.rng.randrange(1, TURNS + 1))]
         while turns:
             turns = [turn for turn in turns if next(turn, None)]
+        settle()
 
     def _turn(self, engine: Engine) -> Iterator[bool]:
         """One program on a new machine, a stretch at a time, compared."""
@@ -132,6 +145,14 @@ class Memory:
         rest = [sample for sample in self.samples if sample[0] >= 60]
         line = statistics.linear_regression([at for at, _ in rest], [size for _, size in rest])
         return 60 * line.slope
+
+
+def settle() -> None:
+    """Have Python's collector and malloc give back what nobody uses, which they put off."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def resident() -> int:
@@ -184,7 +205,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
         work, memory, forgotten = soak(
             options.seconds, Path(place), seed=options.seed, tell=lambda t: print(t, flush=True)
         )

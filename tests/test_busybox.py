@@ -525,6 +525,20 @@ def test_klibc(trees: dict[str, Path], command: str) -> None:
     assert ours == host
 
 
+@pytest.mark.parametrize("command", [*PURE, *KLIBC])
+def test_applet_on_native(trees: dict[str, Path], command: str) -> None:
+    """The native engine, which keeps what it compiled for the next program."""
+    host, ours = sides(trees, *parse(trees, command), engine="native")
+    assert ours == host
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_shell_on_native(trees: dict[str, Path], script: str) -> None:
+    """The same scripts on the native engine."""
+    host, ours = sides(trees, ["sh", "-c", script], engine="native")
+    assert ours == host
+
+
 @pytest.mark.parametrize("command", ["echo hello", "cat empty", "false", "cat nosuchfile"])
 def test_reference(trees: dict[str, Path], command: str) -> None:
     """The reference engine too, where it does not take long."""

@@ -189,6 +189,25 @@ def test_a_frame_holds_code_data_and_code_again(name: str) -> None:
         assert state["eax"] == 5
 
 
+@pytest.mark.parametrize("repeated", ["a4", "a5", "aa"], ids=["movsb", "movsd", "stosb"])
+@pytest.mark.parametrize("name", engines())
+def test_repeated_stores_change_code(name: str, repeated: str) -> None:
+    """REP over code that has run, INC EAX: what runs next is what was stored, DEC EAX."""
+    target = CODE + PAGE
+    load = b"\xbe" + DATA.to_bytes(4, "little") + b"\xbf" + target.to_bytes(4, "little")
+    load += b"\xb9" + (1).to_bytes(4, "little") + b"\xb0\x48\xf3" + bytes.fromhex(repeated)
+    first = b"\xe8" + (PAGE - 5).to_bytes(4, "little")
+    code = first + b"\x89\xc3" + load + b"\x89\xd8"
+    code += b"\xe8" + (PAGE - len(code) - 5).to_bytes(4, "little") + b"\xcd\x80"
+    state = x86_machine(code, data=b"\x48\xc3\x90\x90")
+    space, engine = state.memory["linear"], engines()[name]
+    for _ in range(4):
+        space.poke(target, b"\x40\xc3\x90\x90")  # type: ignore[attr-defined]
+        state.pc, state["eax"] = CODE, 5
+        assert engine.run(state, 1 << 20).reason == "interrupt"  # type: ignore[attr-defined]
+        assert state["eax"] == 5
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("chunk", range(HEAVY_CHUNKS))
 def test_many_programs_agree(

@@ -29,16 +29,23 @@ import pytest
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.native.layout import BEST, QUICK
+from emu.engines.reference import Reference
 from tests.long_programs import (
+    FLAGS,
     PIECES_OF,
+    STACK,
+    TOP,
     CountingPython,
     Guest,
     Program,
     Seen,
     Watch,
     differing,
+    look,
+    machine,
+    space_of,
 )
-from tests.machines import NO_CACHE
+from tests.machines import CODE, NO_CACHE, PAGE, engines
 
 TOTAL = 50_000_000  # instructions of native code in lock-step, in all chunks together
 CHUNKS = 8
@@ -143,6 +150,29 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 def test_programs_of_each_kind_agree(bench: Bench, kind: str) -> None:
     """A few thousand instructions of each kind, on every setting."""
     bench.agree(Program(1000, kind, room=500), 1_500, 100)
+
+
+@pytest.mark.parametrize("back", [b"\xfb", b"\x9d"], ids=["sti", "popf"])
+@pytest.mark.parametrize("name", [n for n in engines() if n != "reference"])
+def test_an_interrupt_waits_until_its_flag_is_set(name: str, back: bytes) -> None:
+    """Requested while IF is clear, it comes after the instruction that sets IF, at its count."""
+    code = b"\x9c\xfa\xb9\x28\0\0\0\xe2\xfe" + back + b"\x40\x40\xeb\xf2"  # pushf, cli, loop
+    seen = []
+    for engine in (Reference(), engines()[name]):
+        state = machine()
+        space = space_of(state)
+        space.map(CODE, PAGE, 7)
+        space.map(STACK, PAGE, 6)
+        space.poke(CODE, code)
+        state["eip"], state["esp"], state["eflags"] = CODE, TOP, FLAGS
+        for until in (20, 150, 163, 301):
+            state.interrupt_requested = False
+            seen.append(look(state, engine.run(state, until), memory=True))  # type: ignore[attr-defined]
+            state.interrupt_requested = True
+            seen.append(look(state, engine.run(state, until + 90), memory=True))  # type: ignore[attr-defined]
+    half = len(seen) // 2
+    assert seen[half:] == seen[:half]
+    assert [stop.reason for _, stop, _, _ in seen].count("window") == half
 
 
 @pytest.mark.heavy

@@ -19,14 +19,17 @@ from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
 from emu.engines.native.cache import DiskCache
+from emu.engines.native.compiler import Compiler
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.layout import BEST, QUICK
+from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
 
+FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
 
 
@@ -304,6 +307,25 @@ def test_page_tables_cost_only_what_is_used():
     spaces = [PagedSpace(n, AddressSpace(PhysicalMemory(PAGE))) for n in range(6)]
     assert resident() - before < 16 << 20
     assert len(spaces) == len(pins)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="asks Linux for its memory")
+@pytest.mark.parametrize("is_object", [False, True], ids=["ours", "LLVM's"])
+def test_code_that_was_dropped_costs_nothing(monkeypatch, is_object):
+    """LLVM keeps some KiB for each library that a linker ever had, so its linkers are replaced."""
+    monkeypatch.setattr("emu.engines.native.linking.MOST_LINKED", 100)
+    if is_object:
+        monkeypatch.setattr("emu.engines.native.compiler.arena", lambda: None)
+    image = Compiler(QUICK).image("define i64 @region(ptr %m, i64 %w) {\n ret i64 %w\n}\n")
+    assert image.is_object == is_object
+    sizes = []
+    for number in range(1_600):
+        library = linker().link(image)  # kept while it is called
+        assert FUNCTION(library.addresses["region"])(None, number) == number
+        if number in (400, 1_599):
+            gc.collect()
+            sizes.append(resident())
+    assert sizes[1] - sizes[0] < 4 << 20
 
 
 def resident():

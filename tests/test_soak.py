@@ -10,10 +10,11 @@ import pytest
 from tests.soak import MEBIBYTE, soak, summary
 
 SECONDS = 600
-SLACK = 24 * MEBIBYTE
-"""Between the second minute and the last. The process has some 300 MiB by then, and how many of the
-machines that were closed still wait for Python's collector changes it by some MiB from one second
-to the next; a leak of one region's code or one machine's tables a round would be hundreds."""
+SLACK = 40 * MEBIBYTE
+"""Between the second minute and the last, of some 270 MiB. Caches that are bounded by the number of
+instruction forms, or of functions of a linker, still fill a little after the first minute, the more
+so on a slow machine. What this is to find is larger: before they were mended, page tables that
+malloc made resident came to 600 MiB in four minutes, 48 for each machine."""
 
 
 @pytest.mark.heavy

@@ -16,9 +16,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
 
-Entry = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
-"""A region: function(mailbox, entry number) -> Left. Calling it releases the interpreter lock."""
-
+MOST_LINKED: Final = 250  # libraries of one of LLVM's linkers: it keeps 9 KiB of each for ever
 FAR: Final = b"\xff\x25\0\0\0\0"  # jmp [rip]: to the address behind it
 
 
@@ -69,7 +67,7 @@ class Linker:
     def _by_llvm(self, image: Image) -> Library:
         from emu.engines.native.orc import OrcLinker
 
-        if self._orc is None:
+        if self._orc is None or self._orc.linked >= MOST_LINKED:
             self._orc = OrcLinker()
         library: Library = self._orc.link(image, self._known)
         return library

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import BEST, QUICK, SYMBOL, heat_slot, number_of
-from emu.engines.native.linking import Entry, Library, linker
+from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made
 from emu.engines.native.worker import Worker
@@ -44,7 +44,6 @@ class NativeRegion:
 
     mode: Hashable
     library: Library
-    function: Any
     address: int
     entries: dict[int, int]
     keys: list[int]
@@ -384,7 +383,7 @@ class Regions:
         self._retire(job.mode, job.key)
         self._house(job, compiled)
         self._whole[job.mode, job.key] = compiled
-        region = NativeRegion(job.mode, library, Entry(place), place, numbers, keys)
+        region = NativeRegion(job.mode, library, place, numbers, keys)
         self._installed_at[job.mode, job.key] = region
         session.reasons |= {number_of(reason): reason for reason in compiled.reasons}
         for address, size, _ in compiled.code_ranges:
