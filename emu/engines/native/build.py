@@ -221,8 +221,6 @@ class RegionBuilder:
         planned = PlannedBlock(number, block.pc, block.address, block.instructions, parts, after)
         if not planned.ends and is_indirect(planned.following(self.isa)):
             seen = self._seen_targets(key, block.pc)
-            if not is_return(planned, self.isa):
-                seen |= {k & 0xFFFFFFFF for k in self._extra}
             planned.targets = set(sorted(seen)[:MOST_TARGETS])
         return planned
 

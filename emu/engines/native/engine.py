@@ -47,7 +47,7 @@ from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
-HOT = 20_000  # entries after which a block becomes the head of a region
+HOT = 4_000  # entries after which a block becomes the head of a region
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 MOST_SURROUNDINGS = 4_000  # remembered at a time
