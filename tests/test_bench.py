@@ -232,7 +232,7 @@ def test_a_wrong_output_ends_the_command_with_1(
     monkeypatch.setattr(command, "find_guests", lambda _: [guest])
     monkeypatch.setattr(command, "find_tools", lambda *_: [PYTHON])
     with pytest.raises(SystemExit) as ended:
-        command.run_bench([], [], ["kernels"], 1, False, False)
+        command.run_bench([], [], [], ["kernels"], 1, False, False)
     assert ended.value.code == 1
     assert "instead of '0000beef'" in capsys.readouterr().err
 

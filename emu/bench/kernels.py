@@ -13,6 +13,7 @@ from emu.bench.errors import BenchError
 from emu.bench.guests import BenchGuest
 from emu.bench.tools import NATIVE, Tool, rounds_of
 
+WARMING = 3  # runs that are not counted: what compiles has then compiled what is worth it
 Progress = Callable[[str], None]
 """Called before each run with what runs."""
 
@@ -93,22 +94,25 @@ def measure(
     quick: bool,
     progress: Progress,
 ) -> list[GuestResult]:
-    """Run everything once, then `repeat` times in turns; raises BenchError on a wrong output."""
+    """Run everything until caches are warm, then `repeat` times in turns.
+
+    Raises BenchError on a wrong output.
+    """
     results = [
         GuestResult(g, {t.name: Measurement(rounds_of(t, g.rounds, quick)) for t in tools})
         for g in guests
     ]
-    for turn in range(repeat + 1):
+    for turn in range(repeat + WARMING):
         for result in results:
             for tool in tools:
                 progress(f"{result.guest.name} on {tool.name}")
-                _run(result.guest, tool, result.measured[tool.name], warming=turn == 0)
+                _run(result.guest, tool, result.measured[tool.name], warming=turn < WARMING)
     return results
 
 
 def runs(guests: int, tools: int, repeat: int) -> int:
     """How many runs `measure` makes."""
-    return guests * tools * (repeat + 1)
+    return guests * tools * (repeat + WARMING)
 
 
 def _run(guest: BenchGuest, tool: Tool, into: Measurement, warming: bool) -> None:
@@ -118,7 +122,8 @@ def _run(guest: BenchGuest, tool: Tool, into: Measurement, warming: bool) -> Non
     if run.output != guest.output(into.rounds):
         raise BenchError(f"{guest.name} on {tool.name}: {_difference(guest, run.output)}")
     if warming:
-        into.first, into.instructions = tool.seconds(run), tool.instructions(run)
+        into.first = into.first or tool.seconds(run)
+        into.instructions = tool.instructions(run)
     else:
         into.seconds.append(tool.seconds(run))
 

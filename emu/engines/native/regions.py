@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
 # it well worth while: as long as that takes
+WORTH_AGAIN = 10_000  # the same for a region from the disk: the program is run more than once
 LOOK_EVERY = 5_000_000  # instructions between looks for such regions
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
@@ -88,6 +89,7 @@ class Regions:
         self._cooled: set[tuple[Hashable, int]] = set()  # blocks of regions that asked in vain
         self._pending: set[Job] = set()
         self._hurried: set[tuple[Hashable, int]] = set()  # heads of regions to compile well
+        self._recalled: set[tuple[Hashable, int]] = set()  # heads of regions from the disk
         self._next_look = 0
         self.eager = wait and self.eager
         self._installed_at: dict[tuple[Hashable, int], NativeRegion] = {}  # by key of the head
@@ -184,6 +186,7 @@ class Regions:
         if found is not None:
             compiled = Compiled.of(*found)
             self._house(job, compiled)
+            self._recalled.add((mode, key))
             self._take(job, compiled)
 
     def ask_forms(self) -> None:
@@ -328,9 +331,13 @@ class Regions:
             whole = self._whole.get((mode, head))
             if whole is None or not whole.quick:
                 self._hurried.discard((mode, head))
-            elif self.eager or self._heat(head) > WORTH * whole.length:
+            elif self.eager or self._heat(head) > self._worth(mode, head) * whole.length:
                 self._hurried.discard((mode, head))
                 self._submit(Job(self._levels[-1], mode, head))
+
+    def _worth(self, mode: Hashable, head: int) -> int:
+        """How often a region's instructions must have been done for compiling it well."""
+        return WORTH_AGAIN if (mode, head) in self._recalled else WORTH
 
     def _heat(self, head: int) -> int:
         """How many instructions were done in the hurried region with a head."""
@@ -428,6 +435,7 @@ class Regions:
         self._extra.clear()
         self._cooled.clear()
         self._hurried.clear()
+        self._recalled.clear()
         self._installed_at.clear()
         self._watches.clear()
         for jumps in self._jumps.values():
