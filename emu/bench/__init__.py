@@ -8,11 +8,11 @@ natively, so that starting the process is a hundredth of it), slow ones a few, a
 for all.
 
 Every run is a process of its own. All run pinned to one core, in turns (each tool once, then each
-once again), after three runs of each that warm caches and are not counted but checked; the first of them
-is told as `first`. The figure of a tool is its median; a ratio is that divided by the median of the native
-process in the same turns. Seconds of our engines and of Unicorn are those between the first and the
-last instruction, without the interpreter's start; those of a native process and of qemu-i386 are
-the whole process. What starting costs is a figure of its own.
+once again), after three runs of each that warm caches and are not counted but checked; the first
+of them is told as `first`. The figure of a tool is its median; a ratio is that divided by the
+median of the native process in the same turns. Seconds of our engines and of Unicorn are those
+between the first and the last instruction, without the interpreter's start; those of a native
+process and of qemu-i386 are the whole process. What starting costs is a figure of its own.
 
 | part | what is measured |
 |---|---|
