@@ -55,7 +55,8 @@ def make_engine(name: str = "auto") -> Engine:
 @cache
 def _has_llvm() -> bool:
     """Whether native code can be made here; says once if not."""
-    found = importlib.util.find_spec("llvmlite") is not None and sys.byteorder == "little"
+    host = sys.byteorder == "little" and sys.implementation.name == "cpython"  # see `native.gate`
+    found = importlib.util.find_spec("llvmlite") is not None and host
     if not found:
         print("emu: no native code here (pip install llvmlite); using python", file=sys.stderr)
     return found

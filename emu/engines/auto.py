@@ -19,7 +19,6 @@ class Auto:
 
     def __init__(self, *, patience: int = PATIENCE) -> None:
         self._engine = Python()
-        self._patience = patience
         self._left = patience
 
     @property

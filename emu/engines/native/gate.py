@@ -9,7 +9,6 @@ that nothing of the code that left is still at work when a handler changes it.
 from __future__ import annotations
 
 import ctypes
-import platform
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -45,11 +44,6 @@ assert max(_PLACE.values()) < Word.SERVED
 
 _Enter = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
 """enter(mailbox, function, number) -> Left, called and left with the interpreter's lock."""
-
-
-def has_gate() -> bool:
-    """Whether this Python's C interface is known to be as the gate needs it."""
-    return platform.python_implementation() == "CPython"
 
 
 class Gate:
