@@ -15,7 +15,7 @@ from emu.bench.kernels import Progress
 from emu.bench.startup import run_program
 from emu.bench.tools import OURS, SLOW_ROUNDS, Tool
 
-COUNT, SLOW_COUNT, QUICK = 200_000, 50_000, 5_000
+COUNT, SLOW_COUNT, QUICK = 1_000_000, 50_000, 5_000
 REPEAT = 3
 LOOPS = {"call": CALL_LOOP, "port": PORT_LOOP, STOPPED: CALL_LOOP}
 """Bare exits: the handler of a system call sets EAX, that of a port does nothing; and, of our
