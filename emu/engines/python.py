@@ -192,6 +192,12 @@ class Session:
         for access in self.accesses.values():
             access.flush()
 
+    def _flush_if_grown(self) -> None:
+        """Pages that hold code now must not be written without a look."""
+        if self.code.grew:
+            self._flush()
+        self.code.grew = False
+
     def forget(self) -> None:
         """Drop every block; handlers stay."""
         self.tables.clear()
@@ -361,9 +367,7 @@ class Session:
         fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
         block = Block(self, address, pc, mode, fixed, instructions, code)
         self.code.watch(block, address, size)
-        if self.code.grew:
-            self._flush()
-        self.code.grew = False
+        self._flush_if_grown()
         return block
 
     def _drop_blocks(self, gone: set[int]) -> None:

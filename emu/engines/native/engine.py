@@ -446,11 +446,6 @@ class NativeSession(Session):
         spaces = list({id(space): space for space in paged}.values())
         return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
 
-    def _flush_if_grown(self) -> None:
-        if self.code.grew:
-            self._flush()
-        self.code.grew = False
-
     def forget(self) -> None:
         """Drop everything that was translated."""
         super().forget()
