@@ -34,6 +34,7 @@ class State:
         self.count = 0
         self.breakpoints: set[int] = set()
         self.interrupt_requested = False  # a device wants the engine to stop at the next window
+        self.shut_down = False  # a fault could not be delivered (x86: triple fault); until reset
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)

@@ -8,12 +8,15 @@ from typing import cast
 
 from isa.bits import Bits
 from isa.definition import Instruction
+from isa.fault import Fault
 from isa.registers import Register, RegisterSet
 from isa.semantics import Builder
 from isa.trace import Trace
 from isa.x86 import meanings
 from isa.x86.builder import X86Builder
 from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.delivery import delivery, interruptible
+from isa.x86.exceptions import combined
 from isa.x86.form import Form
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
@@ -24,10 +27,11 @@ assert meanings.__all__, "importing the meanings fills the table"
 
 
 class X86:
-    """The i686's integer instruction set as a user-mode program meets it."""
+    """The x86. Without a model it is what a user-mode program of a process machine meets; with one
+    (`isa.x86.models`) a whole processor, which takes its exceptions itself.
+    """
 
     name: str = "x86"
-    fingerprint: str = "x86"
     registers: RegisterSet = REGISTERS
     pc: Register = EIP
     spaces: Mapping[str, int] = {"linear": 8, "system": 8, "physical": 8, "port": 8}
@@ -35,9 +39,13 @@ class X86:
     max_length: int = MAX_LENGTH
     mode_registers: frozenset[Register] = MODE_REGISTERS
 
+    def __init__(self, model: str = "") -> None:
+        self.model = model
+        self.fingerprint: str = f"x86 {model}".strip()
+
     def mode(self, values: Sequence[int]) -> Hashable:
         """See `isa.x86.mode`."""
-        return mode_of(values)
+        return mode_of(values, self.model)
 
     def fetch(self, mode: Hashable) -> Trace:
         """CS base + EIP."""
@@ -52,12 +60,16 @@ class X86:
         return trace(cast(Form, form))
 
     def delivery(self, mode: Hashable) -> Trace | None:
-        """None: without a system half, faults are the process machine's."""
-        return None
+        """Without a system half (no model) None: faults are the process machine's."""
+        return delivery(cast(Mode, mode)) if self.model else None
+
+    def combined(self, first: Fault, second: Fault) -> Fault | None:
+        """See `isa.x86.exceptions`."""
+        return combined(first, second)
 
     def interruptible(self, mode: Hashable) -> Trace | None:
-        """None: a user program is never interrupted by a device."""
-        return None
+        """None in a process machine: a user program is never interrupted by a device."""
+        return interruptible(cast(Mode, mode)) if self.model else None
 
     def text(self, code: bytes, address: int) -> str:
         """capstone's Intel syntax; "(bad)" if there is none."""

@@ -63,7 +63,12 @@ def other_operand_first(case: Case, expected: Answer, got: Answer) -> bool:
     code = case.code[max(got.eip - case.origin, 0) :]  # of the instruction that faults
     opcode = code.lstrip(LEGACY_PREFIXES)[:1]
     ours, theirs = got.fault, expected.fault
-    if got.eip != expected.eip or opcode not in (b"\xa6", b"\xa7") or ours is None or theirs is None:
+    if (
+        got.eip != expected.eip
+        or opcode not in (b"\xa6", b"\xa7")
+        or ours is None
+        or theirs is None
+    ):
         return False
     if ours.vector != PAGE_FAULT or ours.address is None or theirs.address is None:
         return False

@@ -6,7 +6,9 @@ SDM volume 1, sections 6.4 and 7.3.8; far transfers: volume 3, section 5.8.
 from __future__ import annotations
 
 from isa.bits import Bits
+from isa.x86 import real
 from isa.x86.builder import Operand, X86Builder
+from isa.x86.delivery import deliver, software_event
 from isa.x86.descriptors import Descriptor, Selector, mark_accessed, read
 from isa.x86.meanings.conditions import for_each_condition, holds
 from isa.x86.meanings.segments import far_pointer, fill, out_of_reach
@@ -87,19 +89,25 @@ _INT = "INT n/INTO/INT3/INT1—Call to Interrupt Procedure"
 @instruction("int", heading=_INT)
 def int_n(m: X86Builder, vector: Operand) -> None:
     require_iopl_in_v86(m)
-    m.exit("interrupt", m.read(vector).low(8))
+    if m.mode.model:
+        deliver(m, software_event(m, m.read(vector).low(8)))
+    else:
+        m.exit("interrupt", m.read(vector).low(8))
 
 
 @instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
 @instruction("icebp", heading=_INT, parameters=(DEBUG,))
 def trap(m: X86Builder, vector: int) -> None:
-    m.exit("trap", Bits.of(vector, 8))
+    if m.mode.model and vector != DEBUG:
+        deliver(m, software_event(m, Bits.of(vector, 8)))
+    else:
+        m.exit("trap", Bits.of(vector, 8))
 
 
 @instruction("into", heading=_INT)
 def into(m: X86Builder) -> None:
     with m.when(m.flag(OF)):
-        m.exit("trap", Bits.of(OVERFLOW, 8))
+        trap(m, OVERFLOW)
 
 
 @instruction("bound", heading="BOUND—Check Array Index Against Bounds")
@@ -138,6 +146,11 @@ def _far_target(m: X86Builder, operands: tuple[Operand, ...]) -> tuple[Selector,
 
 
 def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) -> None:
+    if m.mode.segments_are_paragraphs:
+        if call:
+            _push_return(m)
+        real.go_far(m, selector.value, offset)
+        return
     descriptor = _descriptor(m, selector)
     with m.when(~descriptor.is_code):
         _gate(m, selector, descriptor)
@@ -145,9 +158,13 @@ def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) ->
         _check_code(m, selector, descriptor)
         _check_target(m, descriptor, offset)
         if call:
-            m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
-            m.push(m.next.low(m.form.operand_size))
+            _push_return(m)
         _enter_code(m, selector, descriptor, offset)
+
+
+def _push_return(m: X86Builder) -> None:
+    m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
+    m.push(m.next.low(m.form.operand_size))
 
 
 def _descriptor(m: X86Builder, selector: Selector) -> Descriptor:
@@ -198,6 +215,9 @@ def far_ret(m: X86Builder, *release: Operand) -> None:
 
 def _return(m: X86Builder, selector: Selector, offset: Bits) -> None:
     """Return to a code segment; to an outer level it is unimplemented."""
+    if m.mode.segments_are_paragraphs:
+        real.go_far(m, selector.value, offset)
+        return
     descriptor = _descriptor(m, selector)
     dpl, rpl = descriptor.dpl, selector.rpl
     level_wrong = descriptor.is_conforming.select(rpl.ult(dpl), dpl != rpl)
@@ -215,6 +235,9 @@ def _return(m: X86Builder, selector: Selector, offset: Bits) -> None:
 @instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
 def iret(m: X86Builder) -> None:
     require_iopl_in_v86(m)
+    if m.mode.segments_are_paragraphs:
+        _interrupt_return(m)
+        return
     nested = m.get(NT) | m.get(VM)
     with m.when(nested):
         m.exit("unimplemented")  # task returns, and virtual-8086 mode

@@ -6,6 +6,7 @@ What loading one checks and does: SDM volume 2, MOV; volume 3, sections 5.5 and 
 from __future__ import annotations
 
 from isa.bits import Bits
+from isa.x86 import real
 from isa.x86.builder import Operand, X86Builder, segment_name
 from isa.x86.descriptors import Descriptor, Selector, mark_accessed, read
 from isa.x86.registers import SEGMENTS, ZF
@@ -35,6 +36,9 @@ def mov_to(m: X86Builder, dst: Operand, src: Operand) -> None:
 
 def load(m: X86Builder, name: str, value: Bits) -> None:
     """Load a data or stack segment register, with all checks."""
+    if m.mode.segments_are_paragraphs:
+        real.load(m, name, value)
+        return
     selector = Selector(value)
     if name == "ss":
         m.fault_when(selector.is_null, GENERAL_PROTECTION, 0)
