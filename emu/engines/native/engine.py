@@ -41,7 +41,7 @@ from emu.engines.native.tier1 import FRESH, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
-from emu.memory import WRITE, AddressSpace
+from emu.memory import WRITE, TranslatedMemory
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -428,9 +428,9 @@ class NativeSession(Session):
         for space in self.spaces.values():
             space.flush()
 
-    def watch(self, block: object, address: int, size: int) -> None:
+    def watch(self, block: object, mode: Hashable, address: int, size: int) -> None:
         """Have a block dropped when its code changes."""
-        self.code.watch(block, address, size)
+        self.code.watch(block, mode, address, size)
         self._flush_if_grown()
 
     def guard(self, address: int, where: int) -> None:
@@ -442,7 +442,7 @@ class NativeSession(Session):
 
     def _may_write(self, address: int) -> bool:
         """Whether emitted code may know how to write to a page without a look."""
-        paged = [m for m in self.state.memory.values() if isinstance(m, AddressSpace)]
+        paged = [m for m in self.state.memory.values() if isinstance(m, TranslatedMemory)]
         spaces = list({id(space): space for space in paged}.values())
         return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
 

@@ -19,7 +19,7 @@ import numpy as np
 from emu.engines.native.layout import Left
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.runtime import BULK, ELEMENTS, PAGE_BITS, PAGES, bulk_name
-from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace
+from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
@@ -59,7 +59,7 @@ def space_for(number: int, memory: Any, unit: int) -> Space | None:
     """The native way to a memory, or None if there is none; host words are little-endian only."""
     if sys.byteorder != "little":
         return None
-    if isinstance(memory, AddressSpace):
+    if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
     if isinstance(memory, WordMemory):
         return WordSpace(number, memory, unit)
@@ -72,7 +72,7 @@ class PagedSpace:
     paged = True
     kind = "paged"
 
-    def __init__(self, number: int, memory: AddressSpace) -> None:
+    def __init__(self, number: int, memory: TranslatedMemory) -> None:
         self.number = number
         self.memory = memory
         # Not np.zeros: malloc may take that from memory used before, and clear all of it.
@@ -89,7 +89,7 @@ class PagedSpace:
         """See `Space`."""
         access = WRITE if why == Left.WRITE else READ
         where = self.memory.translate(address, access)
-        if isinstance(where, Fault):
+        if isinstance(where, Fault) or (access == WRITE and self.memory.is_split(address)):
             return False
         table = 0
         if access == WRITE:

@@ -1,0 +1,1 @@
+"""The PC: a whole x86 machine with its devices."""
