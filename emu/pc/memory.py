@@ -29,6 +29,7 @@ class PhysicalMap(TranslatedMemory):
         """`ram` bytes, rounded up to whole pages."""
         self.ram = -(-ram // PAGE_SIZE) * PAGE_SIZE
         super().__init__(PhysicalMemory(self.ram + ROM_ROOM + 2 * PAGE_SIZE))
+        self.physical.size = self.ram  # for devices, which reach nothing else
         self._ones = self.ram + ROM_ROOM
         self._thrown_away = self._ones + PAGE_SIZE
         self.physical.array[self._ones : self._thrown_away] = 0xFF

@@ -1,0 +1,139 @@
+"""What a serial port of the guest is wired to on the host: memory, a file, the terminal, TCP."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from emu.devices.ns16550 import SerialBackend
+from emu.errors import GuestFileError, unwritable
+
+CHUNK: Final = 4096
+
+
+class NullSerial:
+    """Nobody is there."""
+
+    interactive = False
+
+    def write(self, data: bytes) -> None:
+        """What is sent is lost."""
+
+    def read(self) -> bytes:
+        """Nothing comes."""
+        return b""
+
+
+class MemorySerial:
+    """A buffer: what the guest has sent so far. Input is fed to the port itself."""
+
+    interactive = False
+
+    def __init__(self) -> None:
+        self.output = bytearray()
+
+    def write(self, data: bytes) -> None:
+        """Add to the buffer."""
+        self.output += data
+
+    def read(self) -> bytes:
+        """Nothing comes from here."""
+        return b""
+
+
+class FileSerial:
+    """A file that takes what the guest sends."""
+
+    interactive = False
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise unwritable(path, error) from error
+
+    def write(self, data: bytes) -> None:
+        """Write at once."""
+        self._file.write(data)
+
+    def read(self) -> bytes:
+        """Nothing comes from a file."""
+        return b""
+
+
+class StreamSerial:
+    """The terminal, or whatever standard input and output are. Input ends where they end."""
+
+    def __init__(self, output: BinaryIO | None = None, source: int = 0) -> None:
+        self._output = sys.stdout.buffer if output is None else output
+        self._source = source
+        self.interactive = True
+
+    def write(self, data: bytes) -> None:
+        """Write and flush."""
+        self._output.write(data)
+        self._output.flush()
+
+    def read(self) -> bytes:
+        """What was typed, if anything."""
+        try:
+            if not self.interactive or not select.select([self._source], [], [], 0)[0]:
+                return b""
+            data = os.read(self._source, CHUNK)
+        except (OSError, ValueError):  # closed, or nothing that can be waited for
+            data = b""
+        self.interactive = bool(data)
+        return data
+
+
+class TcpSerial:
+    """A connection that is accepted when the machine starts."""
+
+    interactive = True
+
+    def __init__(self, host: str, port: int) -> None:
+        try:
+            with socket.create_server((host, port)) as server:
+                self.address = server.getsockname()
+                self._connection, _ = server.accept()
+        except (OSError, OverflowError) as error:
+            raise GuestFileError(
+                f"nothing can listen at {host}:{port}", why=str(error), advice="Choose another port"
+            ) from error
+        self._connection.setblocking(False)
+
+    def write(self, data: bytes) -> None:
+        """Send; once the other side is gone, what is sent is lost."""
+        try:
+            self._connection.setblocking(True)
+            self._connection.sendall(data)
+        except OSError:
+            return
+
+    def read(self) -> bytes:
+        """What came, if anything."""
+        try:
+            self._connection.setblocking(False)
+            return self._connection.recv(CHUNK)
+        except OSError:
+            return b""
+
+
+def serial_backend(text: str) -> SerialBackend:
+    """The backend that `--serial` names: stdio, file:PATH, tcp:HOST:PORT or none."""
+    kind, _, rest = text.partition(":")
+    if kind == "file" and rest:
+        return FileSerial(Path(rest))
+    if kind == "tcp":
+        host, _, port = rest.rpartition(":")
+        if port.isdecimal():
+            return TcpSerial(host or "127.0.0.1", int(port))
+    if text in ("stdio", "none"):
+        return StreamSerial() if text == "stdio" else NullSerial()
+    raise GuestFileError(
+        f"there is no serial port {text!r}", advice="Choose stdio, none, file:PATH or tcp:HOST:PORT"
+    )
