@@ -82,11 +82,13 @@ class Reference:
         trace = state.isa.delivery(state.isa.mode(state.values))
         if trace is None:
             return False
+        faults = [fault]
         outcome = Evaluation(state, _fields(fault)).carry_out(trace)
         while isinstance(outcome, Fault):
+            faults.append(outcome)
             following = state.isa.combined(fault, outcome)
             if following is None:
-                state.shut_down = True
+                state.shut_down = tuple(faults)
                 return True
             fault = following
             outcome = Evaluation(state, _fields(fault)).carry_out(trace)

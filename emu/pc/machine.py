@@ -22,7 +22,7 @@ class PcMachine:
     """A PC just after power-on: the processor begins at the reset vector, 16 bytes below 4 GiB.
 
     `run` answers with an Exit: "until"; "halt" (nothing will ever wake the processor); "shutdown"
-    (a triple fault: `last_fault` tells the first of the three); "off" (the guest ended the machine,
+    (a triple fault: `state.shut_down` has its faults); "off" (the guest ended the machine,
     `board.exit_code`); "breakpoint"; "unimplemented"; and, with `state.intercept_traps`, "fault".
     """
 
@@ -38,7 +38,7 @@ class PcMachine:
         self.isa = X86(model)
         self.state = State(self.isa, {})
         self.memory = PhysicalMap(memory)
-        attach_memory(self.state, self.memory)
+        self.linear = attach_memory(self.state, self.memory)
         self.board = Board(self.memory.physical, options, a20_changed=self.memory.set_a20)
         self.halted = False
         self._horizon = 0  # of the engine's run under way
@@ -52,7 +52,7 @@ class PcMachine:
 
     def reset(self) -> None:
         """What the RESET line does to the processor; memory and devices stay."""
-        self.halted = self.state.shut_down = False
+        self.halted, self.state.shut_down = False, ()
         for register, value in reset_values(self.isa.signature).items():
             self.state.write(register, value)
         self.memory.changed()
