@@ -5,15 +5,15 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from emu.devices.disk_image import DiskImage
 from emu.engines import Engine, make_engine
-from emu.errors import GuestFileError, LoaderError
+from emu.errors import LoaderError
 from emu.exit import Exit
+from emu.pc.kinds import is_linux, multiboot_header
 from emu.pc.loaders.firmware import load_firmware, read_firmware
-from emu.pc.loaders.linux import is_linux, load_linux
-from emu.pc.loaders.multiboot import find_header, load_multiboot
+from emu.pc.loaders.linux import load_linux
+from emu.pc.loaders.multiboot import load_multiboot
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import serial_backend
@@ -21,30 +21,38 @@ from emu.report import EXIT_LIMIT, EXIT_SHUTDOWN, EXIT_UNIMPLEMENTED, Report
 from isa.fault import Fault
 from isa.x86.vectors import NAMES
 
-SIGNATURE: Final = b"\x55\xaa"  # at the end of a boot sector
-SECTOR: Final = 512
-LARGEST_FLOPPY: Final = 2880 << 10
-FLOPPY: Final = 1440 << 10
+MEMORY, MIPS = 64 << 20, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What a user can say of a PC, spelled as QEMU's users expect."""
+    """What a user can say of a PC. `kernel_name` is for messages."""
 
     engine: str = "auto"
     cpu: str = "pentium2"
-    memory: int = 64 << 20
-    mips: int = 10
+    memory: int = MEMORY
+    mips: int = MIPS
     bios: Path | None = None
-    floppies: tuple[Path, ...] = ()
-    disks: tuple[Path, ...] = ()
-    kernel: Path | None = None
-    initrd: Path | None = None
+    floppies: tuple[DiskImage | None, ...] = ()
+    disks: tuple[DiskImage | None, ...] = ()
+    kernel: bytes = b""
+    kernel_name: str = ""
+    initrd: bytes = b""
     append: str = ""
     serial: tuple[str, ...] = ()
     boot: str = "ac"
     pci: bool = True
-    writable: bool = False
+
+    def options(self) -> Options:
+        """What of it concerns the board."""
+        return Options(
+            mips=self.mips,
+            floppies=self.floppies,
+            disks=self.disks,
+            serial=[serial_backend(text) for text in self.serial],
+            boot=self.boot,
+            pci=self.pci,
+        )
 
 
 class PcGuest:
@@ -54,37 +62,23 @@ class PcGuest:
         self.choice = choice
         self.engine: Engine = make_engine(choice.engine)
         self.machine = PcMachine(
-            self.engine, model=choice.cpu, memory=choice.memory, options=self._options()
+            self.engine, model=choice.cpu, memory=choice.memory, options=choice.options()
         )
         self.state = self.machine.state
-        if choice.kernel is None:
-            load_firmware(self.machine, read_firmware(choice.bios), pci=choice.pci)
+        if choice.kernel:
+            self._load_kernel()
         else:
-            self._load_kernel(choice.kernel)
+            load_firmware(self.machine, read_firmware(choice.bios), pci=choice.pci)
         self._began = time.perf_counter()
 
-    def _options(self) -> Options:
+    def _load_kernel(self) -> None:
         choice = self.choice
-        return Options(
-            mips=choice.mips,
-            floppies=[DiskImage.open(path, writable=choice.writable) for path in choice.floppies],
-            disks=[DiskImage.open(path, writable=choice.writable) for path in choice.disks],
-            serial=[serial_backend(text) for text in choice.serial],
-            boot=choice.boot,
-            pci=choice.pci,
-        )
-
-    def _load_kernel(self, path: Path) -> None:
-        from emu.guests import read_file
-
-        data = read_file(path)
-        initrd = b"" if self.choice.initrd is None else read_file(self.choice.initrd)
         try:
-            if is_linux(data):
-                load_linux(self.machine, data, self.choice.append, initrd)
-            elif find_header(data) is not None:
-                modules = [(initrd, str(self.choice.initrd))] if initrd else []
-                load_multiboot(self.machine, data, self.choice.append, modules)
+            if is_linux(choice.kernel):
+                load_linux(self.machine, choice.kernel, choice.append, choice.initrd)
+            elif multiboot_header(choice.kernel) is not None:
+                modules = [(choice.initrd, "")] if choice.initrd else []
+                load_multiboot(self.machine, choice.kernel, choice.append, modules)
             else:
                 raise LoaderError(
                     "This is no kernel",
@@ -92,7 +86,7 @@ class PcGuest:
                     advice="Give a bzImage or a Multiboot kernel",
                 )
         except LoaderError as error:
-            what = f"{path}: {error.what}"
+            what = f"{choice.kernel_name}: {error.what}"
             raise LoaderError(what, where=error.where, why=error.why, advice=error.advice) from None
 
     # -- running -----------------------------------------------------------------------------
@@ -144,26 +138,3 @@ def _told(fault: Fault) -> str:
     code = "" if fault.code is None else f" with error code {fault.code:#06x}"
     address = "" if fault.address is None else f", address {fault.address:#010x}"
     return name + code + address
-
-
-def is_pc_guest(data: bytes) -> bool:
-    """Whether a file is one for a PC: a boot sector, a disk image, a kernel."""
-    boots = len(data) >= SECTOR and data[SECTOR - 2 : SECTOR] == SIGNATURE
-    return boots or is_linux(data) or find_header(data) is not None
-
-
-def with_guest(choice: Choice, path: Path, data: bytes) -> Choice:
-    """The choice with the file that stands as GUEST put where it belongs by its content."""
-    from dataclasses import replace
-
-    if is_linux(data) or find_header(data) is not None:
-        return replace(choice, kernel=path)
-    if not is_pc_guest(data):
-        raise GuestFileError(
-            f"{path} is nothing that a PC can start",
-            why="it has no boot signature (55 aa at offset 510) and is no kernel",
-            advice="Give a disk image, a Multiboot kernel or a bzImage; ROMs go by --bios",
-        )
-    if len(data) <= LARGEST_FLOPPY:
-        return replace(choice, floppies=(path, *choice.floppies))
-    return replace(choice, disks=(path, *choice.disks))

@@ -20,9 +20,8 @@ from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import kernel_image
 from emu.pc.machine import PcMachine
 
-SETUP_SECTORS, BOOT_FLAG, HEADER, VERSION = 0x1F1, 0x1FE, 0x202, 0x206  # offsets in the file
+SETUP_SECTORS, JUMP_LENGTH, HEADER, VERSION = 0x1F1, 0x201, 0x202, 0x206  # offsets in the file
 CMDLINE_SIZE, PAYLOAD_OFFSET, PAYLOAD_LENGTH = 0x238, 0x248, 0x24C
-MAGIC: Final = b"HdrS"
 PAYLOAD_VERSION: Final = 0x208  # the first protocol that tells where the payload is
 SECTOR, PAGE, KILO, MEGA = 512, 4096, 1 << 10, 1 << 20
 ZERO_PAGE, COMMAND_LINE, TABLE = 0x10000, 0x20000, 0x8000
@@ -67,11 +66,6 @@ class BzImage:
     kernel: bytes
 
 
-def is_linux(data: bytes) -> bool:
-    """Whether a file has a Linux setup header."""
-    return data[HEADER : HEADER + 4] == MAGIC
-
-
 def unpack(data: bytes) -> BzImage:
     """Take a bzImage apart; raises LoaderError."""
     if len(data) < PAYLOAD_LENGTH + 4:
@@ -92,7 +86,7 @@ def unpack(data: bytes) -> BzImage:
             where=f"its payload at {start:#x}",
             why=f"{length} bytes are promised, {len(payload)} are there",
         )
-    end = HEADER + data[0x201]
+    end = HEADER + data[JUMP_LENGTH]
     (longest,) = struct.unpack_from("<I", data, CMDLINE_SIZE)
     return BzImage(data[SETUP_SECTORS:end], longest, _decompressed(payload))
 

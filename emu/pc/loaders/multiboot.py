@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from typing import Final
 
 from emu.errors import LoaderError
+from emu.pc.kinds import ADDRESSES, MultibootHeader, multiboot_header
 from emu.pc.loaders import flat_mode
 from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
 
-HEADER_MAGIC, LOADED_MAGIC = 0x1BADB002, 0x2BADB002
-SEARCHED: Final = 8192  # bytes at the beginning of a file in which the header lies
-PAGE_ALIGNED, MEMORY_INFO, VIDEO_MODE, ADDRESSES = 1, 2, 4, 1 << 16
+LOADED_MAGIC: Final = 0x2BADB002  # in EAX
+PAGE_ALIGNED, MEMORY_INFO, VIDEO_MODE = 1, 2, 4  # flags that ask for something
 KNOWN: Final = PAGE_ALIGNED | MEMORY_INFO | VIDEO_MODE
 NAME: Final = b"popek\0"
 LOW_MEMORY: Final = 0x9F000  # below the extended BIOS data area
@@ -23,35 +22,11 @@ TABLE: Final = 0x8000
 KILO, MEGA = 1 << 10, 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
-    """The header's place in the file, its flags, and the five addresses if it has them."""
-
-    offset: int
-    flags: int
-    header_address: int = 0
-    load: int = 0
-    load_end: int = 0
-    bss_end: int = 0
-    entry: int = 0
-
-
-def find_header(data: bytes) -> Header | None:
-    """The Multiboot header of a kernel, or None; its checksum makes it one."""
-    for offset in range(0, min(len(data), SEARCHED) - 11, 4):
-        magic, flags, checksum = struct.unpack_from("<3I", data, offset)
-        if magic == HEADER_MAGIC and (magic + flags + checksum) & 0xFFFFFFFF == 0:
-            if flags & ADDRESSES and offset + 32 <= len(data):
-                return Header(offset, flags, *struct.unpack_from("<5I", data, offset + 12))
-            return Header(offset, flags)
-    return None
-
-
 def load_multiboot(
     machine: PcMachine, data: bytes, command_line: str, modules: list[tuple[bytes, str]]
 ) -> None:
     """Load a kernel with its modules (content, command line), and begin at its entry."""
-    header = find_header(data)
+    header = multiboot_header(data)
     assert header is not None, "the caller has looked"
     if header.flags & 0xFFFF & ~KNOWN:
         raise LoaderError(
@@ -66,7 +41,7 @@ def load_multiboot(
     flat_mode.enter(machine, image.entry, TABLE, 8, 16, {"eax": LOADED_MAGIC, "ebx": info})
 
 
-def _by_header(data: bytes, header: Header) -> KernelImage:
+def _by_header(data: bytes, header: MultibootHeader) -> KernelImage:
     start = header.offset - (header.header_address - header.load)
     if start < 0 or header.load > header.header_address:
         raise LoaderError("The Multiboot header's addresses lie outside the file")
