@@ -1,4 +1,4 @@
-"""CPUID and RDTSC: what the processor says of itself follows from what the table contains."""
+"""CPUID: what the processor says of itself follows from what the table contains."""
 
 from __future__ import annotations
 
@@ -65,11 +65,3 @@ def cpuid(m: X86Builder) -> None:
         for key, answer in others:
             value = (leaf == key).select(answer[number], value)
         m.put(register, value)
-
-
-@instruction("rdtsc", heading="RDTSC—Read Time-Stamp Counter")
-def rdtsc(m: X86Builder) -> None:
-    """The counter counts retired instructions: the only time a guest can see."""
-    now = m.clock()
-    m.put(EAX, now.low(32))
-    m.put(EDX, now.bits(32, 32))

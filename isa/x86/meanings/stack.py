@@ -40,6 +40,7 @@ def pop(m: X86Builder, dst: Operand) -> None:
     value = m.pop(m.form.operand_size)
     if is_segment(dst):
         segments.load(m, segment_name(dst), value.low(16))
+        segments.hold_interrupts_back(m, segment_name(dst))
     elif dst.is_memory:
         # An ESP in the address counts after its increment (SDM volume 2, POP).
         m.store(m.segment_of(dst), m.address(dst, m.stack_pointer), value)
