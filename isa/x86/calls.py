@@ -86,8 +86,7 @@ def _deep(m: X86Builder, gate: Gate, frame: Stack, width: int) -> None:
     """The old stack pointer, the parameters from the old stack, the return address."""
     frame.push(m.get(SEGMENTS["ss"].selector).zext(32).low(width))
     frame.push(m.get(ESP).low(width))
-    for number in range(MOST_PARAMETERS, 0, -1):
-        place = m.stack_offset(m.get(ESP) + (number - 1) * width // 8)
-        wanted = Bits.of(number, 5).ule(gate.parameters)
-        frame.push_later(width, partial(m.load, "ss", place, width), wanted)
+    old = [m.stack_offset(m.get(ESP) + n * width // 8) for n in range(MOST_PARAMETERS)]
+    values = [partial(m.load, "ss", place, width) for place in old]
+    frame.push_all(width, gate.parameters, values)
     _return_address(m, frame, width)

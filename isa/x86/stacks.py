@@ -5,7 +5,7 @@ SDM volume 3, sections 5.8.5 and 6.12.1. A frame is checked whole before anythin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,8 +23,15 @@ class Item(NamedTuple):
     """A value to be pushed at an offset if the condition holds; `make` is asked only then."""
 
     offset: Bits
-    width: int
     make: Callable[[], Bits]
+    condition: Bits
+
+
+class Room(NamedTuple):
+    """Bytes that a frame needs if the condition holds."""
+
+    offset: Bits
+    size: Bits
     condition: Bits
 
 
@@ -46,30 +53,40 @@ class Stack:
     is_new: bool
     flat: bool = False
     frame: list[Item] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
 
     def begun(self) -> Stack:
         """The same stack for a frame."""
-        return replace(self, frame=[])
+        return replace(self, frame=[], rooms=[])
 
     def push(self, value: Bits, condition: Bits | None = None) -> None:
         """Make room for a value, which `write` will store; only if `condition` is 1."""
-        self.push_later(value.width, lambda: value, condition)
-
-    def push_later(
-        self, width: int, make: Callable[[], Bits], condition: Bits | None = None
-    ) -> None:
-        """The same for a value that is made when it is stored."""
         condition = Bits.of(1, 1) if condition is None else condition
-        self.pointer = condition.select(self._moved(-(width // 8)), self.pointer)
-        offset = self._is_big.select(self.pointer, self.pointer & 0xFFFF)
-        self.frame.append(Item(offset, width, make, condition))
+        size = Bits.of(value.width // 8, 32)
+        self.pointer = condition.select(self._moved(size), self.pointer)
+        self.rooms.append(Room(self._offset(0), size, condition))
+        self.frame.append(Item(self._offset(0), lambda: value, condition))
+
+    def push_all(self, width: int, count: Bits, values: Sequence[Callable[[], Bits]]) -> None:
+        """Make room for the first `count` values, the first of them at the lowest address."""
+        size = width // 8
+        whole = count.zext(32) * size
+        self.pointer = self._moved(whole)
+        self.rooms.append(Room(self._offset(0), whole, count != 0))
+        for number, make in reversed(list(enumerate(values))):
+            condition = Bits.of(number, count.width).ult(count)
+            self.frame.append(Item(self._offset(number * size), make, condition))
+
+    def _offset(self, above: int) -> Bits:
+        offset = self.pointer + above
+        return self._is_big.select(offset, offset & 0xFFFF)
 
     @property
     def _is_big(self) -> Bits:
         return self.attributes.bit(10)
 
-    def _moved(self, by: int) -> Bits:
-        moved = self.pointer + by
+    def _moved(self, size: Bits) -> Bits:
+        moved = self.pointer - size
         narrow = self.pointer.bits(16, 16).concat(moved.low(16))
         return self._is_big.select(moved, narrow)
 
@@ -78,10 +95,9 @@ class Stack:
         if self.flat:
             return
         wrong = ~(self.attributes.bit(7) & ~self.attributes.bit(3) & self.attributes.bit(1))
-        for item in self.frame:
-            size = item.width // 8
-            outside = segmentation.beyond(self.attributes, self.limit, item.offset, size)
-            wrong = wrong | item.condition & outside
+        for offset, size, condition in self.rooms:
+            outside = segmentation.beyond(self.attributes, self.limit, offset, size)
+            wrong = wrong | condition & outside
         code = Selector(self.selector).error_code if self.is_new else Bits.of(0, 32)
         m.fault_when(wrong, STACK_FAULT, code | self.external)
 
