@@ -5,7 +5,7 @@ from __future__ import annotations
 from isa.bits import Bits
 from isa.registers import Register
 from isa.semantics import Builder
-from isa.x86 import segmentation
+from isa.x86 import debug, segmentation
 from isa.x86.flags import STATUS_FLAGS
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
 from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW
@@ -176,6 +176,7 @@ class X86Builder(Builder):
     def load(self, segment: str, offset: Bits, width: int, *, for_write: bool = False) -> Bits:
         """Read `width` bits at `segment`:`offset`; `for_write`: with the right to write there."""
         address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
+        debug.watch(self, address, width // 8, debug.ACCESSED)
         if for_write:
             return self.load_for_write_space(self.data_space, address, width)
         return self.load_space(self.data_space, address, width)
@@ -193,6 +194,7 @@ class X86Builder(Builder):
     def store(self, segment: str, offset: Bits, value: Bits) -> None:
         """Write at `segment`:`offset`."""
         address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
+        debug.watch(self, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
         self.store_space(self.data_space, address, value)
 
     # -- stack ---------------------------------------------------------------------------------

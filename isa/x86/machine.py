@@ -10,17 +10,18 @@ from isa.bits import Bits
 from isa.definition import Instruction
 from isa.fault import Fault
 from isa.registers import Register, RegisterSet
-from isa.semantics import Builder
 from isa.trace import Trace
-from isa.x86 import meanings
+from isa.x86 import debug, meanings
 from isa.x86.builder import X86Builder
-from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.decode import BAD, ESCAPE, MAX_LENGTH, UNIMPLEMENTED, decode, first
 from isa.x86.delivery import delivery, interruptible
 from isa.x86.exceptions import combined
-from isa.x86.form import Form
+from isa.x86.fetch import fetch
+from isa.x86.form import Form, Seg
+from isa.x86.meanings import coprocessor
 from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
-from isa.x86.registers import EIP, REGISTERS, SEGMENTS
+from isa.x86.registers import EIP, REGISTERS
 from isa.x86.table import INSTRUCTIONS
 from isa.x86.vectors import DEBUG
 
@@ -50,8 +51,8 @@ class X86:
         return mode_of(values, self.model)
 
     def fetch(self, mode: Hashable) -> Trace:
-        """CS base + EIP."""
-        return _fetch("cs" in cast(Mode, mode).flat)
+        """See `isa.x86.fetch`."""
+        return fetch(cast(Mode, mode))
 
     def decode(self, code: bytes, mode: Hashable) -> Instruction:
         """See `isa.x86.decode`."""
@@ -80,13 +81,6 @@ class X86:
 
 
 @cache
-def _fetch(flat: bool) -> Trace:
-    m = Builder()
-    address = m.get(EIP) if flat else m.get(SEGMENTS["cs"].base) + m.get(EIP)
-    return m.finish("fetch", address)
-
-
-@cache
 def trace(form: Form) -> Trace:
     """Run the form's meaning on the builder; again if it modifies an operand in memory."""
     m = _run(X86Builder(form))
@@ -99,14 +93,27 @@ def _run(m: X86Builder) -> X86Builder:
     form = m.form
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
+    elif form.mnemonic == ESCAPE:
+        coprocessor.escape(m)
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
     else:
         entry = INSTRUCTIONS[form.mnemonic]
-        if form.mode.single_step:  # first: the last exit counts, and INT n suppresses the trap
-            m.exit("trap", Bits.of(DEBUG, 8))
+        if form.mode.single_step:
+            _trap_after(m)
         entry.meaning(m, *entry.parameters, *m.operands)
     return m
+
+
+def _trap_after(m: X86Builder) -> None:
+    """Single step: first, as INT n and jumps to another task suppress the trap.
+
+    None comes between MOV or POP to SS and what follows (SDM volume 3, section 6.8.3).
+    """
+    if not m.mode.model:
+        m.exit("trap", Bits.of(DEBUG, 8))
+    elif m.form.shapes[:1] != (Seg("ss"),) or m.form.mnemonic not in ("mov", "pop"):
+        debug.note(m, debug.SINGLE_STEP)
 
 
 def _lock_allowed(m: X86Builder) -> bool:

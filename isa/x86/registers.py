@@ -128,6 +128,13 @@ TR_ATTRIBUTES: Final = REGISTERS.add("tr_attributes", 12, Role.RELOCATION)
 SHADOW: Final = REGISTERS.add(
     "shadow", 1, Role.RESOURCE, "STI, MOV SS or POP SS has just held interrupts back"
 )
+PENDING: Final = REGISTERS.add(
+    "pending", 16, Role.RESOURCE, "debug traps of the last instruction, as in DR6"
+)
+ARRIVAL: Final = REGISTERS.add(
+    "arrival", 8, Role.RESOURCE, "a task has been entered; its segments are yet to be loaded"
+)
+ARRIVAL_CODE: Final = REGISTERS.add("arrival_code", 32, Role.RESOURCE, "an error code for it")
 SYSENTER_CS: Final = REGISTERS.add("sysenter_cs", 32, Role.RESOURCE)
 SYSENTER_ESP: Final = REGISTERS.add("sysenter_esp", 32, Role.RESOURCE)
 SYSENTER_EIP: Final = REGISTERS.add("sysenter_eip", 32, Role.RESOURCE)

@@ -71,7 +71,8 @@ def _plain(m: X86Builder, *segments: str) -> bool:
     Neither a segment check nor an offset's wrap at 64 KiB can come between them, nor a debug trap.
     """
     flat = all(segment in m.mode.flat for segment in segments)
-    return flat and m.form.address_size == 32 and not m.mode.single_step
+    one_by_one = m.mode.single_step or m.mode.debugged
+    return flat and m.form.address_size == 32 and not one_by_one
 
 
 def _linear(m: X86Builder, segment: str, pointer: Register, *, write: bool) -> Bits:
