@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from emu.devices.a20 import A20
 from emu.devices.debug_exit import DebugExit
@@ -24,6 +24,8 @@ PORTS: Final = 1 << 16
 SERIAL_PORTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))  # base, interrupt request
 TIMER, KEYBOARD, CLOCK, MOUSE = 0, 1, 8, 12  # interrupt requests
 PLAIN: Final = Options()
+
+Chip = TypeVar("Chip", bound=Device)
 
 
 class Board:
@@ -53,10 +55,10 @@ class Board:
 
     # -- building ----------------------------------------------------------------------------
 
-    def _add[D: Device](self, name: str, device: D) -> D:
+    def _add(self, name: str, device: Chip) -> Chip:
         self.devices[name] = device
         for first, last, largest in device.ports:
-            self._ports.update({port: (device, largest) for port in range(first, last + 1)})
+            self._ports.update(dict.fromkeys(range(first, last + 1), (device, largest)))
         if isinstance(device, Timed):
             self._timed.append(device)
         return device
