@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from emu.devices.a20 import A20
+from emu.devices.bus_memory import BusMemory
 from emu.devices.debug_exit import DebugExit
 from emu.devices.debug_port import DebugPort
 from emu.devices.device import Device, Line, Timed, unconnected
 from emu.devices.i8042 import I8042
+from emu.devices.i8237 import I8237
 from emu.devices.i8254 import I8254
 from emu.devices.i8259_pair import I8259Pair
+from emu.devices.i82077 import I82077
 from emu.devices.mc146818 import MC146818
 from emu.devices.ns16550 import NS16550
 from emu.devices.port92 import Port92
@@ -22,7 +25,7 @@ from emu.pc.options import Options
 
 PORTS: Final = 1 << 16
 SERIAL_PORTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))  # base, interrupt request
-TIMER, KEYBOARD, CLOCK, MOUSE = 0, 1, 8, 12  # interrupt requests
+TIMER, KEYBOARD, FLOPPY, CLOCK, MOUSE = 0, 1, 6, 8, 12  # interrupt requests
 PLAIN: Final = Options()
 
 Chip = TypeVar("Chip", bound=Device)
@@ -50,6 +53,7 @@ class Board:
         self._timed: list[Timed] = []
         self._ports: dict[int, tuple[Device, int]] = {}
         self._add_core(memory)
+        self._add_disks(BusMemory(memory))
         self._add_serial()
         self._add_debug()
 
@@ -76,6 +80,11 @@ class Board:
             "keyboard", I8042(self.a20_gate, self._reset, line(KEYBOARD), line(MOUSE), mips=mips)
         )
         self._add("port92", Port92(self.a20_gate, self._reset))
+
+    def _add_disks(self, memory: BusMemory) -> None:
+        dma = self._add("dma", I8237(memory))
+        line, mips = self.interrupts.line, self.options.mips
+        self._add("floppy", I82077(dma, line(FLOPPY), self.options.floppies, mips=mips))
 
     def _add_serial(self) -> None:
         self.serial: list[NS16550] = []
