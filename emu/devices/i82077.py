@@ -455,7 +455,7 @@ class I82077:
         """The controller, and what was written to its disks."""
         return {
             "controller": registers.save(self.registers),
-            "images": [image and image.snapshot() for image in self.images],
+            "images": [None if i is None else i.snapshot() for i in self.images],
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from emu.devices.a20 import A20
+from emu.devices.ata import AtaChannel
 from emu.devices.bus_memory import BusMemory
 from emu.devices.debug_exit import DebugExit
 from emu.devices.debug_port import DebugPort
@@ -25,6 +26,7 @@ from emu.pc.options import Options
 
 PORTS: Final = 1 << 16
 SERIAL_PORTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))  # base, interrupt request
+DISK_PORTS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))  # with their control ports
 TIMER, KEYBOARD, FLOPPY, CLOCK, MOUSE = 0, 1, 6, 8, 12  # interrupt requests
 PLAIN: Final = Options()
 
@@ -85,6 +87,12 @@ class Board:
         dma = self._add("dma", I8237(memory))
         line, mips = self.interrupts.line, self.options.mips
         self._add("floppy", I82077(dma, line(FLOPPY), self.options.floppies, mips=mips))
+        for number, (base, control, request) in enumerate(DISK_PORTS):
+            images = self.options.disks[2 * number : 2 * number + 2]
+            if any(image is not None for image in images):
+                line_of = line(request)
+                channel = AtaChannel(base, control, line_of, images, number=2 * number, mips=mips)
+                self._add(f"ata{number}", channel)
 
     def _add_serial(self) -> None:
         self.serial: list[NS16550] = []
