@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from emu.devices.a20 import A20
+from emu.devices.ata import AtaChannel
+from emu.devices.bus_memory import BusMemory
 from emu.devices.debug_exit import DebugExit
 from emu.devices.debug_port import DebugPort
 from emu.devices.device import Device, Line, Timed, unconnected
 from emu.devices.i8042 import I8042
+from emu.devices.i8237 import I8237
 from emu.devices.i8254 import I8254
 from emu.devices.i8259_pair import I8259Pair
+from emu.devices.i82077 import I82077
 from emu.devices.mc146818 import MC146818
 from emu.devices.ns16550 import NS16550
 from emu.devices.port92 import Port92
@@ -22,9 +26,11 @@ from emu.pc.options import Options
 
 PORTS: Final = 1 << 16
 SERIAL_PORTS: Final = ((0x3F8, 4), (0x2F8, 3), (0x3E8, 4), (0x2E8, 3))  # base, interrupt request
-TIMER, KEYBOARD, CLOCK, MOUSE = 0, 1, 8, 12  # interrupt requests
+DISK_PORTS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))  # with their control ports
+TIMER, KEYBOARD, FLOPPY, CLOCK, MOUSE = 0, 1, 6, 8, 12  # interrupt requests
 PLAIN: Final = Options()
-_Device = TypeVar("_Device", bound=Device)
+
+Chip = TypeVar("Chip", bound=Device)
 
 
 class Board:
@@ -49,12 +55,13 @@ class Board:
         self._timed: list[Timed] = []
         self._ports: dict[int, tuple[Device, int]] = {}
         self._add_core(memory)
+        self._add_disks(BusMemory(memory))
         self._add_serial()
         self._add_debug()
 
     # -- building ----------------------------------------------------------------------------
 
-    def _add(self, name: str, device: _Device) -> _Device:
+    def _add(self, name: str, device: Chip) -> Chip:
         self.devices[name] = device
         for first, last, largest in device.ports:
             self._ports.update(dict.fromkeys(range(first, last + 1), (device, largest)))
@@ -75,6 +82,17 @@ class Board:
             "keyboard", I8042(self.a20_gate, self._reset, line(KEYBOARD), line(MOUSE), mips=mips)
         )
         self._add("port92", Port92(self.a20_gate, self._reset))
+
+    def _add_disks(self, memory: BusMemory) -> None:
+        dma = self._add("dma", I8237(memory))
+        line, mips = self.interrupts.line, self.options.mips
+        self._add("floppy", I82077(dma, line(FLOPPY), self.options.floppies, mips=mips))
+        for number, (base, control, request) in enumerate(DISK_PORTS):
+            images = self.options.disks[2 * number : 2 * number + 2]
+            if any(image is not None for image in images):
+                line_of = line(request)
+                channel = AtaChannel(base, control, line_of, images, number=2 * number, mips=mips)
+                self._add(f"ata{number}", channel)
 
     def _add_serial(self) -> None:
         self.serial: list[NS16550] = []
