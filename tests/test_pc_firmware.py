@@ -115,16 +115,25 @@ def test_dma_out_of_bounds(bench):
 
 
 def test_functions(bench):
-    """An i440FX and a PIIX3 and nothing else."""
+    """An i440FX, a PIIX3 with its IDE function, and nothing else."""
     found = {
         (device, function): bench.config(device, 0, function=function)
         for device in range(32)
         for function in range(8)
     }
     there = {place: value for place, value in found.items() if value != 0xFFFFFFFF}
-    assert there == {(0, 0): 0x12378086, (1, 0): 0x70008086}
+    assert there == {(0, 0): 0x12378086, (1, 0): 0x70008086, (1, 1): 0x70108086}
     assert bench.config(0, 0x0A, 2) == 0x0600
     assert bench.config(1, 0x0A, 2) == 0x0601
+    assert bench.config(1, 0x0E, 1) == 0x80
+
+
+def test_seabios_knows_the_machine(bench):
+    """It looks for QEMU's subsystem; the disks' function is in compatibility mode, without BARs."""
+    assert bench.config(0, 0x2C) == 0x11001AF4
+    assert bench.config(1, 0x08, function=1) >> 8 == 0x010100
+    bench.board.write_port(0xCFC, 4, 0xFFFFFFFF, 0)
+    assert bench.config(1, 0x20, function=1) == 0
 
 
 def test_mechanism(bench):

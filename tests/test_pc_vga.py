@@ -197,6 +197,16 @@ def test_picture_with_the_guests_font(screen):
     assert not pixels[16:].any()
 
 
+def test_picture_of_the_cursor(screen):
+    """It fills the lines that its registers say, in the attribute's colour."""
+    screen.memory[32 * ord("A")] = 1
+    screen.print(0, b" ", 0x02)
+    screen.set(0x3D4, 0x0A, 3)
+    screen.set(0x3D4, 0x0B, 4)
+    pixels = picture(screen.chip)
+    assert [bool(pixels[line, :8].all(axis=0)[1]) for line in range(6)] == [0, 0, 0, 1, 1, 0]
+
+
 def test_png(screen, tmp_path):
     """With the host's font; the file is a picture of 640 × 400."""
     pillow()

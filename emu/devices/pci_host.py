@@ -1,6 +1,7 @@
-"""PCI by configuration mechanism 1 (CF8h, CFCh): an i440FX host bridge and a PIIX3 ISA bridge.
+"""PCI by configuration mechanism 1 (CF8h, CFCh): an i440FX host bridge and a PIIX3.
 
-No more functions than firmware needs to find its shadow memory (Intel 290549, PAM registers).
+No more functions than firmware needs: to find its shadow memory (Intel 290549, PAM registers), the
+interrupt router, and that there are ATA channels at the ISA ports.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def no_listener(start: int, size: int, readable: bool, writable: bool) -> None:
 
 
 def _header(vendor: int, device: int, kind: int, revision: int) -> dict[int, int]:
-    """The identity in the first sixteen bytes, as bytes by place."""
-    words = {0: vendor, 2: device, 10: kind}
+    """The identity, as bytes by place. By the subsystem SeaBIOS knows a virtual machine."""
+    words = {0: vendor, 2: device, 10: kind, 0x2C: 0x1AF4, 0x2E: 0x1100}
     identity = {place + i: word >> 8 * i & 0xFF for place, word in words.items() for i in (0, 1)}
     return {**identity, 8: revision}
 
@@ -41,8 +42,10 @@ IDENTITIES: Final = {  # by device and function on bus 0
         **_header(0x8086, 0x7000, 0x0601, 0),
         COMMAND: 0x07,
         7: 0x02,
+        0x0E: 0x80,  # there are more functions
         **dict.fromkeys(range(0x60, 0x64), 0x80),  # no interrupt is routed
     },
+    (1, 1): {**_header(0x8086, 0x7010, 0x0101, 0), COMMAND: 0x01, 7: 0x02},
 }
 _KINDS: Final = (COMMAND, COMMAND + 1, LATENCY, INTERRUPT_LINE)
 
@@ -64,7 +67,7 @@ class Function:
 
 
 class PciHost:
-    """Two functions on bus 0; all others read ones. CF9h resets."""
+    """Three functions on bus 0; all others read ones. CF9h resets."""
 
     ports = (
         PortRange(ADDRESS, ADDRESS, 4),

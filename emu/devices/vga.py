@@ -19,7 +19,7 @@ from emu.devices.clock import MIPS, Clock
 from emu.devices.device import PortRange
 
 MONO, COLOUR = 0x3B4, 0x3D4  # CRTC index of the two places
-ATTRIBUTE, ATTRIBUTE_READ, MISC, MISC_READ = 0x3C0, 0x3C1, 0x3C2, 0x3CC
+ATTRIBUTE, MISC, MISC_READ = 0x3C0, 0x3C2, 0x3CC
 SEQUENCER, GRAPHICS, FEATURE_READ = 0x3C4, 0x3CE, 0x3CA
 DAC_MASK, DAC_READ, DAC_WRITE, DAC_DATA = 0x3C6, 0x3C7, 0x3C8, 0x3C9
 STATUS_OFFSET: Final = 6  # of input status 1 from the CRTC's index
@@ -270,6 +270,12 @@ class VGA:
         row, column = divmod(place, pitch)
         rows, columns = self.cells().shape[:2]
         return (row, column) if row < rows and column < columns else None
+
+    @property
+    def cursor_lines(self) -> slice:
+        """The lines of its character that the cursor fills."""
+        crtc = self.registers.crtc
+        return slice(crtc[CRTC_CURSOR] & 0x1F, (crtc[CRTC_CURSOR_END] & 0x1F) + 1)
 
     def font(self) -> Picture | None:
         """Glyphs that firmware has loaded, 256 of 32 lines of eight pixels; None if it has not."""

@@ -11,7 +11,6 @@ from emu.devices.vga import GLYPHS, VGA, Picture
 from emu.errors import GuestFileError, unwritable
 
 WIDTH, HEIGHT = 8, 16  # of a glyph of the host's
-CURSOR_LINES: Final = 2
 PLAIN: Final = str.maketrans(dict(zip("─═│║█▓▒░▄▀▌▐", "-=||###:_-||", strict=True)))
 
 
@@ -42,7 +41,7 @@ def _text_picture(vga: VGA) -> Picture:
     shown = set_pixels[cells[:, :, 0]].astype(bool)
     cursor = vga.cursor()
     if cursor is not None:
-        shown[cursor][-CURSOR_LINES:] = True
+        shown[cursor][vga.cursor_lines] = True
     colours, attributes = vga.text_colours(), cells[:, :, 1]
     ground = attributes >> 4 & (7 if vga.blinks else 15)
     front, back = (colours[i][:, :, np.newaxis, np.newaxis] for i in (attributes & 15, ground))
