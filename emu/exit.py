@@ -22,6 +22,7 @@ class Exit:
     | port_read | the instruction reads a port: set `state.reply` and run again | port, units |
     | port_write | the instruction that retired wrote a port | port, units, value |
     | halt | the instruction that retired halts the processor | |
+    | shutdown | a trap could not be delivered: the processor waits for a reset | |
     | unimplemented | the instruction at the program counter is valid but not in `isa` | |
 
     Instruction sets may add reasons of their own by the IR operation `exit`.

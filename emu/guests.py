@@ -59,8 +59,23 @@ class Guest(Protocol):
         """Where it is, for messages."""
 
 
-def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
-    """Load a guest, choosing the machine by what the file is.
+def is_for_pc(path: Path | None) -> bool:
+    """Whether a file is a disk or a kernel, or a source that says `.machine pc/…`."""
+    if path is None or not path.is_file():
+        return False
+    from emu.pc.kinds import is_bootable, is_kernel
+
+    data = read_file(path)
+    text = source_text(path, data)
+    if text is None:
+        return is_kernel(data) or (is_bootable(data) and not data.startswith(b"\x7fELF"))
+    from isa.toy.assembler import machine_named
+
+    return (machine_named(text) or "").startswith("pc/")
+
+
+def open_guest(path: Path, arguments: list[str], options: Options, machine: str = "auto") -> Guest:
+    """Load a guest, choosing the machine by what the file is, unless it is named.
 
     ELF files and x86 assembly (`.asm`, `.s`) and flat images (`.bin`) run on the process machine,
     sources that say `.machine toy/…` on the toy. Raises GuestFileError or AssemblyError.
@@ -71,9 +86,9 @@ def open_guest(path: Path, arguments: list[str], options: Options) -> Guest:
         return _process(image_of(path, data), path, arguments, options)
     from isa.toy.assembler import machine_named
 
-    machine = options.isa or machine_named(text)
-    if machine is not None:
-        return ToyGuest(text, path, machine, options)
+    configuration = options.isa or machine_named(text)
+    if machine == "toy" or (machine == "auto" and configuration is not None):
+        return ToyGuest(text, path, configuration or "toy/clean", options)
     from emu.assembler import assemble
 
     assembled = assemble(text, str(path))

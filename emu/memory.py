@@ -7,7 +7,7 @@ checks. Accesses answer with the value or with a `Fault`; they never raise for a
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Protocol
@@ -30,6 +30,10 @@ class OutOfMemoryError(Exception):
     """The machine's physical memory is used up."""
 
 
+Mark = tuple[int, int]
+"""A point in the history of a memory's translations; (0, 0) is the beginning."""
+MOST_CHANGES = 1 << 12  # of single pages that are told one by one
+
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
 
@@ -47,7 +51,10 @@ class Memory(Protocol):
         """Write `size` units."""
 
     def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
-        """Read up to `size` units of code as bytes, and the fault of the first missing unit."""
+        """Read up to `size` units of code as bytes, and the fault of the first missing unit.
+
+        Fewer units without a fault: the rest lies in a page of its own, and is fetched if needed.
+        """
 
 
 class PhysicalMemory:
@@ -143,21 +150,173 @@ _start = attrgetter("start")
 _end = attrgetter("end")
 
 
-class AddressSpace:
-    """The linear memory of one process: regions, and frames allocated at first touch.
+class TranslatedMemory:
+    """Linear addresses over physical storage, a page at a time; how is `_walk`'s business.
 
-    `generation` grows whenever a mapping or permission changes; engines drop what they cached.
-    `exhausted` is set once an access faulted only because physical memory was used up.
+    `generation` grows whenever a translation or right may have changed; engines then ask
+    `changes_since` what to drop of what they cached.
     """
 
     def __init__(self, physical: PhysicalMemory) -> None:
         self.physical = physical
+        self.generation = 0
+        self._whole = 0  # how often everything changed
+        self._changed_pages: list[int] = []  # since then
+        readable: dict[int, int] = {}  # page number -> where it lies in storage, as a TLB
+        self._cached = {READ: readable, EXECUTE: readable, WRITE: dict[int, int]()}
+
+    def changed(self) -> None:
+        """Forget every cached translation, here and in the engines."""
+        self.generation += 1
+        self._whole += 1
+        self._changed_pages.clear()
+        self._cached[READ].clear()
+        self._cached[WRITE].clear()
+
+    def page_changed(self, page: int) -> None:
+        """The same for one page."""
+        if len(self._changed_pages) >= MOST_CHANGES:
+            self.changed()
+            return
+        self.generation += 1
+        self._changed_pages.append(page)
+        self._cached[READ].pop(page, None)
+        self._cached[WRITE].pop(page, None)
+
+    def changes_since(self, mark: Mark) -> tuple[Mark, list[int] | None]:
+        """The mark of now, and the pages that changed since a mark; None: everything may have."""
+        now = self._whole, len(self._changed_pages)
+        return now, self._changed_pages[mark[1] :] if mark[0] == now[0] else None
+
+    def _walk(self, address: int, access: int) -> int | Fault:
+        """Translate, and remember the answer."""
+        raise NotImplementedError
+
+    # -- accesses ---------------------------------------------------------------------------
+
+    def translate(self, address: int, access: int) -> int | Fault:
+        """Return where `address` lies in storage, or the page fault of the access.
+
+        `access` is READ, WRITE or EXECUTE. Page permissions are those of a 32-bit page table: what
+        can be read can be executed, what can be written can be read (SDM volume 3, section 4.6).
+        """
+        base = self._cached[access].get(address // PAGE_SIZE)
+        if base is None:
+            return self._walk(address, access)
+        return base + (address & PAGE_MASK)
+
+    def was_translated(self, address: int, access: int) -> bool:
+        """Whether somebody may have cached where the page of `address` is, for an access."""
+        return address // PAGE_SIZE in self._cached[access]
+
+    # What engines ask of code and of pages that they would like to reach directly.
+
+    def privilege_in(self, mode: Hashable) -> int:
+        """With whose rights code is fetched in a mode; part of what makes a page of code valid."""
+        return 0
+
+    def still(self, address: int, privilege: int) -> int | Fault:
+        """Where code lies now for such a privilege; a fault also if fetching it would change
+        anything (accessed bits)."""
+        return self.translate(address, EXECUTE)
+
+    def look(self, address: int, size: int, privilege: int) -> bytes:
+        """Code as `still` finds it, up to the first byte that is not there."""
+        found = b""
+        for start, count in pieces_of(address, size):
+            where = self.still(start, privilege)
+            if isinstance(where, Fault):
+                break
+            found += self.physical.read(where, count)
+        return found
+
+    def is_split(self, address: int) -> bool:
+        """Whether reads of the page of `address` find something else than writes leave (ROM)."""
+        return False
+
+    def constant_pages(self, page: int, most: int) -> int:
+        """How many pages from one on, at most so many, can be fetched now and never written."""
+        return 0
+
+    def _pieces(self, address: int, size: int, access: int) -> list[tuple[int, int]] | Fault:
+        """Split an access at page boundaries into (physical address, size), or fault."""
+        pieces = []
+        for start, count in pieces_of(address, size):
+            where = self.translate(start, access)
+            if isinstance(where, Fault):
+                return where
+            pieces.append((where, count))
+        return pieces
+
+    def read(self, address: int, size: int, access: int = READ) -> bytes | Fault:
+        """Read bytes as the guest could."""
+        pieces = self._pieces(address, size, access)
+        if isinstance(pieces, Fault):
+            return pieces
+        return b"".join([self.physical.read(where, count) for where, count in pieces])
+
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """Read up to `size` bytes of code, and the fault of the first missing byte."""
+        code = self.read(address, size, EXECUTE)
+        if not isinstance(code, Fault):
+            return code, None
+        head = self.read(address, min(size, PAGE_SIZE - (address & PAGE_MASK)), EXECUTE)
+        return (b"", head) if isinstance(head, Fault) else (head, code)
+
+    def write(self, address: int, data: bytes) -> Fault | None:
+        """Write bytes as the guest could; on a fault nothing is written."""
+        pieces = self._pieces(address, len(data), WRITE)
+        if isinstance(pieces, Fault):
+            return pieces
+        self._scatter(pieces, data)
+        return None
+
+    def _scatter(self, pieces: list[tuple[int, int]], data: bytes) -> None:
+        """Write `data` over translated pieces in turn."""
+        done = 0
+        for where, count in pieces:
+            self.physical.write(where, data[done : done + count])
+            done += count
+
+    def read_string(self, address: int, limit: int = 4096) -> bytes | Fault | None:
+        """Read a NUL-terminated string; None if no NUL comes within `limit` bytes."""
+        found = b""
+        for start, count in pieces_of(address, limit):
+            piece = self.read(start, count)
+            if isinstance(piece, Fault):
+                return piece
+            head, nul, _ = piece.partition(b"\0")
+            found += head
+            if nul:
+                return found
+        return None
+
+    def load(self, address: int, size: int) -> int | Fault:
+        """Read `size` bytes as a little-endian number."""
+        data = self.read(address, size)
+        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """The same for a place that will be written: the fault is a write's."""
+        data = self.read(address, size, WRITE)
+        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
+
+    def store(self, address: int, size: int, value: int) -> Fault | None:
+        """Write `size` bytes of a little-endian number."""
+        return self.write(address, value.to_bytes(size, "little"))
+
+
+class AddressSpace(TranslatedMemory):
+    """The linear memory of one process: regions, and frames allocated at first touch.
+
+    `exhausted` is set once an access faulted only because physical memory was used up.
+    """
+
+    def __init__(self, physical: PhysicalMemory) -> None:
+        super().__init__(physical)
         self.regions: list[Region] = []  # sorted, disjoint
         self.frames: dict[int, int] = {}  # page number -> frame number
-        self.generation = 0
         self.exhausted = False
-        readable: dict[int, int] = {}  # page number -> physical address, as a TLB
-        self._cached = {READ: readable, EXECUTE: readable, WRITE: dict[int, int]()}
 
     # -- mappings ---------------------------------------------------------------------------
 
@@ -195,12 +354,6 @@ class AddressSpace:
             low, high = self.regions[i - 1], self.regions[i]
             if replace(low, start=high.start, end=high.end) == high and low.end == high.start:
                 self.regions[i - 1 : i + 1] = [replace(low, end=high.end)]
-
-    def changed(self) -> None:
-        """Forget every cached translation, here and in the engines."""
-        self.generation += 1
-        self._cached[READ].clear()
-        self._cached[WRITE].clear()
 
     def map(self, start: int, size: int, permissions: int, name: str = "") -> None:
         """Map zeroed pages over [start, start + size), replacing what was there.
@@ -293,21 +446,6 @@ class AddressSpace:
 
     # -- accesses ---------------------------------------------------------------------------
 
-    def translate(self, address: int, access: int) -> int | Fault:
-        """Return the physical address of `address`, or the page fault of a user-mode access.
-
-        `access` is READ, WRITE or EXECUTE. Page permissions are those of a 32-bit page table: what
-        can be read can be executed, what can be written can be read (SDM volume 3, section 4.6).
-        """
-        base = self._cached[access].get(address // PAGE_SIZE)
-        if base is None:
-            return self._walk(address, access)
-        return base + (address & PAGE_MASK)
-
-    def was_translated(self, address: int, access: int) -> bool:
-        """Whether somebody may have cached where the page of `address` is, for an access."""
-        return address // PAGE_SIZE in self._cached[access]
-
     def _walk(self, address: int, access: int) -> int | Fault:
         """Translate by the regions, and remember the answer."""
         region = self.region_at(address)
@@ -329,38 +467,13 @@ class AddressSpace:
                 self.exhausted = True
         return frame
 
-    def _pieces(self, address: int, size: int, access: int) -> list[tuple[int, int]] | Fault:
-        """Split an access at page boundaries into (physical address, size), or fault."""
-        pieces = []
-        for start, count in pieces_of(address, size):
-            where = self.translate(start, access)
-            if isinstance(where, Fault):
-                return where
-            pieces.append((where, count))
-        return pieces
-
-    def read(self, address: int, size: int, access: int = READ) -> bytes | Fault:
-        """Read bytes as the guest could."""
-        pieces = self._pieces(address, size, access)
-        if isinstance(pieces, Fault):
-            return pieces
-        return b"".join([self.physical.read(where, count) for where, count in pieces])
-
-    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
-        """Read up to `size` bytes of code, and the fault of the first missing byte."""
-        code = self.read(address, size, EXECUTE)
-        if not isinstance(code, Fault):
-            return code, None
-        head = self.read(address, min(size, PAGE_SIZE - (address & PAGE_MASK)), EXECUTE)
-        return (b"", head) if isinstance(head, Fault) else (head, code)
-
-    def write(self, address: int, data: bytes) -> Fault | None:
-        """Write bytes as the guest could; on a fault nothing is written."""
-        pieces = self._pieces(address, len(data), WRITE)
-        if isinstance(pieces, Fault):
-            return pieces
-        self._scatter(pieces, data)
-        return None
+    def constant_pages(self, page: int, most: int) -> int:
+        """See `TranslatedMemory`; pages that were never touched do not count."""
+        region = self.region_at(page * PAGE_SIZE)
+        if region is None or region.permissions & WRITE:
+            return 0
+        last = min(region.end // PAGE_SIZE, page + most)
+        return next((n - page for n in range(page, last) if n not in self.frames), last - page)
 
     def poke(self, address: int, data: bytes) -> None:
         """Write bytes whatever the permissions (loaders, debuggers).
@@ -377,40 +490,6 @@ class AddressSpace:
                 raise OutOfMemoryError(f"no memory is left for the page at {start:#x}")
             pieces.append((frame * PAGE_SIZE + (start & PAGE_MASK), count))
         self._scatter(pieces, data)
-
-    def _scatter(self, pieces: list[tuple[int, int]], data: bytes) -> None:
-        """Write `data` over translated pieces in turn."""
-        done = 0
-        for where, count in pieces:
-            self.physical.write(where, data[done : done + count])
-            done += count
-
-    def read_string(self, address: int, limit: int = 4096) -> bytes | Fault | None:
-        """Read a NUL-terminated string; None if no NUL comes within `limit` bytes."""
-        found = b""
-        for start, count in pieces_of(address, limit):
-            piece = self.read(start, count)
-            if isinstance(piece, Fault):
-                return piece
-            head, nul, _ = piece.partition(b"\0")
-            found += head
-            if nul:
-                return found
-        return None
-
-    def load(self, address: int, size: int) -> int | Fault:
-        """Read `size` bytes as a little-endian number."""
-        data = self.read(address, size)
-        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
-
-    def load_for_write(self, address: int, size: int) -> int | Fault:
-        """The same for a place that will be written: the fault is a write's."""
-        data = self.read(address, size, WRITE)
-        return data if isinstance(data, Fault) else int.from_bytes(data, "little")
-
-    def store(self, address: int, size: int, value: int) -> Fault | None:
-        """Write `size` bytes of a little-endian number."""
-        return self.write(address, value.to_bytes(size, "little"))
 
 
 def _page_fault(region: Region | None, address: int, access: int) -> Fault:

@@ -11,6 +11,7 @@ EXIT_NO_INPUT = 66  # the file is not there or cannot be read (EX_NOINPUT)
 EXIT_UNIMPLEMENTED = 70  # the engine lacks an instruction (EX_SOFTWARE)
 EXIT_LIMIT = 124  # --max-instructions reached, as timeout(1) says it
 EXIT_STORM = 125  # a toy machine that traps for ever
+EXIT_SHUTDOWN = 126  # a PC whose processor has shut down: a triple fault
 EXIT_PIPE = 141  # nobody reads our output any more, as a shell says it
 EXIT_INTERRUPTED = 130  # Ctrl-C, as a shell says it
 
@@ -19,8 +20,8 @@ EXIT_INTERRUPTED = 130  # Ctrl-C, as a shell says it
 class Report:
     """One finished run.
 
-    `stop` is "exit", "signal", "halt", "limit", "storm", "unimplemented" or "interrupted";
-    `message` is one for the user, empty if the guest just ended.
+    `stop` is "exit", "signal", "halt", "limit", "storm", "shutdown", "unimplemented" or
+    "interrupted"; `message` is one for the user, empty if the guest just ended.
     """
 
     stop: str

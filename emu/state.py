@@ -14,6 +14,7 @@ from isa.registers import Register
 if TYPE_CHECKING:
     from emu.coverage import Coverage
     from emu.exit import Exit
+    from isa.fault import Fault
 
 Handler = Callable[..., "Exit | None"]
 """Called with the values of an exit; None to go on, or the exit with which `run` returns."""
@@ -34,6 +35,7 @@ class State:
         self.count = 0
         self.breakpoints: set[int] = set()
         self.interrupt_requested = False  # a device wants the engine to stop at the next window
+        self.shut_down: tuple[Fault, ...] = ()  # faults that could not be delivered, until reset
         self.intercept_traps = False  # a monitor takes traps; they leave the engine as exits
         self.reply: int | None = None  # what a port read that stopped the engine returns
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)

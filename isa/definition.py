@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from isa.fault import Fault
 from isa.registers import Register, RegisterSet
 from isa.trace import Trace
 
@@ -62,10 +63,14 @@ class InstructionSet(Protocol):
         """The form's trace; the same object every time."""
 
     def delivery(self, mode: Hashable) -> Trace | None:
-        """How the machine itself takes a fault or interrupt, with fields `vector` and `code`.
+        """How the machine itself takes a fault or interrupt: a trace with the fields `vector`,
+        `code`, `coded` (whether there is a code) and `address`.
 
         None if faults leave the engine for whoever runs it (a process machine).
         """
+
+    def combined(self, first: Fault, second: Fault) -> Fault | None:
+        """What to deliver if `second` happened in the delivery of `first`; None: shut down."""
 
     def interruptible(self, mode: Hashable) -> Trace | None:
         """A trace whose value is 1 if an interrupt can be taken now; None if never."""

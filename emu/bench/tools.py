@@ -21,7 +21,7 @@ OURS = "popek-"
 SLOW_ROUNDS = {"popek-python": 4, "popek-reference": 1}
 """How many rounds the engines run that would take minutes for all."""
 
-SHARES = {"unicorn": 8}
+SHARES = {"unicorn": 64}
 """Tools that would take minutes for all, but long for a few rounds: they run one in so many."""
 
 DRIVER = Path(__file__).with_name("unicorn_driver.py")

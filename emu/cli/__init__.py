@@ -17,6 +17,7 @@ from emu.command import leave, run_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
+MACHINES = ("auto", "process", "toy", "pc")
 OUTWARD = {"allow_interspersed_args": False}  # options after GUEST are the guest's
 
 
@@ -26,24 +27,46 @@ def app() -> None:
     """Run, trace, assemble, disassemble and explain guest programs."""
 
 
+PC_OPTIONS = (
+    click.option("--machine", type=click.Choice(MACHINES), default="auto", show_default=True,
+                 help="by what GUEST is, or this one"),
+    click.option("--cpu", default="pentium2", show_default=True, help="of a PC: 8086 to pentium2"),
+    click.option("--bios", type=PATH, help="the PC's firmware; SeaBIOS where it is installed"),
+    click.option("--fda", type=PATH, help="the PC's floppy disk"),
+    click.option("--fdb", type=PATH, help="the second one"),
+    click.option("--hda", type=PATH, help="the PC's hard disk, a raw image"),
+    click.option("--hdb", type=PATH, help="the second one"),
+    click.option("--kernel", type=PATH, help="Linux (bzImage) or a Multiboot kernel"),
+    click.option("--initrd", type=PATH, help="the kernel's initial RAM disk or module"),
+    click.option("--append", default="", help="the kernel's command line"),
+    click.option("--serial", multiple=True, help="stdio, file:PATH, tcp:HOST:PORT or none"),
+    click.option("--boot", default="ac", show_default=True, help="order: a floppy, c disk"),
+    click.option("--type", "typed", default="", help="keys that the PC's user presses"),
+    click.option("--display", type=click.Choice(["text", "none"]), default=None,
+                 help="text: show the PC's screen at the end"),
+    click.option("--no-pci", is_flag=True, help="a PC with nothing but ISA"),
+)  # fmt: skip
+
+
 def guest_options(command: Command) -> Command:
     """The options of every command that runs a guest."""
     for option in (
         click.argument("arguments", nargs=-1),
-        click.argument("guest", type=PATH),
+        click.argument("guest", type=PATH, required=False),
         click.option("--engine", default="auto", show_default=True,
                      help="auto, native, python or reference"),
         click.option("--max-instructions", type=click.IntRange(1), help="stop after so many"),
         click.option("--root", type=PATH, help="directory that the guest sees as /, read-only"),
         click.option("--writable", is_flag=True, help="let the guest change --root"),
         click.option("--env", multiple=True, metavar="NAME=VALUE", help="set for the guest"),
-        click.option("--memory", default="256M", show_default=True, help="the guest's memory"),
+        click.option("--memory", help="the guest's memory  [256M, a PC 64M]"),
         click.option("--cwd", default="/", help="the guest's working directory"),
         click.option("--seed", default=0, help="of all randomness that the guest sees"),
-        click.option("--mips", default=100, type=click.IntRange(1), show_default=True,
-                     help="million instructions in a second of the guest's clock"),
+        click.option("--mips", type=click.IntRange(1),
+                     help="million instructions in a second of the guest's clock  [100, a PC 10]"),
         click.option("--isa", help="configuration of the toy machine, e.g. toy/clean"),
         click.option("--disk", type=PATH, help="image of the toy's block device"),
+        *PC_OPTIONS,
     ):  # fmt: skip
         command = option(command)
     return command
@@ -60,7 +83,7 @@ def guest_options(command: Command) -> Command:
     help="write there how often each instruction was executed",
 )
 def run(
-    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    guest: Path | None, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
     coverage: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Run GUEST; its output and exit code become ours."""
@@ -75,7 +98,7 @@ def run(
 @click.option("--output", "-o", type=PATH, help="instead of stderr")
 @click.option("--start", default=0, type=click.IntRange(0), help="from this instruction on")
 def trace(
-    guest: Path, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
+    guest: Path | None, arguments: tuple[str, ...], max_instructions: int | None, as_json: bool,
     output: Path | None, start: int, **options: Any,
 ) -> None:  # fmt: skip
     """Run GUEST and tell each instruction with the registers that it changed."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
-from emu.guests import FOREVER, Guest, Options, open_guest
+from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest
 from emu.report import EXIT_INTERRUPTED, Report
 
 if TYPE_CHECKING:
@@ -20,12 +20,40 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+PC_ONLY = (
+    "cpu", "bios", "fda", "fdb", "hda", "hdb", "kernel", "initrd", "append", "serial", "boot",
+    "typed", "display", "no_pci",
+)  # fmt: skip
+PC_SIGNS = ("bios", "fda", "fdb", "hda", "hdb", "kernel")
+"""Options of a PC, and those that ask for one."""
+DEFAULT_MEMORY, DEFAULT_MIPS = 256 << 20, 100  # of a process machine
+
+
+def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any]) -> Guest:
+    """The guest that the command line chose; raises GuestFileError or AssemblyError."""
+    check_engine(chosen["engine"])
+    rest = dict(chosen)
+    rest["memory"] = size(rest["memory"]) if rest["memory"] else None
+    machine, trace = rest.pop("machine"), rest.pop("trace", None)
+    if machine == "auto" and (any(rest[name] for name in PC_SIGNS) or is_for_pc(path)):
+        machine = "pc"
+    if machine == "pc":
+        from emu.pc.choose import pc_guest
+
+        return pc_guest(path, rest)
+    for name in PC_ONLY:
+        del rest[name]
+    if path is None:
+        raise GuestFileError("There is no GUEST", advice="Name a program: emu run PROGRAM")
+    return open_guest(path, arguments, options(rest, trace), machine)
+
+
 def run_guest(
-    path: Path, arguments: list[str], chosen: dict[str, Any], limit: int | None, as_json: bool,
-    covered: Path | None = None,
+    path: Path | None, arguments: list[str], chosen: dict[str, Any], limit: int | None,
+    as_json: bool, covered: Path | None = None,
 ) -> int:  # fmt: skip
     """Run a guest to its end; returns the exit code."""
-    guest = open_guest(path, arguments, options(chosen))
+    guest = open_chosen(path, arguments, chosen)
     if covered is not None:
         coverage.begin(guest.state)
     report = finish(guest, limit)
@@ -36,20 +64,24 @@ def run_guest(
     return report.exit_code
 
 
-def options(chosen: dict[str, Any]) -> Options:
-    """Check what the command line said; raises GuestFileError."""
-    rest = dict(chosen)
-    trace = rest.pop("trace", None)
-    if rest["engine"] not in ENGINES:
+def check_engine(name: str) -> None:
+    """Raises GuestFileError if there is no such engine."""
+    if name not in ENGINES:
         raise GuestFileError(
-            f"There is no engine {rest['engine']!r}", advice=f"Use one of {', '.join(ENGINES)}"
+            f"There is no engine {name!r}", advice=f"Use one of {', '.join(ENGINES)}"
         )
+
+
+def options(chosen: dict[str, Any], trace: str | None) -> Options:
+    """Check what the command line said of a process or toy machine; raises GuestFileError."""
+    rest = dict(chosen)
     if trace not in (None, "syscalls"):
         raise GuestFileError(
             f"There is no trace {trace!r}",
             advice="--trace syscalls tells system calls; `emu trace` tells instructions",
         )
-    rest["memory"] = size(rest["memory"])
+    rest["memory"] = rest["memory"] or DEFAULT_MEMORY
+    rest["mips"] = rest["mips"] or DEFAULT_MIPS
     rest["environment"] = environment(rest.pop("env"))
     return Options(**rest, on_call=tell_call if trace else None)
 

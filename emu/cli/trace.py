@@ -8,18 +8,18 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from emu.cli.run import interrupted, options, tell
+from emu.cli.run import interrupted, open_chosen, tell
 from emu.errors import unwritable
-from emu.guests import FOREVER, Guest, open_guest
+from emu.guests import FOREVER, Guest
 from emu.report import Report
 
 
 def trace_guest(
-    path: Path, arguments: list[str], chosen: dict[str, Any], limit: int | None, *,
+    path: Path | None, arguments: list[str], chosen: dict[str, Any], limit: int | None, *,
     start: int, as_json: bool, output: Path | None,
 ) -> int:  # fmt: skip
     """Run a guest one instruction at a time; returns the exit code."""
-    guest = open_guest(path, arguments, options(chosen))
+    guest = open_chosen(path, arguments, chosen)
     with _stream(output) as stream:
         report = _steps(guest, limit or FOREVER, start, as_json, stream)
     sys.stdout.flush()

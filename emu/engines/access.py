@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from emu.exit import Exit
-from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, AddressSpace, Memory
+from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, Memory, TranslatedMemory
 from isa.fault import Fault
 
 PAGE_BITS = PAGE_SIZE.bit_length() - 1
@@ -31,7 +31,7 @@ class Stop(Exception):  # noqa: N818 — not an error: control flow out of emitt
 class _FaultPage:
     """Stands for a page whose access faults: any use raises with the exact address."""
 
-    def __init__(self, space: AddressSpace, page: int, size: int, access: int) -> None:
+    def __init__(self, space: TranslatedMemory, page: int, size: int, access: int) -> None:
         self._space = space
         self._base = page << PAGE_BITS
         self._size = size
@@ -49,7 +49,7 @@ class _FaultPage:
 class _CodePage:
     """A writable page that holds translated code: a write to a byte of it raises Stop(None)."""
 
-    def __init__(self, space: AddressSpace, where: int, size: int) -> None:
+    def __init__(self, space: TranslatedMemory, where: int, size: int) -> None:
         self._physical = space.physical
         self._where = where
         self._size = size
@@ -65,10 +65,27 @@ class _CodePage:
         self._physical.view[address : address + self._size] = value.to_bytes(self._size, "little")
 
 
+class _SplitPage:
+    """A page whose reads find something else than writes leave: ROM under what is thrown away."""
+
+    def __init__(self, space: TranslatedMemory, page: int, size: int) -> None:
+        self._space = space
+        self._base = page << PAGE_BITS
+        self._size = size
+
+    def __getitem__(self, index: int) -> int:
+        value = self._space.load_for_write(self._base + index * self._size, self._size)
+        assert not isinstance(value, Fault), "the page was translated"
+        return value
+
+    def __setitem__(self, index: int, value: int) -> None:
+        self._space.store(self._base + index * self._size, self._size, value)
+
+
 class _Readable(dict[int, Any]):
     """Page number -> what to index for a read of one width."""
 
-    def __init__(self, space: AddressSpace, size: int) -> None:
+    def __init__(self, space: TranslatedMemory, size: int) -> None:
         self._space = space
         self._size = size
 
@@ -88,6 +105,8 @@ class _Writable(_Readable):
         where = self._space.translate(page << PAGE_BITS, WRITE)
         if isinstance(where, Fault):
             return _FaultPage(self._space, page, self._size, WRITE)
+        if self._space.is_split(page << PAGE_BITS):
+            return _SplitPage(self._space, page, self._size)
         if where >> PAGE_BITS in self._space.physical.code_frames:
             view: Any = _CodePage(self._space, where, self._size)
         else:
@@ -116,6 +135,9 @@ class CalledAccess:
 
     def flush(self) -> None:
         """Forget cached pages."""
+
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget some of them."""
 
     def load_now(self, address: int, size: int) -> int:
         """Load, raising Stop on a fault."""
@@ -167,7 +189,7 @@ def _never(address: int, size: int) -> bool:
 class PagedAccess(CalledAccess):
     """A process's address space: aligned accesses are two index operations."""
 
-    def __init__(self, space: str, memory: AddressSpace, unit: int, undo: list[Any]) -> None:
+    def __init__(self, space: str, memory: TranslatedMemory, unit: int, undo: list[Any]) -> None:
         super().__init__(space, memory, unit, undo)
         self.pages = memory
         self.readable = {size: _Readable(memory, size) for size in FORMATS}
@@ -183,6 +205,12 @@ class PagedAccess(CalledAccess):
         """Forget cached pages."""
         for cache in (*self.readable.values(), *self.writable.values()):
             cache.clear()
+
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget some of them."""
+        for cache in (*self.readable.values(), *self.writable.values()):
+            for page in pages:
+                cache.pop(page, None)
 
     def is_code(self, address: int, size: int) -> bool:
         """Whether a write there would change translated code."""
@@ -265,7 +293,7 @@ class WordAccess(CalledAccess):
 
 def access_for(space: str, memory: Memory, unit: int, undo: list[Any]) -> CalledAccess:
     """The fastest access that fits the memory; inlining reads host words, so little-endian only."""
-    if isinstance(memory, AddressSpace) and sys.byteorder == "little":
+    if isinstance(memory, TranslatedMemory) and sys.byteorder == "little":
         return PagedAccess(space, memory, unit, undo)
     if isinstance(getattr(memory, "watched", None), bytearray):  # emu.toy.memory.WordMemory
         return WordAccess(space, memory, unit, undo)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, AddressSpace
+from emu.memory import PAGE_SIZE, Mark, TranslatedMemory, pieces_of
 from isa.fault import Fault
 
 
@@ -14,12 +14,12 @@ class CodeMap:
 
     def __init__(self, memory: Any, drop: Callable[[set[int]], None]) -> None:
         self._memory = memory
-        self._paged = isinstance(memory, AddressSpace)
+        self._paged = isinstance(memory, TranslatedMemory)
         self._storage = memory.physical if self._paged else memory
         self._drop = drop
         self._blocks: dict[int, dict[int, tuple[int, int]]] = {}  # frame -> block -> (start, end)
-        self._frames: dict[int, int] = {}  # code page -> frame, as when it was translated
-        self._generation = getattr(memory, "generation", 0)
+        self._frames: dict[tuple[int, int], int] = {}  # code page, privilege -> frame, as it was
+        self._mark: Mark = (0, 0)
         self.grew = False  # a page became watched since this was last cleared
         self._storage.listeners.append(self._changed)
 
@@ -37,9 +37,9 @@ class CodeMap:
         self._blocks.clear()
         self._frames.clear()
 
-    def watch(self, block: object, address: int, size: int) -> None:
-        """Remember that `block` was translated from `size` units at `address`."""
-        for start, count in self._pieces(address, size):
+    def watch(self, block: object, mode: Hashable, address: int, size: int) -> None:
+        """Remember that `block`, of a mode, was translated from `size` units at `address`."""
+        for start, count in self._pieces(mode, address, size):
             frame = start // PAGE_SIZE
             self.guard(start)
             self._blocks.setdefault(frame, {})[id(block)] = (start, start + count)
@@ -54,18 +54,16 @@ class CodeMap:
         else:
             self.grew |= frame not in self._blocks
 
-    def _pieces(self, address: int, size: int) -> list[tuple[int, int]]:
+    def _pieces(self, mode: Hashable, address: int, size: int) -> list[tuple[int, int]]:
         """The physical pieces of a range of code."""
         if not self._paged:
             return [(address, size)]
-        pieces = []
-        while size > 0:
-            count = min(size, PAGE_SIZE - (address & PAGE_MASK))
-            where = self._memory.translate(address, EXECUTE)
+        pieces, privilege = [], self._memory.privilege_in(mode)
+        for start, count in pieces_of(address, size):
+            where = self._memory.still(start, privilege)
             assert not isinstance(where, Fault), "code was read there a moment ago"
-            self._frames[address // PAGE_SIZE] = where // PAGE_SIZE
+            self._frames[start // PAGE_SIZE, privilege] = where // PAGE_SIZE
             pieces.append((where, count))
-            address, size = address + count, size - count
         return pieces
 
     def _changed(self, address: int, size: int) -> None:
@@ -86,15 +84,24 @@ class CodeMap:
         if gone:
             self._drop(gone)
 
-    def refresh(self) -> bool:
-        """After mappings changed, drop code that is no longer there; tell whether they changed."""
-        generation = getattr(self._memory, "generation", 0)
-        if generation == self._generation:
-            return False
-        self._generation = generation
-        for page, frame in list(self._frames.items()):
-            where = self._memory.translate(page * PAGE_SIZE, EXECUTE)
+    def refresh(self) -> list[int] | None:
+        """After mappings changed, drop code that is no longer there; tell which pages changed, None
+        if all may have."""
+        if not self._paged:
+            return []
+        pages: list[int] | None
+        self._mark, pages = self._memory.changes_since(self._mark)
+        if pages is None:
+            self._check(list(self._frames))
+        elif pages:
+            changed = set(pages)
+            self._check([key for key in self._frames if key[0] in changed])
+        return pages
+
+    def _check(self, keys: list[tuple[int, int]]) -> None:
+        for page, privilege in keys:
+            frame = self._frames[page, privilege]
+            where = self._memory.still(page * PAGE_SIZE, privilege)
             if isinstance(where, Fault) or where // PAGE_SIZE != frame:
-                del self._frames[page]
+                del self._frames[page, privilege]
                 self.forget(set(self._blocks.get(frame, {})))
-        return True

@@ -25,6 +25,7 @@ from emu.engines.fetch import decode_at
 from emu.engines.reference import Reference, before
 from emu.engines.serve import begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
+from emu.memory import PAGE_SIZE, TranslatedMemory
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
@@ -181,8 +182,11 @@ class Session:
 
     def _refresh(self) -> None:
         """Take note of mappings and breakpoints that changed since the last run."""
-        if self.code.refresh():
+        pages = self.code.refresh()
+        if pages is None:
             self._flush()
+        elif pages:
+            self._flush_pages(pages)
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
             self.forget()
@@ -191,6 +195,11 @@ class Session:
         """Forget the pages that emitted code reaches by index."""
         for access in self.accesses.values():
             access.flush()
+
+    def _flush_pages(self, pages: list[int]) -> None:
+        """The same for some pages."""
+        for access in self.accesses.values():
+            access.flush_pages(pages)
 
     def _flush_if_grown(self) -> None:
         """Pages that hold code now must not be written without a look."""
@@ -340,6 +349,8 @@ class Session:
             following = pc + address - start
             if known.ends or self._stops_at(following):
                 break
+            if address // PAGE_SIZE != start // PAGE_SIZE:
+                break  # reaching the next page may change its accessed bits
             if fetch is not None and not self._continues(fetch, following, address):
                 break
         return self._block(start, pc, mode, instructions)
@@ -363,12 +374,19 @@ class Session:
         self, address: int, pc: int, mode: Hashable, instructions: list[Instruction]
     ) -> Block:
         size = sum(i.length for i in instructions)
-        code, _ = self.state.memory[self.isa.code_space].fetch(address, size)
+        code = self.look(mode, address, size)
         fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
         block = Block(self, address, pc, mode, fixed, instructions, code)
-        self.code.watch(block, address, size)
+        self.code.watch(block, mode, address, size)
         self._flush_if_grown()
         return block
+
+    def look(self, mode: Hashable, address: int, size: int) -> bytes:
+        """Code of a mode as it is there now, changing nothing; less if not all of it is there."""
+        memory = self.state.memory[self.isa.code_space]
+        if isinstance(memory, TranslatedMemory):
+            return memory.look(address, size, memory.privilege_in(mode))
+        return memory.fetch(address, size)[0]
 
     def _drop_blocks(self, gone: set[int]) -> None:
         for table in self.tables.values():

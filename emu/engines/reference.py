@@ -74,17 +74,38 @@ class Reference:
         return None
 
     def deliver(self, state: State, fault: Fault) -> bool:
-        """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
+        """Carry out the machine's own delivery of a trap or interrupt; it counts as one.
+
+        A fault in its middle is delivered in its place, or with it as a double fault; if that
+        cannot be delivered either, the state says that the machine is shut down.
+        """
         trace = state.isa.delivery(state.isa.mode(state.values))
         if trace is None:
             return False
-        fields = {"vector": fault.vector, "code": fault.code or 0, "address": fault.address or 0}
-        Evaluation(state, fields).carry_out(trace)
+        faults = [fault]
+        outcome = Evaluation(state, _fields(fault)).carry_out(trace)
+        while isinstance(outcome, Fault):
+            faults.append(outcome)
+            following = state.isa.combined(fault, outcome)
+            if following is None:
+                state.shut_down = tuple(faults)
+                return True
+            fault = following
+            outcome = Evaluation(state, _fields(fault)).carry_out(trace)
         return True
+
+
+def _fields(fault: Fault) -> dict[str, int]:
+    """The fields of a delivery's trace; `coded` tells whether there is an error code."""
+    coded = int(fault.code is not None)
+    code, address = fault.code or 0, fault.address or 0
+    return {"vector": fault.vector, "code": code, "coded": coded, "address": address}
 
 
 def before(state: State, first: bool) -> Exit | None:
     """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
+    if state.shut_down:
+        return Exit("shutdown")
     if state.interrupt_requested and window_open(state):
         return Exit("window")
     if not first and state.pc in state.breakpoints:

@@ -1,1 +1,1 @@
-"""The PC: its board, and what the host has on the other side of it."""
+"""The PC: a whole x86 machine with its devices."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import cache, lru_cache
 
 from isa.definition import Instruction, TruncatedError
+from isa.fault import Fault
 from isa.registers import Register, RegisterSet
 from isa.toy.builder import ToyBuilder
 from isa.toy.configuration import Configuration
@@ -120,6 +121,10 @@ class Toy:
         )
         deliver(m, vector, (vector == Trap.MEMORY).select(address, code))
         return m.finish("delivery")
+
+    def combined(self, first: Fault, second: Fault) -> Fault | None:
+        """Never asked: taking a trap cannot fail."""
+        return second
 
     def interruptible(self, mode: Hashable) -> Trace | None:
         """Interrupts are taken in user mode only: supervisor state is the mask; see builder."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from isa.bits import Bits
 from isa.registers import Register
 from isa.semantics import Builder
-from isa.x86 import segmentation
+from isa.x86 import debug, segmentation
 from isa.x86.flags import STATUS_FLAGS
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
-from isa.x86.registers import EIP, ESP, GPR, SEGMENTS
+from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
 
 
@@ -52,6 +52,10 @@ class X86Builder(Builder):
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
         self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
         self.put(EIP, self.next)  # unless the instruction jumps
+        if self.mode.shadow:
+            self.put(SHADOW, Bits.of(0, 1))
+        if self.mode.resume and self.mode.model:
+            self.put(RF, Bits.of(0, 1))
 
     # -- program counter -----------------------------------------------------------------------
 
@@ -172,9 +176,15 @@ class X86Builder(Builder):
     def load(self, segment: str, offset: Bits, width: int, *, for_write: bool = False) -> Bits:
         """Read `width` bits at `segment`:`offset`; `for_write`: with the right to write there."""
         address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
+        debug.watch(self, address, width // 8, debug.ACCESSED)
         if for_write:
-            return self.load_for_write_space("linear", address, width)
-        return self.load_space("linear", address, width)
+            return self.load_for_write_space(self.data_space, address, width)
+        return self.load_space(self.data_space, address, width)
+
+    @property
+    def data_space(self) -> str:
+        """Where data lies: linear addresses with the rights of the privilege level."""
+        return "linear" if self.mode.cpl == 3 else "system"
 
     @property
     def modified_operands(self) -> frozenset[int]:
@@ -184,7 +194,8 @@ class X86Builder(Builder):
     def store(self, segment: str, offset: Bits, value: Bits) -> None:
         """Write at `segment`:`offset`."""
         address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
-        self.store_space("linear", address, value)
+        debug.watch(self, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
+        self.store_space(self.data_space, address, value)
 
     # -- stack ---------------------------------------------------------------------------------
 

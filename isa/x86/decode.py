@@ -23,16 +23,17 @@ MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
 
 BAD: Final = "(bad)"  # not an instruction of this processor: #UD
 UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
+ESCAPE: Final = "(escape)"  # the same of the coprocessor's, where there may be none
 
 _RENAMED: Final = {
     "sal": "shl",
     "int1": "icebp",
     "jcxz": "jecxz",
-    "wait": UNIMPLEMENTED,
 }
 _PREFIXES: Final = ("lock ", "notrack ")
 _PREFIX_BYTES: Final = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
 _RESERVED_NOPS: Final = frozenset({0x0D, *range(0x18, 0x20)})  # second bytes after 0F
+_ESCAPES: Final = range(0xD8, 0xE0)  # first bytes of the coprocessor's instructions
 _REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
 _NEWER_GROUPS: Final = frozenset(
@@ -171,6 +172,8 @@ class _Translation:
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
         newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
+        if self.mode.model and self.found.opcode[0] in _ESCAPES:
+            return ESCAPE
         return BAD if newer else UNIMPLEMENTED
 
     def shape(self, n: int, operand: Any) -> Shape:

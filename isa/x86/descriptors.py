@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isa.bits import Bits
 from isa.x86.builder import X86Builder
-from isa.x86.registers import GDT_BASE, GDT_LIMIT, LDT_BASE, LDT_LIMIT
+from isa.x86.registers import CPL, GDT_BASE, GDT_LIMIT, LDT_BASE, LDT_LIMIT, SEGMENTS
 
 
 class Selector:
@@ -13,6 +13,7 @@ class Selector:
     def __init__(self, value: Bits) -> None:
         self.value = value.low(16)
         self.rpl = value.low(2)
+        self.is_local = value.bit(2)
         self.is_null = value.bits(2, 14) == 0
 
     @property
@@ -21,10 +22,12 @@ class Selector:
         return (self.value & 0xFFFC).zext(32)
 
     def table(self, m: X86Builder) -> tuple[Bits, Bits]:
-        """Base and limit of the descriptor table that the selector names."""
-        local = self.value.bit(2)
-        base = local.select(m.get(LDT_BASE), m.get(GDT_BASE))
-        return base, local.select(m.get(LDT_LIMIT), m.get(GDT_LIMIT).zext(32))
+        """Base and limit of the descriptor table that the selector names.
+
+        A task switch has just loaded LDTR itself.
+        """
+        base = self.is_local.select(m.so_far(LDT_BASE), m.get(GDT_BASE))
+        return base, self.is_local.select(m.so_far(LDT_LIMIT), m.get(GDT_LIMIT).zext(32))
 
     def outside(self, m: X86Builder) -> Bits:
         """Whether its descriptor lies beyond the table's limit."""
@@ -83,9 +86,42 @@ class Descriptor:
         return ~self.is_segment & found
 
 
+class Gate:
+    """A gate: the same 64 bits as they stand in a call, task, interrupt or trap gate."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        low, high = descriptor.low, descriptor.high
+        self.selector = Selector(low.bits(16, 16))
+        self.is_wide = descriptor.type.bit(3)  # a 386's gate, of 32 bits
+        whole = high.bits(16, 16).concat(low.low(16))
+        self.offset = self.is_wide.select(whole, low.low(16).zext(32))
+        self.parameters = high.low(5)
+
+    def has_width(self, width: int) -> Bits:
+        """Whether the gate is one of 32 or of 16 bits."""
+        return self.is_wide if width == 32 else ~self.is_wide
+
+
 def read(m: X86Builder, selector: Selector) -> Descriptor:
     """The selector's descriptor; the caller has checked that it lies within its table."""
     return Descriptor(m.load_space("system", selector.address(m), 64))
+
+
+def find(m: X86Builder, selector: Selector, vector: int, external: int = 0) -> Descriptor:
+    """The selector's descriptor, or a fault: without a code if null, else with the selector.
+
+    `external` is the error code's EXT bit.
+    """
+    m.fault_when(selector.is_null, vector, external)
+    m.fault_when(selector.outside(m), vector, selector.error_code | external)
+    return read(m, selector)
+
+
+def find_global(m: X86Builder, selector: Selector, vector: int, external: int = 0) -> Descriptor:
+    """The same for LDTs and TSSs, which the global table alone describes; null is in no table."""
+    outside = selector.is_null | selector.is_local | selector.outside(m)
+    m.fault_when(outside, vector, selector.error_code | external)
+    return read(m, selector)
 
 
 def mark_accessed(m: X86Builder, selector: Selector, descriptor: Descriptor) -> Bits:
@@ -93,3 +129,30 @@ def mark_accessed(m: X86Builder, selector: Selector, descriptor: Descriptor) -> 
     with m.when(~descriptor.type.bit(0)):
         m.store_space("system", selector.address(m) + 5, descriptor.high.bits(8, 8) | 1)
     return descriptor.attributes | 1
+
+
+def fill(
+    m: X86Builder, name: str, selector: Bits, base: Bits, limit: Bits, attributes: Bits
+) -> None:
+    """Put a segment register and what it caches."""
+    segment = SEGMENTS[name]
+    m.put(segment.selector, selector)
+    m.put(segment.base, base)
+    m.put(segment.limit, limit)
+    m.put(segment.attributes, attributes)
+
+
+def nullify(m: X86Builder, name: str) -> None:
+    """Leave a segment register null."""
+    fill(m, name, Bits.of(0, 16), Bits.of(0, 32), Bits.of(0, 32), Bits.of(0, 12))
+
+
+def enter_code(
+    m: X86Builder, selector: Selector, descriptor: Descriptor, offset: Bits, level: Bits
+) -> None:
+    """Load CS, with CPL as its RPL, and EIP."""
+    attributes = mark_accessed(m, selector, descriptor)
+    value = selector.value.bits(2, 14).concat(level)
+    fill(m, "cs", value, descriptor.base, descriptor.limit, attributes)
+    m.put(CPL, level)
+    m.go(offset)

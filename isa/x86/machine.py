@@ -8,15 +8,20 @@ from typing import cast
 
 from isa.bits import Bits
 from isa.definition import Instruction
+from isa.fault import Fault
 from isa.registers import Register, RegisterSet
-from isa.semantics import Builder
 from isa.trace import Trace
-from isa.x86 import meanings
+from isa.x86 import debug, meanings
 from isa.x86.builder import X86Builder
-from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode, first
-from isa.x86.form import Form
+from isa.x86.decode import BAD, ESCAPE, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.delivery import delivery, interruptible
+from isa.x86.exceptions import combined
+from isa.x86.fetch import fetch
+from isa.x86.form import Form, Seg
+from isa.x86.meanings import coprocessor
+from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
-from isa.x86.registers import EIP, REGISTERS, SEGMENTS
+from isa.x86.registers import EIP, REGISTERS
 from isa.x86.table import INSTRUCTIONS
 from isa.x86.vectors import DEBUG
 
@@ -24,10 +29,11 @@ assert meanings.__all__, "importing the meanings fills the table"
 
 
 class X86:
-    """The i686's integer instruction set as a user-mode program meets it."""
+    """The x86. Without a model it is what a user-mode program of a process machine meets; with one
+    (`isa.x86.models`) a whole processor, which takes its exceptions itself.
+    """
 
     name: str = "x86"
-    fingerprint: str = "x86"
     registers: RegisterSet = REGISTERS
     pc: Register = EIP
     spaces: Mapping[str, int] = {"linear": 8, "system": 8, "physical": 8, "port": 8}
@@ -35,13 +41,18 @@ class X86:
     max_length: int = MAX_LENGTH
     mode_registers: frozenset[Register] = MODE_REGISTERS
 
+    def __init__(self, model: str = "") -> None:
+        self.model = model
+        self.fingerprint: str = f"x86 {model}".strip()
+        self.signature = MODEL.signature
+
     def mode(self, values: Sequence[int]) -> Hashable:
         """See `isa.x86.mode`."""
-        return mode_of(values)
+        return mode_of(values, self.model)
 
     def fetch(self, mode: Hashable) -> Trace:
-        """CS base + EIP."""
-        return _fetch("cs" in cast(Mode, mode).flat)
+        """See `isa.x86.fetch`."""
+        return fetch(cast(Mode, mode))
 
     def decode(self, code: bytes, mode: Hashable) -> Instruction:
         """See `isa.x86.decode`."""
@@ -52,24 +63,21 @@ class X86:
         return trace(cast(Form, form))
 
     def delivery(self, mode: Hashable) -> Trace | None:
-        """None: without a system half, faults are the process machine's."""
-        return None
+        """Without a system half (no model) None: faults are the process machine's."""
+        return delivery(cast(Mode, mode)) if self.model else None
+
+    def combined(self, first: Fault, second: Fault) -> Fault | None:
+        """See `isa.x86.exceptions`."""
+        return combined(first, second)
 
     def interruptible(self, mode: Hashable) -> Trace | None:
-        """None: a user program is never interrupted by a device."""
-        return None
+        """None in a process machine: a user program is never interrupted by a device."""
+        return interruptible(cast(Mode, mode)) if self.model else None
 
     def text(self, code: bytes, address: int) -> str:
         """capstone's Intel syntax; "(bad)" if there is none."""
         found = first(code, 32, address)
         return BAD if found is None else f"{found.mnemonic} {found.op_str}".strip()
-
-
-@cache
-def _fetch(flat: bool) -> Trace:
-    m = Builder()
-    address = m.get(EIP) if flat else m.get(SEGMENTS["cs"].base) + m.get(EIP)
-    return m.finish("fetch", address)
 
 
 @cache
@@ -85,14 +93,27 @@ def _run(m: X86Builder) -> X86Builder:
     form = m.form
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
+    elif form.mnemonic == ESCAPE:
+        coprocessor.escape(m)
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
     else:
         entry = INSTRUCTIONS[form.mnemonic]
-        if form.mode.single_step:  # first: the last exit counts, and INT n suppresses the trap
-            m.exit("trap", Bits.of(DEBUG, 8))
+        if form.mode.single_step:
+            _trap_after(m)
         entry.meaning(m, *entry.parameters, *m.operands)
     return m
+
+
+def _trap_after(m: X86Builder) -> None:
+    """Single step: first, as INT n and jumps to another task suppress the trap.
+
+    None comes between MOV or POP to SS and what follows (SDM volume 3, section 6.8.3).
+    """
+    if not m.mode.model:
+        m.exit("trap", Bits.of(DEBUG, 8))
+    elif m.form.shapes[:1] != (Seg("ss"),) or m.form.mnemonic not in ("mov", "pop"):
+        debug.note(m, debug.SINGLE_STEP)
 
 
 def _lock_allowed(m: X86Builder) -> bool:

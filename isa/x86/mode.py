@@ -6,7 +6,21 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from isa.registers import Register
-from isa.x86.registers import AC, CPL, SEGMENT_NAMES, SEGMENTS, TF
+from isa.x86.registers import (
+    AC,
+    AM,
+    ARRIVAL,
+    CPL,
+    DR7,
+    PE,
+    PENDING,
+    RF,
+    SEGMENT_NAMES,
+    SEGMENTS,
+    SHADOW,
+    TF,
+    VM,
+)  # fmt: skip
 
 ATTRIBUTE_BIG: Final = 1 << 10  # D/B of a descriptor
 
@@ -24,6 +38,19 @@ class Mode(NamedTuple):
     cpl: int
     alignment: bool  # data accesses are checked for alignment
     single_step: bool  # a debug trap follows each instruction
+    model: str = ""  # the processor (`isa.x86.models`); "" has no system half: a process machine
+    real: bool = False  # real-address mode (CR0.PE is 0)
+    v86: bool = False  # virtual-8086 mode
+    shadow: bool = False  # interrupts are held back for this one instruction
+    resume: bool = False  # RF: no instruction breakpoint here; this instruction clears it
+    debugged: bool = False  # DR7 enables a breakpoint
+    pending: bool = False  # a debug trap comes before the next instruction
+    arriving: bool = False  # a task's segments are loaded before its next instruction
+
+    @property
+    def segments_are_paragraphs(self) -> bool:
+        """Whether a selector is the base's upper 16 of 20 bits: real and virtual-8086 mode."""
+        return self.real or self.v86
 
 
 _CS, _SS = SEGMENTS["cs"], SEGMENTS["ss"]
@@ -31,10 +58,12 @@ _CODE_OR_DATA: Final = 0x9A, 0x92  # present, S, and readable code or writable d
 
 MODE_REGISTERS: Final[frozenset[Register]] = frozenset(
     r for s in SEGMENTS.values() for r in (s.base, s.limit, s.attributes)
-) | {CPL, AC, TF}
+) | {CPL, AC, TF, AM, DR7, PE, RF, SHADOW, VM, PENDING, ARRIVAL}
+
+DR7_ENABLES: Final = 0xFF
 
 
-def mode_of(values: Sequence[int]) -> Mode:
+def mode_of(values: Sequence[int], model: str = "") -> Mode:
     """The mode of a machine whose registers hold `values`."""
     flat = tuple(name for name in SEGMENT_NAMES if _is_flat(name, values))
     return Mode(
@@ -42,8 +71,25 @@ def mode_of(values: Sequence[int]) -> Mode:
         32 if values[_SS.attributes.slot] & ATTRIBUTE_BIG else 16,
         flat,
         values[CPL.slot],
-        bool(values[AC.slot]) and values[CPL.slot] == 3,  # CR0.AM is set by every kernel we play
+        # A process machine's kernel has set CR0.AM, as every kernel does.
+        bool(values[AC.slot] and values[CPL.slot] == 3 and (values[AM.slot] or not model)),
         bool(values[TF.slot]),
+        *(_system(values, model) if model else ()),
+    )
+
+
+def _system(values: Sequence[int], model: str) -> tuple[str, *tuple[bool, ...]]:
+    """What only a machine with a system half has."""
+    protected = bool(values[PE.slot])
+    return (
+        model,
+        not protected,
+        protected and bool(values[VM.slot]),
+        bool(values[SHADOW.slot]),
+        bool(values[RF.slot]),
+        bool(values[DR7.slot] & DR7_ENABLES),
+        bool(values[PENDING.slot]),
+        bool(values[ARRIVAL.slot]),
     )
 
 

@@ -69,5 +69,76 @@ GDT_LIMIT: Final = REGISTERS.add("gdt_limit", 16, Role.RELOCATION)
 LDT_BASE: Final = REGISTERS.add("ldt_base", 32, Role.RELOCATION)
 LDT_LIMIT: Final = REGISTERS.add("ldt_limit", 32, Role.RELOCATION)
 
+# The system half (SDM volume 3, chapter 2). All of it is 0, and unused, in the process machine.
+
+PE: Final = REGISTERS.add("pe", 1, Role.MODE, "protection enable")
+MP: Final = REGISTERS.add("mp", 1, Role.MODE, "WAIT minds TS")
+EM: Final = REGISTERS.add("em", 1, Role.MODE, "no x87: its instructions are #NM")
+TS: Final = REGISTERS.add("ts", 1, Role.MODE, "a task switch has happened")
+ET: Final = REGISTERS.add("et", 1, Role.MODE, "extension type: 80387")
+NE: Final = REGISTERS.add("ne", 1, Role.MODE, "x87 errors are #MF")
+WP: Final = REGISTERS.add("wp", 1, Role.RELOCATION, "supervisors mind read-only pages")
+AM: Final = REGISTERS.add("am", 1, Role.MODE, "AC is minded")
+NW: Final = REGISTERS.add("nw", 1, Role.RESOURCE, "not write-through")
+CD: Final = REGISTERS.add("cd", 1, Role.RESOURCE, "cache disable")
+PG: Final = REGISTERS.add("pg", 1, Role.RELOCATION, "paging")
+CR0: Final = REGISTERS.pack(
+    "cr0",
+    32,
+    {
+        "pe": 0, "mp": 1, "em": 2, "ts": 3, "et": 4, "ne": 5, "wp": 16, "am": 18, "nw": 29,
+        "cd": 30, "pg": 31,
+    },
+)  # fmt: skip
+CR2: Final = REGISTERS.add("cr2", 32, Role.RESOURCE, "address of the last page fault")
+CR3: Final = REGISTERS.add("cr3", 32, Role.RELOCATION, "page directory base")
+
+VME: Final = REGISTERS.add("vme", 1, Role.MODE, "virtual-8086 mode extensions")
+PVI: Final = REGISTERS.add("pvi", 1, Role.MODE, "protected-mode virtual interrupts")
+TSD: Final = REGISTERS.add("tsd", 1, Role.MODE, "RDTSC only at CPL 0")
+DE: Final = REGISTERS.add("de", 1, Role.MODE, "debugging extensions")
+PSE: Final = REGISTERS.add("pse", 1, Role.RELOCATION, "pages of 4 MiB")
+PAE: Final = REGISTERS.add("pae", 1, Role.RELOCATION, "physical address extension")
+MCE: Final = REGISTERS.add("mce", 1, Role.MODE, "machine checks")
+PGE: Final = REGISTERS.add("pge", 1, Role.RELOCATION, "global pages")
+PCE: Final = REGISTERS.add("pce", 1, Role.MODE, "RDPMC at any CPL")
+UMIP: Final = REGISTERS.add("umip", 1, Role.MODE, "SGDT SIDT SLDT SMSW STR only at CPL 0")
+CR4: Final = REGISTERS.pack(
+    "cr4",
+    32,
+    {
+        "vme": 0, "pvi": 1, "tsd": 2, "de": 3, "pse": 4, "pae": 5, "mce": 6, "pge": 7, "pce": 8,
+        "umip": 11,
+    },
+)  # fmt: skip
+
+DR: Final = REGISTERS.add_file("dr", ("dr0", "dr1", "dr2", "dr3"), 32, Role.RESOURCE)
+DR6: Final = REGISTERS.add("dr6", 32, Role.RESOURCE, "debug status")
+DR7: Final = REGISTERS.add("dr7", 32, Role.RESOURCE, "debug control")
+
+IDT_BASE: Final = REGISTERS.add("idt_base", 32, Role.RELOCATION)
+IDT_LIMIT: Final = REGISTERS.add("idt_limit", 16, Role.RELOCATION)
+LDTR: Final = REGISTERS.add("ldtr", 16, Role.RELOCATION)
+LDT_ATTRIBUTES: Final = REGISTERS.add("ldt_attributes", 12, Role.RELOCATION)
+TR: Final = REGISTERS.add("tr", 16, Role.RELOCATION)
+TR_BASE: Final = REGISTERS.add("tr_base", 32, Role.RELOCATION)
+TR_LIMIT: Final = REGISTERS.add("tr_limit", 32, Role.RELOCATION)
+TR_ATTRIBUTES: Final = REGISTERS.add("tr_attributes", 12, Role.RELOCATION)
+
+SHADOW: Final = REGISTERS.add(
+    "shadow", 1, Role.RESOURCE, "STI, MOV SS or POP SS has just held interrupts back"
+)
+PENDING: Final = REGISTERS.add(
+    "pending", 16, Role.RESOURCE, "debug traps of the last instruction, as in DR6"
+)
+ARRIVAL: Final = REGISTERS.add(
+    "arrival", 8, Role.RESOURCE, "a task has been entered; its segments are yet to be loaded"
+)
+ARRIVAL_CODE: Final = REGISTERS.add("arrival_code", 32, Role.RESOURCE, "an error code for it")
+SYSENTER_CS: Final = REGISTERS.add("sysenter_cs", 32, Role.RESOURCE)
+SYSENTER_ESP: Final = REGISTERS.add("sysenter_esp", 32, Role.RESOURCE)
+SYSENTER_EIP: Final = REGISTERS.add("sysenter_eip", 32, Role.RESOURCE)
+TSC_OFFSET: Final = REGISTERS.add("tsc_offset", 64, Role.RESOURCE, "added to the count: RDTSC")
+
 FLAT_DATA: Final = 0xCF3  # present, DPL 3, writable and accessed data, 32 bit, 4 KiB granules
 FLAT_CODE: Final = 0xCFB  # the same for readable code

@@ -32,13 +32,11 @@ def _check_segment(m: X86Builder, name: str, offset: Bits, size: int, *, write: 
         allowed = present & ~code & attributes.bit(1)
     else:
         allowed = present & (~code | attributes.bit(1))
-    m.segment_fault(name, ~allowed | _outside(m, name, offset, size))
+    m.segment_fault(name, ~allowed | beyond(attributes, m.get(segment.limit), offset, size))
 
 
-def _outside(m: X86Builder, name: str, offset: Bits, size: int) -> Bits:
-    """Whether part of the access lies beyond the limit; expand-down segments begin above it."""
-    segment = SEGMENTS[name]
-    attributes, limit = m.get(segment.attributes), m.get(segment.limit)
+def beyond(attributes: Bits, limit: Bits, offset: Bits, size: Bits | int) -> Bits:
+    """Whether part of an access lies beyond the limit; expand-down segments begin above it."""
     last = offset + (size - 1)
     wraps = last.ult(offset)
     top = attributes.bit(10).select(Bits.of(0xFFFFFFFF, 32), Bits.of(0xFFFF, 32))

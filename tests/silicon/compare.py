@@ -60,13 +60,19 @@ def half_done(case: Case, expected: Answer) -> Undefined:
 def other_operand_first(case: Case, expected: Answer, got: Answer) -> bool:
     """Whether CMPS, both of whose operands are missing, was found out at the other one: the manual
     gives them no order, and one family of processors reports now the one, now the other."""
-    opcode = case.code.lstrip(LEGACY_PREFIXES)[:1]
+    code = case.code[max(got.eip - case.origin, 0) :]  # of the instruction that faults
+    opcode = code.lstrip(LEGACY_PREFIXES)[:1]
     ours, theirs = got.fault, expected.fault
-    if opcode not in (b"\xa6", b"\xa7") or ours is None or theirs is None:
+    if (
+        got.eip != expected.eip
+        or opcode not in (b"\xa6", b"\xa7")
+        or ours is None
+        or theirs is None
+    ):
         return False
     if ours.vector != PAGE_FAULT or ours.address is None or theirs.address is None:
         return False
-    prefixes = case.code[: len(case.code) - len(case.code.lstrip(LEGACY_PREFIXES))]
+    prefixes = code[: len(code) - len(code.lstrip(LEGACY_PREFIXES))]
     reach = 0xFFFF if b"\x67" in prefixes else 0xFFFFFFFF
     source, target = (got.registers[name] & reach for name in ("esi", "edi"))
     same = (ours.vector, ours.code & PAGE_FAULT_BITS) == (

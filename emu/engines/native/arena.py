@@ -17,7 +17,7 @@ from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
 from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, WRITE, AddressSpace
+from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from isa.fault import Fault
 from isa.x86.decode import MAX_LENGTH
 
@@ -40,11 +40,12 @@ class ColdBlock(NamedTuple):
 
 
 class Page(NamedTuple):
-    """A page that is ready: blocks of one mode begin in it."""
+    """A page that is ready: blocks of one mode begin in it, fetched with some privilege."""
 
     mode: Hashable
     number: int
     frame: int
+    privilege: int
 
 
 class FullError(Exception):
@@ -56,11 +57,11 @@ class Arena:
 
     def __init__(self, session: NativeSession, entry: int) -> None:
         memory = session.state.memory[session.isa.code_space]
-        assert isinstance(memory, AddressSpace)
+        assert isinstance(memory, TranslatedMemory)
         self._session = session
         self._memory = memory
         self._entry = entry  # of `tier1`, as the jump cache names it
-        self._generation = memory.generation
+        self._mark: Mark = (0, 0)
         self._mail = session.mail
         self._mode: Hashable = None  # whose blocks native code discovers now
         self.records = np.zeros(ARENA, dtype=RECORD)
@@ -123,18 +124,15 @@ class Arena:
         slots = self._of(mode)[0]
         where = self._memory.translate(number << PAGE_BITS, EXECUTE)
         if not slots[number] and not isinstance(where, Fault):
-            slots[number] = self._hold(Page(mode, number, where >> PAGE_BITS))
+            page = Page(mode, number, where >> PAGE_BITS, self._memory.privilege_in(mode))
+            slots[number] = self._hold(page)
             self._session.guard(number << PAGE_BITS, where)
             self._session.touch(number << PAGE_BITS, PAGE_SIZE)
 
     def _constant(self, number: int) -> int:
         """How many pages from one on, at most AHEAD, are there already and cannot be written."""
-        region = self._memory.region_at(number << PAGE_BITS)
-        if region is None or region.permissions & WRITE:
-            return 1
-        most = min(AHEAD, (region.end >> PAGE_BITS) - number, MOST_PAGES - len(self._ready) - 1)
-        frames = self._memory.frames
-        return next((n for n in range(1, most) if number + n not in frames), max(most, 1))
+        most = min(AHEAD, MOST_PAGES - len(self._ready) - 1)
+        return max(self._memory.constant_pages(number, most), 1)
 
     def is_ready(self, mode: Hashable, pc: int) -> bool:
         """Whether native code may look for blocks in the page of `pc`."""
@@ -161,17 +159,18 @@ class Arena:
 
     def refresh(self) -> None:
         """After mappings changed, release the pages whose code is no longer there."""
-        if self._generation == self._memory.generation:
+        self._mark, pages = self._memory.changes_since(self._mark)
+        if pages == []:
             return
-        self._generation = self._memory.generation
         for slot, page in list(self._ready.items()):
-            if not self._is_there(page.number, page.frame):
+            if (pages is None or page.number in pages) and not self._is_there(page):
                 self._release(slot)
 
-    def _is_there(self, number: int, frame: int) -> bool:
+    def _is_there(self, page: Page) -> bool:
         """Whether a page still is a frame whose writes are looked at."""
-        where = self._memory.translate(number << PAGE_BITS, EXECUTE)
-        return where == frame << PAGE_BITS and frame in self._memory.physical.code_frames
+        where = self._memory.still(page.number << PAGE_BITS, page.privilege)
+        frames = self._memory.physical.code_frames
+        return where == page.frame << PAGE_BITS and page.frame in frames
 
     # -- blocks ----------------------------------------------------------------------------------
 
@@ -294,14 +293,14 @@ class Arena:
 
     def _change_before(self, slot: int, start: int, end: int) -> None:
         """The same for the instruction that begins in the page before a slot's."""
-        mode, number, _ = self._ready[slot]
+        mode, number, *_ = self._ready[slot]
         before = int(self._of(mode)[0][(number - 1) % PAGES])
         if before and start < MAX_LENGTH:
             self._change(before, start + PAGE_SIZE, end + PAGE_SIZE)
 
     def _drop(self, slot: int, offsets: npt.NDArray[Any]) -> None:
         """Forget the blocks that begin in some places of a page."""
-        mode, number, _ = self._ready[slot]
+        mode, number, *_ = self._ready[slot]
         self._slots[slot, offsets] = 0
         pcs = offsets + (number << PAGE_BITS)
         self._session.regions.jumps(mode).remove_all(pcs, self._entry)

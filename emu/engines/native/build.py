@@ -180,8 +180,7 @@ class RegionBuilder:
 
     def _read(self, pc: int, address: int, size: int) -> Code | None:
         """A block by its place; None if that is no longer whole instructions."""
-        memory = self.session.state.memory[self.isa.code_space]
-        code, _ = memory.fetch(address, size + self.isa.max_length)
+        code = self.session.look(self.mode, address, size + self.isa.max_length)
         try:
             instructions = list(self._decoded(code, size))
         except TruncatedError:

@@ -41,7 +41,7 @@ from emu.engines.native.tier1 import FRESH, Tier1
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
-from emu.memory import WRITE, AddressSpace
+from emu.memory import WRITE, TranslatedMemory
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -110,6 +110,7 @@ class NativeSession(Session):
         self.native_hot = native_hot
         self.cache = cache
         self.spaces = _spaces(state)
+        self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
@@ -318,8 +319,8 @@ class NativeSession(Session):
         if why is Left.SERVED:
             return self._served(gate)
         if why is Left.READ or why is Left.WRITE:
-            filled = [s.fill(mail[Word.ADDRESS], why) for s in self.spaces.values()]
-            return None if any(filled) else Left.STEP
+            number, address = divmod(mail[Word.ADDRESS], 1 << 32)
+            return None if self._numbered[number].fill(address, why) else Left.STEP
         return why
 
     def _exit(self) -> Exit | Left:
@@ -428,9 +429,14 @@ class NativeSession(Session):
         for space in self.spaces.values():
             space.flush()
 
-    def watch(self, block: object, address: int, size: int) -> None:
+    def _flush_pages(self, pages: list[int]) -> None:
+        super()._flush_pages(pages)
+        for space in self.spaces.values():
+            space.flush_pages(pages)
+
+    def watch(self, block: object, mode: Hashable, address: int, size: int) -> None:
         """Have a block dropped when its code changes."""
-        self.code.watch(block, address, size)
+        self.code.watch(block, mode, address, size)
         self._flush_if_grown()
 
     def guard(self, address: int, where: int) -> None:
@@ -442,7 +448,7 @@ class NativeSession(Session):
 
     def _may_write(self, address: int) -> bool:
         """Whether emitted code may know how to write to a page without a look."""
-        paged = [m for m in self.state.memory.values() if isinstance(m, AddressSpace)]
+        paged = [m for m in self.state.memory.values() if isinstance(m, TranslatedMemory)]
         spaces = list({id(space): space for space in paged}.values())
         return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
 

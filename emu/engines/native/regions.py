@@ -305,7 +305,7 @@ class Regions:
 
     def _take(self, job: Job, compiled: Compiled) -> None:
         """Install a region if its code is there; have it compiled better if that was in a hurry."""
-        if not self._fits(compiled):
+        if not self._fits(job.mode, compiled):
             self.asked.discard((job.mode, job.key))
             self._unhouse(job.mode, job.key)
             return
@@ -356,22 +356,21 @@ class Regions:
         if late:
             self._submit(Job(QUICK if compiled.quick else self._levels[-1], *place))
 
-    def _fits(self, compiled: Compiled) -> bool:
+    def _fits(self, mode: Hashable, compiled: Compiled) -> bool:
         """Whether a region may be used now: it may have been made under other circumstances."""
         covers = self._session.coverage is not None
         return (
             compiled.covers == covers
-            and self._is_there(compiled)
+            and self._is_there(mode, compiled)
             and not self._has_breakpoint(compiled)
         )
 
-    def _is_there(self, compiled: Compiled) -> bool:
-        memory = self._session.state.memory[self._session.isa.code_space]
-        for address, size, wanted in compiled.code_ranges:
-            code, fault = memory.fetch(address, size)
-            if fault is not None or digest(code) != wanted:
-                return False
-        return True
+    def _is_there(self, mode: Hashable, compiled: Compiled) -> bool:
+        look = self._session.look
+        return all(
+            digest(look(mode, address, size)) == wanted
+            for address, size, wanted in compiled.code_ranges
+        )
 
     def _has_breakpoint(self, compiled: Compiled) -> bool:
         """Whether a region, made when there were others, would pass over a breakpoint."""
@@ -397,7 +396,7 @@ class Regions:
             watch = Watch(region)
             self._watches[id(watch)] = watch
             region.watches.add(id(watch))
-            session.watch(watch, address, size)
+            session.watch(watch, job.mode, address, size)
             session.touch(address, size)
         return region
 

@@ -19,7 +19,7 @@ import numpy as np
 from emu.engines.native.layout import Left
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.runtime import BULK, ELEMENTS, PAGE_BITS, PAGES, bulk_name
-from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace
+from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
@@ -45,6 +45,9 @@ class Space(Protocol):
     def flush(self) -> None:
         """Forget what was filled."""
 
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget what was filled of some pages."""
+
     def load(self, low: Lowering, node: Bits, address: str) -> str:
         """Lower a load."""
 
@@ -59,7 +62,7 @@ def space_for(number: int, memory: Any, unit: int) -> Space | None:
     """The native way to a memory, or None if there is none; host words are little-endian only."""
     if sys.byteorder != "little":
         return None
-    if isinstance(memory, AddressSpace):
+    if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
     if isinstance(memory, WordMemory):
         return WordSpace(number, memory, unit)
@@ -72,7 +75,7 @@ class PagedSpace:
     paged = True
     kind = "paged"
 
-    def __init__(self, number: int, memory: AddressSpace) -> None:
+    def __init__(self, number: int, memory: TranslatedMemory) -> None:
         self.number = number
         self.memory = memory
         # Not np.zeros: malloc may take that from memory used before, and clear all of it.
@@ -89,7 +92,7 @@ class PagedSpace:
         """See `Space`."""
         access = WRITE if why == Left.WRITE else READ
         where = self.memory.translate(address, access)
-        if isinstance(where, Fault):
+        if isinstance(where, Fault) or (access == WRITE and self.memory.is_split(address)):
             return False
         table = 0
         if access == WRITE:
@@ -112,6 +115,10 @@ class PagedSpace:
         """See `Space`."""
         self.tables[:, self._filled] = 0
         self._filled.clear()
+
+    def flush_pages(self, pages: list[int]) -> None:
+        """See `Space`."""
+        self.tables[:, pages] = 0
 
     # -- lowering --------------------------------------------------------------------------------
 
@@ -136,14 +143,15 @@ class PagedSpace:
         """See `Space`."""
         _, width = node.attribute
         for_write = node.op == "load_for_write"
-        miss = low.context.missed_at(address, Left.WRITE if for_write else Left.READ)
+        why = Left.WRITE if for_write else Left.READ
+        miss = low.context.missed_at(address, why, self.number)
         place = self._place(low, address, width // 8, int(for_write), miss)
         return low.emit(f"load i{width}, ptr {place}, align 1")
 
     def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
         """See `Space`."""
         _, width = node.attribute
-        miss = low.context.missed_at(address, Left.WRITE)
+        miss = low.context.missed_at(address, Left.WRITE, self.number)
         place = self._place(low, address, width // 8, 1, miss)
         low.line(f"store i{width} {value}, ptr {place}, align 1")
 
@@ -178,6 +186,9 @@ class WordSpace:
         return False
 
     def flush(self) -> None:
+        """See `Space`."""
+
+    def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
 
     def can(self, node: Bits) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from emu.engines.fetch import decode_at
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.decode_tables import Flag
@@ -27,6 +28,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest
 from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.fault import Fault
 from isa.x86.decode import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
@@ -215,12 +217,19 @@ class Tier1:
         slot = arena.page(mode, pc >> PAGE_BITS)
         code: Any = arena.code_at(slot, pc)
         if len(code) < MAX_LENGTH:
-            code, _ = self._memory.fetch(pc, MAX_LENGTH)
+            code = self._whole(pc, mode)
         records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
         records = records[: self._uninterrupted(pc, records)]
         if len(records):
             arena.add(slot, pc, records)
         return len(records) > 0
+
+    def _whole(self, pc: int, mode: Mode) -> bytes:
+        """The code of an instruction that may lie in two pages."""
+        found = decode_at(self._session.state, pc)
+        if isinstance(found, Fault):
+            return b""
+        return self._session.look(mode, pc, MAX_LENGTH)
 
     def _most(self, pc: int) -> int:
         """How many instructions a block at `pc` may have: one if it might begin in two pages."""
@@ -237,7 +246,7 @@ class Tier1:
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
-        return self._memory.fetch(block.pc, block.size + more)[0]
+        return self._session.look(block.mode, block.pc, block.size + more)
 
     def close(self) -> None:
         """Keep what was learned."""

@@ -5,14 +5,21 @@ SDM volume 1, sections 6.4 and 7.3.8; far transfers: volume 3, section 5.8.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from isa.bits import Bits
+from isa.x86 import real, redirection, tasks, v86
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.descriptors import Descriptor, Selector, mark_accessed, read
+from isa.x86.calls import through_system_descriptor
+from isa.x86.delivery import deliver, software_event
+from isa.x86.descriptors import Descriptor, Selector, enter_code, find
 from isa.x86.meanings.conditions import for_each_condition, holds
-from isa.x86.meanings.segments import far_pointer, fill, out_of_reach
-from isa.x86.meanings.stack import load_flags, require_iopl_in_v86
-from isa.x86.registers import ECX, NT, OF, RF, SEGMENTS, VM, ZF
+from isa.x86.meanings.segments import far_pointer
+from isa.x86.meanings.stack import flags_image, load_flags
+from isa.x86.registers import ECX, NT, OF, RF, SEGMENTS, VIF, VIP, VM, ZF
+from isa.x86.returns import check_target, far_return
 from isa.x86.table import instruction
+from isa.x86.tasks import Departure
 from isa.x86.vectors import (
     BOUND_RANGE_EXCEEDED,
     BREAKPOINT,
@@ -21,6 +28,8 @@ from isa.x86.vectors import (
     OVERFLOW,
     SEGMENT_NOT_PRESENT,
 )  # fmt: skip
+
+NOTHING = Bits.of(0, 32)
 
 # -- near -----------------------------------------------------------------------------------------
 
@@ -86,20 +95,29 @@ _INT = "INT n/INTO/INT3/INT1—Call to Interrupt Procedure"
 
 @instruction("int", heading=_INT)
 def int_n(m: X86Builder, vector: Operand) -> None:
-    require_iopl_in_v86(m)
-    m.exit("interrupt", m.read(vector).low(8))
+    number = m.read(vector).low(8)
+    if not m.mode.model:
+        m.exit("interrupt", number)
+    elif m.mode.v86:
+        redirection.interrupt(m, software_event(m, number))
+    else:
+        deliver(m, software_event(m, number))
 
 
 @instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
 @instruction("icebp", heading=_INT, parameters=(DEBUG,))
 def trap(m: X86Builder, vector: int) -> None:
-    m.exit("trap", Bits.of(vector, 8))
+    if m.mode.model:
+        event = software_event(m, Bits.of(vector, 8))
+        deliver(m, replace(event, software=vector != DEBUG))  # INT1 needs no right to its gate
+    else:
+        m.exit("trap", Bits.of(vector, 8))
 
 
 @instruction("into", heading=_INT)
 def into(m: X86Builder) -> None:
     with m.when(m.flag(OF)):
-        m.exit("trap", Bits.of(OVERFLOW, 8))
+        trap(m, OVERFLOW)
 
 
 @instruction("bound", heading="BOUND—Check Array Index Against Bounds")
@@ -113,7 +131,7 @@ def bound(m: X86Builder, index: Operand, bounds: Operand) -> None:
     m.fault_when(value.slt(lower) | upper.slt(value), BOUND_RANGE_EXCEEDED)
 
 
-# -- far, within one privilege level --------------------------------------------------------------
+# -- far ------------------------------------------------------------------------------------------
 
 
 @instruction("ljmp", heading="JMP—Jump")
@@ -138,31 +156,25 @@ def _far_target(m: X86Builder, operands: tuple[Operand, ...]) -> tuple[Selector,
 
 
 def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) -> None:
-    descriptor = _descriptor(m, selector)
+    if m.mode.segments_are_paragraphs:
+        if call:
+            _push_return(m)
+        real.go_far(m, selector.value, offset)
+        return
+    descriptor = find(m, selector, GENERAL_PROTECTION)
     with m.when(~descriptor.is_code):
-        _gate(m, selector, descriptor)
+        through_system_descriptor(m, selector, descriptor, call=call)
     with m.when(descriptor.is_code):
         _check_code(m, selector, descriptor)
-        _check_target(m, descriptor, offset)
+        check_target(m, descriptor, offset)
         if call:
-            m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
-            m.push(m.next.low(m.form.operand_size))
-        _enter_code(m, selector, descriptor, offset)
+            _push_return(m)
+        enter_code(m, selector, descriptor, offset, Bits.of(m.mode.cpl, 2))
 
 
-def _descriptor(m: X86Builder, selector: Selector) -> Descriptor:
-    m.fault_when(selector.is_null, GENERAL_PROTECTION, 0)
-    m.fault_when(selector.outside(m), GENERAL_PROTECTION, selector.error_code)
-    return read(m, selector)
-
-
-def _gate(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
-    """Call gates, task gates and TSSs pass their checks, or fault; then they are unimplemented."""
-    known = descriptor.is_type(1, 4, 5, 9, 12)
-    wrong = ~known | out_of_reach(m, selector, descriptor)
-    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
-    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
-    m.exit("unimplemented")
+def _push_return(m: X86Builder) -> None:
+    m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
+    m.push(m.next.low(m.form.operand_size))
 
 
 def _check_code(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
@@ -175,60 +187,66 @@ def _check_code(m: X86Builder, selector: Selector, descriptor: Descriptor) -> No
     m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
 
 
-def _check_target(m: X86Builder, descriptor: Descriptor, offset: Bits) -> None:
-    m.fault_when(descriptor.limit.ult(offset), GENERAL_PROTECTION, 0)
-
-
-def _enter_code(m: X86Builder, selector: Selector, descriptor: Descriptor, offset: Bits) -> None:
-    """Load CS, with CPL as its RPL, and EIP."""
-    attributes = mark_accessed(m, selector, descriptor)
-    value = selector.value.bits(2, 14).concat(Bits.of(m.mode.cpl, 2))
-    fill(m, "cs", value, descriptor.base, descriptor.limit, attributes)
-    m.go(offset)
-
-
 @instruction("retf", heading="RET—Return From Procedure")
 def far_ret(m: X86Builder, *release: Operand) -> None:
     offset = m.pop(m.form.operand_size).zext(32)
     selector = Selector(m.pop(m.form.operand_size).low(16))
+    released = NOTHING
     for count in release:
-        m.release(m.read(count).low(16).zext(32))
-    _return(m, selector, offset)
+        released = m.read(count).low(16).zext(32)
+        m.release(released)
+    _return(m, selector, offset, released)
 
 
-def _return(m: X86Builder, selector: Selector, offset: Bits) -> None:
-    """Return to a code segment; to an outer level it is unimplemented."""
-    descriptor = _descriptor(m, selector)
-    dpl, rpl = descriptor.dpl, selector.rpl
-    level_wrong = descriptor.is_conforming.select(rpl.ult(dpl), dpl != rpl)
-    wrong = ~descriptor.is_code | rpl.ult(Bits.of(m.mode.cpl, 2)) | level_wrong
-    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
-    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
-    outer = rpl != m.mode.cpl
-    with m.when(outer):
-        m.exit("unimplemented")
-    with m.when(~outer):
-        _check_target(m, descriptor, offset)
-        _enter_code(m, selector, descriptor, offset)
+def _return(m: X86Builder, selector: Selector, offset: Bits, released: Bits) -> None:
+    if m.mode.segments_are_paragraphs:
+        real.go_far(m, selector.value, offset)
+    else:
+        far_return(m, selector, offset, released)
 
 
 @instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
 def iret(m: X86Builder) -> None:
-    require_iopl_in_v86(m)
-    nested = m.get(NT) | m.get(VM)
+    if m.mode.segments_are_paragraphs:
+        _interrupt_return(m)
+        return
+    nested = m.get(NT)
     with m.when(nested):
-        m.exit("unimplemented")  # task returns, and virtual-8086 mode
+        _return_to_task(m)
     with m.when(~nested):
         _interrupt_return(m)
 
 
+def _return_to_task(m: X86Builder) -> None:
+    if m.mode.model:
+        flags = flags_image(m) & ~(1 << 14)  # NT: this task is no longer nested
+        tasks.back(m, Departure(m.next, flags, returns=True))
+    else:
+        m.exit("unimplemented")
+
+
 def _interrupt_return(m: X86Builder) -> None:
     size = m.form.operand_size
+    if m.mode.v86:
+        v86.require_flags(m, size)
     offset = m.pop(size).zext(32)
     selector, image = Selector(m.pop(size).low(16)), m.pop(size)
-    if size == 32 and m.mode.cpl == 0:
-        with m.when(image.bit(17)):
-            m.exit("unimplemented")  # to virtual-8086 mode
-    _return(m, selector, offset)
+    if size == 32 and m.mode.cpl == 0 and not m.mode.real:
+        _return_by_image(m, selector, offset, image)
+    else:
+        _return(m, selector, offset, NOTHING)
     load_flags(m, image)
     m.put(RF, image.bit(16) if size == 32 else Bits.of(0, 1))
+
+
+def _return_by_image(m: X86Builder, selector: Selector, offset: Bits, image: Bits) -> None:
+    """From level 0, VM, VIF and VIP are what the popped flags say."""
+    to_v86 = image.bit(17)
+    after = m.stack_pointer
+    with m.when(to_v86):
+        v86.resume(m, selector.value, offset)
+    m.stack_pointer = after
+    with m.when(~to_v86):
+        _return(m, selector, offset, NOTHING)
+    for register, number in ((VM, 17), (VIF, 19), (VIP, 20)):
+        m.put(register, image.bit(number))

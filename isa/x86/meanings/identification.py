@@ -1,4 +1,4 @@
-"""CPUID and RDTSC: what the processor says of itself follows from what the table contains."""
+"""CPUID: what the processor says of itself follows from what the table contains."""
 
 from __future__ import annotations
 
@@ -31,13 +31,17 @@ class Model:
     stepping: int = 4
     caches: Answer = (0x03020101, 0, 0, 0x0C040843)
 
+    @property
+    def signature(self) -> int:
+        """Leaf 1's EAX."""
+        return self.family << 8 | self.model << 4 | self.stepping
+
     def leaves(self) -> dict[int, Answer]:
         """The basic leaves, and the first extended one, which says that there are no more."""
         first, second, third = (int.from_bytes(self.vendor[n : n + 4], "little") for n in (0, 4, 8))
-        signature = self.family << 8 | self.model << 4 | self.stepping
         return {
             0: (2, first, third, second),
-            1: (signature, 0, 0, features()),
+            1: (self.signature, 0, 0, features()),
             0x80000000: (0x80000000, 0, 0, 0),
             2: self.caches,
         }
@@ -61,11 +65,3 @@ def cpuid(m: X86Builder) -> None:
         for key, answer in others:
             value = (leaf == key).select(answer[number], value)
         m.put(register, value)
-
-
-@instruction("rdtsc", heading="RDTSC—Read Time-Stamp Counter")
-def rdtsc(m: X86Builder) -> None:
-    """The counter counts retired instructions: the only time a guest can see."""
-    now = m.clock()
-    m.put(EAX, now.low(32))
-    m.put(EDX, now.bits(32, 32))

@@ -6,9 +6,11 @@ What loading one checks and does: SDM volume 2, MOV; volume 3, sections 5.5 and 
 from __future__ import annotations
 
 from isa.bits import Bits
+from isa.x86 import real
 from isa.x86.builder import Operand, X86Builder, segment_name
-from isa.x86.descriptors import Descriptor, Selector, mark_accessed, read
-from isa.x86.registers import SEGMENTS, ZF
+from isa.x86.descriptors import Descriptor, Selector, fill, mark_accessed, read
+from isa.x86.meanings.privilege import forbid_without_segments
+from isa.x86.registers import SHADOW, ZF
 from isa.x86.table import instruction
 from isa.x86.vectors import GENERAL_PROTECTION, SEGMENT_NOT_PRESENT, STACK_FAULT
 
@@ -27,14 +29,25 @@ def mov_to(m: X86Builder, dst: Operand, src: Operand) -> None:
     name = segment_name(dst)
     if name == "cs":
         m.invalid_opcode()
-    elif src.is_memory:
-        load(m, name, m.load(m.segment_of(src), m.address(src), 16))
     else:
-        load(m, name, m.read(src).low(16))
+        load(m, name, m.read_selector(src))
+        hold_interrupts_back(m, name)
+
+
+def hold_interrupts_back(m: X86Builder, name: str) -> None:
+    """After MOV or POP to SS there is one instruction more before an interrupt, to load ESP.
+
+    Only the first of several in a row does so (SDM volume 3, section 6.8.3).
+    """
+    if name == "ss" and m.mode.model and not m.mode.shadow:
+        m.put(SHADOW, Bits.of(1, 1))
 
 
 def load(m: X86Builder, name: str, value: Bits) -> None:
     """Load a data or stack segment register, with all checks."""
+    if m.mode.segments_are_paragraphs:
+        real.load(m, name, value)
+        return
     selector = Selector(value)
     if name == "ss":
         m.fault_when(selector.is_null, GENERAL_PROTECTION, 0)
@@ -75,17 +88,6 @@ def out_of_reach(m: X86Builder, selector: Selector, descriptor: Descriptor) -> B
     return descriptor.dpl.ult(cpl) | descriptor.dpl.ult(selector.rpl)
 
 
-def fill(
-    m: X86Builder, name: str, selector: Bits, base: Bits, limit: Bits, attributes: Bits
-) -> None:
-    """Put a segment register and what it caches."""
-    segment = SEGMENTS[name]
-    m.put(segment.selector, selector)
-    m.put(segment.base, base)
-    m.put(segment.limit, limit)
-    m.put(segment.attributes, attributes)
-
-
 _LOAD_FAR_POINTER = "LDS/LES/LFS/LGS/LSS—Load Far Pointer"
 
 
@@ -117,6 +119,8 @@ def far_pointer(m: X86Builder, src: Operand) -> tuple[Bits, Bits]:
 @instruction("lsl", heading="LSL—Load Segment Limit", parameters=("lsl",))
 def look(m: X86Builder, which: str, dst: Operand, src: Operand) -> None:
     """ZF tells whether the descriptor may be looked at; the destination stays if not."""
+    if forbid_without_segments(m):
+        return
     selector = Selector(m.read_selector(src))
     m.put(ZF, Bits.of(0, 1))
     with m.when(~selector.is_null & ~selector.outside(m)):
@@ -138,6 +142,8 @@ _VERIFY = "VERR/VERW—Verify a Segment for Reading or Writing"
 @instruction("verr", heading=_VERIFY, parameters=(False,))
 @instruction("verw", heading=_VERIFY, parameters=(True,))
 def verify(m: X86Builder, write: bool, src: Operand) -> None:
+    if forbid_without_segments(m):
+        return
     selector = Selector(m.read_selector(src))
     m.put(ZF, Bits.of(0, 1))
     with m.when(~selector.is_null & ~selector.outside(m)):
@@ -149,6 +155,8 @@ def verify(m: X86Builder, write: bool, src: Operand) -> None:
 
 @instruction("arpl", heading="ARPL—Adjust RPL Field of Segment Selector")
 def arpl(m: X86Builder, dst: Operand, src: Operand) -> None:
+    if forbid_without_segments(m):
+        return
     selector, wanted = m.read(dst, modify=False), m.read(src).low(2)
     lower = selector.low(2).ult(wanted)
     with m.when(lower):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isa.bits import Bits
 from isa.registers import Register
+from isa.x86 import v86
 from isa.x86.builder import Operand, X86Builder, is_segment, level_of, segment_name
 from isa.x86.meanings import segments
 from isa.x86.registers import (
@@ -40,6 +41,7 @@ def pop(m: X86Builder, dst: Operand) -> None:
     value = m.pop(m.form.operand_size)
     if is_segment(dst):
         segments.load(m, segment_name(dst), value.low(16))
+        segments.hold_interrupts_back(m, segment_name(dst))
     elif dst.is_memory:
         # An ESP in the address counts after its increment (SDM volume 2, POP).
         m.store(m.segment_of(dst), m.address(dst, m.stack_pointer), value)
@@ -96,21 +98,20 @@ def leave(m: X86Builder) -> None:
 
 @instruction("pushf", "pushfd", heading="PUSHF/PUSHFD/PUSHFQ—Push EFLAGS Register Onto the Stack")
 def pushf(m: X86Builder) -> None:
-    require_iopl_in_v86(m)
-    m.push(flags_image(m).low(m.form.operand_size))
+    size = m.form.operand_size
+    image = flags_image(m).low(size)
+    if m.mode.v86:
+        v86.require_flags(m, size)
+        image = v86.shown_flags(m, image)
+    m.push(image)
 
 
 @instruction("popf", "popfd", heading="POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register")
 def popf(m: X86Builder) -> None:
-    require_iopl_in_v86(m)
+    if m.mode.v86:
+        v86.require_flags(m, m.form.operand_size)
     load_flags(m, m.pop(m.form.operand_size))
     m.put(RF, Bits.of(0, 1))
-
-
-def require_iopl_in_v86(m: X86Builder) -> None:
-    """#GP(0) in virtual-8086 mode if IOPL is less than 3 (SDM volume 3, section 20.2.7)."""
-    with m.when(m.get(VM) & (m.get(IOPL) != 3)):
-        m.general_protection()
 
 
 def flags_image(m: X86Builder) -> Bits:
@@ -126,8 +127,10 @@ def load_flags(m: X86Builder, image: Bits) -> None:
     """Take over the flags that the privilege level allows; the others silently stay.
 
     IF needs CPL <= IOPL, IOPL needs CPL 0; VM, VIF, VIP and RF never come from here (SDM volume
-    2, table "Effect of POPF/POPFD on the EFLAGS Register").
+    2, table "Effect of POPF/POPFD on the EFLAGS Register"). Virtual-8086 mode may put VIF for IF.
     """
+    if m.mode.v86:
+        v86.load_flags(m, image)
     for register, low in EFLAGS.fields:
         if low + register.width <= image.width and register not in (VM, VIF, VIP, RF):
             value = image.bits(low, register.width)

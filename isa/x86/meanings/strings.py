@@ -71,7 +71,8 @@ def _plain(m: X86Builder, *segments: str) -> bool:
     Neither a segment check nor an offset's wrap at 64 KiB can come between them, nor a debug trap.
     """
     flat = all(segment in m.mode.flat for segment in segments)
-    return flat and m.form.address_size == 32 and not m.mode.single_step
+    one_by_one = m.mode.single_step or m.mode.debugged
+    return flat and m.form.address_size == 32 and not one_by_one
 
 
 def _linear(m: X86Builder, segment: str, pointer: Register, *, write: bool) -> Bits:
@@ -93,7 +94,7 @@ def movs(m: X86Builder) -> None:
             return ONE, NEVER
         source = _linear(m, m.form.segment, ESI, write=False)
         to = _linear(m, "es", EDI, write=True)
-        return m.copy("linear", element_width(m), source, to, m.flag(DF), count), NEVER
+        return m.copy(m.data_space, element_width(m), source, to, m.flag(DF), count), NEVER
 
     repeat(m, move, ESI, EDI, in_bulk=_plain(m, m.form.segment, "es"))
 
@@ -110,7 +111,7 @@ def stos(m: X86Builder) -> None:
             m.store("es", offset(m, EDI), value)
             return ONE, NEVER
         to = _linear(m, "es", EDI, write=True)
-        return m.fill("linear", to, value, m.flag(DF), count), NEVER
+        return m.fill(m.data_space, to, value, m.flag(DF), count), NEVER
 
     repeat(m, store, EDI, in_bulk=_plain(m, "es"))
 
@@ -139,8 +140,8 @@ def scas(m: X86Builder) -> None:
         if count.is_const:
             return ONE, _compare(m, accumulator, m.load("es", offset(m, EDI), width))
         at = _linear(m, "es", EDI, write=False)
-        done = m.scan("linear", at, accumulator, m.flag(DF), count, while_equal=while_equal)
-        last = m.load_space("linear", at + _distance(m, done - 1), width)
+        done = m.scan(m.data_space, at, accumulator, m.flag(DF), count, while_equal=while_equal)
+        last = m.load_space(m.data_space, at + _distance(m, done - 1), width)
         return done, _compare(m, accumulator, last)
 
     repeat(m, scan, EDI, in_bulk=_plain(m, "es"))
@@ -158,9 +159,9 @@ def cmps(m: X86Builder) -> None:
             one = m.load(m.form.segment, offset(m, ESI), width)
             return ONE, _compare(m, one, m.load("es", offset(m, EDI), width))
         at = _linear(m, m.form.segment, ESI, write=False), _linear(m, "es", EDI, write=False)
-        done = m.compare("linear", width, *at, m.flag(DF), count, while_equal=while_equal)
+        done = m.compare(m.data_space, width, *at, m.flag(DF), count, while_equal=while_equal)
         before = _distance(m, done - 1)
-        one, other = (m.load_space("linear", address + before, width) for address in at)
+        one, other = (m.load_space(m.data_space, address + before, width) for address in at)
         return done, _compare(m, one, other)
 
     repeat(m, compare, ESI, EDI, in_bulk=_plain(m, m.form.segment, "es"))

@@ -1,72 +1,77 @@
-"""System instructions as user mode meets them (SDM volume 2; volume 3, section 5.9).
+"""System instructions: moves of control and debug registers, HLT, CLI STI, IN OUT INS OUTS.
 
-At CPL 0 most are left to the system half of the machine: an exit "unimplemented".
+SDM volume 2; volume 3, section 5.9. In a process machine what only CPL 0 may do is #GP(0).
 """
 
 from __future__ import annotations
 
 from isa.bits import Bits
-from isa.x86.builder import Operand, X86Builder, special_name
-from isa.x86.registers import IF, IOPL
+from isa.x86.builder import Operand, X86Builder, is_special, special_name
+from isa.x86.debug import watch_port
+from isa.x86.meanings import control_registers, debug_registers
+from isa.x86.ports import above_io_level, require_port
+from isa.x86.registers import EDX, IF, PVI, SHADOW, VIF, VIP, VME
 from isa.x86.table import instruction
 from isa.x86.vectors import GENERAL_PROTECTION
 
 
-def mov_special(m: X86Builder, *operands: Operand) -> None:
+def mov_special(m: X86Builder, dst: Operand, src: Operand) -> None:
     """MOV to and from control and debug registers; those that do not exist are #UD."""
-    if any(special_name(o) in ("cr1", "cr5", "cr6", "cr7", "cr8") for o in operands):
+    to = is_special(dst)
+    name = special_name(dst if to else src)
+    if name in control_registers.NAMES:
+        (control_registers.write_control if to else control_registers.read_control)(m, dst, src)
+    elif name in debug_registers.NAMES:
+        (debug_registers.write_debug if to else debug_registers.read_debug)(m, dst, src)
+    else:
         m.invalid_opcode()
-    else:
-        privileged(m)
-
-
-def privileged(m: X86Builder) -> None:
-    """#GP(0) unless CPL is 0."""
-    if m.mode.cpl:
-        m.general_protection()
-    else:
-        m.exit("unimplemented")
-
-
-@instruction(
-    "lgdt", "lidt", "lldt", "ltr", "lmsw", "clts", "invd", "wbinvd", "invlpg", "rdmsr", "wrmsr",
-    "rdpmc", heading="(privileged instructions, SDM volume 3, section 5.9)",
-)  # fmt: skip
-def privileged_instruction(m: X86Builder, *_: Operand) -> None:
-    privileged(m)
 
 
 @instruction("hlt", heading="HLT—Halt")
 def hlt(m: X86Builder) -> None:
+    """Under single step there is no time to wait: the trap would end it at once."""
     if m.mode.cpl:
         m.general_protection()
-    else:
+    elif not (m.mode.model and m.mode.single_step):
         m.exit("halt")
 
 
 @instruction("cli", heading="CLI—Clear Interrupt Flag", parameters=(0,))
 @instruction("sti", heading="STI—Set Interrupt Flag", parameters=(1,))
 def put_interrupt_flag(m: X86Builder, value: int) -> None:
-    require_io_privilege(m)
-    m.put(IF, Bits.of(value, 1))
+    """IF, or VIF where CR4 lets a program of CPL 3 have its own; STI holds interrupts back."""
+    allowed = ~above_io_level(m)
+    virtual = _virtual_flag(m)
+    m.fault_when(~allowed & ~virtual, GENERAL_PROTECTION, 0)
+    if value:
+        m.fault_when(~allowed & m.get(VIP), GENERAL_PROTECTION, 0)
+    if value and m.mode.model and not m.mode.shadow:
+        m.put(SHADOW, allowed & ~m.get(IF))
+    m.put(IF, allowed.select(Bits.of(value, 1), m.get(IF)))
+    m.put(VIF, allowed.select(m.get(VIF), value))
 
 
-def require_io_privilege(m: X86Builder) -> None:
-    """#GP(0) if CPL is greater than IOPL; no I/O permission bitmap allows more."""
-    above = m.get(IOPL).ult(Bits.of(m.mode.cpl, 2))
-    m.fault_when(above, GENERAL_PROTECTION, 0)
+def _virtual_flag(m: X86Builder) -> Bits:
+    """Whether CLI and STI act on VIF if IOPL does not allow more (SDM volume 3, section 20.4)."""
+    if not m.mode.model or m.mode.cpl < 3:
+        return Bits.of(0, 1)
+    return m.get(VME if m.mode.v86 else PVI)
 
 
 @instruction("in", heading="IN—Input From Port")
 def in_(m: X86Builder, dst: Operand, port: Operand) -> None:
-    require_io_privilege(m)
-    m.write(dst, m.load_space("port", _port(m, port), dst.width))
+    number = _port(m, port)
+    require_port(m, number, dst.width)
+    watch_port(m, number, dst.width)
+    m.write(dst, m.load_space("port", number, dst.width))
 
 
 @instruction("out", heading="OUT—Output to Port")
 def out(m: X86Builder, port: Operand, src: Operand) -> None:
-    require_io_privilege(m)
-    m.store_space("port", _port(m, port), m.read(src))
+    number = _port(m, port)
+    require_port(m, number, src.width)
+    watch_port(m, number, src.width)
+    m.store_space("port", number, m.read(src))
 
 
 def _port(m: X86Builder, operand: Operand) -> Bits:
@@ -80,5 +85,6 @@ def _port(m: X86Builder, operand: Operand) -> Bits:
     heading="INS/OUTS—Input or Output String", implied_operands=True, repeatable=True,
 )  # fmt: skip
 def string_io(m: X86Builder) -> None:
-    require_io_privilege(m)
+    width = {"b": 8, "w": 16, "d": 32}[m.form.mnemonic[-1]]
+    require_port(m, m.read_part(EDX, 16).zext(32), width)
     m.exit("unimplemented")

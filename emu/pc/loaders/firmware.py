@@ -1,0 +1,58 @@
+"""A BIOS in ROM: below 4 GiB, where the processor begins, and below 1 MiB, where it expects to be.
+
+Writes to the lower copy go to the RAM behind it only if a PCI host bridge lets them (its PAM
+registers); on a machine without one that RAM is there instead, with the BIOS copied into it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from emu.errors import GuestFileError
+from emu.memory import PAGE_SIZE
+from emu.pc.machine import PcMachine
+
+PLACES: Final = ("/usr/share/seabios/bios.bin", "/usr/share/qemu/bios.bin")
+LOWER_END: Final = 0x100000
+LARGEST_LOWER: Final = 0x20000
+FOUR_GIBIBYTES: Final = 1 << 32
+
+
+def read_firmware(path: Path | None) -> bytes:
+    """The content of a BIOS file, by default of SeaBIOS where distributions put it."""
+    if path is None:
+        found = [place for place in map(Path, PLACES) if place.is_file()]
+        if not found:
+            raise GuestFileError(
+                "there is no BIOS here",
+                why=f"looked for {' and '.join(PLACES)}",
+                advice="Install the package seabios, or name a file: --bios FILE",
+            )
+        path = found[0]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise GuestFileError(
+            f"{path} cannot be read", why=error.strerror or "", advice="Check the path"
+        ) from None
+    if not data or len(data) % PAGE_SIZE or len(data) > 1 << 20:
+        raise GuestFileError(
+            f"{path} is no BIOS",
+            where=f"{len(data)} bytes",
+            why="a BIOS fills whole pages of 4 KiB, at most 1 MiB",
+            advice="Name SeaBIOS' bios.bin",
+        )
+    return data
+
+
+def load_firmware(machine: PcMachine, data: bytes, *, pci: bool) -> None:
+    """Put a BIOS into ROM; the machine begins in it when it is reset."""
+    memory = machine.memory
+    where = memory.add_rom(data)
+    memory.map_rom(FOUR_GIBIBYTES - len(data), where, len(data))
+    lower = min(len(data), LARGEST_LOWER)
+    if pci:
+        memory.map_rom(LOWER_END - lower, where + len(data) - lower, lower)
+    else:
+        memory.write(LOWER_END - lower, data[-lower:])

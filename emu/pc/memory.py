@@ -1,0 +1,112 @@
+"""The PC's memory at physical addresses: RAM, ROM, and nothing.
+
+Storage is one array: RAM from physical address 0 up, behind it ROM and two pages that stand for
+what is not there: one that reads as ones, one that takes what is written and thrown away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, PhysicalMemory, TranslatedMemory
+from isa.fault import Fault
+
+PAGE_BITS: Final = PAGE_SIZE.bit_length() - 1
+A20: Final = 1 << 20
+ROM_ROOM: Final = 1 << 20  # bytes of ROM that may be kept
+
+
+class PhysicalMap(TranslatedMemory):
+    """Physical addresses, a page at a time.
+
+    `readable` and `writable` tell where pages lie in storage whose place there is not their
+    address. The A20 gate, if closed, hides bit 20 of every address. `listeners` are called when
+    any of this changes.
+    """
+
+    def __init__(self, ram: int) -> None:
+        """`ram` bytes, rounded up to whole pages."""
+        self.ram = -(-ram // PAGE_SIZE) * PAGE_SIZE
+        super().__init__(PhysicalMemory(self.ram + ROM_ROOM + 2 * PAGE_SIZE))
+        self.physical.size = self.ram  # for devices, which reach nothing else
+        self._ones = self.ram + ROM_ROOM
+        self._thrown_away = self._ones + PAGE_SIZE
+        self.physical.array[self._ones : self._thrown_away] = 0xFF
+        self._next_rom = self.ram
+        self.readable: dict[int, int] = {}
+        self.writable: dict[int, int] = {}
+        self.a20 = True
+        self.listeners: list[Callable[[], None]] = []
+
+    def place(self, address: int, access: int) -> int:
+        """Where the byte at a physical address lies in storage, for an access."""
+        if not self.a20:
+            address &= ~A20
+        special = self.writable if access == WRITE else self.readable
+        base = special.get(address >> PAGE_BITS)
+        if base is None:
+            if address < self.ram:
+                return address
+            base = self._thrown_away if access == WRITE else self._ones
+        return base + (address & PAGE_MASK)
+
+    def is_split(self, address: int) -> bool:
+        """See `TranslatedMemory`."""
+        return self.place(address, READ) != self.place(address, WRITE)
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """See `Memory`: there are no faults, and what is read is what is there."""
+        return self.load(address, size)
+
+    def _walk(self, address: int, access: int) -> int:
+        where = self.place(address, access)
+        self._cached[access][address >> PAGE_BITS] = where & ~PAGE_MASK
+        return where
+
+    # -- what lies where -------------------------------------------------------------------------
+
+    def add_rom(self, data: bytes) -> int:
+        """Keep a ROM's content, of whole pages; returns where it lies in storage.
+
+        Raises ValueError if there is no room.
+        """
+        where = self._next_rom
+        if len(data) % PAGE_SIZE or where + len(data) > self._ones:
+            raise ValueError(f"no room for a ROM of {len(data)} bytes")
+        self.physical.write(where, data)
+        self._next_rom += len(data)
+        return where
+
+    def map_rom(self, address: int, where: int, size: int) -> None:
+        """Let reads of physical addresses find ROM, and throw away writes."""
+        for offset in range(0, size, PAGE_SIZE):
+            page = address + offset >> PAGE_BITS
+            self.readable[page] = where + offset
+            self.writable[page] = self._thrown_away
+        self.changed()
+
+    def shadow(self, page: int, rom: int | None, *, read: bool, write: bool) -> None:
+        """Let the RAM behind a page of ROM, which lies at `rom` in storage, be read, be written."""
+        _put(self.readable, page, None if read else self._ones if rom is None else rom)
+        _put(self.writable, page, None if write else self._thrown_away)
+        self.changed()
+
+    def set_a20(self, is_open: bool) -> None:
+        """Open or close the A20 gate."""
+        if is_open != self.a20:
+            self.a20 = is_open
+            self.changed()
+
+    def changed(self) -> None:
+        """See `TranslatedMemory`; tells the listeners too."""
+        super().changed()
+        for listener in self.listeners:
+            listener()
+
+
+def _put(places: dict[int, int], page: int, where: int | None) -> None:
+    if where is None:
+        places.pop(page, None)
+    else:
+        places[page] = where

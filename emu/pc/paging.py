@@ -1,0 +1,196 @@
+"""Linear memory: what `isa.x86.paging` says of an address, remembered as a TLB does."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, Final, cast
+
+from emu.engines.reference import Evaluation
+from emu.memory import EXECUTE, PAGE_MASK, READ, WRITE, TranslatedMemory, pieces_of
+from emu.pc.memory import PAGE_BITS, PhysicalMap
+from emu.state import State
+from isa.fault import Fault
+from isa.x86.mode import Mode
+from isa.x86.paging import walk
+from isa.x86.registers import CPL, CR3, PG, PGE, PSE, WP
+from isa.x86.vectors import PAGE_FAULT
+
+USER: Final = 3  # the CPL that has the user's rights
+PAGE_ONLY, ALL_BUT_GLOBAL, ALL = 0, 1, 2
+"""What an exit "invalidate" asks for."""
+MOST_WALKS: Final = 1 << 16  # remembered at a time
+_ADDRESS: Final = 0xFFFFFFFF
+_CONTROLS: Final = (CR3.slot, PG.slot, WP.slot, PSE.slot, PGE.slot)
+
+Entries = tuple[tuple[int, int], ...]
+"""What a walk has read: physical addresses and the words there."""
+
+
+class _Walk(Evaluation):
+    """A walk of the page tables, which keeps what it has read and whether it has written."""
+
+    def __init__(self, state: State, fields: dict[str, int]) -> None:
+        super().__init__(state, fields)
+        self.entries: list[tuple[int, int]] = []
+        self.wrote = False
+
+    def do_load(self, node: Any, address: int) -> int | Fault | None:
+        value = super().do_load(node, address)
+        self.entries.append((address, cast(int, value)))
+        return value
+
+    def do_store(self, node: Any, address: int, value: int) -> Fault | None:
+        self.wrote = True
+        return super().do_store(node, address, value)
+
+
+class LinearMemory(TranslatedMemory):
+    """Linear addresses with the rights of one side: the user's (CPL 3) or the supervisor's.
+
+    What it caches are values of the walk, from the first access until `invalidate`: a TLB that
+    never forgets on its own. A walk that was done before under the same control registers, and
+    whose entries are as they were, need not be evaluated again (`_known`).
+    """
+
+    def __init__(self, state: State, physical: PhysicalMap, *, user: bool) -> None:
+        super().__init__(physical.physical)
+        self._state = state
+        self._map = physical
+        self._user = user
+        self._global: set[int] = set()  # pages whose translation is global
+        self._known: dict[Hashable, tuple[Entries, int]] = {}
+        physical.listeners.append(self.changed)
+
+    def _walk(self, address: int, access: int) -> int | Fault:
+        found = self._translated(address, access)
+        if isinstance(found, Fault):
+            return found
+        if found >> 32:
+            self._global.add(address >> PAGE_BITS)
+        where = self._map.place(found & _ADDRESS, access)
+        self._cached[access][address >> PAGE_BITS] = where & ~PAGE_MASK
+        return where
+
+    def _translated(self, address: int, access: int) -> int | Fault:
+        """The walk's value for an address; without paging, the address itself."""
+        if not self._state.values[PG.slot]:
+            return address
+        known = self._remembered(address, access)
+        if known is not None:
+            return known
+        fields = {"linear": address, "write": int(access == WRITE), "user": int(self._user)}
+        evaluation, trace = _Walk(self._state, fields), walk()
+        fault = evaluation.region(trace.region)
+        if fault is not None:
+            evaluation.take_back()
+            return fault
+        assert trace.value is not None
+        value = evaluation.values[id(trace.value)]
+        if not evaluation.wrote:
+            self._remember(address, access, tuple(evaluation.entries), value & ~PAGE_MASK)
+        return value
+
+    def _key(self, address: int, access: int) -> Hashable:
+        controls = [self._state.values[slot] for slot in _CONTROLS]
+        return address >> PAGE_BITS, access == WRITE, *controls
+
+    def _remember(self, address: int, access: int, entries: Entries, value: int) -> None:
+        if len(self._known) >= MOST_WALKS:
+            self._known.clear()
+        self._known[self._key(address, access)] = entries, value
+
+    def _remembered(self, address: int, access: int) -> int | None:
+        """The value of a walk that would read again what it has read before, and change nothing."""
+        known = self._known.get(self._key(address, access))
+        if known is None or any(self._map.load(at, 4) != word for at, word in known[0]):
+            return None
+        return known[1] | address & PAGE_MASK
+
+    def without_change(self, address: int, access: int) -> int | Fault:
+        """Where an address lies, a fault also if finding out would change anything."""
+        cached = self._cached[access].get(address >> PAGE_BITS)
+        if cached is not None:
+            return cached + (address & PAGE_MASK)
+        value = address if not self._state.values[PG.slot] else self._remembered(address, access)
+        if value is None:
+            return Fault(PAGE_FAULT, 0, address)
+        return self._map.place(value & _ADDRESS, access)
+
+    def is_split(self, address: int) -> bool:
+        """See `TranslatedMemory`."""
+        return self.translate(address, READ) != self.translate(address, WRITE)
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """See `Memory`: what is read is what is there, in ROM too."""
+        pieces = self._pieces(address, size, WRITE)
+        return pieces if isinstance(pieces, Fault) else self.load(address, size)
+
+    # -- forgetting ------------------------------------------------------------------------------
+
+    def invalidate(self, address: int, what: int) -> None:
+        """Forget the page of an address, all pages that are not global, or all."""
+        if what == ALL:
+            self.changed()
+        elif what == PAGE_ONLY:
+            self.page_changed(address >> PAGE_BITS)
+        else:
+            caches = self._cached[READ], self._cached[WRITE]
+            kept = [{page: c[page] for page in self._global & c.keys()} for c in caches]
+            super().changed()
+            for cache, pages in zip(caches, kept, strict=True):
+                cache.update(pages)
+
+    def changed(self) -> None:
+        """Forget everything."""
+        self._global.clear()
+        super().changed()
+
+
+class UserMemory(LinearMemory):
+    """The user's side, and all code: that is fetched with the rights of the present CPL."""
+
+    def __init__(self, state: State, physical: PhysicalMap, supervisor: LinearMemory) -> None:
+        super().__init__(state, physical, user=True)
+        self._supervisor = supervisor
+
+    def translate(self, address: int, access: int) -> int | Fault:
+        """See `TranslatedMemory`."""
+        if access == EXECUTE and self._state.values[CPL.slot] != USER:
+            return self._supervisor.translate(address, EXECUTE)
+        return super().translate(address, access)
+
+    def privilege_in(self, mode: Hashable) -> int:
+        """See `TranslatedMemory`: the CPL, of which only 3 is the user's."""
+        return USER if cast(Mode, mode).cpl == USER else 0
+
+    def still(self, address: int, privilege: int) -> int | Fault:
+        """See `TranslatedMemory`."""
+        side = self if privilege == USER else self._supervisor
+        return side.without_change(address, EXECUTE)
+
+    def fetch(self, address: int, size: int) -> tuple[bytes, Fault | None]:
+        """See `Memory`: code of the next page is fetched only if the instruction goes on there, but
+        is shown if that changes nothing."""
+        (start, count), *rest = pieces_of(address, size)
+        where = self.translate(start, EXECUTE)
+        if isinstance(where, Fault):
+            return b"", where
+        code = self.physical.read(where, count)
+        if rest:
+            privilege = USER if self._state.values[CPL.slot] == USER else 0
+            code += self.look(*rest[0], privilege)
+        return code, None
+
+    def invalidate(self, address: int, what: int) -> None:
+        """See `LinearMemory`: both sides."""
+        super().invalidate(address, what)
+        self._supervisor.invalidate(address, what)
+
+
+def attach_memory(state: State, physical: PhysicalMap) -> UserMemory:
+    """Give a processor its address spaces; they forget when its instructions say so."""
+    supervisor = LinearMemory(state, physical, user=False)
+    user = UserMemory(state, physical, supervisor)
+    state.memory |= {"linear": user, "system": supervisor, "physical": physical}
+    state.handlers["invalidate"] = user.invalidate
+    return user

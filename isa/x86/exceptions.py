@@ -1,0 +1,41 @@
+"""Faults of the delivery of faults (SDM volume 3, section 6.15, "Double Fault Exception")."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from isa.fault import Fault
+from isa.x86.vectors import (
+    DIVIDE_ERROR,
+    DOUBLE_FAULT,
+    GENERAL_PROTECTION,
+    INVALID_TSS,
+    PAGE_FAULT,
+    SEGMENT_NOT_PRESENT,
+    STACK_FAULT,
+)
+
+_CONTRIBUTORY: Final = frozenset(
+    {INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT, GENERAL_PROTECTION}
+)
+
+
+def combined(first: Fault, second: Fault) -> Fault | None:
+    """What is delivered if `second` happens while `first` is; None: the processor shuts down.
+
+    An external interrupt is a fault without an error code, and benign whatever its vector is.
+    """
+    if first.vector == DOUBLE_FAULT and first.code is not None:
+        return None
+    page_fault = first.vector == PAGE_FAULT and first.code is not None
+    if _is_contributory(second) and (page_fault or _is_contributory(first)):
+        return Fault(DOUBLE_FAULT, 0)
+    if page_fault and second.vector == PAGE_FAULT:
+        return Fault(DOUBLE_FAULT, 0)
+    return second
+
+
+def _is_contributory(fault: Fault) -> bool:
+    if fault.vector == DIVIDE_ERROR:
+        return True
+    return fault.vector in _CONTRIBUTORY and fault.code is not None

@@ -1,0 +1,55 @@
+"""From EIP to the linear address of the next instruction, and what comes before that instruction.
+
+SDM volume 3, section 6.9, "Priority Among Simultaneous Exceptions and Interrupts".
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from isa.bits import Bits
+from isa.semantics import Builder
+from isa.trace import Trace
+from isa.x86 import debug
+from isa.x86.arrival import ARRIVING, FAILURE_AT, FAILURES
+from isa.x86.mode import Mode
+from isa.x86.registers import ARRIVAL, ARRIVAL_CODE, EIP, PENDING, SEGMENTS
+from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
+
+
+def fetch(mode: Mode) -> Trace:
+    """CS base + EIP, if nothing is to be delivered first."""
+    limited = bool(mode.model) and "cs" not in mode.flat
+    breakpoints = mode.debugged and not mode.resume
+    return _fetch("cs" in mode.flat, limited, mode.arriving, mode.pending, breakpoints)
+
+
+@cache
+def _fetch(flat: bool, limited: bool, arriving: bool, pending: bool, breakpoints: bool) -> Trace:
+    m = Builder()
+    code, offset = SEGMENTS["cs"], m.get(EIP)
+    address = offset if flat else m.get(code.base) + offset
+    if arriving:
+        _arrive(m)
+    if pending:
+        _debug(m, m.get(PENDING).zext(32))
+    if breakpoints:
+        _debug(m, debug.hits(m, address, 1, debug.EXECUTED))
+    if limited:
+        m.fault_when(m.get(code.limit).ult(offset), GENERAL_PROTECTION, 0)
+    return m.finish("fetch", address)
+
+
+def _debug(m: Builder, status: Bits) -> None:
+    """#DB with these bits of DR6, if there are any."""
+    with m.when(status != 0):
+        m.fault(DEBUG, None, status)
+
+
+def _arrive(m: Builder) -> None:
+    """Load the segments of a task that was just entered, or say why that cannot be."""
+    state = m.get(ARRIVAL)
+    for vector in FAILURES:
+        failed = state.bits(FAILURE_AT, 4) == vector
+        m.fault_when(failed, vector, m.get(ARRIVAL_CODE))
+    m.fault_when(state != 0, ARRIVING)
