@@ -20,7 +20,7 @@ from emu.devices.i8237 import I8237
 BASE: Final = 0x3F0
 CHANNEL: Final = 2
 SRA, SRB, DOR, TDR, MSR_DSR, FIFO, _, DIR_CCR = range(8)
-DOR_RUN, DOR_DMA, DOR_MOTORS = 0x04, 0x08, 0xF0
+DOR_RUN, DOR_DMA, DOR_MOTOR_0 = 0x04, 0x08, 0x10
 DSR_RESET: Final = 0x80
 DIR_CHANGED: Final = 0x80
 MSR_RQM, MSR_DIO, MSR_BUSY = 0x80, 0x40, 0x10
@@ -192,7 +192,7 @@ class I82077:
     def _disk_changed(self) -> int:
         r = self.registers
         drive = r.dor & 3
-        if not r.dor & 0x10 << drive:
+        if not r.dor & DOR_MOTOR_0 << drive:
             return 0
         return DIR_CHANGED if self.images[drive] is None or r.changed[drive] else 0
 
@@ -385,7 +385,7 @@ class I82077:
     def _lost(self, place: _Place) -> tuple[int, int]:
         """ST1 and ST2 if there is no such sector under the head."""
         r, form = self.registers, self._formats[place.drive]
-        if form is None or form.rate != r.rate or not r.dor & 0x10 << place.drive:
+        if form is None or form.rate != r.rate or not r.dor & DOR_MOTOR_0 << place.drive:
             return ST1_NO_MARK, 0
         track = r.cylinders[place.drive]
         if track >= form.cylinders or place.head >= form.heads:
