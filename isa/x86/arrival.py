@@ -33,6 +33,7 @@ ARRIVING: Final = 255
 
 CODED_AT: Final = 1  # bits of ARRIVAL: an error code is to be pushed; EXT of other error codes
 EXTERNAL_AT: Final = 2
+DOUBLES_AT: Final = 3  # a failure makes a double fault with the exception that led here
 FAILURE_AT: Final = 4  # the vector of what failed, in 4 bits
 FAILURES: Final = INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT
 
