@@ -55,7 +55,13 @@ def arrive(m: X86Builder) -> None:
     _push_code(m)
     with m.when(_fine(m)):
         _trap(m)
-        m.put(ARRIVAL, Bits.of(0, 8))
+        end(m)
+
+
+def end(m: X86Builder) -> None:
+    """The task has arrived, or its fault is delivered."""
+    m.put(ARRIVAL, Bits.of(0, 8))
+    m.put(ARRIVAL_CODE, Bits.of(0, 32))
 
 
 def _fine(m: X86Builder) -> Bits:
@@ -155,7 +161,7 @@ def _push(m: X86Builder, value: Bits) -> None:
     outside = segmentation.beyond(attributes, m.so_far(stack.limit), offset, size)
     _blame(m, outside, STACK_FAULT, Bits.of(0, 32))
     with m.when(_fine(m)):
-        m.store_space("system", m.so_far(stack.base) + offset, value)
+        m.store_space(m.data_space, m.so_far(stack.base) + offset, value)
         m.put(ESP, pointer)
 
 

@@ -18,7 +18,9 @@ GENERAL = "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"
 class Trap(Exception):  # noqa: N818  # the manual's word
     """A fault; `late`: it happens to a task that was already switched to. `status`: DR6 of a #DB."""
 
-    def __init__(self, vector: int, code: int | None = None, status: int = 0, *, late: bool = False):
+    def __init__(
+        self, vector: int, code: int | None = None, status: int = 0, *, late: bool = False
+    ):
         super().__init__(vector, code)
         self.vector, self.code, self.status, self.late = vector, code, status, late
 
@@ -99,7 +101,7 @@ class Cpu:
         self.before = dict(registers)  # as the instruction found them
         self.length = 0
         self.steps = 0
-        self.shut_down = False
+        self.shut_down: list[tuple[int, int | None]] = []
         self.stop: tuple[str, tuple[int, ...]] | None = None
         self.invalidated: list[tuple[int, int]] = []
 

@@ -240,9 +240,7 @@ for bits, suffix in ((False, ""), (True, " v86")):
     add(f"str{suffix}", f"{prefix} 0F00C8", store_selector("tr"), v86=bits)
     add(f"smsw{suffix}", f"{prefix} 0F01E0", smsw, v86=bits)
     add(f"lmsw{suffix}", "0F01F0", lmsw, v86=bits)
-for number, (table, kind) in enumerate(
-    (("gdt", "s"), ("idt", "s"), ("gdt", "l"), ("idt", "l"))
-):
+for number, (table, kind) in enumerate((("gdt", "s"), ("idt", "s"), ("gdt", "l"), ("idt", "l"))):
     memory = f"0F01 {5 | number << 3:02X} P32"
     if kind == "s":
         add(f"s{table}", memory, store_table(table))
@@ -365,7 +363,8 @@ def invlpg(cpu: Cpu) -> None:
 
 def hlt(cpu: Cpu) -> None:
     require_ring0(cpu)
-    cpu.stop = ("halt", ())
+    if not cpu.before["tf"]:
+        cpu.stop = ("halt", ())
 
 
 MSRS = {

@@ -111,6 +111,7 @@ FAULTS = 0, 5, 6, 7, TS, NP, SS, GP, PF, 17
 
 def take(cpu: Cpu, trap: Trap) -> None:
     """Deliver a fault; with a fault of that, a double fault; with one more, shut down."""
+    chain = [(trap.vector, trap.code)]
     while True:
         resume = int(trap.vector in FAULTS) | cpu.r["rf"]
         event = Event(trap.vector, trap.code, False, resume, cpu.r["eip"])
@@ -118,9 +119,13 @@ def take(cpu: Cpu, trap: Trap) -> None:
         second = cpu.attempt(lambda cpu, event=event, status=status: _deliver(cpu, event, status))  # type: ignore[misc]
         if second is None:
             return
+        chain.append((second.vector, second.code))
         following = combine(trap, second)
+        if second.late:  # the new task's: it begins afresh
+            following = following or Trap(DF, 0)
+            chain = [(following.vector, following.code)]
         if following is None:
-            cpu.shut_down = True
+            cpu.shut_down = chain
             return
         trap = following
 

@@ -15,7 +15,6 @@ from isa.x86.machine import X86
 from tests.protected import interrupts
 from tests.protected.cpu import SEGMENTS, Cpu, Descriptor, Trap
 from tests.protected.instructions import OPERATIONS
-from tests.protected.interrupts import Event
 
 SIZE = 0x10000
 GDT, IDT, LDT, CODE = 0x1000, 0x1800, 0x2000, 0x9000
@@ -25,8 +24,8 @@ MODEL = "pentium2"
 
 # Selectors: code and data of each level follow one another, then what conditions are about.
 FIRST_TSS, WIDE_TSS, NARROW_TSS, TABLE, SUBJECT, SECOND = 0x48, 0x50, 0x58, 0x60, 0x68, 0x70
-GDT_LIMIT, LDT_LIMIT, IDT_LIMIT = 0x7F, 0x1F, 0x40 * 8 - 1
-OUTSIDE = 0x80
+THIRD, NARROW_STACK, OUTSIDE = 0x78, 0x80, 0x88
+GDT_LIMIT, LDT_LIMIT, IDT_LIMIT = OUTSIDE - 1, 0x1F, 0x40 * 8 - 1
 LOCAL = 0x0C  # the subject's twin in the local table
 
 Patch = tuple[int, bytes]
@@ -82,6 +81,7 @@ def _global_table() -> bytes:
     for selector, base, limit, access in (
         (FIRST_TSS, TSS, 0xFF, 0x8B), (WIDE_TSS, TSS_WIDE, 0x67, 0x89),
         (NARROW_TSS, TSS_NARROW, 0x2B, 0x81), (TABLE, LDT, LDT_LIMIT, 0x82),
+        (NARROW_STACK, 0, 0xFFFF, 0x92),
     ):  # fmt: skip
         table[selector : selector + 8] = descriptor(base, limit, access, 0)
     return bytes(table)
@@ -103,7 +103,8 @@ def narrow_task(**changes: int) -> bytes:
     task = {
         "link": 0, "sp0": 0x5000, "ss0": 0x10, "sp1": 0x5400, "ss1": 0x21, "sp2": 0x5800,
         "ss2": 0x32, "ip": 0x8800, "flags": 0x2, "ax": 1, "cx": 2, "dx": 3, "bx": 4, "sp": 0x5C00,
-        "bp": 6, "si": 7, "di": 8, "es": 0x10, "cs": 0x08, "ss": 0x10, "ds": 0x10, "ldt": TABLE,
+        "bp": 6, "si": 7, "di": 8, "es": 0x10, "cs": 0x08, "ss": NARROW_STACK, "ds": 0x10,
+        "ldt": TABLE,
     }  # fmt: skip
     return words((task | changes).values(), 2)
 
@@ -150,12 +151,23 @@ def registers_of(condition: Condition) -> dict[str, int]:
     r, level = cpu.r, condition.level
     for name in SEGMENTS:
         selector = code_selector(level) if name == "cs" else data_selector(level)
-        found = Descriptor(*(int.from_bytes(BASE[GDT + (selector & 0xF8) + n :][:4], "little") for n in (0, 4)))
+        found = Descriptor(
+            *(int.from_bytes(BASE[GDT + (selector & 0xF8) + n :][:4], "little") for n in (0, 4))
+        )
         cpu.fill(name, selector, 0, found.limit, found.attributes)
-    r.update(eax=0xA1A2A3A4, ecx=0xC1C2C300, edx=0xD1D2D3D4, ebx=0x7100, ebp=0xB1, esi=0x51, edi=0xD1)
+    r.update(
+        eax=0xA1A2A3A4, ecx=0xC1C2C300, edx=0xD1D2D3D4, ebx=0x7100, ebp=0xB1, esi=0x51, edi=0xD1
+    )
     r.update(esp=stack_top(level), cpl=level, eip=PLACES[condition.operation], pe=1, et=1, cr2=0x55)
     r.update(gdt_base=GDT, gdt_limit=GDT_LIMIT, idt_base=IDT, idt_limit=IDT_LIMIT)
-    r.update(ldtr=TABLE, ldt_base=LDT, ldt_limit=LDT_LIMIT, ldt_attributes=0x82, dr6=0xFFFF0FF0, dr7=0x400)
+    r.update(
+        ldtr=TABLE,
+        ldt_base=LDT,
+        ldt_limit=LDT_LIMIT,
+        ldt_attributes=0x82,
+        dr6=0xFFFF0FF0,
+        dr7=0x400,
+    )
     r.update(tr=FIRST_TSS, tr_base=TSS, tr_limit=0xFF, tr_attributes=0x8B)
     cpu.put_flags(0x246, "if zf pf")
     if OPERATIONS[condition.operation].v86:
@@ -180,7 +192,7 @@ class Outcome(NamedTuple):
     registers: dict[str, int]
     memory: bytes
     stop: tuple[str, tuple[int, ...]] | None
-    shut_down: bool
+    shut_down: list[tuple[int, int | None]]  # the faults that led to it
     invalidated: list[tuple[int, int]]
 
 
@@ -200,7 +212,7 @@ def expected(condition: Condition) -> tuple[Outcome, int]:
     else:
         _instruct(cpu, condition)
     outcome = Outcome(cpu.r, bytes(cpu.memory), cpu.stop, cpu.shut_down, cpu.invalidated)
-    return outcome, cpu.steps
+    return settled(outcome), cpu.steps + bool(cpu.shut_down)
 
 
 def _instruct(cpu: Cpu, condition: Condition) -> None:
@@ -209,12 +221,14 @@ def _instruct(cpu: Cpu, condition: Condition) -> None:
 
     def act(cpu: Cpu) -> None:
         before = dict(cpu.r)
-        if before["tf"]:
+        if before["tf"] and condition.operation not in ("mov ss", "pop ss"):
             cpu.r["pending"] |= 0x4000
         cpu.r["shadow"] = cpu.r["rf"] = 0
         eip = cpu.r["eip"]
         operation.act(cpu)
-        if cpu.r["eip"] == eip:
+        if cpu.stop is not None and cpu.stop[0] == "port_read":
+            cpu.r, cpu.steps = before, -1  # it is done again with the answer
+        elif cpu.r["eip"] == eip:
             cpu.r["eip"] = eip + cpu.length
 
     trap = cpu.attempt(act)
@@ -237,20 +251,26 @@ class Machine:
     def _invalidate(self, address: int, what: int) -> None:
         self.invalidated.append((address, what))
 
-    def run(self, condition: Condition, steps: int, shut_down: bool) -> Outcome:
-        """The condition on the engine."""
+    def run(self, condition: Condition, steps: int) -> Outcome:
+        """The condition on the engine, for as many steps as the model needs."""
         state = self.state
         self.space.poke(0, bytes(memory_of(condition)[:CODE]))
         found = registers_of(condition)
         state.set_values(found[name] for name in NAMES)
-        state.count, state.shut_down = 0, False
+        state.count, state.shut_down = 0, ()
         self.invalidated = []
-        stop = None
         if condition.event is not None:
             self.engine.deliver(state, Fault(condition.event))
-        if state.count < steps or shut_down:
-            stop = self.engine.run(state, steps + shut_down)
-        told = None if stop is None or stop.reason in ("until", "shutdown") else (stop.reason, stop.values)
+        stop = self.engine.run(state, max(steps, 1))
         memory = self.space.read(0, SIZE)
         assert isinstance(memory, bytes)
-        return Outcome(state.registers(), memory, told, state.shut_down, self.invalidated)
+        told = None if stop.reason in ("until", "shutdown") else (stop.reason, stop.values)
+        chain = [(fault.vector, fault.code) for fault in state.shut_down]
+        return settled(Outcome(state.registers(), memory, told, chain, self.invalidated))
+
+
+def settled(outcome: Outcome) -> Outcome:
+    """Without the registers that only a task which goes on has a use for."""
+    if outcome.shut_down:
+        outcome.registers.update(arrival=0, arrival_code=0)
+    return outcome

@@ -182,6 +182,8 @@ def _return_in_v86(cpu: Cpu, size: int) -> None:
     load_v86(cpu, "cs", selector)
     cpu.r["eip"] = offset
     v86_flags(cpu, image, size)
+    if size == 4:
+        cpu.put_flags(image, "rf")
 
 
 def v86_flags(cpu: Cpu, image: int, size: int) -> None:
