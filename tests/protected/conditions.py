@@ -14,6 +14,7 @@ from tests.protected.machine import (
     LOCAL,
     NARROW_TSS,
     OUTSIDE,
+    PLACES,
     SECOND,
     SUBJECT,
     TABLE,
@@ -474,7 +475,7 @@ def returned_flags() -> Iterator[Condition]:
 
 SOURCES = (f"int {INT_VECTOR:x}h", INT_VECTOR), ("int3", 3), ("into", 4), ("int1", 1), ("ud2", 6)
 CAUSES = (*SOURCES, ("div by zero", 0), ("clts", 13))
-"""Operations and the vector that they ask for; the last is a fault with an error code at level 3."""
+"""Operations and the vector that they ask for; the last, at level 3, is one with an error code."""
 
 
 def idt_gate(vector: int, target: int, kind: int, dpl: int = 3, present: bool = True) -> Patch:
@@ -554,9 +555,7 @@ def external_interrupts() -> Iterator[Condition]:
     for changes, patches in stacks():
         yield Condition("nop", 3, patches, changes, event=0x21)
     yield Condition("nop", 3, (), (("idt_limit", 0xFF),), event=0x20)
-    yield Condition(
-        "nop v86" if "nop v86" in OPERATIONS else "ud2 v86", 3, (), (("iopl", 1),), event=0x20
-    )
+    yield Condition("nop v86", 3, (), (("iopl", 1),), event=0x20)
 
 
 @family
@@ -662,7 +661,8 @@ def task_descriptors() -> Iterator[Condition]:
 
 WRONG_SEGMENTS = (
     {}, {"ldt": 0}, {"ldt": 4}, {"ldt": OUTSIDE}, {"ldt": 0x10}, {"cs": 0}, {"cs": OUTSIDE},
-    {"cs": 0x0B}, {"cs": 0x10}, {"ss": 0}, {"ss": OUTSIDE}, {"ss": 0x13}, {"ss": 0x08}, {"ss": 0x41},
+    {"cs": 0x0B}, {"cs": 0x10}, {"ss": 0}, {"ss": OUTSIDE}, {"ss": 0x13}, {"ss": 0x08},
+    {"ss": 0x41},
     {"ds": OUTSIDE}, {"ds": 0x13}, {"ds": FIRST_TSS}, {"ds": 0}, {"es": OUTSIDE}, {"es": 0x27},
     {"cs": code_selector(3), "ss": data_selector(3), "ds": data_selector(3), "es": 0},
     {"cs": code_selector(3), "ss": data_selector(3), "ds": data_selector(0)},
@@ -727,3 +727,50 @@ def single_steps() -> Iterator[Condition]:
         stepped = (("tf", 1), ("eax", data_selector(level)), ("iopl", 3))
         yield Condition(name, level, patches, stepped)
         yield Condition(name, level, patches, (*stepped, ("rf", 1)))
+
+
+@family
+def pending_traps() -> Iterator[Condition]:
+    """#DB before an instruction, and what it adds to DR6; GD ends there, RF is kept."""
+    for level, status in product(LEVELS, (0x4000, 0x8000, 1, 0x400F)):
+        for rf, old in product((0, 1), (0xFFFF0FF0, 0xFFFF6FFC)):
+            changes = (("pending", status), ("rf", rf), ("dr6", old), ("dr7", 0x2400))
+            yield Condition("nop", level, (), changes)
+    yield Condition("nop v86", 3, (), (("pending", 0x4000),))
+    yield Condition("nop", 0, (idt_gate(1, WIDE_TSS, 5),), (("pending", 0x4000),))
+
+
+def watching(number: int, kind: int, length: int) -> int:
+    """DR7 with one breakpoint."""
+    return 0x400 | 2 << 2 * number | kind << 16 + 4 * number | length << 18 + 4 * number
+
+
+@family
+def breakpoints() -> Iterator[Condition]:
+    for number, kind, length, offset in product((0, 3), range(4), range(4), range(-3, 6)):
+        for name in ("read ds 4", "write ds 2", "write ss 1"):
+            where = (f"dr{number}", 0x7100 + offset), ("dr7", watching(number, kind, length))
+            yield Condition(name, 0, (), where)
+    both = watching(0, 3, 3) | watching(2, 1, 0)
+    yield Condition("write ds 4", 3, (), (("dr0", 0x7100), ("dr2", 0x7103), ("dr7", both)))
+    yield Condition("read ds 4", 3, (), (("dr0", 0x7100), ("dr7", both), ("tf", 1)))
+    for name, size, de, port in product(("in", "out"), (1, 2, 4), (0, 1), (0x77, 0x78, 0x7B, 0x7C)):
+        for kind in (2, 3):
+            where = ("dr1", port), ("dr7", watching(1, kind, 0)), ("de", de), ("edx", 0x78)
+            yield Condition(f"{name} {size}", 0, (), where)
+
+
+@family
+def instruction_breakpoints() -> Iterator[Condition]:
+    for name, off, rf, enable in product(("nop", "ud2", "hlt"), (-1, 0, 1), (0, 1), (0, 1)):
+        dr7 = watching(2, 0, 0) if enable else 0x400
+        where = ("dr2", PLACES[name] + off), ("dr7", dr7), ("rf", rf)
+        yield Condition(name, 0, (), where)
+        yield Condition(name, 3, (), where)
+        yield Condition(name, 0, (), (*where, ("tf", 1)))
+
+
+@family
+def code_limits() -> Iterator[Condition]:
+    for name, level, off in product(("nop", "int3"), (0, 3), (-1, 0, 1)):
+        yield Condition(name, level, (), (("cs_limit", PLACES[name] + off),))

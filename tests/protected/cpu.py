@@ -16,7 +16,7 @@ GENERAL = "eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"
 
 
 class Trap(Exception):  # noqa: N818  # the manual's word
-    """A fault; `late`: it happens to a task that was already switched to. `status`: DR6 of a #DB."""
+    """A fault; `late`: it happens to a task that was switched to. `status`: DR6 of a #DB."""
 
     def __init__(
         self, vector: int, code: int | None = None, status: int = 0, *, late: bool = False
@@ -138,6 +138,18 @@ class Cpu:
         self.r[name] = selector
         self.r[f"{name}_base"], self.r[f"{name}_limit"] = base, limit
         self.r[f"{name}_attributes"] = attributes
+
+    def breakpoints(self, address: int, size: int, *kinds: int) -> int:
+        """B0–B3 for an access; kinds: 0 executed, 1 written, 2 port, 3 read or written."""
+        found = 0
+        for number in range(4):
+            control = self.r["dr7"] >> 16 + 4 * number
+            length = (1, 2, 8, 4)[control >> 2 & 3]
+            start = self.r[f"dr{number}"] & -length
+            enabled = self.r["dr7"] >> 2 * number & 3 and control & 3 in kinds
+            if enabled and start < address + size and address < start + length:
+                found |= 1 << number
+        return found
 
     def attempt(self, action: Callable[[Cpu], None]) -> Trap | None:
         """Do it, or undo all of it and say why."""

@@ -196,8 +196,14 @@ def cr0(cpu: Cpu) -> int:
     return sum(cpu.r[name] << bit for name, bit in CR0.items())
 
 
-CR0 = dict(pe=0, mp=1, em=2, ts=3, et=4, ne=5, wp=16, am=18, nw=29, cd=30, pg=31)
-CR4 = dict(vme=0, pvi=1, tsd=2, de=3, pse=4, pae=5, mce=6, pge=7, pce=8, umip=11)
+CR0 = {
+    "pe": 0, "mp": 1, "em": 2, "ts": 3, "et": 4, "ne": 5, "wp": 16, "am": 18, "nw": 29, "cd": 30,
+    "pg": 31,
+}  # fmt: skip
+CR4 = {
+    "vme": 0, "pvi": 1, "tsd": 2, "de": 3, "pse": 4, "pae": 5, "mce": 6, "pge": 7, "pce": 8,
+    "umip": 11,
+}  # fmt: skip
 
 
 def smsw(cpu: Cpu) -> None:
@@ -368,8 +374,8 @@ def hlt(cpu: Cpu) -> None:
 
 
 MSRS = {
-    0x10: None, 0x17: 0, 0x1B: 0xFEE00100, 0x3A: 0, 0x8B: 0, 0xCE: 0, 0x140: 0, 0x174: "sysenter_cs",
-    0x175: "sysenter_esp", 0x176: "sysenter_eip", 0x179: 0, 0x17A: 0, 0x1A0: 1,
+    0x10: None, 0x17: 0, 0x1B: 0xFEE00100, 0x3A: 0, 0x8B: 0, 0xCE: 0, 0x140: 0, 0x179: 0, 0x17A: 0,
+    0x1A0: 1, 0x174: "sysenter_cs", 0x175: "sysenter_esp", 0x176: "sysenter_eip",
 }  # fmt: skip
 
 
@@ -447,9 +453,15 @@ def require_port(cpu: Cpu, size: int) -> None:
     require(bool(cpu.load(base + at, 2) >> port % 8 & (1 << size) - 1), GP, 0)
 
 
+def watch_port(cpu: Cpu, size: int) -> None:
+    if cpu.r["de"]:
+        cpu.r["pending"] |= cpu.breakpoints(cpu.r["edx"] & 0xFFFF, size, 2)
+
+
 def in_(size: int) -> Callable[[Cpu], None]:
     def act(cpu: Cpu) -> None:
         require_port(cpu, size)
+        watch_port(cpu, size)
         cpu.stop = ("port_read", (cpu.r["edx"] & 0xFFFF, size))
 
     return act
@@ -459,6 +471,7 @@ def out(size: int) -> Callable[[Cpu], None]:
     def act(cpu: Cpu) -> None:
         require_port(cpu, size)
         value = cpu.r["eax"] & (1 << 8 * size) - 1
+        watch_port(cpu, size)
         cpu.stop = ("port_write", (cpu.r["edx"] & 0xFFFF, size, value))
 
     return act
@@ -611,6 +624,7 @@ def access(name: str, size: int, *, write: bool) -> Callable[[Cpu], None]:
     def act(cpu: Cpu) -> None:
         at = linear(cpu, name, cpu.r["ebx"], size, write=write)
         mask = (1 << 8 * size) - 1
+        cpu.r["pending"] |= cpu.breakpoints(at, size, *((1, 3) if write else (3,)))
         if write:
             cpu.store(at, size, cpu.r["eax"])
         else:
@@ -631,3 +645,4 @@ for segment, prefix in OVERRIDES.items():
         add(f"write {segment} {size}", prefix + store, access(segment, size, write=True))
 
 add("nop", "90", lambda cpu: None)
+add("nop v86", "90", lambda cpu: None, v86=True)

@@ -13,7 +13,7 @@ from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
 from tests.protected import interrupts
-from tests.protected.cpu import SEGMENTS, Cpu, Descriptor, Trap
+from tests.protected.cpu import DB, GP, SEGMENTS, Cpu, Descriptor, Trap
 from tests.protected.instructions import OPERATIONS
 
 SIZE = 0x10000
@@ -179,7 +179,8 @@ def registers_of(condition: Condition) -> dict[str, int]:
 
 def _enter_v86(cpu: Cpu) -> None:
     for name, selector in (
-        ("cs", CODE >> 4), ("ss", 0x600), ("ds", 0x700), ("es", 0x710), ("fs", 0x720), ("gs", 0x730),
+        ("cs", CODE >> 4), ("ss", 0x600), ("ds", 0x700), ("es", 0x710), ("fs", 0x720),
+        ("gs", 0x730),
     ):  # fmt: skip
         cpu.fill(name, selector, selector * 16, 0xFFFF, 0xF3)
     cpu.r.update(vm=1, cpl=3, esp=0x800)
@@ -221,6 +222,7 @@ def _instruct(cpu: Cpu, condition: Condition) -> None:
 
     def act(cpu: Cpu) -> None:
         before = dict(cpu.r)
+        _before_instruction(cpu)
         if before["tf"] and condition.operation not in ("mov ss", "pop ss"):
             cpu.r["pending"] |= 0x4000
         cpu.r["shadow"] = cpu.r["rf"] = 0
@@ -234,6 +236,16 @@ def _instruct(cpu: Cpu, condition: Condition) -> None:
     trap = cpu.attempt(act)
     if trap is not None:
         interrupts.take(cpu, trap)
+
+
+def _before_instruction(cpu: Cpu) -> None:
+    """Debug traps of the one before, breakpoints, the segment's limit (SDM 3, table 6-2)."""
+    if cpu.r["pending"]:
+        raise Trap(DB, status=cpu.r["pending"])
+    if not cpu.r["rf"] and cpu.breakpoints(cpu.r["cs_base"] + cpu.r["eip"], 1, 0):
+        raise Trap(DB, status=cpu.breakpoints(cpu.r["cs_base"] + cpu.r["eip"], 1, 0))
+    if cpu.r["eip"] > cpu.r["cs_limit"]:
+        raise Trap(GP, 0)
 
 
 class Machine:
