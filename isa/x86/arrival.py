@@ -33,6 +33,7 @@ ARRIVING: Final = 255
 
 CODED_AT: Final = 1  # bits of ARRIVAL: an error code is to be pushed; EXT of other error codes
 EXTERNAL_AT: Final = 2
+DOUBLES_AT: Final = 3  # a failure makes a double fault with the exception that led here
 FAILURE_AT: Final = 4  # the vector of what failed, in 4 bits
 FAILURES: Final = INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT
 
@@ -54,7 +55,13 @@ def arrive(m: X86Builder) -> None:
     _push_code(m)
     with m.when(_fine(m)):
         _trap(m)
-        m.put(ARRIVAL, Bits.of(0, 8))
+        end(m)
+
+
+def end(m: X86Builder) -> None:
+    """The task has arrived, or its fault is delivered."""
+    m.put(ARRIVAL, Bits.of(0, 8))
+    m.put(ARRIVAL_CODE, Bits.of(0, 32))
 
 
 def _fine(m: X86Builder) -> Bits:
@@ -154,7 +161,7 @@ def _push(m: X86Builder, value: Bits) -> None:
     outside = segmentation.beyond(attributes, m.so_far(stack.limit), offset, size)
     _blame(m, outside, STACK_FAULT, Bits.of(0, 32))
     with m.when(_fine(m)):
-        m.store_space("system", m.so_far(stack.base) + offset, value)
+        m.store_space(m.data_space, m.so_far(stack.base) + offset, value)
         m.put(ESP, pointer)
 
 

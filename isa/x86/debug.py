@@ -39,8 +39,9 @@ def _hit(m: Builder, number: int, address: Bits, size: int, kinds: tuple[int, ..
     wanted = Bits.of(0, 1)
     for one in kinds:
         wanted = wanted | (kind == one)
-    # LEN is 1, 2, undefined (8 in processors of 64 bits) or 4 bytes; the address is aligned to it.
-    others = control.bits(18 + 4 * number, 2).zext(32)
+    # LEN is 1, 2, 8 (undefined in older processors) or 4 bytes; the address is aligned to it.
+    length = control.bits(18 + 4 * number, 2).zext(32)
+    others = (length == 2).select(7, length)
     start = m.get(DR.members[number]) & ~others
     overlaps = start.ule(address + (size - 1)) & address.ule(start + others)
     return enabled & wanted & overlaps

@@ -53,6 +53,8 @@ _NEWER: Final = (
     "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
     "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
     "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+    "clzero", "invlpgb", "mcommit", "monitorx", "mwaitx", "pconfig", "rdpkru", "rdpru", "tlbsync",
+    "wrpkru",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
 
@@ -166,7 +168,7 @@ class _Translation:
         if name in ("movsd", "cmpsd") and opcode[0] == 0x0F:
             return BAD  # SSE2's scalar doubles, not the string instructions
         if opcode[0] == 0xFF and self.found.modrm >> 3 & 7 in (3, 5):
-            return "lcall" if name == "call" else "ljmp"  # capstone spells far ones "call ptr"
+            return "lcall" if "call" in name else "ljmp"  # capstone's "call ptr" is one too
         return name
 
     def missing(self) -> str:

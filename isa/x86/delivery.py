@@ -12,7 +12,7 @@ from isa.x86 import arrival, debug, gates, real
 from isa.x86.builder import X86Builder
 from isa.x86.form import Form
 from isa.x86.mode import Mode
-from isa.x86.registers import ARRIVAL, CR2, DR6, DR7, IF, PENDING, RF, SHADOW
+from isa.x86.registers import CR2, DR6, DR7, IF, PENDING, RF, SHADOW
 from isa.x86.vectors import (
     BOUND_RANGE_EXCEEDED,
     DEBUG,
@@ -104,7 +104,7 @@ def _deliver_or_arrive(m: X86Builder, vector: Bits, coded: Bits) -> None:
     with m.when(arrives):
         arrival.arrive(m)
     with m.when(~arrives):
-        m.put(ARRIVAL, Bits.of(0, 8))
+        arrival.end(m)
         _deliver_here(m, vector, coded)
 
 

@@ -11,10 +11,10 @@ from isa.bits import Bits
 from isa.semantics import Builder
 from isa.trace import Trace
 from isa.x86 import debug
-from isa.x86.arrival import ARRIVING, FAILURE_AT, FAILURES
+from isa.x86.arrival import ARRIVING, DOUBLES_AT, FAILURE_AT, FAILURES
 from isa.x86.mode import Mode
 from isa.x86.registers import ARRIVAL, ARRIVAL_CODE, EIP, PENDING, SEGMENTS
-from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
+from isa.x86.vectors import DEBUG, DOUBLE_FAULT, GENERAL_PROTECTION
 
 
 def fetch(mode: Mode) -> Trace:
@@ -49,7 +49,8 @@ def _debug(m: Builder, status: Bits) -> None:
 def _arrive(m: Builder) -> None:
     """Load the segments of a task that was just entered, or say why that cannot be."""
     state = m.get(ARRIVAL)
+    failure = state.bits(FAILURE_AT, 4)
+    m.fault_when((failure != 0) & state.bit(DOUBLES_AT), DOUBLE_FAULT, 0)
     for vector in FAILURES:
-        failed = state.bits(FAILURE_AT, 4) == vector
-        m.fault_when(failed, vector, m.get(ARRIVAL_CODE))
+        m.fault_when(failure == vector, vector, m.get(ARRIVAL_CODE))
     m.fault_when(state != 0, ARRIVING)

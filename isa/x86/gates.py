@@ -8,6 +8,7 @@ from isa.bits import Bits
 from isa.x86 import tasks
 from isa.x86.descriptors import Descriptor, Gate, find, nullify
 from isa.x86.entrance import enter
+from isa.x86.exceptions import doubles
 from isa.x86.registers import ESP, IDT_BASE, IDT_LIMIT, IF, NT, RF, SEGMENTS, TF, VM
 from isa.x86.stacks import Stack, inner_stack, present_stack
 from isa.x86.tasks import Departure
@@ -40,6 +41,7 @@ def _departure(m: X86Builder, event: Event) -> Departure:
         external=event.external,
         coded=event.coded,
         code=event.code,
+        doubles=doubles(event.vector, event.coded),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from isa.bits import Bits
 from isa.x86 import tss
-from isa.x86.arrival import CODED_AT, EXTERNAL_AT
+from isa.x86.arrival import CODED_AT, DOUBLES_AT, EXTERNAL_AT
 from isa.x86.descriptors import Descriptor, Gate, Selector, find_global
 from isa.x86.registers import (
     ARRIVAL,
@@ -47,7 +47,7 @@ class Departure:
 
     `nests`: CALL and interrupts, after which IRET leads back; `returns`: IRET. `pointer` and
     `flags` are saved; an error code, if `coded`, is pushed on the new task's stack; `external` is
-    EXT of the codes of faults on the way.
+    EXT of the codes of faults on the way; `doubles`: these make a double fault.
     """
 
     pointer: Bits
@@ -57,6 +57,7 @@ class Departure:
     external: int = 0
     coded: Bits | None = None
     code: Bits | None = None
+    doubles: Bits | None = None
 
 
 def through_gate(m: X86Builder, gate: Gate, departure: Departure) -> None:
@@ -140,8 +141,9 @@ def _leave_to_arrival(m: X86Builder, departure: Departure) -> None:
             m.put(register, Bits.of(0, register.width))
     tss.forget_ldt(m)
     state = Bits.of(1 | departure.external << EXTERNAL_AT, 8)
-    if departure.coded is not None:
-        state = state | departure.coded.zext(8) << CODED_AT
+    for bit, place in ((departure.coded, CODED_AT), (departure.doubles, DOUBLES_AT)):
+        if bit is not None:
+            state = state | bit.zext(8) << place
     m.put(ARRIVAL, state)
     m.put(ARRIVAL_CODE, Bits.of(0, 32) if departure.code is None else departure.code)
     m.put(PENDING, Bits.of(0, 16))
