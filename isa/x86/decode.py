@@ -14,7 +14,7 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
-from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.table import INSTRUCTIONS
@@ -52,7 +52,7 @@ _NEWER: Final = (
     "clgi", "stgi", "skinit", "invlpga", "invept", "invvpid", "invpcid", "wbnoinvd", "wrssd",
     "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
     "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
-    "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+    "fisttp", "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
 
@@ -145,6 +145,8 @@ class _Translation:
             shapes: tuple[Shape, ...] = ()
         else:
             shapes = tuple(self.shape(n, op) for n, op in enumerate(self.found.operands))
+        if self.found.opcode[0] in _ESCAPES:
+            self.fields |= {"escape": self.found.opcode[0] & 7, "modrm": self.found.modrm}
         form = Form(
             mnemonic,
             shapes,
@@ -172,7 +174,7 @@ class _Translation:
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
         newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
-        if self.mode.model and self.found.opcode[0] in _ESCAPES:
+        if self.mode.model and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED
 
@@ -186,6 +188,9 @@ class _Translation:
     def register(self, n: int, name: str) -> Shape:
         if name in SEGMENT_NAMES:
             return Seg(name)
+        if name.startswith("st("):
+            self.fields[f"reg{n}"] = int(name[3])
+            return St()
         if name not in _REGISTERS:
             return Special(name)
         shape, self.fields[f"reg{n}"] = _REGISTERS[name]
