@@ -761,6 +761,25 @@ def breakpoints() -> Iterator[Condition]:
 
 
 @family
+def watched_frames() -> Iterator[Condition]:
+    frame = frames("iret", code_selector(3), data_selector(3), 0)
+    for name, level, kind, off in product(
+        (f"int {INT_VECTOR:x}h", "ud2", "pushf 4", "popf 2", "iret 4"),
+        (0, 3),
+        (1, 3),
+        range(-24, 24, 4),
+    ):
+        top = 0x5000 if level and name in ("int 30h", "ud2") else stack_top(level)
+        patches = (idt_gate(INT_VECTOR, code_selector(0), 15), frame)
+        where = ("dr3", top + off), ("dr7", watching(3, kind, 3))
+        yield Condition(name, level, patches, where)
+    parameters = (call_gate(12, 3, code_selector(0), count=3), pointer(SUBJECT | 3))
+    for place in (*range(0x4FE0, 0x5000, 4), *range(stack_top(3), stack_top(3) + 16, 4)):
+        where = ("dr0", place), ("dr7", watching(0, 3, 3))
+        yield Condition("call far 4", 3, parameters, where)
+
+
+@family
 def instruction_breakpoints() -> Iterator[Condition]:
     for name, off, rf, enable in product(("nop", "ud2", "hlt"), (-1, 0, 1), (0, 1), (0, 1)):
         dr7 = watching(2, 0, 0) if enable else 0x400
