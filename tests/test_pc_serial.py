@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import os
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from pc_bench import Bench, Wire
 
 from emu.devices.ns16550 import NS16550
 from emu.errors import GuestFileError
-from emu.pc.serial import FileSerial, MemorySerial, serial_backend
+from emu.pc.serial import FileSerial, MemorySerial, StreamSerial, serial_backend
 
 RBR, IER, IIR, LCR, MCR, LSR, MSR, SCR = range(0x3F8, 0x400)
 CHARACTER = 869  # instructions at 115,200 baud, eight bits, no parity, at 10 mips
@@ -208,6 +214,66 @@ def test_file(tmp_path):
     backend = FileSerial(path)
     backend.write(b"line\n")
     assert path.read_bytes() == b"line\n"
+
+
+def test_stream(tmp_path):
+    """What comes by a pipe arrives in machine time, and its end is the end."""
+    reader, writer = os.pipe()
+    output = io.BytesIO()
+    bench = Bench(NS16550(0x3F8, StreamSerial(output, reader)))
+    bench.out(IIR, 0x01)
+    os.write(writer, b"typed")
+    os.close(writer)
+    bench.run(2_000_000)
+    assert bench.into(RBR, 5) == list(b"typed")
+    bench.out(RBR, *b"ok")
+    assert output.getvalue() == b"ok"
+    bench.run(2_000_000)
+    assert bench.chip.deadline() is None
+    os.close(reader)
+
+
+def test_tcp():
+    """A client types and reads; once it is gone the guest goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with ThreadPoolExecutor(1) as pool:
+        client = pool.submit(connect, port)
+        backend = serial_backend(f"tcp::{port}")
+        connection = client.result()
+    bench = Bench(NS16550(0x3F8, backend))
+    bench.out(IIR, 0x01)
+    bench.out(RBR, *b"login: ")
+    assert connection.recv(7, socket.MSG_WAITALL) == b"login: "
+    connection.sendall(b"root")
+    for _ in range(100):
+        bench.run(500_000)
+        if bench.into(LSR) & 1:
+            break
+        time.sleep(0.01)
+    bench.run(1_000_000)
+    assert bench.into(RBR, 4) == list(b"root")
+    connection.close()
+    bench.out(RBR, *bytes(100))
+    bench.run(1_000_000)
+
+
+def connect(port):
+    """A connection, as soon as somebody listens."""
+    for _ in range(500):
+        try:
+            return socket.create_connection(("127.0.0.1", port))
+        except ConnectionRefusedError:
+            time.sleep(0.01)
+    raise TimeoutError
+
+
+def test_port_that_is_taken():
+    """The message says so."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(GuestFileError, match="nothing can listen"):
+            serial_backend(f"tcp:127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("text", ["", "stdoi", "tcp:", "tcp:host", "file:"])

@@ -41,7 +41,12 @@ class PcMachine:
         self.state = State(self.isa, {})
         self.memory = PhysicalMap(memory)
         self.linear = attach_memory(self.state, self.memory)
-        self.board = Board(self.memory.physical, options, a20_changed=self.memory.set_a20)
+        self.board = Board(
+            self.memory.physical,
+            options,
+            a20_changed=self.memory.set_a20,
+            pam_changed=self.memory.shadow,
+        )
         self.halted = False
         self._horizon = 0  # of the engine's run under way
         self.state.handlers |= {

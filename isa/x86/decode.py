@@ -14,7 +14,7 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
-from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.table import INSTRUCTIONS
@@ -54,7 +54,7 @@ _NEWER: Final = (
     "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
     "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
     "clzero", "invlpgb", "mcommit", "monitorx", "mwaitx", "pconfig", "rdpkru", "rdpru", "tlbsync",
-    "wrpkru",
+    "wrpkru", "fisttp",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
 
@@ -147,6 +147,8 @@ class _Translation:
             shapes: tuple[Shape, ...] = ()
         else:
             shapes = tuple(self.shape(n, op) for n, op in enumerate(self.found.operands))
+        if self.found.opcode[0] in _ESCAPES:
+            self.fields |= {"escape": self.found.opcode[0] & 7, "modrm": self.found.modrm}
         form = Form(
             mnemonic,
             shapes,
@@ -174,7 +176,7 @@ class _Translation:
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
         newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
-        if self.mode.model and self.found.opcode[0] in _ESCAPES:
+        if self.mode.model and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED
 
@@ -188,6 +190,9 @@ class _Translation:
     def register(self, n: int, name: str) -> Shape:
         if name in SEGMENT_NAMES:
             return Seg(name)
+        if name.startswith("st("):
+            self.fields[f"reg{n}"] = int(name[3])
+            return St()
         if name not in _REGISTERS:
             return Special(name)
         shape, self.fields[f"reg{n}"] = _REGISTERS[name]

@@ -21,7 +21,15 @@ from isa.x86.decode import BAD, UNIMPLEMENTED, decode
 from isa.x86.form import Form
 from isa.x86.machine import X86, form_name, trace
 from isa.x86.mode import Mode
-from isa.x86.registers import EFLAGS, GENERAL_NAMES, GPR, SEGMENT_NAMES, SEGMENTS
+from isa.x86.registers import (
+    EFLAGS,
+    FSW,
+    GENERAL_NAMES,
+    GPR,
+    SEGMENT_NAMES,
+    SEGMENTS,
+    STACK_NAMES,
+)
 
 from .cases import LEGACY_PREFIXES
 from .compare import Undefined
@@ -38,6 +46,7 @@ from .native import (
     Answer,
     Case,
     Fault,
+    Fpu,
 )  # fmt: skip
 
 FLAT_MODE = Mode(32, 32, SEGMENT_NAMES, 3, alignment=False, single_step=False)
@@ -56,6 +65,8 @@ GDT = (
     0x0040F50000000000,
 )  # fmt: skip
 """What 64-bit Linux has there, as far as a user program can tell (asm/segment.h)."""
+
+_STATUS_BITS = dict(FSW.fields)
 
 USER_GATES = {BREAKPOINT, OVERFLOW}
 """Vectors to which a kernel lets INT n of user mode pass (80h never reaches silicon)."""
@@ -86,6 +97,8 @@ def _undefined(target: object, instruction: Instruction) -> Undefined:
     """One target of the IR operation `undefined`, as the comparison understands it."""
     if isinstance(target, Register) and target in GPR.members:
         return Undefined(registers=frozenset([target.name]))
+    if isinstance(target, Register) and target in _STATUS_BITS:
+        return Undefined(status=1 << _STATUS_BITS[target])
     if isinstance(target, Register):
         return Undefined(eflags=1 << dict(EFLAGS.fields)[target])
     if "reg0" not in instruction.fields:
@@ -102,6 +115,23 @@ def _wraps(form: Form, evaluation: Evaluation) -> bool:
         for node in ahead
         for address in node.args[: ADDRESSES[node.op]]
     )
+
+
+def load_fpu(state: State, fpu: Fpu) -> None:
+    """Put the x87 before a case."""
+    state["fcw"], state["fsw"] = fpu.control, fpu.status
+    top = state["st_top"]
+    state["st_full"] = (fpu.full | fpu.full << 8) >> top & 0xFF
+    for name, value in zip(STACK_NAMES, fpu.stack, strict=True):
+        state[name], state[f"{name}_exponent"] = value & (1 << 64) - 1, value >> 64
+
+
+def store_fpu(state: State) -> Fpu:
+    """The x87 after it."""
+    top, full, flags = state["st_top"], state["st_full"], state["fpu_flags"]
+    error = 0x8080 if flags & ~state["fcw"] & 0x3F else 0
+    stack = tuple(state[name] | state[f"{name}_exponent"] << 64 for name in STACK_NAMES)
+    return Fpu(state["fcw"], state["fsw"] | error, (full << top | full >> 8 - top) & 0xFF, stack)
 
 
 class Executor:
@@ -170,6 +200,7 @@ class Executor:
         for name in REGISTERS:
             state[name] = case.registers.get(name, 0)
         state["eflags"], state.pc, state.count = case.eflags, case.origin, 0
+        load_fpu(state, case.fpu)
 
     def page(self, address: int) -> memoryview:
         """What a page holds now."""
@@ -233,6 +264,7 @@ class Executor:
         return Answer(
             {name: state[name] for name in REGISTERS}, state["eflags"], state.pc,
             self.changed(case), fault, iterations, {name: state[name] for name in SELECTORS},
+            fpu=store_fpu(state),
         )  # fmt: skip
 
     def changed(self, case: Case) -> dict[int, int]:

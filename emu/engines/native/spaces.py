@@ -109,7 +109,7 @@ class PagedSpace:
         """See `Space`."""
         if node.op in BULK:
             return node.attribute[1] in ELEMENTS
-        return node.attribute[1] in (8, 16, 32, 64)
+        return node.attribute[1] in (8, 16, 32, 64, 80)
 
     def flush(self) -> None:
         """See `Space`."""

@@ -25,6 +25,10 @@ from isa.x86.meanings import (
     strings,
     system,
     tables,
+    x87_arithmetic,
+    x87_compare,
+    x87_control,
+    x87_data,
 )
 
 __all__ = [
@@ -50,4 +54,8 @@ __all__ = [
     "strings",
     "system",
     "tables",
+    "x87_arithmetic",
+    "x87_compare",
+    "x87_control",
+    "x87_data",
 ]
