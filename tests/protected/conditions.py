@@ -233,7 +233,7 @@ def privileged() -> Iterator[Condition]:
         yield Condition("sysenter", level, (), changes)
         yield Condition("sysexit", level, (), (*changes, ("edx", TARGET), ("ecx", 0x6800)))
         yield Condition("sysenter v86", 3, (), changes)
-    for name, em, mp, ts in product(("wait", "fninit", "fnstsw"), (0, 1), (0, 1), (0, 1)):
+    for name, em, mp, ts in product(("wait", "fnclex", "fnstsw"), (0, 1), (0, 1), (0, 1)):
         yield Condition(name, 3, (), (("em", em), ("mp", mp), ("ts", ts)))
         yield Condition(f"{name} v86", 3, (), (("em", em), ("mp", mp), ("ts", ts)))
 
