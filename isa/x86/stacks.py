@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from isa.bits import Bits
-from isa.x86 import segmentation
+from isa.x86 import debug, segmentation
 from isa.x86.descriptors import Selector, find, mark_accessed
 from isa.x86.registers import ESP, SEGMENTS, TR, TR_ATTRIBUTES, TR_BASE, TR_LIMIT
 from isa.x86.vectors import INVALID_TSS, STACK_FAULT
@@ -105,7 +105,9 @@ class Stack:
         """Store the frame."""
         for item in self.frame:
             with m.when(item.condition):
-                m.store_space(self.space, self.base + item.offset, item.make())
+                address, value = self.base + item.offset, item.make()
+                debug.watch(m, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
+                m.store_space(self.space, address, value)
 
 
 def present_stack(m: X86Builder, external: int) -> Stack:

@@ -233,7 +233,7 @@ def privileged() -> Iterator[Condition]:
         yield Condition("sysenter", level, (), changes)
         yield Condition("sysexit", level, (), (*changes, ("edx", TARGET), ("ecx", 0x6800)))
         yield Condition("sysenter v86", 3, (), changes)
-    for name, em, mp, ts in product(("wait", "fninit", "fnstsw"), (0, 1), (0, 1), (0, 1)):
+    for name, em, mp, ts in product(("wait", "fnclex", "fnstsw"), (0, 1), (0, 1), (0, 1)):
         yield Condition(name, 3, (), (("em", em), ("mp", mp), ("ts", ts)))
         yield Condition(f"{name} v86", 3, (), (("em", em), ("mp", mp), ("ts", ts)))
 
@@ -758,6 +758,25 @@ def breakpoints() -> Iterator[Condition]:
         for kind in (2, 3):
             where = ("dr1", port), ("dr7", watching(1, kind, 0)), ("de", de), ("edx", 0x78)
             yield Condition(f"{name} {size}", 0, (), where)
+
+
+@family
+def watched_frames() -> Iterator[Condition]:
+    frame = frames("iret", code_selector(3), data_selector(3), 0)
+    for name, level, kind, off in product(
+        (f"int {INT_VECTOR:x}h", "ud2", "pushf 4", "popf 2", "iret 4"),
+        (0, 3),
+        (1, 3),
+        range(-24, 24, 4),
+    ):
+        top = 0x5000 if level and name in ("int 30h", "ud2") else stack_top(level)
+        patches = (idt_gate(INT_VECTOR, code_selector(0), 15), frame)
+        where = ("dr3", top + off), ("dr7", watching(3, kind, 3))
+        yield Condition(name, level, patches, where)
+    parameters = (call_gate(12, 3, code_selector(0), count=3), pointer(SUBJECT | 3))
+    for place in (*range(0x4FE0, 0x5000, 4), *range(stack_top(3), stack_top(3) + 16, 4)):
+        where = ("dr0", place), ("dr7", watching(0, 3, 3))
+        yield Condition("call far 4", 3, parameters, where)
 
 
 @family

@@ -615,6 +615,11 @@ def escape(cpu: Cpu) -> None:
         raise Trap(NM)
 
 
+def store_status(cpu: Cpu) -> None:
+    escape(cpu)
+    cpu.r["eax"] &= 0xFFFF0000  # nothing has happened in the unit
+
+
 def wait(cpu: Cpu) -> None:
     if cpu.r["mp"] and cpu.r["ts"]:
         raise Trap(NM)
@@ -634,8 +639,8 @@ def access(name: str, size: int, *, write: bool) -> Callable[[Cpu], None]:
 
 
 for bits, suffix in ((False, ""), (True, " v86")):
-    add(f"fninit{suffix}", "DBE3", escape, v86=bits)
-    add(f"fnstsw{suffix}", "DFE0", escape, v86=bits)
+    add(f"fnclex{suffix}", "DBE2", escape, v86=bits)
+    add(f"fnstsw{suffix}", "DFE0", store_status, v86=bits)
     add(f"wait{suffix}", "9B", wait, v86=bits)
 OVERRIDES = {"es": "26", "cs": "2E", "ss": "36", "ds": "3E", "fs": "64", "gs": "65"}
 for segment, prefix in OVERRIDES.items():

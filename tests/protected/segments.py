@@ -119,10 +119,12 @@ def push(cpu: Cpu, size: int, value: int, code: int = 0) -> None:
         at = linear(cpu, "ss", stack_offset(cpu, cpu.r["esp"]), size, write=True)
     except Trap:
         raise Trap(SS, code) from None
+    cpu.r["pending"] |= cpu.breakpoints(at, size, 1, 3)
     cpu.store(at, size, value)
 
 
 def pop(cpu: Cpu, size: int) -> int:
     at = linear(cpu, "ss", stack_offset(cpu, cpu.r["esp"]), size, write=False)
     move_pointer(cpu, size)
+    cpu.r["pending"] |= cpu.breakpoints(at, size, 3)
     return cpu.load(at, size)

@@ -97,7 +97,9 @@ def _to_inner_stack(cpu: Cpu, gate: Descriptor, level: int) -> None:
     good = all(fits(outer["attributes"], outer["limit"], place, size) for place in places)
     require(not good, SS, 0)
     for place in reversed(places):
-        push(cpu, size, cpu.load(outer["base"] + place, size), code)
+        at = outer["base"] + place
+        cpu.r["pending"] |= cpu.breakpoints(at, size, 3)
+        push(cpu, size, cpu.load(at, size), code)
 
 
 # -- returns --------------------------------------------------------------------------------------
