@@ -52,7 +52,8 @@ _NEWER: Final = (
     "clgi", "stgi", "skinit", "invlpga", "invept", "invvpid", "invpcid", "wbnoinvd", "wrssd",
     "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
     "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
-    "fisttp", "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+    "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+    "fisttp",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
 

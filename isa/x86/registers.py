@@ -140,8 +140,8 @@ SYSENTER_ESP: Final = REGISTERS.add("sysenter_esp", 32, Role.RESOURCE)
 SYSENTER_EIP: Final = REGISTERS.add("sysenter_eip", 32, Role.RESOURCE)
 TSC_OFFSET: Final = REGISTERS.add("tsc_offset", 64, Role.RESOURCE, "added to the count: RDTSC")
 
-# The x87 unit (SDM volume 1, section 8.1). Its stack is kept as programs see it, ST(0) first: a push
-# or pop moves the registers, and no register's number depends on TOP.
+# The x87 unit (SDM volume 1, section 8.1). Its stack is kept as programs see it, ST(0) first: a
+# push or pop moves the registers, and no register's number depends on TOP.
 
 STACK_NAMES: Final = tuple(f"st{number}" for number in range(8))
 ST: Final = REGISTERS.add_file("st", STACK_NAMES, 64, Role.GENERAL, "significand")
