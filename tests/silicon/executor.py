@@ -7,6 +7,7 @@ what the engine says into an `Answer` and what the meanings left undefined into 
 from __future__ import annotations
 
 import struct
+from typing import cast
 
 from emu.engines import Engine
 from emu.engines.fetch import decode_at
@@ -148,6 +149,7 @@ class Executor:
         self.engine = engine or self.judge
         self.undefined = Undefined()
         self.length = 0  # of the last instruction
+        self.last: Form | None = None
         self.space = AddressSpace(PhysicalMemory(64 * PAGE))
         windows = [(CODE, READ | EXECUTE), (READ_ONLY, READ), (WINDOW, READ | WRITE)]
         for window, rights in [*windows, *([(LOW_WINDOW, READ | WRITE)] if low else [])]:
@@ -176,6 +178,8 @@ class Executor:
         stop = self.judged(case)
         if stop is not None and (stop.reason == "unimplemented" or self.wrapped(stop)):
             return None
+        if self.wrapped_in_parts():
+            return None
         if self.engine is not self.judge:
             until = self.state.count + (stop is not None)
             self.load(case)
@@ -189,6 +193,18 @@ class Executor:
             return False
         assert isinstance(instruction.form, Form) and self.judge.evaluation is not None
         return _wraps(instruction.form, self.judge.evaluation)
+
+    def wrapped_in_parts(self) -> bool:
+        """Whether a 16-bit address of more than 8 bytes ran past FFFFh: processors may go on at 0
+        (isa/DIVERGENCES.md)."""
+        evaluation, form = self.judge.evaluation, self.last
+        if evaluation is None or form is None or form.address_size == 32:
+            return False
+        return any(
+            (evaluation.values.get(id(node.args[0]), 0) & 0xFFFF) + node.attribute[1] // 8 > 1 << 16
+            for node in trace(form).walk()
+            if node.op in ("load", "load_for_write", "store") and node.attribute[1] > 64
+        )
 
     def load(self, case: Case) -> None:
         """Put the machine before the case."""
@@ -224,6 +240,7 @@ class Executor:
         stop = self.judge.step(self.state)
         if isinstance(instruction, Instruction):
             self.length = instruction.length
+            self.last = cast(Form, instruction.form)
         if isinstance(instruction, Instruction) and not (stop and stop.fault):
             assert self.judge.evaluation is not None
             for target in self.judge.evaluation.undefined:

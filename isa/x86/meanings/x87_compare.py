@@ -28,9 +28,10 @@ def _order(unit: Unit, family: Family, other: Source) -> Bits:
     return missing.select(comparison.UNORDERED, found["order"])
 
 
-def _put_codes(m: X86Builder, unit: Unit, order: Bits) -> None:
+def _put_codes(m: X86Builder, order: Bits) -> None:
+    """The answer is there even if an exception is not masked; only pops do not happen then."""
     for code, bit in ((C0, 0), (C2, 1), (C3, 2)):
-        m.put(code, unit.blocked.select(m.get(code), order.bit(bit)))
+        m.put(code, order.bit(bit))
 
 
 @instruction("fcom", heading=_COM, parameters=(comparison.ordered, False, 0))
@@ -43,7 +44,7 @@ def compare(m: X86Builder, family: Family, integer: bool, pops: int, other: Oper
     begin(m, other)
     unit = Unit(m)
     order = _order(unit, family, source(m, unit, other, integer=integer))
-    _put_codes(m, unit, order)
+    _put_codes(m, order)
     unit.pop(pops)
     unit.commit()
 
@@ -54,7 +55,7 @@ def compare_and_pop_both(m: X86Builder, family: Family) -> None:
     begin(m)
     unit = Unit(m)
     second = Source(unit.value(1), unit.full(1), Bits.of(0, 1))
-    _put_codes(m, unit, _order(unit, family, second))
+    _put_codes(m, _order(unit, family, second))
     unit.pop(2)
     unit.commit()
 
@@ -64,7 +65,7 @@ def test(m: X86Builder) -> None:
     begin(m)
     unit = Unit(m)
     nothing = Source(number.zero(Bits.of(0, 1)), Bits.of(1, 1), Bits.of(0, 1))
-    _put_codes(m, unit, _order(unit, comparison.ordered, nothing))
+    _put_codes(m, _order(unit, comparison.ordered, nothing))
     unit.commit()
 
 
@@ -79,9 +80,10 @@ def compare_to_flags(m: X86Builder, family: Family, pops: int, other: Operand) -
     order = _order(unit, family, source(m, unit, other))
     zero = Bits.of(0, 1)
     codes = {"cf": order.bit(0), "pf": order.bit(1), "zf": order.bit(2)}
-    m.set_flags(codes | {"of": zero, "sf": zero, "af": zero}, when=~unit.blocked)
+    m.set_flags(codes | {"of": zero, "sf": zero, "af": zero})
     unit.pop(pops)
     unit.commit()
+    m.undefined(C1)  # 0 by the manual, but isa/DIVERGENCES.md
 
 
 @instruction("fxam", heading="FXAM—Examine Floating-Point")
@@ -90,5 +92,5 @@ def examine(m: X86Builder) -> None:
     begin(m)
     unit = Unit(m)
     found = comparison.classify(unit.value(0), ~unit.full(0))["class"]
-    _put_codes(m, unit, found)
+    _put_codes(m, found)
     m.put(C1, top(unit).value.sign)

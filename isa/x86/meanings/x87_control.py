@@ -178,12 +178,12 @@ def move_top(m: X86Builder, by: int) -> None:
 def free(m: X86Builder, pops: bool, dst: Operand) -> None:
     begin(m)
     unit = Unit(m)
-    unit.c1 = m.get(C1)
     unit.free(register(m, dst))
     if pops:
-        unit.move(1)
+        unit.pop()
     unit.commit()
     leave_codes_undefined(m)
+    m.undefined(C1)
 
 
 @instruction("fnop", heading="FNOP—No Operation")

@@ -9,17 +9,18 @@ from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.meanings.conditions import holds
 from isa.x86.meanings.x87_operands import leave_codes_undefined, register, source
+from isa.x86.registers import C1
 from isa.x86.table import Meaning, instruction
 from isa.x86.x87 import conversion, number
 from isa.x86.x87.constants import CONSTANTS, constant
 from isa.x86.x87.entry import begin
-from isa.x86.x87.result import OVERFLOW, UNDERFLOW, Result, exact
+from isa.x86.x87.result import FLAGS, INVALID, OVERFLOW, UNDERFLOW, Result, exact
 from isa.x86.x87.unit import Unit
 
 
-def _push(m: X86Builder, unit: Unit, result: Result) -> None:
+def _push(m: X86Builder, unit: Unit, result: Result, missing: Bits | None = None) -> None:
     """Push a result, or on overflow the indefinite; then the end."""
-    taken = unit.require_room()
+    taken = unit.require_room(Bits.of(0, 1) if missing is None else missing)
     value = unit.accept(result, taken)
     unit.push(value)
     unit.commit()
@@ -30,13 +31,13 @@ def _push(m: X86Builder, unit: Unit, result: Result) -> None:
 @instruction("fild", heading="FILD—Load Integer", parameters=(True,))
 def load(m: X86Builder, integer: bool, src: Operand) -> None:
     begin(m, src)
-    unit = Unit(m)
+    unit = Unit(m, blocking=INVALID)  # a denormal number is pushed in any case
     if src.is_memory and not integer and src.width < number.WIDTH:
         _push(m, unit, Result.unpack(conversion.load(m.read(src))["result"]))
         return
     found = source(m, unit, src, integer=integer)
     missing = unit.require(found.full)
-    _push(m, unit, exact(missing.select(number.indefinite(), found.value)))
+    _push(m, unit, exact(unit.or_indefinite(missing, found.value)), missing)
 
 
 def _constants(meaning: Meaning) -> Meaning:
@@ -69,8 +70,17 @@ def store(m: X86Builder, pops: bool, dst: Operand) -> None:
     else:
         packed = conversion.TO_FLOAT[dst.width](value, unit.control.word)
         indefinite = conversion.indefinite(dst.width)
-        stored = unit.accept(Result.unpack(packed["result"]), missing, indefinite)
-        _to_memory(m, unit, dst, stored, pops)
+        result = _inside(unit, Result.unpack(packed["result"]), missing)
+        _to_memory(m, unit, dst, unit.accept(result, missing, indefinite), pops)
+
+
+def _inside(unit: Unit, result: Result, missing: Bits) -> Result:
+    """An unmasked overflow or underflow: nothing is stored, so nothing was rounded."""
+    range_flags = Bits.of(OVERFLOW | UNDERFLOW, FLAGS)
+    outside = unit.unmasked(result.flags & range_flags) & ~missing
+    unit.blocked = unit.blocked | outside
+    flags = outside.select(result.flags & range_flags, result.flags)
+    return Result(result.value, flags, result.up & ~outside)
 
 
 @instruction("fist", heading="FIST/FISTP—Store Integer", parameters=(False,))
@@ -86,11 +96,11 @@ def store_integer(m: X86Builder, pops: bool, dst: Operand) -> None:
 
 
 def _to_memory(m: X86Builder, unit: Unit, dst: Operand, value: Bits, pops: bool) -> None:
-    """Store; an unmasked overflow or underflow prevents it too (SDM volume 1, section 8.5.4)."""
-    outside = Bits.of(OVERFLOW | UNDERFLOW, unit.raised.width)
-    unit.blocked = unit.blocked | unit.unmasked(unit.raised & outside)
+    """Store, if no unmasked exception prevents it."""
     with m.when(~unit.blocked):
         m.write(dst, value)
+    with m.when(unit.blocked):
+        m.read(dst)  # the right to write there is needed all the same
     _stored(m, unit, pops)
 
 
@@ -133,6 +143,8 @@ def move_if(m: X86Builder, condition: str, *operands: Operand) -> None:
     """Both registers must be full, whatever the condition."""
     begin(m)
     unit, index = Unit(m), register(m, operands[-1])
+    unit.c1 = m.get(C1)
+    m.undefined(C1)
     missing = unit.require(unit.full(0), unit.full(index))
     moved = holds(m, condition).select(unit.value(index), unit.value(0))
     unit.write(0, unit.or_indefinite(missing, moved))

@@ -20,14 +20,16 @@ class Unit:
     """The x87 before, and as far as done, after the instruction that `m` traces.
 
     A number of a register is known (an int) or the operand field's (Bits); what is written by a
-    field's number can be read again only after `commit`.
+    field's number can be read again only after `commit`. Exceptions of the kinds `blocking` leave
+    all as it was if they are not masked.
     """
 
-    def __init__(self, m: X86Builder) -> None:
+    def __init__(self, m: X86Builder, *, blocking: int = BEFORE) -> None:
         self.m = m
+        self._blocking = blocking
         self.control = Control(m.get(FCW))
         self.raised = Bits.of(0, FLAGS)
-        self.blocked = Bits.of(0, 1)  # an unmasked exception leaves all as it was
+        self.blocked = Bits.of(0, 1)
         self.c1 = Bits.of(0, 1)
         self._before = [_register(m, Bits.of(n, 3)) for n in range(8)]
         self._values = list(self._before)
@@ -80,7 +82,7 @@ class Unit:
     def raise_flags(self, flags: Bits) -> None:
         """Exceptions that this instruction raises; unmasked ones of some kinds block it."""
         self.raised = self.raised | flags
-        self.blocked = self.blocked | self.unmasked(flags & BEFORE)
+        self.blocked = self.blocked | self.unmasked(flags & self._blocking)
 
     def unmasked(self, flags: Bits) -> Bits:
         """Whether one of the flags is not masked."""
@@ -93,9 +95,9 @@ class Unit:
         self._stack_fault(missing, 0)
         return missing
 
-    def require_room(self) -> Bits:
-        """Stack overflow if ST(7) is full: 1 if there was one."""
-        taken = self.full(7)
+    def require_room(self, missing: Bits) -> Bits:
+        """Stack overflow if ST(7) is full, unless an operand is missing: 1 if there was one."""
+        taken = self.full(7) & ~missing
         self._stack_fault(taken, 1)
         return taken
 
@@ -106,7 +108,7 @@ class Unit:
     def accept(self, result: Result, missing: Bits, instead: Bits | None = None) -> Bits:
         """The value that an operation leaves, whose exceptions are raised; `instead`, if an operand
         was missing (the real indefinite, if nothing is told)."""
-        stopped = self.unmasked(result.flags & BEFORE)  # then nothing is rounded
+        stopped = self.unmasked(result.flags & self._blocking)  # then nothing is rounded
         found = stopped.select(result.flags & BEFORE, result.flags)
         self.raise_flags(missing.select(0, found))
         self.c1 = missing.select(self.c1, result.up & ~stopped)
