@@ -17,6 +17,10 @@ _FORMATS: Final = {32: SINGLE, 64: DOUBLE}
 @family("value", "denormal")
 def widen(value: Bits) -> dict[str, Bits]:
     """A number of 32 or 64 bits in 80, signaling NaNs as they are, and whether it was denormal."""
+    return _widened(value)
+
+
+def _widened(value: Bits) -> dict[str, Bits]:
     form = _FORMATS[value.width]
     fraction = value.low(form.fraction)
     exponent = value.bits(form.fraction, value.width - form.fraction - 1)
@@ -36,7 +40,7 @@ def widen(value: Bits) -> dict[str, Bits]:
 @family("result")
 def load(value: Bits) -> dict[str, Bits]:
     """FLD of a number of 32 or 64 bits: signaling NaNs are invalid and made quiet."""
-    wide = widen(value)
+    wide = _widened(value)
     x = unpack(wide["value"])
     flags = x.signaling.zext(FLAGS) | wide["denormal"].select(Bits.of(DENORMAL, FLAGS), 0)
     return {"result": exact(x.nan.select(nan.quiet(x.bits), x.bits), flags).pack()}
