@@ -243,7 +243,8 @@ def privileged() -> Iterator[Condition]:
 
 @family
 def ports() -> Iterator[Condition]:
-    for name, size, level, iopl in product(("in", "out"), (1, 2, 4), LEVELS, LEVELS):
+    names = "in", "out", "ins", "outs"
+    for name, size, level, iopl in product(names, (1, 2, 4), LEVELS, LEVELS):
         yield Condition(f"{name} {size}", level, (), (("edx", 0x3F8), ("iopl", iopl)))
     maps = (
         (0x88, 0x3F8 // 8, 0x00, 0xFF), (0x88, 0, 0xFE, 0xFF), (0x88, 0, 0xF0, 0xFF),
@@ -257,6 +258,8 @@ def ports() -> Iterator[Condition]:
             changes = (("edx", byte * 8 + bit), ("iopl", 3 if mode else 0))
             yield Condition(f"in {size}{mode}", 3, patches, changes)
             yield Condition(f"out {size}{mode}", 3, patches, changes)
+        for name in ("ins", "outs"):
+            yield Condition(f"{name} {size}", 3, patches, (("edx", byte * 8 + bit),))
     for attributes, limit in product((0x8B, 0x83), (0x2B, 101, 102, 103, 0x88, 0x89)):
         patches = ((TSS + 102, words((0x88,), 2)), (TSS + 0x88, bytes(2)))
         changes = (("edx", 0), ("tr_attributes", attributes), ("tr_limit", limit))

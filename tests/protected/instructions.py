@@ -477,6 +477,20 @@ def out(size: int) -> Callable[[Cpu], None]:
     return act
 
 
+def outs(size: int) -> Callable[[Cpu], None]:
+    def act(cpu: Cpu) -> None:
+        require_port(cpu, size)
+        watch_port(cpu, size)
+        value = cpu.load(linear(cpu, "ds", cpu.r["esi"], size, write=False), size)
+        cpu.r["esi"] += size
+        cpu.stop = ("port_write", (cpu.r["edx"] & 0xFFFF, size, value))
+
+    return act
+
+
+for size, last, prefix in ((1, "C", ""), (2, "D", "66"), (4, "D", "")):
+    add(f"ins {size}", f"{prefix} 6{last}", in_(size))
+    add(f"outs {size}", f"{prefix} 6{last.replace('D', 'F').replace('C', 'E')}", outs(size))
 for bits, suffix in ((False, ""), (True, " v86")):
     for size, wide in ((1, "EC"), (2, "ED"), (4, "ED")):
         prefix = "66" if size == (4 if bits else 2) else ""
