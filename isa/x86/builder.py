@@ -8,6 +8,7 @@ from isa.semantics import Builder
 from isa.x86 import segmentation
 from isa.x86.flags import STATUS_FLAGS
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.models import model_of
 from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
 
@@ -49,6 +50,7 @@ class X86Builder(Builder):
         self._written_numbers: set[int] = set()
         self.form = form
         self.mode = form.mode
+        self.model = model_of(form.mode.model)
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
         self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
         self.put(EIP, self.next)  # unless the instruction jumps
@@ -171,10 +173,19 @@ class X86Builder(Builder):
         """Cut an offset to the address size."""
         return offset.low(16).zext(32) if self.form.address_size == 16 else offset
 
+    def is_stack_pointer(self, operand: Operand) -> Bits:
+        """Whether the operand is all of SP or ESP."""
+        if not isinstance(operand.shape, Reg) or operand.width == 8:
+            return Bits.of(0, 1)
+        return self.field(f"reg{operand.number}", 3) == ESP.slot
+
     # -- memory --------------------------------------------------------------------------------
 
     def load(self, segment: str, offset: Bits, width: int, *, for_write: bool = False) -> Bits:
         """Read `width` bits at `segment`:`offset`; `for_write`: with the right to write there."""
+        if self.model.is_8086 and width > 8:  # an access goes on at the segment's beginning
+            high = self.load(segment, self.wrap(offset + 1), width - 8, for_write=for_write)
+            return high.concat(self.load(segment, offset, 8, for_write=for_write))
         address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
         if for_write:
             return self.load_for_write_space(self.data_space, address, width)
@@ -192,6 +203,10 @@ class X86Builder(Builder):
 
     def store(self, segment: str, offset: Bits, value: Bits) -> None:
         """Write at `segment`:`offset`."""
+        if self.model.is_8086 and value.width > 8:
+            self.store(segment, offset, value.low(8))
+            self.store(segment, self.wrap(offset + 1), value.bits(8, value.width - 8))
+            return
         address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
         self.store_space(self.data_space, address, value)
 
@@ -256,8 +271,11 @@ class X86Builder(Builder):
         self.fault(GENERAL_PROTECTION, code)
 
     def invalid_opcode(self) -> None:
-        """#UD."""
-        self.fault(INVALID_OPCODE)
+        """#UD; an 8086 has none, and does what nobody has written down."""
+        if self.model.is_8086:
+            self.exit("unimplemented")
+        else:
+            self.fault(INVALID_OPCODE)
 
     def segment_fault(self, segment: str, condition: Bits) -> None:
         """#SS(0) for the stack segment, #GP(0) for the others, if `condition`."""

@@ -22,7 +22,7 @@ from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
 from isa.x86.table import INSTRUCTIONS
-from isa.x86.vectors import DEBUG
+from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
 
 assert meanings.__all__, "importing the meanings fills the table"
 
@@ -97,6 +97,7 @@ def trace(form: Form) -> Trace:
 
 def _run(m: X86Builder) -> X86Builder:
     form = m.form
+    _check_end(m)
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
     elif form.mnemonic == BAD or not _lock_allowed(m):
@@ -109,9 +110,16 @@ def _run(m: X86Builder) -> X86Builder:
     return m
 
 
+def _check_end(m: X86Builder) -> None:
+    """#GP(0) if the code segment ends within the instruction (SDM volume 3, section 5.3)."""
+    if "cs" not in m.mode.flat and not m.model.is_8086:
+        last = m.here + (m.field("length", 32) - 1)
+        m.fault_when(m.get(SEGMENTS["cs"].limit).ult(last), GENERAL_PROTECTION, 0)
+
+
 def _lock_allowed(m: X86Builder) -> bool:
     """LOCK is #UD but before certain instructions with a memory destination (SDM 2, LOCK)."""
-    if not m.form.lock:
+    if not m.form.lock or not m.model.checks_lock:
         return True
     entry = INSTRUCTIONS[m.form.mnemonic]
     destinations = m.operands if m.form.mnemonic == "xchg" else m.operands[:1]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from isa.bits import Bits
 from isa.x86 import flags, results
 from isa.x86.builder import Operand, X86Builder
+from isa.x86.meanings.divide import dividing
 from isa.x86.registers import AF, CF, EAX
 from isa.x86.table import instruction
-from isa.x86.vectors import DIVIDE_ERROR
 
 
 @instruction("aaa", heading="AAA—ASCII Adjust After Addition")
@@ -46,10 +46,10 @@ def das(m: X86Builder) -> None:
 @instruction("aam", heading="AAM—ASCII Adjust AX After Multiply")
 def aam(m: X86Builder, base: Operand) -> None:
     al, divisor = m.read_part(EAX, 8), m.read(base)
-    m.fault_when(divisor == 0, DIVIDE_ERROR)
-    digit = al.urem(divisor)
-    m.write_part(EAX, al.udiv(divisor).concat(digit))
-    m.set_flags(flags.of_result(digit), undefined="cf af of")
+    with dividing(m, divisor == 0):
+        digit = al.urem(divisor)
+        m.write_part(EAX, al.udiv(divisor).concat(digit))
+        m.set_flags(flags.of_result(digit), undefined="cf af of")
 
 
 @instruction("aad", heading="AAD—ASCII Adjust AX Before Division")

@@ -1,4 +1,4 @@
-"""System instructions: moves of control and debug registers, HLT, CLI STI, IN OUT INS OUTS.
+"""System instructions: moves of control and debug registers, HLT, CLI STI, IN OUT.
 
 SDM volume 2; volume 3, section 5.9. In a process machine what only CPL 0 may do is #GP(0).
 """
@@ -9,7 +9,7 @@ from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder, is_special, special_name
 from isa.x86.meanings import control_registers, debug_registers
 from isa.x86.ports import above_io_level, require_port
-from isa.x86.registers import EDX, IF, PVI, SHADOW, VIF, VIP, VME
+from isa.x86.registers import IF, PVI, SHADOW, VIF, VIP, VME
 from isa.x86.table import instruction
 from isa.x86.vectors import GENERAL_PROTECTION
 
@@ -74,13 +74,3 @@ def _port(m: X86Builder, operand: Operand) -> Bits:
     """A port's number: DX or an unsigned byte."""
     number = m.read(operand)
     return (number.low(8) if operand.is_immediate else number.low(16)).zext(32)
-
-
-@instruction(
-    "insb", "insw", "insd", "outsb", "outsw", "outsd",
-    heading="INS/OUTS—Input or Output String", implied_operands=True, repeatable=True,
-)  # fmt: skip
-def string_io(m: X86Builder) -> None:
-    width = {"b": 8, "w": 16, "d": 32}[m.form.mnemonic[-1]]
-    require_port(m, m.read_part(EDX, 16).zext(32), width)
-    m.exit("unimplemented")
