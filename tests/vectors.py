@@ -83,25 +83,27 @@ def vectors(model: str, form: str, most: int | None = None) -> Iterator[Vector]:
     """The vectors of a form, at most so many."""
     lines = gzip.decompress((folder(FOLDERS[model]) / f"{form}.jsonl.gz").read_bytes()).splitlines()
     for line in lines[:most]:
-        yield _vector(form, _masks(model)[form], json.loads(line))
+        yield _vector(model, form, json.loads(line))
 
 
-def _vector(form: str, flags_mask: int, told: dict[str, Any]) -> Vector:
+def _vector(model: str, form: str, told: dict[str, Any]) -> Vector:
     before, after = told["initial"], told["final"]
-    pushed = told["exception"]["flag_address"] if "exception" in told else _pushed(told)
     return Vector(
         form, told["idx"], told["name"], bytes(told["bytes"]),
         before["regs"], dict(before["ram"]), after["regs"], dict(after["ram"]),
-        flags_mask, pushed,
+        _masks(model)[form], _pushed(told, 0xFFFFF if model == "8086" else 0x1FFFFF),
     )  # fmt: skip
 
 
-def _pushed(told: dict[str, Any]) -> int | None:
-    """Where flags were pushed, if three words were: 8086 vectors do not tell."""
+def _pushed(told: dict[str, Any], addresses: int) -> int | None:
+    """Where flags were pushed, if three words were.
+
+    8086 vectors do not tell, and those of a 286 tell an even address where it is an odd one.
+    """
     before, after = told["initial"]["regs"], told["final"]["regs"]
     if (before["sp"] - after.get("sp", before["sp"])) & 0xFFFF != 6:
         return None
-    return (before["ss"] << 4) + (after["sp"] + 4 & 0xFFFF) & 0xFFFFF
+    return (before["ss"] << 4) + (after["sp"] + 4 & 0xFFFF) & addresses
 
 
 class Bench:

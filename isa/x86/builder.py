@@ -68,9 +68,9 @@ class X86Builder(Builder):
 
     @property
     def next(self) -> Bits:
-        """EIP of the instruction that follows in memory."""
+        """EIP of the instruction that follows in memory; the older models' IP has 16 bits."""
         following = self.here + self.field("length", 32)
-        return following.low(16).zext(32) if self.mode.code_size == 16 else following
+        return following if self.model.has("386") else following.low(16).zext(32)
 
     def jump(self, target: Bits) -> None:
         """Go to `target`, cut to the operand size (SDM volume 2, JMP)."""
@@ -278,8 +278,13 @@ class X86Builder(Builder):
             self.fault(INVALID_OPCODE)
 
     def segment_fault(self, segment: str, condition: Bits) -> None:
-        """#SS(0) for the stack segment, #GP(0) for the others, if `condition`."""
-        vector = STACK_FAULT if segment == "ss" else GENERAL_PROTECTION
+        """#SS(0) for the stack segment, #GP(0) for the others, if `condition`.
+
+        A 286 in real-address mode calls both a segment overrun, interrupt 13 (80286 Programmer's
+        Reference Manual, section 5.1.2).
+        """
+        has_stack_fault = self.model.has("386") or not self.mode.real
+        vector = STACK_FAULT if segment == "ss" and has_stack_fault else GENERAL_PROTECTION
         self.fault_when(condition, vector, 0)
 
 

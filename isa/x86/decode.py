@@ -25,6 +25,7 @@ from isa.x86.table import INSTRUCTIONS, Entry
 MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
 
 BAD: Final = "(bad)"  # not an instruction of this processor: #UD
+TOO_LONG: Final = "(too long)"  # more bytes than an instruction may have: #GP
 UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
 
 _RENAMED: Final = {
@@ -95,8 +96,20 @@ def decode(code: bytes, mode: Mode) -> Instruction:
     if found is None:
         if len(code) < room and first(code.ljust(room, b"\0"), mode.code_size):
             raise TruncatedError
-        return _unknown(BAD, 1, mode)
+        too_long = _goes_on(code, removed, mode)
+        return _unknown(TOO_LONG if too_long else BAD, 1, mode)
+    if found.size + len(removed) > model.longest:
+        return _unknown(TOO_LONG, 1, mode)
     return _Translation(found, mode, removed, what, model).instruction()
+
+
+def _goes_on(code: bytes, removed: bytes, mode: Mode) -> bool:
+    """Whether 15 bytes are the beginning of a longer instruction, for they repeat prefixes."""
+    if len(code) + len(removed) < MAX_LENGTH:
+        return False
+    rest = code.lstrip(model_of(mode.model).prefixes)
+    prefixes = bytes(dict.fromkeys(code[: len(code) - len(rest)]))
+    return not rest or first((prefixes + rest).ljust(MAX_LENGTH, b"\0"), mode.code_size) is not None
 
 
 def _plain(code: bytes, model: Model) -> tuple[bytes, bytes, Meant]:

@@ -14,12 +14,13 @@ from isa.semantics import Builder
 from isa.trace import Trace
 from isa.x86 import meanings
 from isa.x86.builder import X86Builder
-from isa.x86.decode import BAD, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, UNIMPLEMENTED, decode, first
 from isa.x86.delivery import delivery, interruptible
 from isa.x86.exceptions import combined
 from isa.x86.form import Form
 from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
+from isa.x86.models import model_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
 from isa.x86.table import INSTRUCTIONS
 from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
@@ -51,7 +52,8 @@ class X86:
 
     def fetch(self, mode: Hashable) -> Trace:
         """CS base + EIP."""
-        return _fetch("cs" in cast(Mode, mode).flat)
+        mode = cast(Mode, mode)
+        return _fetch("cs" in mode.flat, model_of(mode.model).has("386"))
 
     def decode(self, code: bytes, mode: Hashable) -> Instruction:
         """See `isa.x86.decode`."""
@@ -80,10 +82,11 @@ class X86:
 
 
 @cache
-def _fetch(flat: bool) -> Trace:
+def _fetch(flat: bool, wide: bool) -> Trace:
+    """`wide`: EIP; older models have an IP of 16 bits."""
     m = Builder()
-    address = m.get(EIP) if flat else m.get(SEGMENTS["cs"].base) + m.get(EIP)
-    return m.finish("fetch", address)
+    pointer = m.get(EIP) if wide else m.get(EIP).low(16).zext(32)
+    return m.finish("fetch", pointer if flat else m.get(SEGMENTS["cs"].base) + pointer)
 
 
 @cache
@@ -100,6 +103,8 @@ def _run(m: X86Builder) -> X86Builder:
     _check_end(m)
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
+    elif form.mnemonic == TOO_LONG:
+        m.general_protection()
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
     else:

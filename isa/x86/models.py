@@ -63,6 +63,7 @@ class Model:
     cr4: int = 0
     prefixes: bytes = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
     aliases: Mapping[int, int] = field(default_factory=dict)
+    longest: int = 15  # bytes of an instruction; longer ones are #GP(0)
     has_coprocessor: bool = True
     checks_lock: bool = True  # LOCK is #UD where it makes no sense
     is_8086: bool = False  # an 8086's own ways: see isa/README.md
@@ -107,6 +108,7 @@ _286: Final = Model(
     real_flags=_bits(EFLAGS, _COMMON_FLAGS),
     cr0=_CR0_286,
     prefixes=bytes.fromhex("26 2E 36 3E F0 F1 F2 F3"),
+    longest=10,
     has_coprocessor=False,
     checks_lock=False,
 )

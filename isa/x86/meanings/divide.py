@@ -45,6 +45,9 @@ def idiv(m: X86Builder, src: Operand) -> None:
     dividend = read_double(m, src.width)
     quotient = dividend.sdiv(divisor)
     fits = quotient.low(src.width).sext(2 * src.width) == quotient
+    if m.model.is_8086:  # the sign comes last, and F2 or F3 turn it around
+        fits = fits & (quotient.low(src.width) != 1 << src.width - 1)
+        quotient = -quotient if m.form.repeat else quotient
     _finish(m, divisor, fits, quotient.low(src.width), dividend.srem(divisor).low(src.width))
 
 

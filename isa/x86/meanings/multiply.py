@@ -17,12 +17,12 @@ Extend = Callable[[Bits, int], Bits]
 UNDEFINED: Final = "pf af zf sf"
 
 
-@instruction("mul", heading="MUL—Unsigned Multiply", negatable=True)
+@instruction("mul", heading="MUL—Unsigned Multiply")
 def mul(m: X86Builder, src: Operand) -> None:
     _multiply_accumulator(m, src, Bits.zext, flags.multiply)
 
 
-@instruction("imul", heading="IMUL—Signed Multiply", escaped_since="386", negatable=True)
+@instruction("imul", heading="IMUL—Signed Multiply", escaped_since="386")
 def imul(m: X86Builder, *operands: Operand) -> None:
     if len(operands) == 1:
         _multiply_accumulator(m, operands[0], Bits.sext, flags.multiply_signed)
