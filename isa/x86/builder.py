@@ -8,6 +8,7 @@ from isa.semantics import Builder
 from isa.x86 import debug, segmentation
 from isa.x86.flags import STATUS_FLAGS
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.models import model_of
 from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
 
@@ -49,6 +50,7 @@ class X86Builder(Builder):
         self._written_numbers: set[int] = set()
         self.form = form
         self.mode = form.mode
+        self.model = model_of(form.mode.model)
         self.operands = tuple(Operand(shape, n) for n, shape in enumerate(form.shapes))
         self.stack_pointer = self.get(ESP)  # as the pushes and pops so far leave it
         self.put(EIP, self.next)  # unless the instruction jumps
@@ -66,9 +68,9 @@ class X86Builder(Builder):
 
     @property
     def next(self) -> Bits:
-        """EIP of the instruction that follows in memory."""
+        """EIP of the instruction that follows in memory; the older models' IP has 16 bits."""
         following = self.here + self.field("length", 32)
-        return following.low(16).zext(32) if self.mode.code_size == 16 else following
+        return following if self.model.has("386") else following.low(16).zext(32)
 
     def jump(self, target: Bits) -> None:
         """Go to `target`, cut to the operand size (SDM volume 2, JMP)."""
@@ -171,10 +173,19 @@ class X86Builder(Builder):
         """Cut an offset to the address size."""
         return offset.low(16).zext(32) if self.form.address_size == 16 else offset
 
+    def is_stack_pointer(self, operand: Operand) -> Bits:
+        """Whether the operand is all of SP or ESP."""
+        if not isinstance(operand.shape, Reg) or operand.width == 8:
+            return Bits.of(0, 1)
+        return self.field(f"reg{operand.number}", 3) == ESP.slot
+
     # -- memory --------------------------------------------------------------------------------
 
     def load(self, segment: str, offset: Bits, width: int, *, for_write: bool = False) -> Bits:
         """Read `width` bits at `segment`:`offset`; `for_write`: with the right to write there."""
+        if self.model.is_8086 and width > 8:  # an access goes on at the segment's beginning
+            high = self.load(segment, self.wrap(offset + 1), width - 8, for_write=for_write)
+            return high.concat(self.load(segment, offset, 8, for_write=for_write))
         address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
         debug.watch(self, address, width // 8, debug.ACCESSED)
         if for_write:
@@ -193,6 +204,10 @@ class X86Builder(Builder):
 
     def store(self, segment: str, offset: Bits, value: Bits) -> None:
         """Write at `segment`:`offset`."""
+        if self.model.is_8086 and value.width > 8:
+            self.store(segment, offset, value.low(8))
+            self.store(segment, self.wrap(offset + 1), value.bits(8, value.width - 8))
+            return
         address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
         debug.watch(self, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
         self.store_space(self.data_space, address, value)
@@ -258,12 +273,20 @@ class X86Builder(Builder):
         self.fault(GENERAL_PROTECTION, code)
 
     def invalid_opcode(self) -> None:
-        """#UD."""
-        self.fault(INVALID_OPCODE)
+        """#UD; an 8086 has none, and does what nobody has written down."""
+        if self.model.is_8086:
+            self.exit("unimplemented")
+        else:
+            self.fault(INVALID_OPCODE)
 
     def segment_fault(self, segment: str, condition: Bits) -> None:
-        """#SS(0) for the stack segment, #GP(0) for the others, if `condition`."""
-        vector = STACK_FAULT if segment == "ss" else GENERAL_PROTECTION
+        """#SS(0) for the stack segment, #GP(0) for the others, if `condition`.
+
+        A 286 in real-address mode calls both a segment overrun, interrupt 13 (80286 Programmer's
+        Reference Manual, section 5.1.2).
+        """
+        has_stack_fault = self.model.has("386") or not self.mode.real
+        vector = STACK_FAULT if segment == "ss" and has_stack_fault else GENERAL_PROTECTION
         self.fault_when(condition, vector, 0)
 
 

@@ -14,14 +14,18 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
+from isa.x86.dialect import Meant, meant
+from isa.x86.encoding import PREFIXES
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
+from isa.x86.models import Model, model_of
 from isa.x86.registers import SEGMENT_NAMES
-from isa.x86.table import INSTRUCTIONS
+from isa.x86.table import INSTRUCTIONS, Entry
 
 MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
 
 BAD: Final = "(bad)"  # not an instruction of this processor: #UD
+TOO_LONG: Final = "(too long)"  # more bytes than an instruction may have: #GP
 UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
 ESCAPE: Final = "(escape)"  # the same of the coprocessor's, where there may be none
 
@@ -31,7 +35,8 @@ _RENAMED: Final = {
     "jcxz": "jecxz",
 }
 _PREFIXES: Final = ("lock ", "notrack ")
-_PREFIX_BYTES: Final = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
+_LOCKS: Final = b"\xf0\xf1"  # F1 only where it is a prefix at all
+_REPEATS: Final = b"\xf2\xf3"
 _RESERVED_NOPS: Final = frozenset({0x0D, *range(0x18, 0x20)})  # second bytes after 0F
 _ESCAPES: Final = range(0xD8, 0xE0)  # first bytes of the coprocessor's instructions
 _REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
@@ -86,26 +91,45 @@ def first(code: bytes, bits: int, address: int = 0) -> Any:
 @lru_cache(maxsize=1 << 16)
 def decode(code: bytes, mode: Mode) -> Instruction:
     """Decode the first instruction of `code`; raises TruncatedError if it is incomplete."""
-    code, repeats = _without_repeats(code[:MAX_LENGTH])
-    room = MAX_LENGTH - len(repeats)
+    model = model_of(mode.model)
+    code, removed, what = _plain(code[:MAX_LENGTH], model)
+    room = MAX_LENGTH - len(removed)
+    if what.code and what.code[0] in PREFIXES:
+        return _unknown(BAD, 1, mode)  # a prefix of newer models
     found = first(code, mode.code_size)
     if found is None:
         if len(code) < room and first(code.ljust(room, b"\0"), mode.code_size):
             raise TruncatedError
-        return _unknown(BAD, 1, mode)
-    return _Translation(found, mode, repeats).instruction()
+        too_long = _goes_on(code, removed, mode)
+        return _unknown(TOO_LONG if too_long else BAD, 1, mode)
+    if found.size + len(removed) > model.longest:
+        return _unknown(TOO_LONG, 1, mode)
+    return _Translation(found, mode, removed, what, model).instruction()
 
 
-def _without_repeats(code: bytes) -> tuple[bytes, bytes]:
-    """Take F2 and F3 off the prefixes: `isa` has no instruction of which they are a part.
+def _goes_on(code: bytes, removed: bytes, mode: Mode) -> bool:
+    """Whether 15 bytes are the beginning of a longer instruction, for they repeat prefixes."""
+    if len(code) + len(removed) < MAX_LENGTH:
+        return False
+    rest = code.lstrip(model_of(mode.model).prefixes)
+    prefixes = bytes(dict.fromkeys(code[: len(code) - len(rest)]))
+    return not rest or first((prefixes + rest).ljust(MAX_LENGTH, b"\0"), mode.code_size) is not None
 
+
+def _plain(code: bytes, model: Model) -> tuple[bytes, bytes, Meant]:
+    """The code as capstone should see it, prefixes without those, and what the opcode means.
+
+    F2 and F3 are taken off the prefixes: `isa` has no instruction of which they are a part.
     capstone reads them as part of the opcode (SSE, BMI) or as HLE hints, which hides LOCK, and
-    gives some instructions that have them operands of another size.
+    gives some instructions that have them operands of another size. LOCK is taken off where the
+    model has it before anything.
     """
-    rest = code.lstrip(_PREFIX_BYTES)
+    rest = code.lstrip(model.prefixes)
     prefixes = code[: len(code) - len(rest)]
-    kept = prefixes.translate(None, b"\xf2\xf3")
-    return kept + _plain_nop(rest), bytes(p for p in prefixes if p in _REPEAT)
+    without = _REPEATS if model.checks_lock else _REPEATS + _LOCKS
+    what = meant(_plain_nop(rest), model)
+    kept = prefixes.translate(None, without)
+    return kept + what.code, bytes(p for p in prefixes if p in without), what
 
 
 def _plain_nop(rest: bytes) -> bytes:
@@ -126,10 +150,13 @@ def _unknown(name: str, length: int, mode: Mode) -> Instruction:
 class _Translation:
     """One capstone instruction on its way to a form and fields."""
 
-    def __init__(self, found: Any, mode: Mode, repeats: bytes) -> None:
+    def __init__(self, found: Any, mode: Mode, removed: bytes, what: Meant, model: Model) -> None:
         self.found = found
+        self.what = what
+        self.model = model
+        repeats = [prefix for prefix in removed if prefix in _REPEAT]
         self.repeat = _REPEAT[repeats[-1]] if repeats else ""
-        self.length = found.size + len(repeats)
+        self.length = found.size + len(removed)
         self.mode = mode
         self.prefix = found.prefix  # group 1, segment, operand size, address size
         self.fields: dict[str, int] = {"length": self.length}
@@ -143,6 +170,8 @@ class _Translation:
         entry = INSTRUCTIONS.get(mnemonic)
         if entry is None:
             return _unknown(self.missing(), self.length, self.mode)
+        if not self.exists(entry):
+            return _unknown(BAD, self.length, self.mode)
         if entry.implied_operands:
             shapes: tuple[Shape, ...] = ()
         else:
@@ -154,14 +183,21 @@ class _Translation:
             shapes,
             self.operand_size,
             self.address_size,
-            self.repeat if entry.repeatable else "",
+            self.repeat if entry.repeatable or (entry.negatable and self.model.is_8086) else "",
             self.prefix[0] == 0xF0,
             self.segment("ds") if entry.implied_operands else "",
             self.mode,
         )
         return Instruction(form, self.fields, self.length)
 
+    def exists(self, entry: Entry) -> bool:
+        """Whether the model has the instruction in this encoding."""
+        escaped = self.found.opcode[0] == 0x0F
+        return self.model.has(entry.escaped_since if escaped else entry.since)
+
     def mnemonic(self) -> str:
+        if self.what.mnemonic:
+            return self.what.mnemonic
         name: str = self.found.mnemonic
         for prefix in _PREFIXES:
             name = name.removeprefix(prefix)
@@ -170,7 +206,8 @@ class _Translation:
         if name in ("movsd", "cmpsd") and opcode[0] == 0x0F:
             return BAD  # SSE2's scalar doubles, not the string instructions
         if opcode[0] == 0xFF and self.found.modrm >> 3 & 7 in (3, 5):
-            return "lcall" if "call" in name else "ljmp"  # capstone's "call ptr" is one too
+            # capstone spells far ones "call" with one size of operand, "lcall" with another
+            return "lcall" if name in ("call", "lcall") else "ljmp"
         return name
 
     def missing(self) -> str:
@@ -189,7 +226,7 @@ class _Translation:
 
     def register(self, n: int, name: str) -> Shape:
         if name in SEGMENT_NAMES:
-            return Seg(name)
+            return Seg("cs" if self.what.es_is_cs else name)
         if name.startswith("st("):
             self.fields[f"reg{n}"] = int(name[3])
             return St()

@@ -13,6 +13,7 @@ from isa.trace import Trace
 from isa.x86 import debug
 from isa.x86.arrival import ARRIVING, DOUBLES_AT, FAILURE_AT, FAILURES
 from isa.x86.mode import Mode
+from isa.x86.models import model_of
 from isa.x86.registers import ARRIVAL, ARRIVAL_CODE, EIP, PENDING, SEGMENTS
 from isa.x86.vectors import DEBUG, DOUBLE_FAULT, GENERAL_PROTECTION
 
@@ -21,13 +22,17 @@ def fetch(mode: Mode) -> Trace:
     """CS base + EIP, if nothing is to be delivered first."""
     limited = bool(mode.model) and "cs" not in mode.flat
     breakpoints = mode.debugged and not mode.resume
-    return _fetch("cs" in mode.flat, limited, mode.arriving, mode.pending, breakpoints)
+    wide = model_of(mode.model).has("386")
+    return _fetch("cs" in mode.flat, wide, limited, mode.arriving, mode.pending, breakpoints)
 
 
 @cache
-def _fetch(flat: bool, limited: bool, arriving: bool, pending: bool, breakpoints: bool) -> Trace:
+def _fetch(
+    flat: bool, wide: bool, limited: bool, arriving: bool, pending: bool, breakpoints: bool
+) -> Trace:
+    """`wide`: EIP; models before the 386 have an IP of 16 bits."""
     m = Builder()
-    code, offset = SEGMENTS["cs"], m.get(EIP)
+    code, offset = SEGMENTS["cs"], m.get(EIP) if wide else m.get(EIP).low(16).zext(32)
     address = offset if flat else m.get(code.base) + offset
     if arriving:
         _arrive(m)

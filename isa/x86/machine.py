@@ -13,17 +13,25 @@ from isa.registers import Register, RegisterSet
 from isa.trace import Trace
 from isa.x86 import debug, meanings
 from isa.x86.builder import X86Builder
-from isa.x86.decode import BAD, ESCAPE, MAX_LENGTH, UNIMPLEMENTED, decode, first
+from isa.x86.decode import (
+    BAD,
+    ESCAPE,
+    MAX_LENGTH,
+    TOO_LONG,
+    UNIMPLEMENTED,
+    decode,
+    first,
+)
 from isa.x86.delivery import delivery, interruptible
 from isa.x86.exceptions import combined
 from isa.x86.fetch import fetch
 from isa.x86.form import Form, Seg
 from isa.x86.meanings import coprocessor
-from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
-from isa.x86.registers import EIP, REGISTERS
+from isa.x86.models import model_of
+from isa.x86.registers import EIP, REGISTERS, SEGMENTS
 from isa.x86.table import INSTRUCTIONS
-from isa.x86.vectors import DEBUG
+from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
 
 assert meanings.__all__, "importing the meanings fills the table"
 
@@ -44,7 +52,7 @@ class X86:
     def __init__(self, model: str = "") -> None:
         self.model = model
         self.fingerprint: str = f"x86 {model}".strip()
-        self.signature = MODEL.signature
+        self.signature = model_of(model).identity.signature
 
     def mode(self, values: Sequence[int]) -> Hashable:
         """See `isa.x86.mode`."""
@@ -91,10 +99,13 @@ def trace(form: Form) -> Trace:
 
 def _run(m: X86Builder) -> X86Builder:
     form = m.form
+    _check_end(m)
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
     elif form.mnemonic == ESCAPE:
         coprocessor.escape(m)
+    elif form.mnemonic == TOO_LONG:
+        m.general_protection()
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
     else:
@@ -116,9 +127,16 @@ def _trap_after(m: X86Builder) -> None:
         debug.note(m, debug.SINGLE_STEP)
 
 
+def _check_end(m: X86Builder) -> None:
+    """#GP(0) if the code segment ends within the instruction (SDM volume 3, section 5.3)."""
+    if "cs" not in m.mode.flat and not m.model.is_8086:
+        last = m.here + (m.field("length", 32) - 1)
+        m.fault_when(m.get(SEGMENTS["cs"].limit).ult(last), GENERAL_PROTECTION, 0)
+
+
 def _lock_allowed(m: X86Builder) -> bool:
     """LOCK is #UD but before certain instructions with a memory destination (SDM 2, LOCK)."""
-    if not m.form.lock:
+    if not m.form.lock or not m.model.checks_lock:
         return True
     entry = INSTRUCTIONS[m.form.mnemonic]
     destinations = m.operands if m.form.mnemonic == "xchg" else m.operands[:1]

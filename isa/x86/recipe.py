@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from isa.definition import Instruction
 from isa.x86 import meanings
-from isa.x86.decode import BAD, MAX_LENGTH, decode
+from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, decode
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
@@ -165,7 +165,7 @@ def _address_follows(start: bytes, mode: Mode) -> bool:
         short, long = (_ask(start + bytes([mod << 6 | reg << 3]), mode) for mod in (0, 2))
         if long.length - short.length == mode.code_size // 8:
             return True
-        if short.form.mnemonic != BAD and long.form.mnemonic != BAD:
+        if short.form.mnemonic not in (BAD, TOO_LONG) and long.form.mnemonic != BAD:
             return False
     return False
 

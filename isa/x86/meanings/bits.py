@@ -24,10 +24,18 @@ def _complement(whole: Bits, chosen: Bits) -> Bits:
     return whole ^ chosen
 
 
-@instruction("bt", heading="BT—Bit Test", parameters=(None,))
-@instruction("bts", heading="BTS—Bit Test and Set", parameters=(_set,), lockable=True)
-@instruction("btr", heading="BTR—Bit Test and Reset", parameters=(_reset,), lockable=True)
-@instruction("btc", heading="BTC—Bit Test and Complement", parameters=(_complement,), lockable=True)
+@instruction("bt", heading="BT—Bit Test", since="386", parameters=(None,))
+@instruction("bts", heading="BTS—Bit Test and Set", since="386", parameters=(_set,), lockable=True)
+@instruction(
+    "btr", heading="BTR—Bit Test and Reset", since="386", parameters=(_reset,), lockable=True
+)
+@instruction(
+    "btc",
+    heading="BTC—Bit Test and Complement",
+    since="386",
+    parameters=(_complement,),
+    lockable=True,
+)
 def bit_test(m: X86Builder, change: Change | None, base: Operand, offset: Operand) -> None:
     index, width = m.read(offset), base.width
     places = index.low(width.bit_length() - 1).zext(width)  # modulo the width
@@ -67,8 +75,8 @@ def _highest(a: Bits) -> Bits:
     return Bits.of(a.width - 1, a.width) - a.clz()
 
 
-@instruction("bsf", heading="BSF—Bit Scan Forward", parameters=(_lowest,))
-@instruction("bsr", heading="BSR—Bit Scan Reverse", parameters=(_highest,))
+@instruction("bsf", heading="BSF—Bit Scan Forward", since="386", parameters=(_lowest,))
+@instruction("bsr", heading="BSR—Bit Scan Reverse", since="386", parameters=(_highest,))
 def bit_scan(m: X86Builder, scan: Callable[[Bits], Bits], dst: Operand, src: Operand) -> None:
     a = m.read(src)
     zero = a == 0

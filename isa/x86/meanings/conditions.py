@@ -32,12 +32,17 @@ def holds(m: X86Builder, condition: str) -> Bits:
     return ~holding if number % 2 else holding
 
 
-def for_each_condition(prefix: str, heading: str) -> Callable[[Meaning], Meaning]:
+def for_each_condition(
+    prefix: str, heading: str, since: str = "8086", escaped_since: str = ""
+) -> Callable[[Meaning], Meaning]:
     """Decorator: enter a meaning under sixteen mnemonics; it is told the condition first."""
 
     def enter(meaning: Meaning) -> Meaning:
         for name in CONDITIONS:
-            instruction(f"{prefix}{name}", heading=heading, parameters=(name,))(meaning)
+            instruction(
+                f"{prefix}{name}", heading=heading, parameters=(name,), since=since,
+                escaped_since=escaped_since,
+            )(meaning)  # fmt: skip
         return meaning
 
     return enter

@@ -59,7 +59,7 @@ def ret(m: X86Builder, *release: Operand) -> None:
         m.release(m.read(count).low(16).zext(32))
 
 
-@for_each_condition("j", heading="Jcc—Jump if Condition Is Met")
+@for_each_condition("j", heading="Jcc—Jump if Condition Is Met", escaped_since="386")
 def jcc(m: X86Builder, condition: str, target: Operand) -> None:
     _jump_when(m, holds(m, condition), target)
 
@@ -105,7 +105,7 @@ def int_n(m: X86Builder, vector: Operand) -> None:
 
 
 @instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
-@instruction("icebp", heading=_INT, parameters=(DEBUG,))
+@instruction("icebp", heading=_INT, parameters=(DEBUG,), since="386")
 def trap(m: X86Builder, vector: int) -> None:
     if m.mode.model:
         event = software_event(m, Bits.of(vector, 8))
@@ -120,7 +120,7 @@ def into(m: X86Builder) -> None:
         trap(m, OVERFLOW)
 
 
-@instruction("bound", heading="BOUND—Check Array Index Against Bounds")
+@instruction("bound", heading="BOUND—Check Array Index Against Bounds", since="286")
 def bound(m: X86Builder, index: Operand, bounds: Operand) -> None:
     if not bounds.is_memory:
         m.invalid_opcode()

@@ -92,7 +92,7 @@ def _put_bits(m: X86Builder, new: dict[Register, Bits], translating: Iterable[Re
         invalidate(m, EVERYTHING)
 
 
-@instruction("invlpg", heading="INVLPG—Invalidate TLB Entries")
+@instruction("invlpg", heading="INVLPG—Invalidate TLB Entries", since="486")
 def invlpg(m: X86Builder, page: Operand) -> None:
     """The address is not checked against its segment, for nothing is accessed."""
     if not page.is_memory:
@@ -103,20 +103,20 @@ def invlpg(m: X86Builder, page: Operand) -> None:
     invalidate(m, PAGE, base + m.address(page))
 
 
-@instruction("invd", heading="INVD—Invalidate Internal Caches")
-@instruction("wbinvd", heading="WBINVD—Write Back and Invalidate Cache")
+@instruction("invd", heading="INVD—Invalidate Internal Caches", since="486")
+@instruction("wbinvd", heading="WBINVD—Write Back and Invalidate Cache", since="486")
 def invalidate_caches(m: X86Builder) -> None:
     """There is no cache."""
     require_level_0(m)
 
 
-@instruction("clts", heading="CLTS—Clear Task-Switched Flag in CR0")
+@instruction("clts", heading="CLTS—Clear Task-Switched Flag in CR0", since="286")
 def clts(m: X86Builder) -> None:
     require_level_0(m)
     m.put(TS, Bits.of(0, 1))
 
 
-@instruction("smsw", heading="SMSW—Store Machine Status Word")
+@instruction("smsw", heading="SMSW—Store Machine Status Word", since="286")
 def smsw(m: X86Builder, dst: Operand) -> None:
     if unimplemented_in_process(m):
         return
@@ -124,7 +124,7 @@ def smsw(m: X86Builder, dst: Operand) -> None:
     store_word(m, dst, packed(m, CR0))
 
 
-@instruction("lmsw", heading="LMSW—Load Machine Status Word")
+@instruction("lmsw", heading="LMSW—Load Machine Status Word", since="286")
 def lmsw(m: X86Builder, src: Operand) -> None:
     """PE MP EM TS; it cannot leave protected mode."""
     require_level_0(m)

@@ -8,7 +8,7 @@ from isa.x86.registers import EAX, EBX, ECX, EDX
 from isa.x86.table import instruction
 
 
-@instruction("xadd", heading="XADD—Exchange and Add", lockable=True)
+@instruction("xadd", heading="XADD—Exchange and Add", since="486", lockable=True)
 def xadd(m: X86Builder, dst: Operand, src: Operand) -> None:
     a, b = m.read(dst), m.read(src)
     m.write(src, a)
@@ -16,7 +16,7 @@ def xadd(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.set_flags(flags.add(a, b))
 
 
-@instruction("cmpxchg", heading="CMPXCHG—Compare and Exchange", lockable=True)
+@instruction("cmpxchg", heading="CMPXCHG—Compare and Exchange", since="486", lockable=True)
 def cmpxchg(m: X86Builder, dst: Operand, src: Operand) -> None:
     accumulator, found = m.read_part(EAX, dst.width), m.read(dst)
     equal = accumulator == found
@@ -25,7 +25,12 @@ def cmpxchg(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.set_flags(flags.subtract(accumulator, found))
 
 
-@instruction("cmpxchg8b", heading="CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes", lockable=True)
+@instruction(
+    "cmpxchg8b",
+    heading="CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes",
+    since="pentium",
+    lockable=True,
+)
 def cmpxchg8b(m: X86Builder, dst: Operand) -> None:
     found = m.read(dst)
     equal = m.get(EDX).concat(m.get(EAX)) == found

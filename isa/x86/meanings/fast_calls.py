@@ -25,7 +25,7 @@ from isa.x86.vectors import GENERAL_PROTECTION
 DPL = 0x60  # in a segment's attributes
 
 
-@instruction("sysenter", heading="SYSENTER—Fast System Call")
+@instruction("sysenter", heading="SYSENTER—Fast System Call", since="pentium2")
 def sysenter(m: X86Builder) -> None:
     if not m.mode.model:
         m.invalid_opcode()
@@ -38,7 +38,7 @@ def sysenter(m: X86Builder) -> None:
         m.put(flag, Bits.of(0, 1))
 
 
-@instruction("sysexit", heading="SYSEXIT—Fast Return from Fast System Call")
+@instruction("sysexit", heading="SYSEXIT—Fast Return from Fast System Call", since="pentium2")
 def sysexit(m: X86Builder) -> None:
     if not m.mode.model:
         m.invalid_opcode()

@@ -38,7 +38,7 @@ def cmc(m: X86Builder) -> None:
     m.put(CF, ~m.flag(CF))
 
 
-@instruction("nop", heading="NOP—No Operation")
+@instruction("nop", heading="NOP—No Operation", escaped_since="pentium2")
 def nop(m: X86Builder, *hints: Operand) -> None:
     """Hints and reserved NOPs touch no memory."""
 

@@ -54,7 +54,7 @@ REGISTERS: Final = {
 COUNTERS: Final = 2  # that RDPMC reads; nothing counts in them
 
 
-@instruction("rdmsr", heading="RDMSR—Read From Model Specific Register")
+@instruction("rdmsr", heading="RDMSR—Read From Model Specific Register", since="pentium")
 def rdmsr(m: X86Builder) -> None:
     require_level_0(m)
     _require_known(m)
@@ -84,7 +84,7 @@ def _put_pair(m: X86Builder, value: Bits) -> None:
     m.put(EDX, value.bits(32, 32))
 
 
-@instruction("wrmsr", heading="WRMSR—Write to Model Specific Register")
+@instruction("wrmsr", heading="WRMSR—Write to Model Specific Register", since="pentium")
 def wrmsr(m: X86Builder) -> None:
     require_level_0(m)
     _require_known(m)
@@ -101,14 +101,14 @@ def time_stamp(m: X86Builder) -> Bits:
     return m.clock() + m.get(TSC_OFFSET) if m.mode.model else m.clock()
 
 
-@instruction("rdtsc", heading="RDTSC—Read Time-Stamp Counter")
+@instruction("rdtsc", heading="RDTSC—Read Time-Stamp Counter", since="pentium")
 def rdtsc(m: X86Builder) -> None:
     if m.mode.model and m.mode.cpl:
         m.fault_when(m.get(TSD), GENERAL_PROTECTION, 0)
     _put_pair(m, time_stamp(m))
 
 
-@instruction("rdpmc", heading="RDPMC—Read Performance-Monitoring Counters")
+@instruction("rdpmc", heading="RDPMC—Read Performance-Monitoring Counters", since="pentium2")
 def rdpmc(m: X86Builder) -> None:
     if not m.mode.model:
         require_level_0(m)

@@ -10,7 +10,7 @@ from isa.x86.registers import CF, EAX, EBX, EDX
 from isa.x86.table import instruction
 
 
-@instruction("mov", heading="MOV—Move")
+@instruction("mov", heading="MOV—Move", escaped_since="386")
 def mov(m: X86Builder, dst: Operand, src: Operand) -> None:
     if is_special(dst) or is_special(src):
         system.mov_special(m, dst, src)
@@ -22,12 +22,12 @@ def mov(m: X86Builder, dst: Operand, src: Operand) -> None:
         m.write(dst, m.read(src))
 
 
-@instruction("movzx", heading="MOVZX—Move With Zero-Extend")
+@instruction("movzx", heading="MOVZX—Move With Zero-Extend", since="386")
 def movzx(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.write(dst, m.read(src).zext(dst.width))
 
 
-@instruction("movsx", heading="MOVSX/MOVSXD—Move With Sign-Extension")
+@instruction("movsx", heading="MOVSX/MOVSXD—Move With Sign-Extension", since="386")
 def movsx(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.write(dst, m.read(src).sext(dst.width))
 
@@ -44,18 +44,18 @@ def lea(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.write(dst, m.address(src).low(dst.width))
 
 
-@for_each_condition("cmov", heading="CMOVcc—Conditional Move")
+@for_each_condition("cmov", heading="CMOVcc—Conditional Move", since="pentium2")
 def cmov(m: X86Builder, condition: str, dst: Operand, src: Operand) -> None:
     value = m.read(src)  # memory is read, and may fault, whatever the condition
     m.write(dst, holds(m, condition).select(value, m.read(dst)))
 
 
-@for_each_condition("set", heading="SETcc—Set Byte on Condition")
+@for_each_condition("set", heading="SETcc—Set Byte on Condition", since="386")
 def setcc(m: X86Builder, condition: str, dst: Operand) -> None:
     m.write(dst, holds(m, condition).zext(8))
 
 
-@instruction("bswap", heading="BSWAP—Byte Swap")
+@instruction("bswap", heading="BSWAP—Byte Swap", since="486")
 def bswap(m: X86Builder, dst: Operand) -> None:
     value = m.read(dst)
     if dst.width == 16:

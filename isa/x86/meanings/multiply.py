@@ -22,7 +22,7 @@ def mul(m: X86Builder, src: Operand) -> None:
     _multiply_accumulator(m, src, Bits.zext, flags.multiply)
 
 
-@instruction("imul", heading="IMUL—Signed Multiply")
+@instruction("imul", heading="IMUL—Signed Multiply", escaped_since="386")
 def imul(m: X86Builder, *operands: Operand) -> None:
     if len(operands) == 1:
         _multiply_accumulator(m, operands[0], Bits.sext, flags.multiply_signed)

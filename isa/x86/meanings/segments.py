@@ -92,10 +92,10 @@ _LOAD_FAR_POINTER = "LDS/LES/LFS/LGS/LSS—Load Far Pointer"
 
 
 @instruction("les", heading=_LOAD_FAR_POINTER, parameters=("es",))
-@instruction("lss", heading=_LOAD_FAR_POINTER, parameters=("ss",))
+@instruction("lss", heading=_LOAD_FAR_POINTER, since="386", parameters=("ss",))
 @instruction("lds", heading=_LOAD_FAR_POINTER, parameters=("ds",))
-@instruction("lfs", heading=_LOAD_FAR_POINTER, parameters=("fs",))
-@instruction("lgs", heading=_LOAD_FAR_POINTER, parameters=("gs",))
+@instruction("lfs", heading=_LOAD_FAR_POINTER, since="386", parameters=("fs",))
+@instruction("lgs", heading=_LOAD_FAR_POINTER, since="386", parameters=("gs",))
 def load_far_pointer(m: X86Builder, name: str, dst: Operand, src: Operand) -> None:
     if not src.is_memory:
         m.invalid_opcode()
@@ -115,8 +115,8 @@ def far_pointer(m: X86Builder, src: Operand) -> tuple[Bits, Bits]:
 # -- looking at descriptors without loading them --------------------------------------------------
 
 
-@instruction("lar", heading="LAR—Load Access Rights Byte", parameters=("lar",))
-@instruction("lsl", heading="LSL—Load Segment Limit", parameters=("lsl",))
+@instruction("lar", heading="LAR—Load Access Rights Byte", since="286", parameters=("lar",))
+@instruction("lsl", heading="LSL—Load Segment Limit", since="286", parameters=("lsl",))
 def look(m: X86Builder, which: str, dst: Operand, src: Operand) -> None:
     """ZF tells whether the descriptor may be looked at; the destination stays if not."""
     if forbid_without_segments(m):
@@ -139,8 +139,8 @@ def look(m: X86Builder, which: str, dst: Operand, src: Operand) -> None:
 _VERIFY = "VERR/VERW—Verify a Segment for Reading or Writing"
 
 
-@instruction("verr", heading=_VERIFY, parameters=(False,))
-@instruction("verw", heading=_VERIFY, parameters=(True,))
+@instruction("verr", heading=_VERIFY, since="286", parameters=(False,))
+@instruction("verw", heading=_VERIFY, since="286", parameters=(True,))
 def verify(m: X86Builder, write: bool, src: Operand) -> None:
     if forbid_without_segments(m):
         return
@@ -153,7 +153,7 @@ def verify(m: X86Builder, write: bool, src: Operand) -> None:
         m.put(ZF, fit & ~forbidden)
 
 
-@instruction("arpl", heading="ARPL—Adjust RPL Field of Segment Selector")
+@instruction("arpl", heading="ARPL—Adjust RPL Field of Segment Selector", since="286")
 def arpl(m: X86Builder, dst: Operand, src: Operand) -> None:
     if forbid_without_segments(m):
         return

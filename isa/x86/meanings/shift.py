@@ -1,6 +1,6 @@
 """Shifts and rotates: SHL SHR SAR ROL ROR RCL RCR SHLD SHRD (SDM volume 1, section 7.3.6).
 
-Counts are masked to 5 bits; a count of 0 leaves the flags alone.
+Counts are masked to 5 bits, but on an 8086; a count of 0 leaves the flags alone.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ Result = Callable[..., Bits]
 
 def _count(m: X86Builder, count: Operand, width: int) -> Bits:
     """The count, masked; capstone spells the implied 1 as an immediate of the operand's width."""
-    return m.read(count).low(5).zext(width)
+    return m.read(count).low(8 if m.model.is_8086 else 5).zext(width)
 
 
-def _beyond(count: Bits, limit: int) -> Bits:
-    """Whether the count, which is at most 31, exceeds `limit`."""
+def _beyond(m: X86Builder, count: Bits, limit: int) -> Bits:
+    """Whether the count exceeds `limit`."""
+    if m.model.is_8086:
+        return Bits.of(limit, 8).ult(count.low(8))
     return Bits.of(limit, 5).ult(count.low(5)) if limit < 31 else Bits.of(0, 1)
 
 
 def _leave_flags(m: X86Builder, values: dict[str, Bits], count: Bits, undefined: str = "") -> None:
     """Put the flags unless the count is 0; OF is defined for a count of 1 only."""
     m.set_flags(values, undefined, when=count != 0)
-    m.undefined(OF, _beyond(count, 1))
+    m.undefined(OF, _beyond(m, count, 1))
 
 
 def _shift_left(a: Bits, count: Bits) -> Bits:
@@ -49,7 +51,7 @@ def shift(m: X86Builder, result: Result, left: Family, dst: Operand, by: Operand
     count = _count(m, by, a.width)
     m.write(dst, result(a, count))
     _leave_flags(m, left(a, count), count, undefined="af")
-    m.undefined(CF, _beyond(count, a.width - 1))
+    m.undefined(CF, _beyond(m, count, a.width - 1))
 
 
 @instruction("sar", heading="SAL/SAR/SHL/SHR—Shift")
@@ -95,11 +97,13 @@ def rotate_through_carry(
 @instruction(
     "shld",
     heading="SHLD—Double Precision Shift Left",
+    since="386",
     parameters=(results.double_shift_left, flags.double_shift_left),
 )
 @instruction(
     "shrd",
     heading="SHRD—Double Precision Shift Right",
+    since="386",
     parameters=(results.double_shift_right, flags.double_shift_right),
 )
 def double_shift(
@@ -107,9 +111,18 @@ def double_shift(
 ) -> None:
     a, filler = m.read(dst), m.read(src)
     count = _count(m, by, a.width)
-    too_far = _beyond(count, a.width)  # of 16 bits only
+    too_far = _beyond(m, count, a.width)  # of 16 bits only
     m.undefined("operand", too_far)
     m.write(dst, result(a, filler, count))
     _leave_flags(m, left(a, filler, count), count, undefined="af")
     for flag in STATUS_FLAGS.values():
         m.undefined(flag, too_far)
+
+
+@instruction("setmo", heading="(undocumented) SETMO—Set to Minus One")
+def setmo(m: X86Builder, dst: Operand, by: Operand) -> None:
+    """What an 8086 makes of /6 among the shifts: all ones, unless the count is 0."""
+    count = _count(m, by, dst.width)
+    value = (count != 0).select(Bits.of((1 << dst.width) - 1, dst.width), m.read(dst))
+    m.write(dst, value)
+    m.set_flags(flags.logic(value), undefined="cf pf af zf sf of", when=count != 0)

@@ -27,16 +27,26 @@ from isa.x86.registers import (
 from isa.x86.table import instruction
 
 
-@instruction("push", heading="PUSH—Push Word, Doubleword, or Quadword Onto the Stack")
+@instruction(
+    "push", heading="PUSH—Push Word, Doubleword, or Quadword Onto the Stack", escaped_since="386"
+)
 def push(m: X86Builder, src: Operand) -> None:
     if is_segment(src) and m.form.operand_size == 32:
         m.undefined("operand")  # bits 16–31: zero here; newer processors do not write them
         m.push(m.read(src).zext(32))
     else:
-        m.push(m.read(src).low(m.form.operand_size))
+        m.push(_pushed(m, src).low(m.form.operand_size))
 
 
-@instruction("pop", heading="POP—Pop a Value From the Stack")
+def _pushed(m: X86Builder, src: Operand) -> Bits:
+    """An 8086 pushes SP as it is after the push (SDM volume 3, section 22.17)."""
+    value = m.read(src)
+    if m.model.is_8086:
+        return m.is_stack_pointer(src).select(value - 2, value)
+    return value
+
+
+@instruction("pop", heading="POP—Pop a Value From the Stack", escaped_since="386")
 def pop(m: X86Builder, dst: Operand) -> None:
     value = m.pop(m.form.operand_size)
     if is_segment(dst):
@@ -52,13 +62,15 @@ def pop(m: X86Builder, dst: Operand) -> None:
 _ALL = (EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI)
 
 
-@instruction("pushal", "pushaw", heading="PUSHA/PUSHAD—Push All General-Purpose Registers")
+@instruction(
+    "pushal", "pushaw", heading="PUSHA/PUSHAD—Push All General-Purpose Registers", since="286"
+)
 def pusha(m: X86Builder) -> None:
     for register in _ALL:
         m.push(m.read_part(register, m.form.operand_size))
 
 
-@instruction("popal", "popaw", heading="POPA/POPAD—Pop All General-Purpose Registers")
+@instruction("popal", "popaw", heading="POPA/POPAD—Pop All General-Purpose Registers", since="286")
 def popa(m: X86Builder) -> None:
     for register in reversed(_ALL):
         value = m.pop(m.form.operand_size)
@@ -66,7 +78,7 @@ def popa(m: X86Builder) -> None:
             m.write_part(register, value)
 
 
-@instruction("enter", heading="ENTER—Make Stack Frame for Procedure Parameters")
+@instruction("enter", heading="ENTER—Make Stack Frame for Procedure Parameters", since="286")
 def enter(m: X86Builder, size: Operand, level: Operand) -> None:
     width = m.form.operand_size
     m.push(m.read_part(EBP, width))
@@ -87,7 +99,7 @@ def _probe(m: X86Builder, width: int) -> None:
     m.load("ss", offset, width, for_write=True)
 
 
-@instruction("leave", heading="LEAVE—High Level Procedure Exit")
+@instruction("leave", heading="LEAVE—High Level Procedure Exit", since="286")
 def leave(m: X86Builder) -> None:
     m.set_stack_pointer(m.get(EBP))
     m.write_part(EBP, m.pop(m.form.operand_size))
@@ -116,7 +128,7 @@ def popf(m: X86Builder) -> None:
 
 def flags_image(m: X86Builder) -> Bits:
     """EFLAGS as PUSHF shows it: VM and RF read as 0."""
-    image = Bits.of(EFLAGS.fixed, 32)
+    image = Bits.of(m.model.fixed_flags, 32)
     for register, low in EFLAGS.fields:
         if register not in (VM, RF):
             image = image | m.get(register).zext(32) << low
@@ -127,12 +139,16 @@ def load_flags(m: X86Builder, image: Bits) -> None:
     """Take over the flags that the privilege level allows; the others silently stay.
 
     IF needs CPL <= IOPL, IOPL needs CPL 0; VM, VIF, VIP and RF never come from here (SDM volume
-    2, table "Effect of POPF/POPFD on the EFLAGS Register"). Virtual-8086 mode may put VIF for IF.
+    2, table "Effect of POPF/POPFD on the EFLAGS Register"), nor what the model does not have.
+    Virtual-8086 mode may put VIF for IF.
     """
     if m.mode.v86:
         v86.load_flags(m, image)
+        return
+    existing = m.model.real_flags if m.mode.real else m.model.flags
     for register, low in EFLAGS.fields:
-        if low + register.width <= image.width and register not in (VM, VIF, VIP, RF):
+        outside = low + register.width > image.width or not existing >> low & 1
+        if not outside and register not in (VM, VIF, VIP, RF):
             value = image.bits(low, register.width)
             m.put(register, _may_change(m, register).select(value, m.get(register)))
 

@@ -186,7 +186,7 @@ def _string_port(m: X86Builder) -> Bits:
 
 
 @instruction(
-    "insb", "insw", "insd", heading="INS/INSB/INSW/INSD—Input from Port to String",
+    "insb", "insw", "insd", heading="INS/INSB/INSW/INSD—Input from Port to String", since="286",
     repeatable=True, implied_operands=True,
 )  # fmt: skip
 def ins(m: X86Builder) -> None:
@@ -203,7 +203,7 @@ def ins(m: X86Builder) -> None:
 
 
 @instruction(
-    "outsb", "outsw", "outsd", heading="OUTS/OUTSB/OUTSW/OUTSD—Output String to Port",
+    "outsb", "outsw", "outsd", heading="OUTS/OUTSB/OUTSW/OUTSD—Output String to Port", since="286",
     repeatable=True, implied_operands=True,
 )  # fmt: skip
 def outs(m: X86Builder) -> None:

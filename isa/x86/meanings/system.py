@@ -1,4 +1,4 @@
-"""System instructions: moves of control and debug registers, HLT, CLI STI, IN OUT INS OUTS.
+"""System instructions: moves of control and debug registers, HLT, CLI STI, IN OUT.
 
 SDM volume 2; volume 3, section 5.9. In a process machine what only CPL 0 may do is #GP(0).
 """

@@ -23,8 +23,8 @@ from isa.x86.vectors import GENERAL_PROTECTION, SEGMENT_NOT_PRESENT
 _LOAD = "LGDT/LIDT—Load Global/Interrupt Descriptor Table Register"
 
 
-@instruction("lgdt", heading=_LOAD, parameters=(GDT_BASE, GDT_LIMIT))
-@instruction("lidt", heading=_LOAD, parameters=(IDT_BASE, IDT_LIMIT))
+@instruction("lgdt", heading=_LOAD, since="286", parameters=(GDT_BASE, GDT_LIMIT))
+@instruction("lidt", heading=_LOAD, since="286", parameters=(IDT_BASE, IDT_LIMIT))
 def load_table(m: X86Builder, base: Register, limit: Register, src: Operand) -> None:
     if not src.is_memory:
         m.invalid_opcode()
@@ -37,12 +37,16 @@ def load_table(m: X86Builder, base: Register, limit: Register, src: Operand) -> 
 
 
 @instruction(
-    "sgdt", heading="SGDT—Store Global Descriptor Table Register", parameters=(GDT_BASE, GDT_LIMIT)
+    "sgdt",
+    heading="SGDT—Store Global Descriptor Table Register",
+    parameters=(GDT_BASE, GDT_LIMIT),
+    since="286",
 )
 @instruction(
     "sidt",
     heading="SIDT—Store Interrupt Descriptor Table Register",
     parameters=(IDT_BASE, IDT_LIMIT),
+    since="286",
 )
 def store_table(m: X86Builder, base: Register, limit: Register, dst: Operand) -> None:
     """The whole base is stored, whatever the operand size."""
@@ -57,8 +61,10 @@ def store_table(m: X86Builder, base: Register, limit: Register, dst: Operand) ->
     m.store(segment, m.wrap(address + 2), m.get(base))
 
 
-@instruction("sldt", heading="SLDT—Store Local Descriptor Table Register", parameters=(LDTR,))
-@instruction("str", heading="STR—Store Task Register", parameters=(TR,))
+@instruction(
+    "sldt", heading="SLDT—Store Local Descriptor Table Register", since="286", parameters=(LDTR,)
+)
+@instruction("str", heading="STR—Store Task Register", since="286", parameters=(TR,))
 def store_selector(m: X86Builder, register: Register, dst: Operand) -> None:
     if unimplemented_in_process(m) or forbid_without_segments(m):
         return
@@ -74,7 +80,7 @@ def store_word(m: X86Builder, dst: Operand, value: Bits) -> None:
         m.write(dst, value.low(dst.width))
 
 
-@instruction("lldt", heading="LLDT—Load Local Descriptor Table Register")
+@instruction("lldt", heading="LLDT—Load Local Descriptor Table Register", since="286")
 def lldt(m: X86Builder, src: Operand) -> None:
     """A null selector leaves no table: every local selector is then outside it."""
     if forbid_without_segments(m):
@@ -90,7 +96,7 @@ def lldt(m: X86Builder, src: Operand) -> None:
         tss.put_ldt(m, descriptor)
 
 
-@instruction("ltr", heading="LTR—Load Task Register")
+@instruction("ltr", heading="LTR—Load Task Register", since="286")
 def ltr(m: X86Builder, src: Operand) -> None:
     if forbid_without_segments(m):
         return
