@@ -46,5 +46,3 @@ def _digits(magnitude: Bits) -> Bits:
     for _ in range(DIGITS - 1):
         digits, rest = rest.urem(10).low(4).concat(digits), rest.udiv(10)
     return digits
-
-

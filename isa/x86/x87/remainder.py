@@ -67,5 +67,3 @@ def _some_places(distance: Bits) -> Bits:
 
 def _finite(sign: Bits, exponent: Bits, significand: Bits, control: Control) -> Result:
     return finish(sign, exponent, significand, Bits.of(UNIT, WIDE), control)
-
-

@@ -73,5 +73,3 @@ def extract(a: Bits) -> dict[str, Bits]:
         "exponent": exponent.pack(),
         "significand": x.unsupported.select(number.indefinite(), significand),
     }
-
-
