@@ -118,13 +118,13 @@ def _wraps(form: Form, evaluation: Evaluation) -> bool:
     )
 
 
-def load_fpu(state: State, fpu: Fpu) -> None:
-    """Put the x87 before a case."""
-    state["fcw"], state["fsw"] = fpu.control, fpu.status
-    top = state["st_top"]
-    state["st_full"] = (fpu.full | fpu.full << 8) >> top & 0xFF
+def fpu_registers(fpu: Fpu) -> dict[str, int]:
+    """The registers of a state that hold an x87."""
+    parts = {r.name: fpu.status >> low & (1 << r.width) - 1 for r, low in FSW.fields}
+    full = (fpu.full | fpu.full << 8) >> parts["st_top"] & 0xFF
     for name, value in zip(STACK_NAMES, fpu.stack, strict=True):
-        state[name], state[f"{name}_exponent"] = value & (1 << 64) - 1, value >> 64
+        parts |= {name: value & (1 << 64) - 1, f"{name}_exponent": value >> 64}
+    return parts | {"fcw": fpu.control, "st_full": full}
 
 
 def store_fpu(state: State) -> Fpu:
@@ -213,10 +213,10 @@ class Executor:
             if self.page(address) != content:
                 self.space.poke(address, content)
         state.set_values(self.blank)
-        for name in REGISTERS:
-            state[name] = case.registers.get(name, 0)
+        registers = dict.fromkeys(REGISTERS, 0) | dict(case.registers) | fpu_registers(case.fpu)
+        for name, value in registers.items():
+            state[name] = value
         state["eflags"], state.pc, state.count = case.eflags, case.origin, 0
-        load_fpu(state, case.fpu)
 
     def page(self, address: int) -> memoryview:
         """What a page holds now."""

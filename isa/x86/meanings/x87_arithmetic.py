@@ -11,8 +11,9 @@ from isa.bits import Bits
 from isa.functions import Family
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.meanings.x87_operands import leave_codes_undefined, register, source, top
+from isa.x86.registers import C0, C2, C3
 from isa.x86.table import Meaning, instruction
-from isa.x86.x87 import arithmetic, conversion
+from isa.x86.x87 import arithmetic, conversion, remainder, scaling
 from isa.x86.x87.entry import begin
 from isa.x86.x87.result import Result
 from isa.x86.x87.unit import Unit
@@ -87,3 +88,45 @@ def change_sign(m: X86Builder, change: bool) -> None:
     unit.write(0, unit.or_indefinite(missing, sign.concat(value.low(79))))
     unit.commit()
     leave_codes_undefined(m)
+
+
+@instruction("fscale", heading="FSCALE—Scale")
+def scale(m: X86Builder) -> None:
+    begin(m)
+    unit = Unit(m)
+    missing = unit.require(unit.full(0), unit.full(1))
+    packed = scaling.scale(unit.value(0), unit.value(1), unit.control.word)
+    unit.write(0, unit.accept(Result.unpack(packed["result"]), missing))
+    unit.commit()
+    leave_codes_undefined(m)
+
+
+@instruction("fxtract", heading="FXTRACT—Extract Exponent and Significand")
+def extract(m: X86Builder) -> None:
+    """The exponent in place of the number, the significand pushed."""
+    begin(m)
+    unit = Unit(m)
+    missing = unit.require(unit.full(0))
+    taken = unit.require_room(missing)
+    found = scaling.extract(unit.value(0))
+    wrong = missing | taken
+    unit.write(0, unit.accept(Result.unpack(found["exponent"]), wrong))
+    unit.push(unit.or_indefinite(wrong, found["significand"]))
+    unit.commit()
+    leave_codes_undefined(m)
+
+
+@instruction("fprem", heading="FPREM—Partial Remainder", parameters=(remainder.truncated,))
+@instruction("fprem1", heading="FPREM1—Partial Remainder", parameters=(remainder.nearest,))
+def partial_remainder(m: X86Builder, operation: Family) -> None:
+    """C2: not done. C0, C3 and C1 are bits 2, 1 and 0 of the quotient."""
+    begin(m)
+    unit = Unit(m)
+    missing = unit.require(unit.full(0), unit.full(1))
+    found = operation(unit.value(0), unit.value(1), unit.control.word)
+    unit.write(0, unit.accept(Result.unpack(found["result"]), missing))
+    quotient = missing.select(0, found["quotient"])
+    unit.c1 = quotient.bit(0)
+    for code, value in ((C0, quotient.bit(2)), (C3, quotient.bit(1)), (C2, found["partial"])):
+        m.put(code, value & ~missing)
+    unit.commit()

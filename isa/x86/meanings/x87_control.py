@@ -187,7 +187,12 @@ def free(m: X86Builder, pops: bool, dst: Operand) -> None:
 
 
 @instruction("fnop", heading="FNOP—No Operation")
-@instruction("feni8087_nop", "fdisi8087_nop", "fsetpm", heading="(8087, 80287) FENI, FDISI, FSETPM")
 def nothing(m: X86Builder) -> None:
-    """FNOP, and what later units ignore."""
+    """It waits, and leaves its address behind."""
     begin(m)
+
+
+@instruction("feni8087_nop", "fdisi8087_nop", "fsetpm", heading="(8087, 80287) FENI, FDISI, FSETPM")
+def ignored(m: X86Builder) -> None:
+    """What later units ignore; they do not wait."""
+    require_unit(m)

@@ -11,7 +11,7 @@ from isa.x86.meanings.conditions import holds
 from isa.x86.meanings.x87_operands import leave_codes_undefined, register, source
 from isa.x86.registers import C1
 from isa.x86.table import Meaning, instruction
-from isa.x86.x87 import conversion, number
+from isa.x86.x87 import conversion, decimal, number
 from isa.x86.x87.constants import CONSTANTS, constant
 from isa.x86.x87.entry import begin
 from isa.x86.x87.result import FLAGS, INVALID, OVERFLOW, UNDERFLOW, Result, exact
@@ -109,6 +109,23 @@ def _stored(m: X86Builder, unit: Unit, pops: bool) -> None:
         unit.pop()
     unit.commit()
     leave_codes_undefined(m)
+
+
+@instruction("fbld", heading="FBLD—Load Binary Coded Decimal")
+def load_decimal(m: X86Builder, src: Operand) -> None:
+    begin(m, src)
+    _push(m, Unit(m), exact(decimal.from_decimal(m.read(src))["value"]))
+
+
+@instruction("fbstp", heading="FBSTP—Store BCD Integer and Pop")
+def store_decimal(m: X86Builder, dst: Operand) -> None:
+    begin(m, dst)
+    unit = Unit(m)
+    missing = unit.require(unit.full(0))
+    packed = decimal.to_decimal(unit.value(0), unit.control.word)
+    indefinite = Bits.of(decimal.INDEFINITE, number.WIDTH)
+    stored = unit.accept(Result.unpack(packed["result"]), missing, indefinite)
+    _to_memory(m, unit, dst, stored, pops=True)
 
 
 @instruction("fxch", heading="FXCH—Exchange Register Contents")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isa.bits import Bits
 from isa.x86.x87 import number
 from isa.x86.x87.number import QUIET_BIT, WIDTH, Number
-from isa.x86.x87.result import DENORMAL, FLAGS, INVALID, Result, exact
+from isa.x86.x87.result import DENORMAL, FLAGS, INVALID, ZERO_DIVIDE, Result, exact
 
 
 def quiet(bits: Bits) -> Bits:
@@ -32,8 +32,7 @@ def of_operands(result: Result, a: Number, b: Number, denormal: Bits | None = No
     some_denormal = a.denormal | b.denormal
     if denormal is not None:
         some_denormal = some_denormal | denormal
-    raised = result.flags | _denormal(some_denormal & ((result.flags & INVALID) == 0))
-    counted = Result(result.value, raised, result.up)
+    counted = _told(result, some_denormal)
     signaling = (a.signaling | b.signaling).zext(FLAGS)
     some_nan = exact(propagate(a, b), signaling)
     told = counted.or_else(a.nan | b.nan, some_nan)
@@ -42,11 +41,12 @@ def of_operands(result: Result, a: Number, b: Number, denormal: Bits | None = No
 
 def of_operand(result: Result, a: Number) -> Result:
     """The same for one operand."""
-    raised = result.flags | _denormal(a.denormal & ((result.flags & INVALID) == 0))
-    counted = Result(result.value, raised, result.up)
-    told = counted.or_else(a.nan, exact(quiet(a.bits), a.signaling.zext(FLAGS)))
+    told = _told(result, a.denormal).or_else(a.nan, exact(quiet(a.bits), a.signaling.zext(FLAGS)))
     return told.or_else(a.unsupported, invalid())
 
 
-def _denormal(condition: Bits) -> Bits:
-    return condition.select(Bits.of(DENORMAL, FLAGS), 0)
+def _told(result: Result, denormal: Bits) -> Result:
+    """The result with the denormal-operand exception, unless a graver one is there (SDM 1, 4.9.2)."""
+    graver = (result.flags & (INVALID | ZERO_DIVIDE)) != 0
+    raised = (denormal & ~graver).select(Bits.of(DENORMAL, FLAGS), 0)
+    return Result(result.value, result.flags | raised, result.up)
