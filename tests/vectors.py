@@ -20,6 +20,7 @@ from emu.pc.memory import PhysicalMap
 from emu.pc.paging import attach_memory
 from emu.state import State
 from isa.x86.machine import X86
+from isa.x86.models import MODELS
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.reset import reset_values
 from tests.needs import missing
@@ -115,7 +116,7 @@ class Bench:
         self.memory = PhysicalMap(MEMORY)
         attach_memory(state, self.memory)
         self.memory.set_a20(model != "8086")
-        self.start = {r.name: value for r, value in reset_values(0).items()}
+        self.start = {r.name: value for r, value in reset_values(MODELS[model]).items()}
         state.handlers |= {"port_read": self._read_port, "port_write": lambda *_: None}
 
     def _read_port(self, _: int, size: int) -> Exit | None:

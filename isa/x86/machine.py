@@ -18,7 +18,6 @@ from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, UNIMPLEMENTED, decode, fir
 from isa.x86.delivery import delivery, interruptible
 from isa.x86.exceptions import combined
 from isa.x86.form import Form
-from isa.x86.meanings.identification import MODEL
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.models import model_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
@@ -44,7 +43,6 @@ class X86:
     def __init__(self, model: str = "") -> None:
         self.model = model
         self.fingerprint: str = f"x86 {model}".strip()
-        self.signature = MODEL.signature
 
     def mode(self, values: Sequence[int]) -> Hashable:
         """See `isa.x86.mode`."""
