@@ -30,6 +30,10 @@ class OutOfMemoryError(Exception):
     """The machine's physical memory is used up."""
 
 
+Mark = tuple[int, int]
+"""A point in the history of a memory's translations; (0, 0) is the beginning."""
+MOST_CHANGES = 1 << 12  # of single pages that are told one by one
+
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
 
@@ -149,21 +153,40 @@ _end = attrgetter("end")
 class TranslatedMemory:
     """Linear addresses over physical storage, a page at a time; how is `_walk`'s business.
 
-    `generation` grows whenever a translation or right may have changed; engines drop what they
-    cached.
+    `generation` grows whenever a translation or right may have changed; engines then ask
+    `changes_since` what to drop of what they cached.
     """
 
     def __init__(self, physical: PhysicalMemory) -> None:
         self.physical = physical
         self.generation = 0
+        self._whole = 0  # how often everything changed
+        self._changed_pages: list[int] = []  # since then
         readable: dict[int, int] = {}  # page number -> where it lies in storage, as a TLB
         self._cached = {READ: readable, EXECUTE: readable, WRITE: dict[int, int]()}
 
     def changed(self) -> None:
         """Forget every cached translation, here and in the engines."""
         self.generation += 1
+        self._whole += 1
+        self._changed_pages.clear()
         self._cached[READ].clear()
         self._cached[WRITE].clear()
+
+    def page_changed(self, page: int) -> None:
+        """The same for one page."""
+        if len(self._changed_pages) >= MOST_CHANGES:
+            self.changed()
+            return
+        self.generation += 1
+        self._changed_pages.append(page)
+        self._cached[READ].pop(page, None)
+        self._cached[WRITE].pop(page, None)
+
+    def changes_since(self, mark: Mark) -> tuple[Mark, list[int] | None]:
+        """The mark of now, and the pages that changed since a mark; None: everything may have."""
+        now = self._whole, len(self._changed_pages)
+        return now, self._changed_pages[mark[1] :] if mark[0] == now[0] else None
 
     def _walk(self, address: int, access: int) -> int | Fault:
         """Translate, and remember the answer."""

@@ -10,7 +10,7 @@ Rules of the IR that every engine keeps:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from isa.bits import Bits, leaf
@@ -60,6 +60,10 @@ class Builder:
     def _put(self, key: Key, value: Bits) -> None:
         self._puts.pop(key, None)  # a later put moves to the end: it wins over an alias
         self._puts[key] = value
+
+    def so_far(self, register: Register) -> Bits:
+        """What the register's puts so far leave in it."""
+        return self._before(("put", register, 0))
 
     def _before(self, key: Key) -> Bits:
         """What a put leaves if it does not happen: an earlier put's value, or the old state."""
@@ -147,6 +151,14 @@ class Builder:
             self._regions.pop()
             inner, self._puts = self._puts, self._around.pop()
         self._close(condition, region, inner)
+
+    def value_when(self, condition: Bits, make: Callable[[], Bits], otherwise: Bits) -> Bits:
+        """What `make` returns, whose effects happen only if `condition` is 1, or `otherwise`."""
+        key: Key = ("value", object(), 0)
+        self._puts[key] = otherwise
+        with self.when(condition):
+            self._puts[key] = make()
+        return self._puts.pop(key)
 
     def _close(self, condition: Bits, region: Region, inner: dict[Key, Bits]) -> None:
         if condition.is_const and not condition.value:

@@ -12,6 +12,17 @@ settings.register_profile("without deadline", parent=settings(), deadline=None)
 settings.load_profile("without deadline")
 
 
+LONG = ("test_soak", "test_lockstep")
+"""Modules whose tests take minutes: begun first, they do not keep one worker when others are done;
+and the soak measures a process in which nothing else has run."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long tests first."""
+    order = {name: number for number, name in enumerate(LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print what tests measured, whichever worker ran them."""
     reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")

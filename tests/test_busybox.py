@@ -488,7 +488,6 @@ def test_unordered(trees: dict[str, Path], command: str) -> None:
     assert ours == host
 
 
-@pytest.mark.xfail(reason="the x87 is not there yet", strict=True)
 @pytest.mark.parametrize("command", FLOATING)
 def test_floating(trees: dict[str, Path], command: str) -> None:
     """An applet that computes with floating point."""

@@ -54,10 +54,10 @@ def test_shadow_ram() -> None:
     physical = PhysicalMap(RAM)
     where = physical.add_rom(b"\xea" * 4096)
     physical.map_rom(0xF0000, where, 0x1000)
-    physical.shadow(0xF0, where, read=False, write=True)
+    physical.shadow(0xF0000, 0x1000, read=False, write=True)
     physical.store(0xF0000, 1, 0x55)
     assert physical.load(0xF0000, 1) == 0xEA
-    physical.shadow(0xF0, where, read=True, write=False)
+    physical.shadow(0xF0000, 0x1000, read=True, write=False)
     physical.store(0xF0000, 1, 0x66)
     assert physical.load(0xF0000, 1) == 0x55
 

@@ -160,7 +160,8 @@ class Bench:
         state, engine = self.state, self.engine
         if self.model == "286":
             return engine.run(state, MOST)
-        start, repeated = state.pc, vector.code[0] in REPEATS or vector.code[1:2] in (b"\xf2", b"\xf3")
+        start = state.pc
+        repeated = vector.code[0] in REPEATS or vector.code[1:2] in (b"\xf2", b"\xf3")
         stop = engine.run(state, 1)
         while repeated and state.pc == start and state["ecx"]:
             stop = engine.run(state, state.count + 1)

@@ -57,6 +57,9 @@ def run_guest(
     if covered is not None:
         coverage.begin(guest.state)
     report = finish(guest, limit)
+    show = getattr(guest, "show_screen", None)  # only a PC has one
+    if show is not None:
+        show()
     sys.stdout.flush()
     if covered is not None:
         coverage.write(guest.state, covered)

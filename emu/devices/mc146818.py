@@ -6,7 +6,7 @@ change at the end of an update cycle, so they can be read at any time before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
@@ -111,7 +111,7 @@ class MC146818:
         if seconds <= 0 or r.memory[B] & B_SET:
             return
         time = (r.hour * 60 + r.minute) * 60 + r.second
-        if any(self._is_alarm((time + s) % DAY_SECONDS) for s in _passed(seconds)):
+        if self._alarms(seconds):
             self._flag(C_AF)
         self._flag(C_UF)
         days, rest = divmod(time + seconds, DAY_SECONDS)
@@ -130,13 +130,22 @@ class MC146818:
         r.century, r.year = divmod(today.year, 100)
         r.weekday = (r.weekday - 1 + days) % 7 + 1
 
-    def _is_alarm(self, time: int) -> bool:
-        parts = (time % 60, time // 60 % 60, time // 3600)
-        alarms = [self.registers.memory[place] for place in ALARMS]
-        return all(
-            alarm >= ANY or part == (self._decoded(alarm) if i < 2 else self._decoded_hour(alarm))
-            for i, (alarm, part) in enumerate(zip(alarms, parts, strict=True))
+    def _alarms(self, seconds: int) -> bool:
+        """Whether the alarm is among the next seconds; a day has them all."""
+        r = self.registers
+        now = (r.hour * 60 + r.minute) * 60 + r.second
+        second, minute, hour = (self._matching(place) for place in ALARMS)
+        return any(
+            time % 60 in second and time // 60 % 60 in minute and time // 3600 % 24 in hour
+            for time in range(now + 1, now + min(seconds, DAY_SECONDS) + 1)
         )
+
+    def _matching(self, place: int) -> Container[int]:
+        """The values of a time register that an alarm register matches."""
+        alarm = self.registers.memory[place]
+        if alarm >= ANY:
+            return range(60)
+        return (self._decoded_hour(alarm) if place == HOURS + 1 else self._decoded(alarm),)
 
     # -- interrupts --------------------------------------------------------------------------
 
@@ -248,8 +257,3 @@ class MC146818:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """Time and memory."""
         registers.restore(self.registers, saved)
-
-
-def _passed(seconds: int) -> range:
-    """The seconds that were reached, a day at most, as alarms come back every day."""
-    return range(max(1, seconds - DAY_SECONDS + 1), seconds + 1)

@@ -108,8 +108,9 @@ class NS16550:
         """What is due at `now`."""
         r = self.registers
         if r.poll is not None and r.poll <= now:
-            r.poll = now + self._clock.count_at(HERTZ // POLL)
             self.feed(self._backend.read(), now)
+            again = now + self._clock.count_at(HERTZ // POLL)
+            r.poll = again if self._backend.interactive else None
         if r.shifted is not None and r.shifted <= now:
             self._shift_out(now)
         if r.arrival is not None and r.arrival <= now:

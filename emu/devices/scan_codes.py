@@ -26,6 +26,7 @@ F7_SET_2: Final = 0x83  # does not fit into seven bits; so does the other
 SYSTEM_REQUEST: Final = 0x84
 TRANSLATION: Final = {
     **{code: set_1 for set_1, code in enumerate(_SET_2)},
+    0x00: 0xFF,  # too many keys at once
     F7_SET_2: 0x41,
     SYSTEM_REQUEST: 0x54,
 }

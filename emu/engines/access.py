@@ -136,6 +136,9 @@ class CalledAccess:
     def flush(self) -> None:
         """Forget cached pages."""
 
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget some of them."""
+
     def load_now(self, address: int, size: int) -> int:
         """Load, raising Stop on a fault."""
         value = self.memory.load(address, size)
@@ -202,6 +205,12 @@ class PagedAccess(CalledAccess):
         """Forget cached pages."""
         for cache in (*self.readable.values(), *self.writable.values()):
             cache.clear()
+
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget some of them."""
+        for cache in (*self.readable.values(), *self.writable.values()):
+            for page in pages:
+                cache.pop(page, None)
 
     def is_code(self, address: int, size: int) -> bool:
         """Whether a write there would change translated code."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from emu.memory import PAGE_SIZE, TranslatedMemory, pieces_of
+from emu.memory import PAGE_SIZE, Mark, TranslatedMemory, pieces_of
 from isa.fault import Fault
 
 
@@ -19,7 +19,7 @@ class CodeMap:
         self._drop = drop
         self._blocks: dict[int, dict[int, tuple[int, int]]] = {}  # frame -> block -> (start, end)
         self._frames: dict[tuple[int, int], int] = {}  # code page, privilege -> frame, as it was
-        self._generation = getattr(memory, "generation", 0)
+        self._mark: Mark = (0, 0)
         self.grew = False  # a page became watched since this was last cleared
         self._storage.listeners.append(self._changed)
 
@@ -84,15 +84,24 @@ class CodeMap:
         if gone:
             self._drop(gone)
 
-    def refresh(self) -> bool:
-        """After mappings changed, drop code that is no longer there; tell whether they changed."""
-        generation = getattr(self._memory, "generation", 0)
-        if generation == self._generation:
-            return False
-        self._generation = generation
-        for (page, privilege), frame in list(self._frames.items()):
+    def refresh(self) -> list[int] | None:
+        """After mappings changed, drop code that is no longer there; tell which pages changed, None
+        if all may have."""
+        if not self._paged:
+            return []
+        pages: list[int] | None
+        self._mark, pages = self._memory.changes_since(self._mark)
+        if pages is None:
+            self._check(list(self._frames))
+        elif pages:
+            changed = set(pages)
+            self._check([key for key in self._frames if key[0] in changed])
+        return pages
+
+    def _check(self, keys: list[tuple[int, int]]) -> None:
+        for page, privilege in keys:
+            frame = self._frames[page, privilege]
             where = self._memory.still(page * PAGE_SIZE, privilege)
             if isinstance(where, Fault) or where // PAGE_SIZE != frame:
                 del self._frames[page, privilege]
                 self.forget(set(self._blocks.get(frame, {})))
-        return True

@@ -182,8 +182,11 @@ class Session:
 
     def _refresh(self) -> None:
         """Take note of mappings and breakpoints that changed since the last run."""
-        if self.code.refresh():
+        pages = self.code.refresh()
+        if pages is None:
             self._flush()
+        elif pages:
+            self._flush_pages(pages)
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
             self.forget()
@@ -192,6 +195,11 @@ class Session:
         """Forget the pages that emitted code reaches by index."""
         for access in self.accesses.values():
             access.flush()
+
+    def _flush_pages(self, pages: list[int]) -> None:
+        """The same for some pages."""
+        for access in self.accesses.values():
+            access.flush_pages(pages)
 
     def _flush_if_grown(self) -> None:
         """Pages that hold code now must not be written without a look."""

@@ -47,6 +47,8 @@ def pc_guest(path: Path | None, chosen: dict[str, Any]) -> PcGuest:
         serial=chosen["serial"],
         boot=chosen["boot"],
         pci=not chosen["no_pci"],
+        typed=chosen["typed"],
+        display=chosen["display"] == "text" if chosen["display"] else not chosen["serial"],
     )
     return PcGuest(choice if path is None else _with_guest(choice, path, writable=writable))
 

@@ -11,11 +11,12 @@ from emu.engines import Engine, make_engine
 from emu.errors import LoaderError
 from emu.exit import Exit
 from emu.pc.kinds import is_linux, multiboot_header
-from emu.pc.loaders.firmware import load_firmware, read_firmware
+from emu.pc.loaders.firmware import load_firmware, read_firmware, video_firmware
 from emu.pc.loaders.linux import load_linux
 from emu.pc.loaders.multiboot import load_multiboot
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
+from emu.pc.screen import text
 from emu.pc.serial import serial_backend
 from emu.report import EXIT_LIMIT, EXIT_SHUTDOWN, EXIT_UNIMPLEMENTED, Report
 from isa.fault import Fault
@@ -42,6 +43,8 @@ class Choice:
     serial: tuple[str, ...] = ()
     boot: str = "ac"
     pci: bool = True
+    typed: str = ""
+    display: bool = True
 
     def options(self) -> Options:
         """What of it concerns the board."""
@@ -52,6 +55,7 @@ class Choice:
             serial=[serial_backend(text) for text in self.serial],
             boot=self.boot,
             pci=self.pci,
+            firmware_files={} if self.kernel else video_firmware(self.bios),
         )
 
 
@@ -69,6 +73,8 @@ class PcGuest:
             self._load_kernel()
         else:
             load_firmware(self.machine, read_firmware(choice.bios), pci=choice.pci)
+        # Not at once: nobody hears keys before the guest has set up its interrupts.
+        self.machine.board.typist.type(choice.typed, choice.mips * 1_000_000)
         self._began = time.perf_counter()
 
     def _load_kernel(self) -> None:
@@ -112,6 +118,13 @@ class PcGuest:
             )
         message = f"{stop.reason} at {self.place()}"
         return self.report(stop.reason, EXIT_UNIMPLEMENTED, message)
+
+    def show_screen(self) -> None:
+        """Print the text screen, if the user wants it and there is something on it."""
+        vga = self.machine.board.vga
+        shown = text(vga) if self.choice.display and vga is not None else ""
+        if shown:
+            print(shown)
 
     def report(self, stop: str, code: int, message: str) -> Report:
         """A report of the run so far."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from emu.engines import Engine
 from emu.exit import UNTIL, Exit
 from emu.pc.board import PLAIN, Board
@@ -40,7 +42,12 @@ class PcMachine:
         self.state = State(self.isa, {})
         self.memory = PhysicalMap(memory)
         self.linear = attach_memory(self.state, self.memory)
-        self.board = Board(self.memory.physical, options, a20_changed=self.memory.set_a20)
+        self.board = Board(
+            self.memory.physical,
+            options,
+            a20_changed=self.memory.set_a20,
+            pam_changed=self.memory.shadow,
+        )
         self.halted = False
         self._horizon = 0  # of the engine's run under way
         self.state.handlers |= {
@@ -57,6 +64,17 @@ class PcMachine:
         for register, value in reset_values(model_of(self.isa.model)).items():
             self.state.write(register, value)
         self.memory.changed()
+
+    def digest(self) -> str:
+        """SHA-256 of everything a guest could notice: processor, memory, devices, time.
+
+        Whether the processor has halted counts, what engines have cached does not.
+        """
+        found = hashlib.sha256(self.memory.physical.view[: self.memory.ram])
+        snapshot = self.board.snapshot()
+        found.update(repr((self.state.count, self.halted, self.state.shut_down)).encode())
+        found.update(repr((self.state.registers(), snapshot)).encode())
+        return found.hexdigest()
 
     # -- running -----------------------------------------------------------------------------
 

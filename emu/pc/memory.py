@@ -36,6 +36,7 @@ class PhysicalMap(TranslatedMemory):
         self._next_rom = self.ram
         self.readable: dict[int, int] = {}
         self.writable: dict[int, int] = {}
+        self._roms: dict[int, int] = {}  # where pages of ROM lie in storage, shadowed or not
         self.a20 = True
         self.listeners: list[Callable[[], None]] = []
 
@@ -82,14 +83,16 @@ class PhysicalMap(TranslatedMemory):
         """Let reads of physical addresses find ROM, and throw away writes."""
         for offset in range(0, size, PAGE_SIZE):
             page = address + offset >> PAGE_BITS
-            self.readable[page] = where + offset
+            self._roms[page] = self.readable[page] = where + offset
             self.writable[page] = self._thrown_away
         self.changed()
 
-    def shadow(self, page: int, rom: int | None, *, read: bool, write: bool) -> None:
-        """Let the RAM behind a page of ROM, which lies at `rom` in storage, be read, be written."""
-        _put(self.readable, page, None if read else self._ones if rom is None else rom)
-        _put(self.writable, page, None if write else self._thrown_away)
+    def shadow(self, start: int, size: int, read: bool, write: bool) -> None:
+        """Let reads, let writes of a range go to the RAM there instead of to ROM or nowhere."""
+        for page in range(start >> PAGE_BITS, start + size >> PAGE_BITS):
+            rom = self._roms.get(page, self._ones)
+            _put(self.readable, page, None if read else rom)
+            _put(self.writable, page, None if write else self._thrown_away)
         self.changed()
 
     def set_a20(self, is_open: bool) -> None:

@@ -31,6 +31,7 @@ class Options:
     vga: bool = True
     debug_output: BinaryIO | None = None  # None: the debug ports are absent
     debug_exit: bool = False
+    fw_cfg: bool = True
     firmware_files: Mapping[str, bytes] = field(default_factory=dict)
     kernel: bytes = b""
     initrd: bytes = b""

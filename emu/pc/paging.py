@@ -131,15 +131,14 @@ class LinearMemory(TranslatedMemory):
         """Forget the page of an address, all pages that are not global, or all."""
         if what == ALL:
             self.changed()
-            return
-        self.generation += 1
-        for cached in (self._cached[READ], self._cached[WRITE]):
-            if what == PAGE_ONLY:
-                cached.pop(address >> PAGE_BITS, None)
-            else:
-                kept = {page: cached[page] for page in self._global & cached.keys()}
-                cached.clear()
-                cached.update(kept)
+        elif what == PAGE_ONLY:
+            self.page_changed(address >> PAGE_BITS)
+        else:
+            caches = self._cached[READ], self._cached[WRITE]
+            kept = [{page: c[page] for page in self._global & c.keys()} for c in caches]
+            super().changed()
+            for cache, pages in zip(caches, kept, strict=True):
+                cache.update(pages)
 
     def changed(self) -> None:
         """Forget everything."""

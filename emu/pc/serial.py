@@ -93,18 +93,15 @@ class StreamSerial:
 class TcpSerial:
     """A connection that is accepted when the machine starts."""
 
-    interactive = True
-
     def __init__(self, host: str, port: int) -> None:
         try:
             with socket.create_server((host, port)) as server:
-                self.address = server.getsockname()
                 self._connection, _ = server.accept()
         except (OSError, OverflowError) as error:
             raise GuestFileError(
                 f"nothing can listen at {host}:{port}", why=str(error), advice="Choose another port"
             ) from error
-        self._connection.setblocking(False)
+        self.interactive = True
 
     def write(self, data: bytes) -> None:
         """Send; once the other side is gone, what is sent is lost."""
@@ -118,9 +115,13 @@ class TcpSerial:
         """What came, if anything."""
         try:
             self._connection.setblocking(False)
-            return self._connection.recv(CHUNK)
-        except OSError:
+            data = self._connection.recv(CHUNK)
+        except BlockingIOError:
             return b""
+        except OSError:
+            data = b""
+        self.interactive = bool(data)
+        return data
 
 
 def serial_backend(text: str) -> SerialBackend:

@@ -29,6 +29,7 @@ from emu.process.start import HWCAP, Start, build_stack
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.state import State
 from isa.fault import Fault
+from isa.x86.registers import FCW_INITIAL
 
 SYSCALL_VECTOR = 0x80
 _SYSTEM_CALL = Exit("interrupt", values=(SYSCALL_VECTOR,))
@@ -205,7 +206,7 @@ class ProcessMachine:
         for name in ("ss", "ds", "es", "fs", "gs"):
             self.process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
         self.process.load_segment("cs", USER_CODE_SELECTOR)
-        state["cpl"], state["eflags"] = 3, INITIAL_EFLAGS
+        state["cpl"], state["eflags"], state["fcw"] = 3, INITIAL_EFLAGS, FCW_INITIAL
         state["esp"], state["eip"] = self._stack, self._entry
 
     def run(self, engine: Engine, state: State, until: int = 1 << 62) -> Outcome | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from isa.bits import Bits
 from isa.registers import Register
 from isa.semantics import Builder
-from isa.x86 import segmentation
+from isa.x86 import debug, segmentation
 from isa.x86.flags import STATUS_FLAGS
 from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
 from isa.x86.models import model_of
@@ -187,6 +187,7 @@ class X86Builder(Builder):
             high = self.load(segment, self.wrap(offset + 1), width - 8, for_write=for_write)
             return high.concat(self.load(segment, offset, 8, for_write=for_write))
         address = segmentation.linear(self, segment, offset, width // 8, write=for_write)
+        debug.watch(self, address, width // 8, debug.ACCESSED)
         if for_write:
             return self.load_for_write_space(self.data_space, address, width)
         return self.load_space(self.data_space, address, width)
@@ -208,6 +209,7 @@ class X86Builder(Builder):
             self.store(segment, self.wrap(offset + 1), value.bits(8, value.width - 8))
             return
         address = segmentation.linear(self, segment, offset, value.width // 8, write=True)
+        debug.watch(self, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
         self.store_space(self.data_space, address, value)
 
     # -- stack ---------------------------------------------------------------------------------

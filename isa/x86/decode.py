@@ -16,7 +16,7 @@ from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
 from isa.x86.dialect import Meant, meant
 from isa.x86.encoding import PREFIXES
-from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 from isa.x86.models import Model, model_of
 from isa.x86.registers import SEGMENT_NAMES
@@ -27,6 +27,7 @@ MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
 BAD: Final = "(bad)"  # not an instruction of this processor: #UD
 TOO_LONG: Final = "(too long)"  # more bytes than an instruction may have: #GP
 UNIMPLEMENTED: Final = "(unimplemented)"  # an instruction, but not in `isa` yet
+ESCAPE: Final = "(escape)"  # the same of the coprocessor's, where there may be none
 
 _RENAMED: Final = {
     "sal": "shl",
@@ -38,6 +39,7 @@ _LOCKS: Final = b"\xf0\xf1"  # F1 only where it is a prefix at all
 _REPEATS: Final = b"\xf2\xf3"
 _RESERVED_NOPS: Final = frozenset({0x0D, *range(0x18, 0x20)})  # second bytes after 0F
 _SEGMENTS_SINCE_386: Final = (Seg("fs"), Seg("gs"))
+_ESCAPES: Final = range(0xD8, 0xE0)  # first bytes of the coprocessor's instructions
 _REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
 _NEWER_GROUPS: Final = frozenset(
@@ -57,6 +59,8 @@ _NEWER: Final = (
     "wrussd", "xabort", "xbegin", "xend", "xtest", "xcryptcbc", "xcryptcfb", "xcryptctr",
     "xcryptecb", "xcryptofb", "xgetbv", "xrstor", "xrstors", "xsave", "xsavec", "xsaveopt",
     "xsaves", "xsetbv", "xsha1", "xsha256", "xstore", "mfence", "lfence", "sfence", "crc32",
+    "clzero", "invlpgb", "mcommit", "monitorx", "mwaitx", "pconfig", "rdpkru", "rdpru", "tlbsync",
+    "wrpkru", "fisttp",
 )  # fmt: skip
 """Instructions that CPUID does not promise."""
 
@@ -116,7 +120,8 @@ def _goes_on(code: bytes, removed: bytes, mode: Mode) -> bool:
 def _plain(code: bytes, model: Model) -> tuple[bytes, bytes, Meant]:
     """The code as capstone should see it, prefixes without those, and what the opcode means.
 
-    F2 and F3 are taken off the prefixes: `isa` has no instruction of which they are a part. capstone reads them as part of the opcode (SSE, BMI) or as HLE hints, which hides LOCK, and
+    F2 and F3 are taken off the prefixes: `isa` has no instruction of which they are a part.
+    capstone reads them as part of the opcode (SSE, BMI) or as HLE hints, which hides LOCK, and
     gives some instructions that have them operands of another size. LOCK is taken off where the
     model has it before anything.
     """
@@ -146,9 +151,7 @@ def _unknown(name: str, length: int, mode: Mode) -> Instruction:
 class _Translation:
     """One capstone instruction on its way to a form and fields."""
 
-    def __init__(
-        self, found: Any, mode: Mode, removed: bytes, what: Meant, model: Model
-    ) -> None:
+    def __init__(self, found: Any, mode: Mode, removed: bytes, what: Meant, model: Model) -> None:
         self.found = found
         self.what = what
         self.model = model
@@ -174,12 +177,14 @@ class _Translation:
             shapes = tuple(self.shape(n, op) for n, op in enumerate(self.found.operands))
         if not self.exists(entry, shapes):
             return _unknown(BAD, self.length, self.mode)
+        if self.found.opcode[0] in _ESCAPES:
+            self.fields |= {"escape": self.found.opcode[0] & 7, "modrm": self.found.modrm}
         form = Form(
             mnemonic,
             shapes,
             self.operand_size,
             self.address_size,
-            self.repeat if entry.repeatable or entry.negatable and self.model.is_8086 else "",
+            self.repeat if entry.repeatable or (entry.negatable and self.model.is_8086) else "",
             self.prefix[0] == 0xF0,
             self.segment("ds") if entry.implied_operands else "",
             self.mode,
@@ -211,6 +216,8 @@ class _Translation:
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
         newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
+        if self.mode.model and self.found.opcode[0] in _ESCAPES and not newer:
+            return ESCAPE
         return BAD if newer else UNIMPLEMENTED
 
     def shape(self, n: int, operand: Any) -> Shape:
@@ -223,6 +230,9 @@ class _Translation:
     def register(self, n: int, name: str) -> Shape:
         if name in SEGMENT_NAMES:
             return Seg("cs" if self.what.es_is_cs else name)
+        if name.startswith("st("):
+            self.fields[f"reg{n}"] = int(name[3])
+            return St()
         if name not in _REGISTERS:
             return Special(name)
         shape, self.fields[f"reg{n}"] = _REGISTERS[name]

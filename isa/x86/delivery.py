@@ -8,13 +8,14 @@ from functools import cache
 from isa.bits import Bits
 from isa.semantics import Builder
 from isa.trace import Trace
-from isa.x86 import gates, real
+from isa.x86 import arrival, debug, gates, real
 from isa.x86.builder import X86Builder
 from isa.x86.form import Form
 from isa.x86.mode import Mode
-from isa.x86.registers import CR2, IF, RF, SHADOW
+from isa.x86.registers import CR2, DR6, DR7, IF, PENDING, RF, SHADOW
 from isa.x86.vectors import (
     BOUND_RANGE_EXCEEDED,
+    DEBUG,
     DEVICE_NOT_AVAILABLE,
     DIVIDE_ERROR,
     DOUBLE_FAULT,
@@ -73,7 +74,8 @@ def resumes(m: X86Builder, vector: Bits, coded: Bits) -> Bits:
 
 
 def deliver(m: X86Builder, event: Event) -> None:
-    """Enter the event's handler."""
+    """Enter the event's handler; a debug trap of INT n itself is lost."""
+    m.put(PENDING, Bits.of(0, 16))
     if m.mode.real:
         real.interrupt(m, event)
     else:
@@ -89,15 +91,45 @@ def delivery(mode: Mode) -> Trace:
     m = X86Builder(Form("(delivery)", (), 32, 32, "", False, "ds", mode))
     m.go(m.here)  # nothing follows in memory: there is no instruction
     vector, coded = m.field("vector", 8), m.field("coded", 1)
+    if mode.arriving:
+        _deliver_or_arrive(m, vector, coded)
+    else:
+        _deliver_here(m, vector, coded)
+    return m.finish("delivery")
+
+
+def _deliver_or_arrive(m: X86Builder, vector: Bits, coded: Bits) -> None:
+    """A task's segments are loaded as if that were an exception's handler."""
+    arrives = ~coded & (vector == arrival.ARRIVING)
+    with m.when(arrives):
+        arrival.arrive(m)
+    with m.when(~arrives):
+        arrival.end(m)
+        _deliver_here(m, vector, coded)
+
+
+def _deliver_here(m: X86Builder, vector: Bits, coded: Bits) -> None:
     m.put(SHADOW, Bits.of(0, 1))
     page_fault = coded & (vector == PAGE_FAULT)
     m.put(CR2, page_fault.select(m.field("address", 32), m.get(CR2)))
+    with m.when(~coded & (vector == DEBUG)):
+        _tell_debugger(m)
     deliver(m, Event(vector, m.field("code", 32), coded, m.here, resumes(m, vector, coded)))
-    return m.finish("delivery")
+
+
+def _tell_debugger(m: X86Builder) -> None:
+    """DR6 gains what a #DB is for, which stands in place of an address; GD ends.
+
+    B0–B3 tell of this one alone (SDM volume 3, section 17.2.3).
+    """
+    status = m.field("address", 32)
+    m.put(DR6, m.get(DR6) & ~debug.BREAKPOINTS | status)
+    m.put(DR7, m.get(DR7) & ~debug.GENERAL_DETECT)
 
 
 @cache
 def interruptible(mode: Mode) -> Trace:
     """1 if an external interrupt can be taken now."""
     m = Builder()
-    return m.finish("interruptible", m.get(IF) & Bits.of(not mode.shadow, 1))
+    busy = mode.shadow or mode.pending or mode.arriving
+    return m.finish("interruptible", m.get(IF) & Bits.of(not busy, 1))

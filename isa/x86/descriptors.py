@@ -22,9 +22,12 @@ class Selector:
         return (self.value & 0xFFFC).zext(32)
 
     def table(self, m: X86Builder) -> tuple[Bits, Bits]:
-        """Base and limit of the descriptor table that the selector names."""
-        base = self.is_local.select(m.get(LDT_BASE), m.get(GDT_BASE))
-        return base, self.is_local.select(m.get(LDT_LIMIT), m.get(GDT_LIMIT).zext(32))
+        """Base and limit of the descriptor table that the selector names.
+
+        A task switch has just loaded LDTR itself.
+        """
+        base = self.is_local.select(m.so_far(LDT_BASE), m.get(GDT_BASE))
+        return base, self.is_local.select(m.so_far(LDT_LIMIT), m.get(GDT_LIMIT).zext(32))
 
     def outside(self, m: X86Builder) -> Bits:
         """Whether its descriptor lies beyond the table's limit."""

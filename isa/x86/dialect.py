@@ -1,8 +1,8 @@
 """What older processors make of bytes, told in bytes that mean the same to a newer one.
 
 A decoder that knows newer processors can then read them. 8086: the encodings that its manual leaves
-open, as `tests/test_real_mode_vectors.py` finds them in a real one; the coprocessor's: SDM volume 2,
-appendix B.17.
+open, as `tests/test_real_mode_vectors.py` finds them in a real one; the coprocessor's: SDM volume
+2, appendix B.17.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ class Parts(NamedTuple):
     """An instruction taken apart."""
 
     key: Key
+    modrm: int
     reg: int
     rm: int
     base_register: int
@@ -115,7 +116,7 @@ def split(code: bytes, code_size: int, known: Callable[[int], Opcode]) -> Parts 
     number, at = opcode_of(code, at)
     opcode = known(number)
     if not opcode.has_modrm:
-        return Parts(Key(prefixes, number, 0, 0, 0), 0, 0, 0, 0, 0, at, code[at:])
+        return Parts(Key(prefixes, number, 0, 0, 0), 0, 0, 0, 0, 0, 0, at, code[at:])
     modrm, sib = code[at], code[at + 1]
     reg, rm = modrm >> 3 & 7, modrm & 7
     size = address_size(prefixes, code_size)
@@ -125,7 +126,15 @@ def split(code: bytes, code_size: int, known: Callable[[int], Opcode]) -> Parts 
     at += found.displacement
     key = Key(prefixes, number, found.shape, *chosen(opcode, found.shape, reg, rm))
     return Parts(
-        key, reg, rm, found.base_register, found.index_register, value & mask(32), at, code[at:]
+        key,
+        modrm,
+        reg,
+        rm,
+        found.base_register,
+        found.index_register,
+        value & mask(32),
+        at,
+        code[at:],
     )
 
 
@@ -227,6 +236,7 @@ SOURCES: Final[tuple[tuple[str, Callable[[Parts], int]], ...]] = (
     ("imm32", _immediate(0, 4)),
     ("imm16 after 16", _immediate(2, 2)),
     ("imm16 after 32", _immediate(4, 2)),
+    ("modrm", lambda parts: parts.modrm),
 )
 """Where a field may come from: a name, and how to read it."""
 MOST_IMMEDIATE: Final = 6  # bytes: a far pointer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from isa.bits import Bits
 from isa.fault import Fault
 from isa.x86.vectors import (
     DIVIDE_ERROR,
@@ -15,9 +16,7 @@ from isa.x86.vectors import (
     STACK_FAULT,
 )
 
-_CONTRIBUTORY: Final = frozenset(
-    {INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT, GENERAL_PROTECTION}
-)
+_CONTRIBUTORY: Final = INVALID_TSS, SEGMENT_NOT_PRESENT, STACK_FAULT, GENERAL_PROTECTION
 
 
 def combined(first: Fault, second: Fault) -> Fault | None:
@@ -33,6 +32,14 @@ def combined(first: Fault, second: Fault) -> Fault | None:
     if page_fault and second.vector == PAGE_FAULT:
         return Fault(DOUBLE_FAULT, 0)
     return second
+
+
+def doubles(vector: Bits, coded: Bits) -> Bits:
+    """Whether a contributory fault on the way to the event's handler makes a double fault."""
+    found = vector == DOUBLE_FAULT
+    for number in (*_CONTRIBUTORY, PAGE_FAULT):
+        found = found | (vector == number)
+    return coded & found | (vector == DIVIDE_ERROR)
 
 
 def _is_contributory(fault: Fault) -> bool:

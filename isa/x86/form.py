@@ -48,7 +48,13 @@ class Special(NamedTuple):
     name: str
 
 
-Shape = Reg | Imm | Level | Mem | Seg | Special
+class St(NamedTuple):
+    """A register of the x87 stack; which one is field `reg<n>`."""
+
+    width: int = 80
+
+
+Shape = Reg | Imm | Level | Mem | Seg | Special | St
 
 
 class Form(NamedTuple):

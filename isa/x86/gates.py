@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isa.bits import Bits
-from isa.x86.descriptors import Descriptor, Gate, enter_code, fill, find, nullify
+from isa.x86 import tasks
+from isa.x86.descriptors import Descriptor, Gate, find, nullify
+from isa.x86.entrance import enter
+from isa.x86.exceptions import doubles
 from isa.x86.registers import ESP, IDT_BASE, IDT_LIMIT, IF, NT, RF, SEGMENTS, TF, VM
 from isa.x86.stacks import Stack, inner_stack, present_stack
+from isa.x86.tasks import Departure
 from isa.x86.vectors import GENERAL_PROTECTION, SEGMENT_NOT_PRESENT
 
 if TYPE_CHECKING:
@@ -24,9 +28,21 @@ def interrupt(m: X86Builder, event: Event) -> None:
     descriptor = _entry(m, event)
     is_task = descriptor.is_type(TASK_GATE)
     with m.when(is_task):
-        m.exit("unimplemented")
+        tasks.through_gate(m, Gate(descriptor), _departure(m, event))
     with m.when(~is_task):
         _to_handler(m, event, descriptor)
+
+
+def _departure(m: X86Builder, event: Event) -> Departure:
+    return Departure(
+        event.return_to,
+        event.flags(m),
+        nests=True,
+        external=event.external,
+        coded=event.coded,
+        code=event.code,
+        doubles=doubles(event.vector, event.coded),
+    )
 
 
 def _entry(m: X86Builder, event: Event) -> Descriptor:
@@ -53,14 +69,14 @@ def _to_handler(m: X86Builder, event: Event, descriptor: Descriptor) -> None:
     inner = ~code.is_conforming & code.dpl.ult(cpl)
     if m.mode.v86:
         m.fault_when(~inner | (code.dpl != 0), GENERAL_PROTECTION, error_code)
-        _enter_inner(m, event, descriptor, code)
+        _enter_inner(m, event, gate, code)
     else:
-        _enter_protected(m, event, descriptor, code, inner)
+        _enter_protected(m, event, gate, code, inner)
     _clear_flags(m, descriptor)
 
 
 def _enter_protected(
-    m: X86Builder, event: Event, gate: Descriptor, code: Descriptor, inner: Bits
+    m: X86Builder, event: Event, gate: Gate, code: Descriptor, inner: Bits
 ) -> None:
     if m.mode.cpl:
         with m.when(inner):
@@ -71,7 +87,7 @@ def _enter_protected(
         _enter(m, event, gate, code, stack, [], Bits.of(m.mode.cpl, 2))
 
 
-def _enter_inner(m: X86Builder, event: Event, gate: Descriptor, code: Descriptor) -> None:
+def _enter_inner(m: X86Builder, event: Event, gate: Gate, code: Descriptor) -> None:
     """Switch to the stack of the handler's level, which then shows where the old one stood."""
     stack = inner_stack(m, code.dpl, event.external)
     outer = [m.get(SEGMENTS["ss"].selector).zext(32), m.get(ESP)]
@@ -80,36 +96,22 @@ def _enter_inner(m: X86Builder, event: Event, gate: Descriptor, code: Descriptor
         for name in V86_DATA_SEGMENTS:
             nullify(m, name)
     _enter(m, event, gate, code, stack, outer, code.dpl)
-    fill(m, "ss", stack.selector, stack.base, stack.limit, stack.attributes)
 
 
 def _enter(
-    m: X86Builder, event: Event, gate: Descriptor, code: Descriptor, stack: Stack,
+    m: X86Builder, event: Event, gate: Gate, code: Descriptor, stack: Stack,
     outer: list[Bits], level: Bits,
 ) -> None:  # fmt: skip
-    """Push the frame, as wide as the gate, and go to the handler at `level`."""
-    entrance = Gate(gate)
-    frames = {width: _frame(m, event, stack.begun(), outer, width) for width in (32, 16)}
-    for width, frame in frames.items():
-        with m.when(entrance.has_width(width)):
-            frame.check(m)
-    beyond = code.limit.ult(entrance.offset)
-    m.fault_when(beyond, GENERAL_PROTECTION, event.external)
-    for width, frame in frames.items():
-        with m.when(entrance.has_width(width)):
-            frame.write(m)
-    m.put(ESP, entrance.is_wide.select(frames[32].pointer, frames[16].pointer))
-    enter_code(m, entrance.selector, code, entrance.offset, level)
+    """Push the frame and go to the handler at `level`; the error code is last, if there is one."""
 
+    def push(frame: Stack, width: int) -> None:
+        selector = m.get(SEGMENTS["cs"].selector).zext(32)
+        for value in (*outer, event.flags(m), selector, event.return_to):
+            frame.push(value.low(width))
+        if not event.software:
+            frame.push(event.code.low(width), event.coded)
 
-def _frame(m: X86Builder, event: Event, stack: Stack, outer: list[Bits], width: int) -> Stack:
-    """What is pushed; the error code last, if there is one."""
-    selector = m.get(SEGMENTS["cs"].selector).zext(32)
-    for value in (*outer, event.flags(m), selector, event.return_to):
-        stack.push(value.low(width))
-    if not event.software:
-        stack.push(event.code.low(width), event.coded)
-    return stack
+    enter(m, gate, code, stack, level, push)
 
 
 def _clear_flags(m: X86Builder, gate: Descriptor) -> None:

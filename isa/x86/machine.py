@@ -10,14 +10,23 @@ from isa.bits import Bits
 from isa.definition import Instruction
 from isa.fault import Fault
 from isa.registers import Register, RegisterSet
-from isa.semantics import Builder
 from isa.trace import Trace
-from isa.x86 import meanings
+from isa.x86 import debug, meanings
 from isa.x86.builder import X86Builder
-from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, UNIMPLEMENTED, decode, first
+from isa.x86.decode import (
+    BAD,
+    ESCAPE,
+    MAX_LENGTH,
+    TOO_LONG,
+    UNIMPLEMENTED,
+    decode,
+    first,
+)
 from isa.x86.delivery import delivery, interruptible
 from isa.x86.exceptions import combined
-from isa.x86.form import Form
+from isa.x86.fetch import fetch
+from isa.x86.form import Form, Seg
+from isa.x86.meanings import coprocessor
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.models import model_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
@@ -49,9 +58,8 @@ class X86:
         return mode_of(values, self.model)
 
     def fetch(self, mode: Hashable) -> Trace:
-        """CS base + EIP."""
-        mode = cast(Mode, mode)
-        return _fetch("cs" in mode.flat, model_of(mode.model).has("386"))
+        """See `isa.x86.fetch`."""
+        return fetch(cast(Mode, mode))
 
     def decode(self, code: bytes, mode: Hashable) -> Instruction:
         """See `isa.x86.decode`."""
@@ -80,14 +88,6 @@ class X86:
 
 
 @cache
-def _fetch(flat: bool, wide: bool) -> Trace:
-    """`wide`: EIP; older models have an IP of 16 bits."""
-    m = Builder()
-    pointer = m.get(EIP) if wide else m.get(EIP).low(16).zext(32)
-    return m.finish("fetch", pointer if flat else m.get(SEGMENTS["cs"].base) + pointer)
-
-
-@cache
 def trace(form: Form) -> Trace:
     """Run the form's meaning on the builder; again if it modifies an operand in memory."""
     m = _run(X86Builder(form))
@@ -101,16 +101,29 @@ def _run(m: X86Builder) -> X86Builder:
     _check_end(m)
     if form.mnemonic == UNIMPLEMENTED:
         m.exit("unimplemented")
+    elif form.mnemonic == ESCAPE:
+        coprocessor.escape(m)
     elif form.mnemonic == TOO_LONG:
         m.general_protection()
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
     else:
         entry = INSTRUCTIONS[form.mnemonic]
-        if form.mode.single_step:  # first: the last exit counts, and INT n suppresses the trap
-            m.exit("trap", Bits.of(DEBUG, 8))
+        if form.mode.single_step:
+            _trap_after(m)
         entry.meaning(m, *entry.parameters, *m.operands)
     return m
+
+
+def _trap_after(m: X86Builder) -> None:
+    """Single step: first, as INT n and jumps to another task suppress the trap.
+
+    None comes between MOV or POP to SS and what follows (SDM volume 3, section 6.8.3).
+    """
+    if not m.mode.model:
+        m.exit("trap", Bits.of(DEBUG, 8))
+    elif m.form.shapes[:1] != (Seg("ss"),) or m.form.mnemonic not in ("mov", "pop"):
+        debug.note(m, debug.SINGLE_STEP)
 
 
 def _check_end(m: X86Builder) -> None:

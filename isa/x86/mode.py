@@ -9,9 +9,11 @@ from isa.registers import Register
 from isa.x86.registers import (
     AC,
     AM,
+    ARRIVAL,
     CPL,
     DR7,
     PE,
+    PENDING,
     RF,
     SEGMENT_NAMES,
     SEGMENTS,
@@ -42,6 +44,8 @@ class Mode(NamedTuple):
     shadow: bool = False  # interrupts are held back for this one instruction
     resume: bool = False  # RF: no instruction breakpoint here; this instruction clears it
     debugged: bool = False  # DR7 enables a breakpoint
+    pending: bool = False  # a debug trap comes before the next instruction
+    arriving: bool = False  # a task's segments are loaded before its next instruction
 
     @property
     def segments_are_paragraphs(self) -> bool:
@@ -54,7 +58,7 @@ _CODE_OR_DATA: Final = 0x9A, 0x92  # present, S, and readable code or writable d
 
 MODE_REGISTERS: Final[frozenset[Register]] = frozenset(
     r for s in SEGMENTS.values() for r in (s.base, s.limit, s.attributes)
-) | {CPL, AC, TF, AM, DR7, PE, RF, SHADOW, VM}
+) | {CPL, AC, TF, AM, DR7, PE, RF, SHADOW, VM, PENDING, ARRIVAL}
 
 DR7_ENABLES: Final = 0xFF
 
@@ -74,7 +78,7 @@ def mode_of(values: Sequence[int], model: str = "") -> Mode:
     )
 
 
-def _system(values: Sequence[int], model: str) -> tuple[str, bool, bool, bool, bool, bool]:
+def _system(values: Sequence[int], model: str) -> tuple[str, *tuple[bool, ...]]:
     """What only a machine with a system half has."""
     protected = bool(values[PE.slot])
     return (
@@ -84,6 +88,8 @@ def _system(values: Sequence[int], model: str) -> tuple[str, bool, bool, bool, b
         bool(values[SHADOW.slot]),
         bool(values[RF.slot]),
         bool(values[DR7.slot] & DR7_ENABLES),
+        bool(values[PENDING.slot]),
+        bool(values[ARRIVAL.slot]),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from isa.definition import Instruction
 from isa.x86 import meanings
@@ -44,9 +44,11 @@ assert meanings.__all__, "importing the meanings fills the table that decoding r
 # level, the number of a control register), three bits of it at least: 8 variants let 1 in 2²¹ pass.
 VARIANTS_WITH_MODRM: Final = 4
 VARIANTS_WITHOUT: Final = 8
+Value = TypeVar("Value")
 _ORDER: Final = (0, 4, 3, 7, 1, 5, 2, 6)  # of registers; AL … BL and AH … BH in the same one
 
-_ALL_SOURCES: Final = (*range(len(SOURCES)), *range(CONSTANT, CONSTANT + CONSTANTS))
+# Constants first: what is the same in all variants is no register or immediate, which all differ.
+_ALL_SOURCES: Final = (*range(CONSTANT, CONSTANT + CONSTANTS), *range(len(SOURCES)))
 _BYTES: Final = bytes(range(256))
 _SIGNS: Final = (_BYTES[:128] * 2, _BYTES[128:] * 2, _BYTES)  # positive, negative, as it comes
 
@@ -231,7 +233,7 @@ def _modrm(key: Key, opcode: Opcode, code_size: int, number: int) -> bytes:
     return bytes([modrm | reg << 3, *sib])
 
 
-def _pick(values: Sequence[int], number: int) -> int:
+def _pick(values: Sequence[Value], number: int) -> Value:
     return values[number % len(values)]
 
 
@@ -246,7 +248,7 @@ def _memory(shape: int, size: int, number: int) -> bytes:
     left = _narrowed(left, lambda found: _ORDER.index(found.base_register), number + 1)
     left = _narrowed(left, lambda found: found.displacement, number)
     left = _narrowed(left, lambda found: _ORDER.index(found.index_register), number + 2)
-    return next(iter(left))
+    return _pick(list(left)[::-1], number)  # without SIB first
 
 
 def _narrowed(

@@ -128,10 +128,43 @@ TR_ATTRIBUTES: Final = REGISTERS.add("tr_attributes", 12, Role.RELOCATION)
 SHADOW: Final = REGISTERS.add(
     "shadow", 1, Role.RESOURCE, "STI, MOV SS or POP SS has just held interrupts back"
 )
+PENDING: Final = REGISTERS.add(
+    "pending", 16, Role.RESOURCE, "debug traps of the last instruction, as in DR6"
+)
+ARRIVAL: Final = REGISTERS.add(
+    "arrival", 8, Role.RESOURCE, "a task has been entered; its segments are yet to be loaded"
+)
+ARRIVAL_CODE: Final = REGISTERS.add("arrival_code", 32, Role.RESOURCE, "an error code for it")
 SYSENTER_CS: Final = REGISTERS.add("sysenter_cs", 32, Role.RESOURCE)
 SYSENTER_ESP: Final = REGISTERS.add("sysenter_esp", 32, Role.RESOURCE)
 SYSENTER_EIP: Final = REGISTERS.add("sysenter_eip", 32, Role.RESOURCE)
 TSC_OFFSET: Final = REGISTERS.add("tsc_offset", 64, Role.RESOURCE, "added to the count: RDTSC")
+
+# The x87 unit (SDM volume 1, section 8.1). Its stack is kept as programs see it, ST(0) first: a
+# push or pop moves the registers, and no register's number depends on TOP.
+
+STACK_NAMES: Final = tuple(f"st{number}" for number in range(8))
+ST: Final = REGISTERS.add_file("st", STACK_NAMES, 64, Role.GENERAL, "significand")
+STX: Final = REGISTERS.add_file(
+    "stx", tuple(f"{name}_exponent" for name in STACK_NAMES), 16, Role.GENERAL, "sign, exponent"
+)
+FULL: Final = REGISTERS.add("st_full", 8, Role.GENERAL, "bit n: ST(n) is not empty")
+TOP: Final = REGISTERS.add("st_top", 3, Role.GENERAL, "number of the register that is ST(0)")
+FCW: Final = REGISTERS.add("fcw", 16, Role.GENERAL, "x87 control word")
+FLAGS87: Final = REGISTERS.add("fpu_flags", 7, Role.GENERAL, "IE DE ZE OE UE PE SF")
+C0: Final = REGISTERS.add("c0", 1, Role.GENERAL)
+C1: Final = REGISTERS.add("c1", 1, Role.GENERAL)
+C2: Final = REGISTERS.add("c2", 1, Role.GENERAL)
+C3: Final = REGISTERS.add("c3", 1, Role.GENERAL)
+FSW: Final = REGISTERS.pack(
+    "fsw", 16, {"fpu_flags": 0, "c0": 8, "c1": 9, "c2": 10, "st_top": 11, "c3": 14}
+)  # without ES and B, which follow from the flags and their masks
+FOP: Final = REGISTERS.add("fop", 11, Role.GENERAL, "opcode of the last x87 instruction")
+FIP: Final = REGISTERS.add("fip", 32, Role.GENERAL, "where it is")
+FCS: Final = REGISTERS.add("fcs", 16, Role.GENERAL)
+FDP: Final = REGISTERS.add("fdp", 32, Role.GENERAL, "where the last memory operand of one is")
+FDS: Final = REGISTERS.add("fds", 16, Role.GENERAL)
+FCW_INITIAL: Final = 0x037F  # 64 bits of precision, to nearest, all exceptions masked
 
 FLAT_DATA: Final = 0xCF3  # present, DPL 3, writable and accessed data, 32 bit, 4 KiB granules
 FLAT_CODE: Final = 0xCFB  # the same for readable code

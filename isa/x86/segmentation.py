@@ -35,7 +35,7 @@ def _check_segment(m: X86Builder, name: str, offset: Bits, size: int, *, write: 
     m.segment_fault(name, ~allowed | beyond(attributes, m.get(segment.limit), offset, size))
 
 
-def beyond(attributes: Bits, limit: Bits, offset: Bits, size: int) -> Bits:
+def beyond(attributes: Bits, limit: Bits, offset: Bits, size: Bits | int) -> Bits:
     """Whether part of an access lies beyond the limit; expand-down segments begin above it."""
     last = offset + (size - 1)
     wraps = last.ult(offset)

@@ -5,11 +5,12 @@ SDM volume 3, sections 5.8.5 and 6.12.1. A frame is checked whole before anythin
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from isa.bits import Bits
-from isa.x86 import segmentation
+from isa.x86 import debug, segmentation
 from isa.x86.descriptors import Selector, find, mark_accessed
 from isa.x86.registers import ESP, SEGMENTS, TR, TR_ATTRIBUTES, TR_BASE, TR_LIMIT
 from isa.x86.vectors import INVALID_TSS, STACK_FAULT
@@ -18,11 +19,28 @@ if TYPE_CHECKING:
     from isa.x86.builder import X86Builder
 
 
+class Item(NamedTuple):
+    """A value to be pushed at an offset if the condition holds; `make` is asked only then."""
+
+    offset: Bits
+    make: Callable[[], Bits]
+    condition: Bits
+
+
+class Room(NamedTuple):
+    """Bytes that a frame needs if the condition holds."""
+
+    offset: Bits
+    size: Bits
+    condition: Bits
+
+
 @dataclass(slots=True)
 class Stack:
     """A stack segment, where its pointer stands, and what is to be pushed.
 
-    `code` is the error code of its #SS; `checked`: no frame can leave the segment.
+    `is_new`: it is not the present one, so its selector stands in the error codes of its #SS.
+    `external` is their EXT bit. `flat`: no frame can leave the segment.
     """
 
     selector: Bits
@@ -31,63 +49,82 @@ class Stack:
     attributes: Bits
     pointer: Bits
     space: str
-    code: Bits
-    checked: bool = False
-    frame: list[tuple[Bits, Bits, Bits]] = field(default_factory=list)
+    external: int
+    is_new: bool
+    flat: bool = False
+    frame: list[Item] = field(default_factory=list)
+    rooms: list[Room] = field(default_factory=list)
 
     def begun(self) -> Stack:
-        """The same stack for another frame."""
-        return replace(self, frame=[])
+        """The same stack for a frame."""
+        return replace(self, frame=[], rooms=[])
 
     def push(self, value: Bits, condition: Bits | None = None) -> None:
         """Make room for a value, which `write` will store; only if `condition` is 1."""
         condition = Bits.of(1, 1) if condition is None else condition
-        self.pointer = condition.select(self._moved(-(value.width // 8)), self.pointer)
-        self.frame.append((self._offset, value, condition))
+        size = Bits.of(value.width // 8, 32)
+        self.pointer = condition.select(self._moved(size), self.pointer)
+        self.rooms.append(Room(self._offset(0), size, condition))
+        self.frame.append(Item(self._offset(0), lambda: value, condition))
 
-    @property
-    def _offset(self) -> Bits:
-        return self._is_big.select(self.pointer, self.pointer & 0xFFFF)
+    def push_all(self, width: int, count: Bits, values: Sequence[Callable[[], Bits]]) -> None:
+        """Make room for the first `count` values, the first of them at the lowest address."""
+        size = width // 8
+        whole = count.zext(32) * size
+        self.pointer = self._moved(whole)
+        self.rooms.append(Room(self._offset(0), whole, count != 0))
+        for number, make in reversed(list(enumerate(values))):
+            condition = Bits.of(number, count.width).ult(count)
+            self.frame.append(Item(self._offset(number * size), make, condition))
+
+    def _offset(self, above: int) -> Bits:
+        offset = self.pointer + above
+        return self._is_big.select(offset, offset & 0xFFFF)
 
     @property
     def _is_big(self) -> Bits:
         return self.attributes.bit(10)
 
-    def _moved(self, by: int) -> Bits:
-        moved = self.pointer + by
+    def _moved(self, size: Bits) -> Bits:
+        moved = self.pointer - size
         narrow = self.pointer.bits(16, 16).concat(moved.low(16))
         return self._is_big.select(moved, narrow)
 
     def check(self, m: X86Builder) -> None:
         """#SS if the frame does not fit."""
-        if self.checked:
+        if self.flat:
             return
-        usable = self.attributes.bit(7) & ~self.attributes.bit(3) & self.attributes.bit(1)
-        wrong = ~usable
-        for offset, value, condition in self.frame:
-            size = value.width // 8
+        wrong = ~(self.attributes.bit(7) & ~self.attributes.bit(3) & self.attributes.bit(1))
+        for offset, size, condition in self.rooms:
             outside = segmentation.beyond(self.attributes, self.limit, offset, size)
             wrong = wrong | condition & outside
-        m.fault_when(wrong, STACK_FAULT, self.code)
+        code = Selector(self.selector).error_code if self.is_new else Bits.of(0, 32)
+        m.fault_when(wrong, STACK_FAULT, code | self.external)
 
     def write(self, m: X86Builder) -> None:
         """Store the frame."""
-        for offset, value, condition in self.frame:
-            with m.when(condition):
-                m.store_space(self.space, self.base + offset, value)
+        for item in self.frame:
+            with m.when(item.condition):
+                address, value = self.base + item.offset, item.make()
+                debug.watch(m, address, value.width // 8, debug.WRITTEN, debug.ACCESSED)
+                m.store_space(self.space, address, value)
 
 
 def present_stack(m: X86Builder, external: int) -> Stack:
     """The stack as it is."""
-    segment, pointer = SEGMENTS["ss"], m.get(ESP)
-    flat = "ss" in m.mode.flat
-    base = Bits.of(0, 32) if flat else m.get(segment.base)
-    attributes = Bits.of(int(m.mode.stack_size == 32) << 10, 12)
-    if not flat:
-        attributes = m.get(segment.attributes) & 0xBFF | attributes
-    limit, code = m.get(segment.limit), Bits.of(external, 32)
-    selector = m.get(segment.selector)
-    return Stack(selector, base, limit, attributes, pointer, m.data_space, code, checked=flat)
+    segment, flat = SEGMENTS["ss"], "ss" in m.mode.flat
+    big = Bits.of(int(m.mode.stack_size == 32) << 10, 12)
+    return Stack(
+        selector=m.get(segment.selector),
+        base=Bits.of(0, 32) if flat else m.get(segment.base),
+        limit=m.get(segment.limit),
+        attributes=big if flat else m.get(segment.attributes) & 0xBFF | big,
+        pointer=m.get(ESP),
+        space=m.data_space,
+        external=external,
+        is_new=False,
+        flat=flat,
+    )
 
 
 def inner_stack(m: X86Builder, level: Bits, external: int) -> Stack:
@@ -101,7 +138,7 @@ def inner_stack(m: X86Builder, level: Bits, external: int) -> Stack:
     m.fault_when(~descriptor.present, STACK_FAULT, code)
     attributes = mark_accessed(m, selector, descriptor)
     base, limit = descriptor.base, descriptor.limit
-    return Stack(selector.value, base, limit, attributes, pointer, "system", code)
+    return Stack(selector.value, base, limit, attributes, pointer, "system", external, is_new=True)
 
 
 def _stack_pointer(m: X86Builder, level: Bits, external: int) -> tuple[Bits, Bits]:

@@ -36,14 +36,18 @@ INSTRUCTIONS: Final[dict[str, Entry]] = {}
 
 
 def instruction(
-    *mnemonics: str, heading: str, parameters: tuple[Any, ...] = (), since: str = "8086",
-    escaped_since: str = "", **facts: bool,
+    *mnemonics: str,
+    heading: str,
+    parameters: tuple[Any, ...] = (),
+    since: str = "8086",
+    escaped_since: str = "",
+    **facts: bool,
 ) -> Callable[[Meaning], Meaning]:
     """Decorator: enter a meaning under its mnemonics (capstone's spelling).
 
     `heading` is the title of its section in SDM volume 2; the others are of `Entry`; what has no
-    `escaped_since` is as old after 0F. The meaning is called as meaning(m, *parameters, *operands). Raises ValueError if a mnemonic is
-    taken.
+    `escaped_since` is as old after 0F. The meaning is called as
+    meaning(m, *parameters, *operands). Raises ValueError if a mnemonic is taken.
     """
 
     def enter(meaning: Meaning) -> Meaning:

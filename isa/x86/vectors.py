@@ -17,6 +17,7 @@ SEGMENT_NOT_PRESENT: Final = 11
 STACK_FAULT: Final = 12
 GENERAL_PROTECTION: Final = 13
 PAGE_FAULT: Final = 14
+FLOATING_POINT_ERROR: Final = 16
 ALIGNMENT_CHECK: Final = 17
 
 NAMES: Final = {
@@ -33,5 +34,6 @@ NAMES: Final = {
     STACK_FAULT: "#SS stack-segment fault",
     GENERAL_PROTECTION: "#GP general protection",
     PAGE_FAULT: "#PF page fault",
+    FLOATING_POINT_ERROR: "#MF x87 floating-point error",
     ALIGNMENT_CHECK: "#AC alignment check",
 }

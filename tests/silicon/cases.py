@@ -17,6 +17,7 @@ from functools import cache
 import capstone
 from capstone import x86_const as x86
 
+from . import floats
 from .native import (
     ARITHMETIC,
     CODE,
@@ -31,6 +32,7 @@ from .native import (
     TILE,
     WINDOW,
     Case,
+    Fpu,
 )  # fmt: skip
 
 Accept = Callable[[bytes], str | None]
@@ -43,6 +45,9 @@ EDGES = (
 
 SEGMENT_PREFIXES = bytes.fromhex("26 2E 36 3E 64 65")
 LEGACY_PREFIXES = SEGMENT_PREFIXES + bytes.fromhex("66 67 F0 F2 F3")
+ESCAPES = range(0xD8, 0xE0)
+"""First bytes of x87 instructions."""
+
 PREFIXES = tuple(
     bytes.fromhex(text)
     for text in ("", "66", "67", "6667", "F2", "F3", "66F2", "66F3", "67F2", "67F3", "F0", "66F0")
@@ -475,7 +480,11 @@ _SPECIAL: dict[str, Callable[[_State, capstone.CsInsn], None]] = {
 def make_case(code: bytes, rng: random.Random) -> Case:
     """A case for one instruction. `rng` may be one of Hypothesis' own (`st.randoms()`)."""
     state = _State(code, rng)
-    insn = decode(code)
+    insn, fpu = decode(code), Fpu()
     if insn is not None:
         state.prepare(insn)
-    return Case(code, state.registers, _eflags(rng), state.memory, limit=state.limit)
+    if code.lstrip(LEGACY_PREFIXES)[0] in ESCAPES:
+        fpu = floats.fpu(rng)
+        if rng.random() < 0.8:
+            state.memory = floats.tile(rng)
+    return Case(code, state.registers, _eflags(rng), state.memory, limit=state.limit, fpu=fpu)

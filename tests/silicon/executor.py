@@ -7,6 +7,7 @@ what the engine says into an `Answer` and what the meanings left undefined into 
 from __future__ import annotations
 
 import struct
+from typing import cast
 
 from emu.engines import Engine
 from emu.engines.fetch import decode_at
@@ -21,7 +22,15 @@ from isa.x86.decode import BAD, UNIMPLEMENTED, decode
 from isa.x86.form import Form
 from isa.x86.machine import X86, form_name, trace
 from isa.x86.mode import Mode
-from isa.x86.registers import EFLAGS, GENERAL_NAMES, GPR, SEGMENT_NAMES, SEGMENTS
+from isa.x86.registers import (
+    EFLAGS,
+    FSW,
+    GENERAL_NAMES,
+    GPR,
+    SEGMENT_NAMES,
+    SEGMENTS,
+    STACK_NAMES,
+)
 
 from .cases import LEGACY_PREFIXES
 from .compare import Undefined
@@ -38,6 +47,7 @@ from .native import (
     Answer,
     Case,
     Fault,
+    Fpu,
 )  # fmt: skip
 
 FLAT_MODE = Mode(32, 32, SEGMENT_NAMES, 3, alignment=False, single_step=False)
@@ -56,6 +66,8 @@ GDT = (
     0x0040F50000000000,
 )  # fmt: skip
 """What 64-bit Linux has there, as far as a user program can tell (asm/segment.h)."""
+
+_STATUS_BITS = dict(FSW.fields)
 
 USER_GATES = {BREAKPOINT, OVERFLOW}
 """Vectors to which a kernel lets INT n of user mode pass (80h never reaches silicon)."""
@@ -86,6 +98,8 @@ def _undefined(target: object, instruction: Instruction) -> Undefined:
     """One target of the IR operation `undefined`, as the comparison understands it."""
     if isinstance(target, Register) and target in GPR.members:
         return Undefined(registers=frozenset([target.name]))
+    if isinstance(target, Register) and target in _STATUS_BITS:
+        return Undefined(status=1 << _STATUS_BITS[target])
     if isinstance(target, Register):
         return Undefined(eflags=1 << dict(EFLAGS.fields)[target])
     if "reg0" not in instruction.fields:
@@ -104,6 +118,23 @@ def _wraps(form: Form, evaluation: Evaluation) -> bool:
     )
 
 
+def fpu_registers(fpu: Fpu) -> dict[str, int]:
+    """The registers of a state that hold an x87."""
+    parts = {r.name: fpu.status >> low & (1 << r.width) - 1 for r, low in FSW.fields}
+    full = (fpu.full | fpu.full << 8) >> parts["st_top"] & 0xFF
+    for name, value in zip(STACK_NAMES, fpu.stack, strict=True):
+        parts |= {name: value & (1 << 64) - 1, f"{name}_exponent": value >> 64}
+    return parts | {"fcw": fpu.control, "st_full": full}
+
+
+def store_fpu(state: State) -> Fpu:
+    """The x87 after it."""
+    top, full, flags = state["st_top"], state["st_full"], state["fpu_flags"]
+    error = 0x8080 if flags & ~state["fcw"] & 0x3F else 0
+    stack = tuple(state[name] | state[f"{name}_exponent"] << 64 for name in STACK_NAMES)
+    return Fpu(state["fcw"], state["fsw"] | error, (full << top | full >> 8 - top) & 0xFF, stack)
+
+
 class Executor:
     """`executor(case) -> (Answer, Undefined)`, or None if the instruction is not in `isa`.
 
@@ -118,6 +149,7 @@ class Executor:
         self.engine = engine or self.judge
         self.undefined = Undefined()
         self.length = 0  # of the last instruction
+        self.last: Form | None = None
         self.space = AddressSpace(PhysicalMemory(64 * PAGE))
         windows = [(CODE, READ | EXECUTE), (READ_ONLY, READ), (WINDOW, READ | WRITE)]
         for window, rights in [*windows, *([(LOW_WINDOW, READ | WRITE)] if low else [])]:
@@ -146,6 +178,8 @@ class Executor:
         stop = self.judged(case)
         if stop is not None and (stop.reason == "unimplemented" or self.wrapped(stop)):
             return None
+        if self.wrapped_in_parts():
+            return None
         if self.engine is not self.judge:
             until = self.state.count + (stop is not None)
             self.load(case)
@@ -160,6 +194,18 @@ class Executor:
         assert isinstance(instruction.form, Form) and self.judge.evaluation is not None
         return _wraps(instruction.form, self.judge.evaluation)
 
+    def wrapped_in_parts(self) -> bool:
+        """Whether a 16-bit address of more than 8 bytes ran past FFFFh: processors may go on at 0
+        (isa/DIVERGENCES.md)."""
+        evaluation, form = self.judge.evaluation, self.last
+        if evaluation is None or form is None or form.address_size == 32:
+            return False
+        return any(
+            (evaluation.values.get(id(node.args[0]), 0) & 0xFFFF) + node.attribute[1] // 8 > 1 << 16
+            for node in trace(form).walk()
+            if node.op in ("load", "load_for_write", "store") and node.attribute[1] > 64
+        )
+
     def load(self, case: Case) -> None:
         """Put the machine before the case."""
         state = self.state
@@ -167,8 +213,9 @@ class Executor:
             if self.page(address) != content:
                 self.space.poke(address, content)
         state.set_values(self.blank)
-        for name in REGISTERS:
-            state[name] = case.registers.get(name, 0)
+        registers = dict.fromkeys(REGISTERS, 0) | dict(case.registers) | fpu_registers(case.fpu)
+        for name, value in registers.items():
+            state[name] = value
         state["eflags"], state.pc, state.count = case.eflags, case.origin, 0
 
     def page(self, address: int) -> memoryview:
@@ -193,6 +240,7 @@ class Executor:
         stop = self.judge.step(self.state)
         if isinstance(instruction, Instruction):
             self.length = instruction.length
+            self.last = cast(Form, instruction.form)
         if isinstance(instruction, Instruction) and not (stop and stop.fault):
             assert self.judge.evaluation is not None
             for target in self.judge.evaluation.undefined:
@@ -233,6 +281,7 @@ class Executor:
         return Answer(
             {name: state[name] for name in REGISTERS}, state["eflags"], state.pc,
             self.changed(case), fault, iterations, {name: state[name] for name in SELECTORS},
+            fpu=store_fpu(state),
         )  # fmt: skip
 
     def changed(self, case: Case) -> dict[int, int]:

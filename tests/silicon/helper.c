@@ -24,11 +24,16 @@ enum { TF = 0x100 };
 /* One object backs every page; the helper sees it whole and writable at `alias`. */
 enum { READ_ONLY = 0, WRITABLE = PAGE, LOW_PAGES = 3 * PAGE, CODE_PAGES = 5 * PAGE, BACKING = 7 * PAGE };
 
+/* The x87 as FXSAVE has it, bytes 0-23 and 32-159: words, pointers, ST(0) first. */
+enum { WORDS = 24, STACK_AT = 32, STACK_SIZE = 128 };
+struct fpu { u8 words[WORDS], stack[STACK_SIZE]; };
+
 struct request {
     u32 registers[8]; /* eax ecx edx ebx esp ebp esi edi */
     u32 eflags, origin, limit;
     u8 length, code[15];
     u8 tile[TILE];
+    struct fpu fpu;
 };
 struct change { u32 address, value; };
 struct answer {
@@ -36,13 +41,14 @@ struct answer {
     u32 eflags, eip;
     u16 selectors[6]; /* es cs ss ds fs gs */
     u32 vector, error, address, iterations, changes;
+    struct fpu fpu;
     struct change change[];
 };
 struct header {
     u32 count, done, low, version;
     struct request requests[BATCH];
 };
-enum { NO_FAULT = 0xffffffff, VERSION = 1 };
+enum { NO_FAULT = 0xffffffff, VERSION = 2 };
 enum { LONGEST = sizeof(struct answer) + 4 * PAGE / 4 * sizeof(struct change) };
 
 struct context {
@@ -110,6 +116,20 @@ static void fill(const u8 *tile) {
     for (u32 i = 0; i < CODE_PAGES; i += TILE) *(vector *)(alias + i) = pattern;
 }
 
+/* What the kernel loads when the handler returns: all of it as in `fresh`, but the case's x87. */
+static void load_fpu(u8 *image, const struct fpu *fpu) {
+    memcpy(image, fresh, 416);
+    memcpy(image, fpu->words, WORDS);
+    memcpy(image + STACK_AT, fpu->stack, STACK_SIZE);
+    if (*(u32 *)(image + 464) == 0x46505853) /* XSAVE's header follows: the x87 is in use */
+        *(u64 *)(image + 512) |= 1;
+}
+
+static void store_fpu(struct fpu *fpu, const u8 *image) {
+    memcpy(fpu->words, image, WORDS);
+    memcpy(fpu->stack, image + STACK_AT, STACK_SIZE);
+}
+
 static void start(struct context *c) {
     struct request *r = request = &header->requests[header->done];
     fill(r->tile);
@@ -122,7 +142,7 @@ static void start(struct context *c) {
     c->cs = FLAT_CODE; c->ss = FLAT_DATA;
     next_flags = (r->eflags & 0x204000) | 2; /* ID NT */
     c->eflags = (r->eflags & ~(u32)TF) | (r->limit ? TF : 0);
-    if (c->fpstate) memcpy(c->fpstate, fresh, 416);
+    load_fpu(c->fpstate, &r->fpu);
     steps = 0;
     if (GET("ds") != FLAT_DATA) SET("ds");
     if (GET("es") != FLAT_DATA) SET("es");
@@ -164,6 +184,7 @@ static void finish(const struct context *c) {
         a->vector = NO_FAULT;
         a->eip--;
     }
+    store_fpu(&a->fpu, c->fpstate);
     a->changes = changes(a->change);
     cursor += sizeof *a + a->changes * sizeof(struct change);
     place(0, request->length, request->origin);

@@ -52,15 +52,42 @@ FLAG_NAMES = {
 
 BATCH = 4096
 _SHARED = 16 << 20
-_VERSION = 1
+_VERSION = 2
 _NO_FAULT = 0xFFFFFFFF
 _HEADER = struct.Struct("<4I")
-_REQUEST = struct.Struct(f"<8I3IB15s{TILE}s")
-_ANSWER = struct.Struct("<8I2I6H5I")
+_FPU = struct.Struct("<HHBxH8x8x" + 8 * "QH6x")  # control, status, tags, opcode, pointers, stack
+_REQUEST = struct.Struct(f"<8I3IB15s{TILE}s{_FPU.size}s")
+_ANSWER = struct.Struct(f"<8I2I6H5I{_FPU.size}s")
 
 
 class SiliconError(Exception):
     """The helper could not be built or started. Says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fpu:
+    """The x87: control and status word, a bit for each register that is not empty (by its physical
+    number), and what ST(0) … ST(7) hold, 80 bits each."""
+
+    control: int = 0x037F
+    status: int = 0
+    full: int = 0
+    stack: tuple[int, ...] = (0,) * 8
+
+    def pack(self) -> bytes:
+        """As the helper wants it."""
+        halves = [half for value in self.stack for half in (value & _LOW, value >> 64)]
+        return _FPU.pack(self.control, self.status, self.full, 0, *halves)
+
+    @staticmethod
+    def unpack(image: bytes) -> Fpu:
+        """What the helper tells."""
+        control, status, full, _, *halves = _FPU.unpack(image)
+        pairs = zip(halves[::2], halves[1::2], strict=True)
+        return Fpu(control, status, full, tuple(low | high << 64 for low, high in pairs))
+
+
+_LOW = (1 << 64) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +105,7 @@ class Case:
     memory: bytes = bytes(TILE)
     origin: int = ORIGIN
     limit: int = 1
+    fpu: Fpu = Fpu()
 
     def byte(self, address: int) -> int:
         """The byte of data that stands at an address of a data page before the case."""
@@ -127,6 +155,7 @@ class Answer:
     iterations: int = 1
     selectors: Mapping[str, int] = field(default_factory=dict)
     lost: str | None = None
+    fpu: Fpu | None = None
 
 
 def pages_of(addresses: range) -> range:
@@ -145,8 +174,9 @@ def _pack(case: Case) -> bytes:
     registers = [case.registers.get(name, 0) for name in REGISTERS]
     tile = case.memory * (TILE // len(case.memory))
     return _REQUEST.pack(
-        *registers, case.eflags, case.origin, case.limit, len(case.code), case.code, tile
-    )
+        *registers, case.eflags, case.origin, case.limit, len(case.code), case.code, tile,
+        case.fpu.pack(),
+    )  # fmt: skip
 
 
 def _changed(case: Case, words: Sequence[int]) -> dict[int, int]:
@@ -159,7 +189,7 @@ def _changed(case: Case, words: Sequence[int]) -> dict[int, int]:
 
 
 def _unpack(case: Case, shared: mmap.mmap, offset: int) -> tuple[Answer, int]:
-    (*values, vector, code, address, iterations, changes) = _ANSWER.unpack_from(shared, offset)
+    (*values, vector, code, address, iterations, changes, fpu) = _ANSWER.unpack_from(shared, offset)
     offset += _ANSWER.size
     words = struct.unpack_from(f"<{2 * changes}I", shared, offset)
     fault = None
@@ -168,7 +198,7 @@ def _unpack(case: Case, shared: mmap.mmap, offset: int) -> tuple[Answer, int]:
     answer = Answer(
         dict(zip(REGISTERS, values[:8], strict=True)), values[8], values[9],
         _changed(case, words) if changes else {}, fault, iterations,
-        dict(zip(SELECTORS, values[10:], strict=True)),
+        dict(zip(SELECTORS, values[10:], strict=True)), fpu=Fpu.unpack(fpu),
     )  # fmt: skip
     return answer, offset + 8 * changes
 

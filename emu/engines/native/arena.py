@@ -17,7 +17,7 @@ from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
 from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, TranslatedMemory
+from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from isa.fault import Fault
 from isa.x86.decode import MAX_LENGTH
 
@@ -61,7 +61,7 @@ class Arena:
         self._session = session
         self._memory = memory
         self._entry = entry  # of `tier1`, as the jump cache names it
-        self._generation = memory.generation
+        self._mark: Mark = (0, 0)
         self._mail = session.mail
         self._mode: Hashable = None  # whose blocks native code discovers now
         self.records = np.zeros(ARENA, dtype=RECORD)
@@ -159,11 +159,11 @@ class Arena:
 
     def refresh(self) -> None:
         """After mappings changed, release the pages whose code is no longer there."""
-        if self._generation == self._memory.generation:
+        self._mark, pages = self._memory.changes_since(self._mark)
+        if pages == []:
             return
-        self._generation = self._memory.generation
         for slot, page in list(self._ready.items()):
-            if not self._is_there(page):
+            if (pages is None or page.number in pages) and not self._is_there(page):
                 self._release(slot)
 
     def _is_there(self, page: Page) -> bool:

@@ -169,7 +169,7 @@ def _parts() -> str:
         "base": "%base", "index": "%index", "displacement": "%displacement",
         "imm8": "%u8", "imm8 to 16": "%s8_16", "imm8 to 32": "%s8",
         "imm16": "%u16", "imm16 to 32": "%s16", "imm32": "%u32",
-        "imm16 after 16": "%second", "imm16 after 32": "%third",
+        "imm16 after 16": "%second", "imm16 after 32": "%third", "modrm": "%modrm",
     }  # fmt: skip
     return "\n".join(
         f"  %part{n} = getelementptr i32, ptr %parts, i32 {n}\n"
@@ -180,7 +180,7 @@ def _parts() -> str:
 
 _FILL: Final = f"""
 ; everything that a field may be: the sources, by number
-define internal void @fill(ptr %parts, i32 %reg, i32 %rm, i32 %base, i32 %index,
+define internal void @fill(ptr %parts, i32 %modrm, i32 %reg, i32 %rm, i32 %base, i32 %index,
                            i32 %displacement, ptr %rest) alwaysinline {{
   %reg3 = and i32 %reg, 3
   %rm3 = and i32 %rm, 3
@@ -263,6 +263,7 @@ modrm:
   br label %lookup
 lookup:
   %address = phi i32 [ 0, %known_opcode ], [ %found, %modrm ]
+  %modrm_or_0 = phi i32 [ 0, %known_opcode ], [ %modrm_number, %modrm ]
   %reg = phi i32 [ 0, %known_opcode ], [ %reg_found, %modrm ]
   %rm = phi i32 [ 0, %known_opcode ], [ %rm_found, %modrm ]
   %shape = and i32 %address, 255
@@ -322,7 +323,8 @@ fill:
   %after_address = getelementptr i8, ptr %after_opcode, i32 %address_size
   %displacement = call i32 @displacement(ptr %after_address, i32 %displacement_size)
   %rest = getelementptr i8, ptr %code, i32 %head
-  call void @fill(ptr %parts, i32 %reg, i32 %rm, i32 %base, i32 %index, i32 %displacement,
+  call void @fill(ptr %parts, i32 %modrm_or_0, i32 %reg, i32 %rm, i32 %base, i32 %index,
+                  i32 %displacement,
                   ptr %rest)
   call void @write(ptr %record, ptr %entry_at, ptr %parts, i32 %form, i32 %length)
   %stopped = and i8 %flag, %stop

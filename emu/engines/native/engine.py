@@ -110,6 +110,7 @@ class NativeSession(Session):
         self.native_hot = native_hot
         self.cache = cache
         self.spaces = _spaces(state)
+        self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         self.mailbox = np.zeros(WORDS, dtype=np.uint64)
         self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
@@ -318,8 +319,8 @@ class NativeSession(Session):
         if why is Left.SERVED:
             return self._served(gate)
         if why is Left.READ or why is Left.WRITE:
-            filled = [s.fill(mail[Word.ADDRESS], why) for s in self.spaces.values()]
-            return None if any(filled) else Left.STEP
+            number, address = divmod(mail[Word.ADDRESS], 1 << 32)
+            return None if self._numbered[number].fill(address, why) else Left.STEP
         return why
 
     def _exit(self) -> Exit | Left:
@@ -427,6 +428,11 @@ class NativeSession(Session):
         super()._flush()
         for space in self.spaces.values():
             space.flush()
+
+    def _flush_pages(self, pages: list[int]) -> None:
+        super()._flush_pages(pages)
+        for space in self.spaces.values():
+            space.flush_pages(pages)
 
     def watch(self, block: object, mode: Hashable, address: int, size: int) -> None:
         """Have a block dropped when its code changes."""

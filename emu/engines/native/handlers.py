@@ -15,7 +15,7 @@ from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, leave_engine
+from emu.engines.native.pieces import Memory, leave_engine, place_missed
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -184,11 +184,11 @@ class HandlerCompiler:
         ]  # fmt: skip
         return label
 
-    def missed_at(self, address: str, why: Left) -> str:
+    def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """See `Context`."""
         label, wide = self.low.fresh("miss"), self.low.fresh("at")
         self.cold += [
-            f"{label}:", f"  %{wide} = zext i32 {address} to i64",
+            f"{label}:", *place_missed(wide, address, space),
             f"  store i64 %{wide}, ptr %address", "  store i64 %before, ptr %mailbox",
             f"  ret i64 {int(why)}",
         ]  # fmt: skip

@@ -16,7 +16,7 @@ class Word(IntEnum):
     REMAINING = 0  # instructions that may still be counted
     REGISTERS = 1  # -> the state's values, 64 bits a slot
     JUMPS = 2  # -> the jump cache
-    ADDRESS = 3  # of the access that missed
+    ADDRESS = 3  # of the access that missed; the number of its space in the upper half
     REASON = 4  # of an exit: its number
     VALUES = 5  # ... its values
     MISSED = 13  # a slow access or bulk operation did not happen

@@ -47,8 +47,8 @@ class Context(Protocol):
     def missed(self) -> str:
         """The label to go to if a repeated operation could not begin; the mailbox tells why."""
 
-    def missed_at(self, address: str, why: Left) -> str:
-        """The label to go to if an access of this (32-bit) address missed."""
+    def missed_at(self, address: str, why: Left, space: int = 0) -> str:
+        """The label to go to if an access of this (32-bit) address of a space missed."""
 
     def exit(self, node: Bits, values: list[str]) -> None:
         """After the instruction, leave the engine."""

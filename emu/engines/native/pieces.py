@@ -165,3 +165,13 @@ def _is_entry(low: Lowering, entry: str, target: str) -> str:
     """Whether an entry of the jump cache is for a program counter."""
     tag = low.emit(f"load i64, ptr {entry}")
     return low.emit(f"icmp eq i64 {tag}, {target}")
+
+
+def place_missed(name: str, address: str, space: int) -> list[str]:
+    """Lines that make %name a 32-bit address and, above it, the number of its space."""
+    if not space:
+        return [f"  %{name} = zext i32 {address} to i64"]
+    return [
+        f"  %{name}.low = zext i32 {address} to i64",
+        f"  %{name} = or i64 %{name}.low, {space << 32}",
+    ]

@@ -14,7 +14,14 @@ from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
 from emu.engines.native.layout import METADATA, MOST_VALUES, SEEN, Left, Word, heat_slot
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, chain, exits, leave, leave_engine
+from emu.engines.native.pieces import (
+    Memory,
+    chain,
+    exits,
+    leave,
+    leave_engine,
+    place_missed,
+)
 from emu.engines.native.plan import (
     PlannedBlock,
     Recipe,
@@ -522,11 +529,11 @@ class RegionCompiler:
         """See `Context`."""
         return f"missed.{self._part}"
 
-    def missed_at(self, address: str, why: Left) -> str:
+    def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """See `Context`."""
         label, wide = self.low.fresh("miss"), self.low.fresh("at")
         self.cold += [
-            f"{label}:", f"  %{wide} = zext i32 {address} to i64",
+            f"{label}:", *place_missed(wide, address, space),
             f"  store i64 %{wide}, ptr %address", f"  store i64 {int(why)}, ptr %left",
             f"  br label %undo.{self._part}",
         ]  # fmt: skip

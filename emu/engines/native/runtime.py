@@ -73,10 +73,12 @@ code:
   ret ptr %other
 }}
 
-define internal void @miss(ptr %mailbox, i32 %address, i64 %why) {{
+define internal void @miss(ptr %mailbox, i64 %space, i32 %address, i64 %why) {{
   %place = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}
   %wide = zext i32 %address to i64
-  store i64 %wide, ptr %place
+  %number = shl i64 %space, 32
+  %both = or i64 %wide, %number
+  store i64 %both, ptr %place
   %missed = getelementptr i64, ptr %mailbox, i64 {int(Word.MISSED)}
   store i64 %why, ptr %missed
   ret void
@@ -112,7 +114,7 @@ more:
 done:
   ret i64 %sum
 miss:
-  call void @miss(ptr %mailbox, i32 %here, i64 {int(why)})
+  call void @miss(ptr %mailbox, i64 %space, i32 %here, i64 {int(why)})
   ret i64 0
 }}
 """
@@ -158,10 +160,10 @@ write:
 done:
   ret void
 miss:
-  call void @miss(ptr %mailbox, i32 %here, i64 {int(Left.WRITE)})
+  call void @miss(ptr %mailbox, i64 %space, i32 %here, i64 {int(Left.WRITE)})
   ret void
 translated:
-  call void @miss(ptr %mailbox, i32 %here, i64 {int(Left.STEP)})
+  call void @miss(ptr %mailbox, i64 %space, i32 %here, i64 {int(Left.STEP)})
   ret void
 }}
 """

@@ -45,6 +45,9 @@ class Space(Protocol):
     def flush(self) -> None:
         """Forget what was filled."""
 
+    def flush_pages(self, pages: list[int]) -> None:
+        """Forget what was filled of some pages."""
+
     def load(self, low: Lowering, node: Bits, address: str) -> str:
         """Lower a load."""
 
@@ -106,12 +109,16 @@ class PagedSpace:
         """See `Space`."""
         if node.op in BULK:
             return node.attribute[1] in ELEMENTS
-        return node.attribute[1] in (8, 16, 32, 64)
+        return node.attribute[1] in (8, 16, 32, 64, 80)
 
     def flush(self) -> None:
         """See `Space`."""
         self.tables[:, self._filled] = 0
         self._filled.clear()
+
+    def flush_pages(self, pages: list[int]) -> None:
+        """See `Space`."""
+        self.tables[:, pages] = 0
 
     # -- lowering --------------------------------------------------------------------------------
 
@@ -136,14 +143,15 @@ class PagedSpace:
         """See `Space`."""
         _, width = node.attribute
         for_write = node.op == "load_for_write"
-        miss = low.context.missed_at(address, Left.WRITE if for_write else Left.READ)
+        why = Left.WRITE if for_write else Left.READ
+        miss = low.context.missed_at(address, why, self.number)
         place = self._place(low, address, width // 8, int(for_write), miss)
         return low.emit(f"load i{width}, ptr {place}, align 1")
 
     def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
         """See `Space`."""
         _, width = node.attribute
-        miss = low.context.missed_at(address, Left.WRITE)
+        miss = low.context.missed_at(address, Left.WRITE, self.number)
         place = self._place(low, address, width // 8, 1, miss)
         low.line(f"store i{width} {value}, ptr {place}, align 1")
 
@@ -178,6 +186,9 @@ class WordSpace:
         return False
 
     def flush(self) -> None:
+        """See `Space`."""
+
+    def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
 
     def can(self, node: Bits) -> bool:

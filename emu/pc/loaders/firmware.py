@@ -14,7 +14,8 @@ from emu.memory import PAGE_SIZE
 from emu.pc.machine import PcMachine
 
 PLACES: Final = ("/usr/share/seabios/bios.bin", "/usr/share/qemu/bios.bin")
-LOWER_END: Final = 0x100000
+UPPER_MEMORY, LOWER_END = 0xC0000, 0x100000
+VIDEO_FIRMWARE: Final = "vgabios-isavga.bin"
 LARGEST_LOWER: Final = 0x20000
 FOUR_GIBIBYTES: Final = 1 << 32
 
@@ -46,6 +47,16 @@ def read_firmware(path: Path | None) -> bytes:
     return data
 
 
+def video_firmware(path: Path | None) -> dict[str, bytes]:
+    """The VGA BIOS that lies beside a BIOS, as the file in which SeaBIOS looks for it."""
+    found = next((place for place in map(Path, PLACES) if place.is_file()), None)
+    firmware = found if path is None else path
+    beside = None if firmware is None else firmware.with_name(VIDEO_FIRMWARE)
+    if beside is None or not beside.is_file():
+        return {}
+    return {f"vgaroms/{VIDEO_FIRMWARE}": beside.read_bytes()}
+
+
 def load_firmware(machine: PcMachine, data: bytes, *, pci: bool) -> None:
     """Put a BIOS into ROM; the machine begins in it when it is reset."""
     memory = machine.memory
@@ -53,6 +64,7 @@ def load_firmware(machine: PcMachine, data: bytes, *, pci: bool) -> None:
     memory.map_rom(FOUR_GIBIBYTES - len(data), where, len(data))
     lower = min(len(data), LARGEST_LOWER)
     if pci:
+        memory.shadow(UPPER_MEMORY, LOWER_END - UPPER_MEMORY, read=False, write=False)
         memory.map_rom(LOWER_END - lower, where + len(data) - lower, lower)
     else:
         memory.write(LOWER_END - lower, data[-lower:])

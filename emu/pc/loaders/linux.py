@@ -17,11 +17,13 @@ from typing import Final
 from emu.errors import LoaderError
 from emu.pc.loaders import flat_mode
 from emu.pc.loaders.flat_mode import put
-from emu.pc.loaders.kernel_image import kernel_image
+from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
 
 SETUP_SECTORS, JUMP_LENGTH, HEADER, VERSION = 0x1F1, 0x201, 0x202, 0x206  # offsets in the file
 CMDLINE_SIZE, PAYLOAD_OFFSET, PAYLOAD_LENGTH = 0x238, 0x248, 0x24C
+CODE_START: Final = 0x214
+COMMAND_LINE_VERSION: Final = 0x206  # the first protocol that tells how long one may be
 PAYLOAD_VERSION: Final = 0x208  # the first protocol that tells where the payload is
 SECTOR, PAGE, KILO, MEGA = 512, 4096, 1 << 10, 1 << 20
 ZERO_PAGE, COMMAND_LINE, TABLE = 0x10000, 0x20000, 0x8000
@@ -59,11 +61,11 @@ UNPACKERS: Final[dict[bytes, Unpack]] = {
 
 @dataclass(frozen=True, slots=True)
 class BzImage:
-    """A kernel file: its setup header as it stands, and the ELF kernel that it holds."""
+    """A kernel file: its setup header as it stands, and what is loaded of it."""
 
     header: bytes  # from offset 0x1F1 to its end
     longest_command_line: int
-    kernel: bytes
+    kernel: KernelImage
 
 
 def unpack(data: bytes) -> BzImage:
@@ -71,24 +73,39 @@ def unpack(data: bytes) -> BzImage:
     if len(data) < PAYLOAD_LENGTH + 4:
         raise LoaderError("The Linux kernel is truncated", where=f"{len(data)} bytes")
     (version,) = struct.unpack_from("<H", data, VERSION)
-    if version < PAYLOAD_VERSION:
+    if version < COMMAND_LINE_VERSION:
         raise LoaderError(
             f"The Linux kernel has boot protocol {version >> 8}.{version & 0xFF:02}",
-            why="from 2.08 on (Linux 2.6.26) the header tells where the kernel proper is",
+            why="kernels since 2.6.22 have 2.06 or more",
         )
-    sectors = data[SETUP_SECTORS] or 4
+    start = ((data[SETUP_SECTORS] or 4) + 1) * SECTOR
     offset, length = struct.unpack_from("<2I", data, PAYLOAD_OFFSET)
-    start = (sectors + 1) * SECTOR + offset
+    if version < PAYLOAD_VERSION or not length:
+        kernel = _protected_part(data, start)
+    else:
+        kernel = kernel_image(_decompressed(_payload(data, start + offset, length)))
+    (longest,) = struct.unpack_from("<I", data, CMDLINE_SIZE)
+    end = HEADER + data[JUMP_LENGTH]
+    return BzImage(data[SETUP_SECTORS:end], longest, kernel)
+
+
+def _protected_part(data: bytes, start: int) -> KernelImage:
+    """What a kernel has in place of Linux proper (memtest86+): loaded as it is, entered first."""
+    (entry,) = struct.unpack_from("<I", data, CODE_START)
+    if len(data) <= start:
+        raise LoaderError("The kernel is truncated", where=f"{len(data)} bytes")
+    return KernelImage(((entry, data[start:]),), entry)
+
+
+def _payload(data: bytes, start: int, length: int) -> bytes:
     payload = data[start : start + length]
-    if len(payload) < length or not length:
+    if len(payload) < length:
         raise LoaderError(
             "The Linux kernel is truncated",
             where=f"its payload at {start:#x}",
             why=f"{length} bytes are promised, {len(payload)} are there",
         )
-    end = HEADER + data[JUMP_LENGTH]
-    (longest,) = struct.unpack_from("<I", data, CMDLINE_SIZE)
-    return BzImage(data[SETUP_SECTORS:end], longest, _decompressed(payload))
+    return payload
 
 
 def _decompressed(payload: bytes) -> bytes:
@@ -116,7 +133,7 @@ def load_linux(machine: PcMachine, data: bytes, command_line: str, initrd: bytes
             f"The command line has {len(line) - 1} bytes",
             why=f"this kernel takes {image.longest_command_line}",
         )
-    kernel = kernel_image(image.kernel)
+    kernel = image.kernel
     for address, content in kernel.pieces:
         put(machine, address, content)
     put(machine, COMMAND_LINE, line)

@@ -22,10 +22,13 @@ from isa.x86.meanings import (
     segments,
     shift,
     stack,
-    string_io,
     strings,
     system,
     tables,
+    x87_arithmetic,
+    x87_compare,
+    x87_control,
+    x87_data,
 )
 
 __all__ = [
@@ -48,8 +51,11 @@ __all__ = [
     "segments",
     "shift",
     "stack",
-    "string_io",
     "strings",
     "system",
     "tables",
+    "x87_arithmetic",
+    "x87_compare",
+    "x87_control",
+    "x87_data",
 ]

@@ -26,8 +26,16 @@ def _complement(whole: Bits, chosen: Bits) -> Bits:
 
 @instruction("bt", heading="BT—Bit Test", since="386", parameters=(None,))
 @instruction("bts", heading="BTS—Bit Test and Set", since="386", parameters=(_set,), lockable=True)
-@instruction("btr", heading="BTR—Bit Test and Reset", since="386", parameters=(_reset,), lockable=True)
-@instruction("btc", heading="BTC—Bit Test and Complement", since="386", parameters=(_complement,), lockable=True)
+@instruction(
+    "btr", heading="BTR—Bit Test and Reset", since="386", parameters=(_reset,), lockable=True
+)
+@instruction(
+    "btc",
+    heading="BTC—Bit Test and Complement",
+    since="386",
+    parameters=(_complement,),
+    lockable=True,
+)
 def bit_test(m: X86Builder, change: Change | None, base: Operand, offset: Operand) -> None:
     index, width = m.read(offset), base.width
     places = index.low(width.bit_length() - 1).zext(width)  # modulo the width

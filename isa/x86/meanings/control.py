@@ -8,16 +8,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 from isa.bits import Bits
-from isa.x86 import real, v86
+from isa.x86 import real, redirection, tasks, v86
 from isa.x86.builder import Operand, X86Builder
+from isa.x86.calls import through_system_descriptor
 from isa.x86.delivery import deliver, software_event
 from isa.x86.descriptors import Descriptor, Selector, enter_code, find
 from isa.x86.meanings.conditions import for_each_condition, holds
-from isa.x86.meanings.segments import far_pointer, out_of_reach
-from isa.x86.meanings.stack import load_flags, require_iopl_in_v86
+from isa.x86.meanings.segments import far_pointer
+from isa.x86.meanings.stack import flags_image, load_flags
 from isa.x86.registers import ECX, NT, OF, RF, SEGMENTS, VIF, VIP, VM, ZF
 from isa.x86.returns import check_target, far_return
 from isa.x86.table import instruction
+from isa.x86.tasks import Departure
 from isa.x86.vectors import (
     BOUND_RANGE_EXCEEDED,
     BREAKPOINT,
@@ -93,11 +95,13 @@ _INT = "INT n/INTO/INT3/INT1—Call to Interrupt Procedure"
 
 @instruction("int", heading=_INT)
 def int_n(m: X86Builder, vector: Operand) -> None:
-    require_iopl_in_v86(m)
-    if m.mode.model:
-        deliver(m, software_event(m, m.read(vector).low(8)))
+    number = m.read(vector).low(8)
+    if not m.mode.model:
+        m.exit("interrupt", number)
+    elif m.mode.v86:
+        redirection.interrupt(m, software_event(m, number))
     else:
-        m.exit("interrupt", m.read(vector).low(8))
+        deliver(m, software_event(m, number))
 
 
 @instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
@@ -127,7 +131,7 @@ def bound(m: X86Builder, index: Operand, bounds: Operand) -> None:
     m.fault_when(value.slt(lower) | upper.slt(value), BOUND_RANGE_EXCEEDED)
 
 
-# -- far, within one privilege level --------------------------------------------------------------
+# -- far ------------------------------------------------------------------------------------------
 
 
 @instruction("ljmp", heading="JMP—Jump")
@@ -159,7 +163,7 @@ def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) ->
         return
     descriptor = find(m, selector, GENERAL_PROTECTION)
     with m.when(~descriptor.is_code):
-        _gate(m, selector, descriptor)
+        through_system_descriptor(m, selector, descriptor, call=call)
     with m.when(descriptor.is_code):
         _check_code(m, selector, descriptor)
         check_target(m, descriptor, offset)
@@ -171,15 +175,6 @@ def _transfer(m: X86Builder, selector: Selector, offset: Bits, *, call: bool) ->
 def _push_return(m: X86Builder) -> None:
     m.push(m.get(SEGMENTS["cs"].selector).zext(m.form.operand_size))
     m.push(m.next.low(m.form.operand_size))
-
-
-def _gate(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
-    """Call gates, task gates and TSSs pass their checks, or fault; then they are unimplemented."""
-    known = descriptor.is_type(1, 4, 5, 9, 12)
-    wrong = ~known | out_of_reach(m, selector, descriptor)
-    m.fault_when(wrong, GENERAL_PROTECTION, selector.error_code)
-    m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
-    m.exit("unimplemented")
 
 
 def _check_code(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
@@ -213,18 +208,27 @@ def _return(m: X86Builder, selector: Selector, offset: Bits, released: Bits) -> 
 @instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
 def iret(m: X86Builder) -> None:
     if m.mode.segments_are_paragraphs:
-        require_iopl_in_v86(m)
         _interrupt_return(m)
         return
     nested = m.get(NT)
     with m.when(nested):
-        m.exit("unimplemented")  # task returns
+        _return_to_task(m)
     with m.when(~nested):
         _interrupt_return(m)
 
 
+def _return_to_task(m: X86Builder) -> None:
+    if m.mode.model:
+        flags = flags_image(m) & ~(1 << 14)  # NT: this task is no longer nested
+        tasks.back(m, Departure(m.next, flags, returns=True))
+    else:
+        m.exit("unimplemented")
+
+
 def _interrupt_return(m: X86Builder) -> None:
     size = m.form.operand_size
+    if m.mode.v86:
+        v86.require_flags(m, size)
     offset = m.pop(size).zext(32)
     selector, image = Selector(m.pop(size).low(16)), m.pop(size)
     if size == 32 and m.mode.cpl == 0 and not m.mode.real:

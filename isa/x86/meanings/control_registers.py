@@ -1,7 +1,6 @@
 """Control registers: MOV CRn, LMSW SMSW CLTS, and the translations that depend on them: INVLPG.
 
-SDM volume 3, sections 2.5 and 4.10.4. Who translates addresses learns by an exit "invalidate",
-with an address and what becomes invalid: `PAGE`, `NOT_GLOBAL` or `EVERYTHING`.
+SDM volume 3, sections 2.5 and 4.10.4.
 """
 
 from __future__ import annotations
@@ -34,11 +33,8 @@ from isa.x86.registers import (
     WP,
 )
 from isa.x86.table import instruction
+from isa.x86.translation import EVERYTHING, NOT_GLOBAL, PAGE, invalidate
 from isa.x86.vectors import GENERAL_PROTECTION
-
-PAGE: Final = 0
-NOT_GLOBAL: Final = 1
-EVERYTHING: Final = 2
 
 _PLAIN: Final = {"cr2": CR2, "cr3": CR3}
 _PACKED: Final = {"cr0": CR0, "cr4": CR4}
@@ -94,11 +90,6 @@ def _put_bits(m: X86Builder, new: dict[Register, Bits], translating: Iterable[Re
         m.put(part, value)
     with m.when(any_of(*(new[part] ^ m.get(part) for part in translating))):
         invalidate(m, EVERYTHING)
-
-
-def invalidate(m: X86Builder, what: int, address: Bits | None = None) -> None:
-    """Tell who translates addresses what to forget."""
-    m.exit("invalidate", Bits.of(0, 32) if address is None else address, Bits.of(what, 2))
 
 
 @instruction("invlpg", heading="INVLPG—Invalidate TLB Entries", since="486")

@@ -6,6 +6,7 @@ from typing import Final
 
 from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder, special_name
+from isa.x86.debug import ACCESS_DETECTED
 from isa.x86.meanings.privilege import require_level_0
 from isa.x86.registers import DE, DR, DR6, DR7
 from isa.x86.vectors import DEBUG, INVALID_OPCODE
@@ -14,7 +15,6 @@ STATUS: Final = 0xE00F  # B0–B3, BD, BS, BT
 STATUS_FIXED: Final = 0xFFFF0FF0
 CONTROL: Final = 0xFFFF23FF  # L0–G3, LE, GE, GD, R/W and LEN
 CONTROL_FIXED: Final = 0x400
-BD: Final = 1 << 13
 
 _ALIASES: Final = {"dr4": "dr6", "dr5": "dr7"}
 NAMES: Final = frozenset({"dr0", "dr1", "dr2", "dr3", "dr6", "dr7"}) | frozenset(_ALIASES)
@@ -51,5 +51,5 @@ def _accessed(m: X86Builder, operand: Operand) -> str:
         m.fault_when(m.get(DE), INVALID_OPCODE)
     require_level_0(m)
     with m.when(m.get(DR7).bit(13)):
-        m.fault(DEBUG, None, Bits.of(BD, 32))
+        m.fault(DEBUG, None, Bits.of(ACCESS_DETECTED, 32))
     return _ALIASES.get(name, name)

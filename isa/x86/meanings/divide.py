@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.flags import STATUS_FLAGS
 from isa.x86.delivery import deliver, software_event
+from isa.x86.flags import STATUS_FLAGS
 from isa.x86.meanings.accumulator import read_double, write_double
 from isa.x86.table import instruction
 from isa.x86.vectors import DIVIDE_ERROR

@@ -25,7 +25,12 @@ def cmpxchg(m: X86Builder, dst: Operand, src: Operand) -> None:
     m.set_flags(flags.subtract(accumulator, found))
 
 
-@instruction("cmpxchg8b", heading="CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes", since="pentium", lockable=True)
+@instruction(
+    "cmpxchg8b",
+    heading="CMPXCHG8B/CMPXCHG16B—Compare and Exchange Bytes",
+    since="pentium",
+    lockable=True,
+)
 def cmpxchg8b(m: X86Builder, dst: Operand) -> None:
     found = m.read(dst)
     equal = m.get(EDX).concat(m.get(EAX)) == found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isa.bits import Bits
 from isa.registers import Register
+from isa.x86 import v86
 from isa.x86.builder import Operand, X86Builder, is_segment, level_of, segment_name
 from isa.x86.meanings import segments
 from isa.x86.registers import (
@@ -26,7 +27,9 @@ from isa.x86.registers import (
 from isa.x86.table import instruction
 
 
-@instruction("push", heading="PUSH—Push Word, Doubleword, or Quadword Onto the Stack", escaped_since="386")
+@instruction(
+    "push", heading="PUSH—Push Word, Doubleword, or Quadword Onto the Stack", escaped_since="386"
+)
 def push(m: X86Builder, src: Operand) -> None:
     if is_segment(src) and m.form.operand_size == 32:
         m.undefined("operand")  # bits 16–31: zero here; newer processors do not write them
@@ -59,7 +62,9 @@ def pop(m: X86Builder, dst: Operand) -> None:
 _ALL = (EAX, ECX, EDX, EBX, ESP, EBP, ESI, EDI)
 
 
-@instruction("pushal", "pushaw", heading="PUSHA/PUSHAD—Push All General-Purpose Registers", since="286")
+@instruction(
+    "pushal", "pushaw", heading="PUSHA/PUSHAD—Push All General-Purpose Registers", since="286"
+)
 def pusha(m: X86Builder) -> None:
     for register in _ALL:
         m.push(m.read_part(register, m.form.operand_size))
@@ -105,21 +110,20 @@ def leave(m: X86Builder) -> None:
 
 @instruction("pushf", "pushfd", heading="PUSHF/PUSHFD/PUSHFQ—Push EFLAGS Register Onto the Stack")
 def pushf(m: X86Builder) -> None:
-    require_iopl_in_v86(m)
-    m.push(flags_image(m).low(m.form.operand_size))
+    size = m.form.operand_size
+    image = flags_image(m).low(size)
+    if m.mode.v86:
+        v86.require_flags(m, size)
+        image = v86.shown_flags(m, image)
+    m.push(image)
 
 
 @instruction("popf", "popfd", heading="POPF/POPFD/POPFQ—Pop Stack Into EFLAGS Register")
 def popf(m: X86Builder) -> None:
-    require_iopl_in_v86(m)
+    if m.mode.v86:
+        v86.require_flags(m, m.form.operand_size)
     load_flags(m, m.pop(m.form.operand_size))
     m.put(RF, Bits.of(0, 1))
-
-
-def require_iopl_in_v86(m: X86Builder) -> None:
-    """#GP(0) in virtual-8086 mode if IOPL is less than 3 (SDM volume 3, section 20.2.7)."""
-    with m.when(m.get(VM) & (m.get(IOPL) != 3)):
-        m.general_protection()
 
 
 def flags_image(m: X86Builder) -> Bits:
@@ -136,7 +140,11 @@ def load_flags(m: X86Builder, image: Bits) -> None:
 
     IF needs CPL <= IOPL, IOPL needs CPL 0; VM, VIF, VIP and RF never come from here (SDM volume
     2, table "Effect of POPF/POPFD on the EFLAGS Register"), nor what the model does not have.
+    Virtual-8086 mode may put VIF for IF.
     """
+    if m.mode.v86:
+        v86.load_flags(m, image)
+        return
     existing = m.model.real_flags if m.mode.real else m.model.flags
     for register, low in EFLAGS.fields:
         outside = low + register.width > image.width or not existing >> low & 1

@@ -13,7 +13,9 @@ from isa.bits import Bits
 from isa.registers import Register
 from isa.x86 import flags, segmentation
 from isa.x86.builder import X86Builder, insert
-from isa.x86.registers import DF, EAX, ECX, EDI, EIP, ESI
+from isa.x86.debug import watch_port
+from isa.x86.ports import require_port
+from isa.x86.registers import DF, EAX, ECX, EDI, EDX, EIP, ESI
 from isa.x86.table import instruction
 
 ONE: Final = Bits.of(1, 32)
@@ -71,7 +73,8 @@ def _plain(m: X86Builder, *segments: str) -> bool:
     Neither a segment check nor an offset's wrap at 64 KiB can come between them, nor a debug trap.
     """
     flat = all(segment in m.mode.flat for segment in segments)
-    return flat and m.form.address_size == 32 and not m.mode.single_step
+    one_by_one = m.mode.single_step or m.mode.debugged
+    return flat and m.form.address_size == 32 and not one_by_one
 
 
 def _linear(m: X86Builder, segment: str, pointer: Register, *, write: bool) -> Bits:
@@ -170,3 +173,46 @@ def _compare(m: X86Builder, one: Bits, other: Bits) -> Bits:
     """Leave the flags of a comparison; whether it ends a repetition by REPE or REPNE."""
     m.set_flags(flags.subtract(one, other))
     return one != other if m.form.repeat == "rep" else one == other
+
+
+# -- ports ----------------------------------------------------------------------------------------
+
+
+def _string_port(m: X86Builder) -> Bits:
+    """DX; the right to use it is asked for even if nothing is repeated."""
+    port = m.read_part(EDX, 16).zext(32)
+    require_port(m, port, element_width(m))
+    return port
+
+
+@instruction(
+    "insb", "insw", "insd", heading="INS/INSB/INSW/INSD—Input from Port to String", since="286",
+    repeatable=True, implied_operands=True,
+)  # fmt: skip
+def ins(m: X86Builder) -> None:
+    """The destination is looked at first: what a port has given cannot be given back."""
+    port, width = _string_port(m), element_width(m)
+
+    def take(_: Bits) -> tuple[Bits, Bits]:
+        watch_port(m, port, width)
+        m.load("es", offset(m, EDI), width, for_write=True)
+        m.store("es", offset(m, EDI), m.load_space("port", port, width))
+        return ONE, NEVER
+
+    repeat(m, take, EDI, in_bulk=False)
+
+
+@instruction(
+    "outsb", "outsw", "outsd", heading="OUTS/OUTSB/OUTSW/OUTSD—Output String to Port", since="286",
+    repeatable=True, implied_operands=True,
+)  # fmt: skip
+def outs(m: X86Builder) -> None:
+    port, width = _string_port(m), element_width(m)
+
+    def give(_: Bits) -> tuple[Bits, Bits]:
+        watch_port(m, port, width)
+        value = m.load(m.form.segment, offset(m, ESI), width)
+        m.store_space("port", port, value)
+        return ONE, NEVER
+
+    repeat(m, give, ESI, in_bulk=False)

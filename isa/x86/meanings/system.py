@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder, is_special, special_name
+from isa.x86.debug import watch_port
 from isa.x86.meanings import control_registers, debug_registers
 from isa.x86.ports import above_io_level, require_port
 from isa.x86.registers import IF, PVI, SHADOW, VIF, VIP, VME
@@ -28,9 +29,10 @@ def mov_special(m: X86Builder, dst: Operand, src: Operand) -> None:
 
 @instruction("hlt", heading="HLT—Halt")
 def hlt(m: X86Builder) -> None:
+    """Under single step there is no time to wait: the trap would end it at once."""
     if m.mode.cpl:
         m.general_protection()
-    else:
+    elif not (m.mode.model and m.mode.single_step):
         m.exit("halt")
 
 
@@ -60,6 +62,7 @@ def _virtual_flag(m: X86Builder) -> Bits:
 def in_(m: X86Builder, dst: Operand, port: Operand) -> None:
     number = _port(m, port)
     require_port(m, number, dst.width)
+    watch_port(m, number, dst.width)
     m.write(dst, m.load_space("port", number, dst.width))
 
 
@@ -67,6 +70,7 @@ def in_(m: X86Builder, dst: Operand, port: Operand) -> None:
 def out(m: X86Builder, port: Operand, src: Operand) -> None:
     number = _port(m, port)
     require_port(m, number, src.width)
+    watch_port(m, number, src.width)
     m.store_space("port", number, m.read(src))
 
 

@@ -7,37 +7,20 @@ from __future__ import annotations
 
 from isa.bits import Bits
 from isa.registers import Register
-from isa.x86 import descriptors
+from isa.x86 import tss
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.descriptors import Descriptor, Selector
+from isa.x86.descriptors import Selector, find_global
 from isa.x86.meanings.privilege import (
     forbid_without_segments,
     require_level_0,
     require_visible,
     unimplemented_in_process,
 )
-from isa.x86.registers import (
-    GDT_BASE,
-    GDT_LIMIT,
-    IDT_BASE,
-    IDT_LIMIT,
-    LDT_ATTRIBUTES,
-    LDT_BASE,
-    LDT_LIMIT,
-    LDTR,
-    TR,
-    TR_ATTRIBUTES,
-    TR_BASE,
-    TR_LIMIT,
-)
+from isa.x86.registers import GDT_BASE, GDT_LIMIT, IDT_BASE, IDT_LIMIT, LDTR, TR
 from isa.x86.table import instruction
 from isa.x86.vectors import GENERAL_PROTECTION, SEGMENT_NOT_PRESENT
 
 _LOAD = "LGDT/LIDT—Load Global/Interrupt Descriptor Table Register"
-
-LDT = 2
-AVAILABLE_TSS = 1, 9
-BUSY = 2  # of a TSS's type
 
 
 @instruction("lgdt", heading=_LOAD, since="286", parameters=(GDT_BASE, GDT_LIMIT))
@@ -78,7 +61,9 @@ def store_table(m: X86Builder, base: Register, limit: Register, dst: Operand) ->
     m.store(segment, m.wrap(address + 2), m.get(base))
 
 
-@instruction("sldt", heading="SLDT—Store Local Descriptor Table Register", since="286", parameters=(LDTR,))
+@instruction(
+    "sldt", heading="SLDT—Store Local Descriptor Table Register", since="286", parameters=(LDTR,)
+)
 @instruction("str", heading="STR—Store Task Register", since="286", parameters=(TR,))
 def store_selector(m: X86Builder, register: Register, dst: Operand) -> None:
     if unimplemented_in_process(m) or forbid_without_segments(m):
@@ -102,21 +87,13 @@ def lldt(m: X86Builder, src: Operand) -> None:
         return
     require_level_0(m)
     selector = Selector(m.read_selector(src))
-    for register in (LDT_BASE, LDT_LIMIT, LDT_ATTRIBUTES):
-        m.put(register, Bits.of(0, register.width))
+    tss.forget_ldt(m)
     m.put(LDTR, selector.value)
     with m.when(~selector.is_null):
-        descriptor = descriptors.find_global(m, selector, GENERAL_PROTECTION)
-        m.fault_when(~descriptor.is_type(LDT), GENERAL_PROTECTION, selector.error_code)
+        descriptor = find_global(m, selector, GENERAL_PROTECTION)
+        m.fault_when(~descriptor.is_type(tss.LDT), GENERAL_PROTECTION, selector.error_code)
         m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
-        put_ldt(m, descriptor)
-
-
-def put_ldt(m: X86Builder, descriptor: Descriptor) -> None:
-    """What LDTR caches."""
-    m.put(LDT_BASE, descriptor.base)
-    m.put(LDT_LIMIT, descriptor.limit)
-    m.put(LDT_ATTRIBUTES, descriptor.attributes)
+        tss.put_ldt(m, descriptor)
 
 
 @instruction("ltr", heading="LTR—Load Task Register", since="286")
@@ -126,21 +103,8 @@ def ltr(m: X86Builder, src: Operand) -> None:
     require_level_0(m)
     selector = Selector(m.read_selector(src))
     m.fault_when(selector.is_null, GENERAL_PROTECTION, 0)
-    descriptor = descriptors.find_global(m, selector, GENERAL_PROTECTION)
-    m.fault_when(~descriptor.is_type(*AVAILABLE_TSS), GENERAL_PROTECTION, selector.error_code)
+    descriptor = find_global(m, selector, GENERAL_PROTECTION)
+    m.fault_when(~descriptor.is_type(*tss.AVAILABLE), GENERAL_PROTECTION, selector.error_code)
     m.fault_when(~descriptor.present, SEGMENT_NOT_PRESENT, selector.error_code)
-    mark_busy(m, selector, descriptor)
-    put_task(m, selector.value, descriptor)
-
-
-def mark_busy(m: X86Builder, selector: Selector, descriptor: Descriptor) -> None:
-    """Set the busy bit in memory."""
-    m.store_space("system", selector.address(m) + 5, descriptor.high.bits(8, 8) | BUSY)
-
-
-def put_task(m: X86Builder, selector: Bits, descriptor: Descriptor) -> None:
-    """TR and what it caches: a busy TSS."""
-    m.put(TR, selector)
-    m.put(TR_BASE, descriptor.base)
-    m.put(TR_LIMIT, descriptor.limit)
-    m.put(TR_ATTRIBUTES, descriptor.attributes | BUSY)
+    tss.mark_busy(m, selector, descriptor)
+    tss.put_task(m, selector.value, descriptor)

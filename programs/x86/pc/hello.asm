@@ -7,6 +7,8 @@ start:
     mov ss, ax
     mov sp, 0x7C00
     cld
+    mov ax, 3                   # text mode 3, a clear screen
+    int 0x10
     mov si, offset text
 next:
     lodsb

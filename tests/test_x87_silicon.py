@@ -1,0 +1,99 @@
+"""Silicon judges the x87: every form, with states, control words and memory that bite."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.engine import Native
+from emu.engines.python import Python
+from tests.needs import missing
+from tests.silicon import cases
+from tests.silicon.compare import Result, compare, compare_forms
+from tests.silicon.executor import Executor, form_of
+from tests.silicon.native import Case, Fpu, Silicon, SiliconError
+
+SAMPLE, MANY = 600, 22_000
+REFUSED = 0.02  # what may wrap in 16 bits: isa/DIVERGENCES.md
+
+
+def x87_form(code: bytes) -> str | None:
+    """The form of an x87 instruction."""
+    return form_of(code) if code.lstrip(cases.LEGACY_PREFIXES)[0] in cases.ESCAPES else None
+
+
+@pytest.fixture(scope="module")
+def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
+    reason = Silicon.available()
+    try:
+        built = None if reason else Silicon.build(tmp_path_factory.mktemp("silicon"))
+    except SiliconError as error:
+        reason = str(error)
+    if reason is not None or built is None:
+        if os.environ.get("CI") == "true":
+            missing(str(reason))
+        pytest.skip(str(reason))
+    with built:
+        yield built
+
+
+@pytest.fixture(scope="module")
+def forms() -> cases.Forms:
+    return cases.Forms(x87_form, prefixes=(b"", b"\x66"))
+
+
+def check(result: Result) -> None:
+    """No difference, nothing lost, hardly anything refused."""
+    assert not result.differing and not result.lost, str(result)
+    assert sum(result.refused.values()) <= REFUSED * sum(result.executed.values())
+
+
+def test_a_sample(silicon: Silicon, forms: cases.Forms) -> None:
+    """Each form a few times."""
+    check(compare_forms(silicon, Executor(low=silicon.low), forms, SAMPLE, seed="sample"))
+
+
+@pytest.mark.heavy
+def test_many(
+    silicon: Silicon, forms: cases.Forms, record_property: Callable[[str, object], None]
+) -> None:
+    """A hundred of each form on the reference engine."""
+    result = compare_forms(silicon, Executor(low=silicon.low), forms, MANY, seed="many")
+    record_property("measured", str(result).splitlines()[0])
+    check(result)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", ["python", "native"])
+def test_other_engines(silicon: Silicon, forms: cases.Forms, name: str) -> None:
+    """The same on the engines that translate."""
+    handlers = Native(hot=1 << 30, wait=True, cache=DiskCache(None))
+    engine = handlers if name == "native" else Python(hot=1 << 60)
+    executor = Executor(engine, low=silicon.low)
+    check(compare_forms(silicon, executor, forms, MANY // 10, seed=name))
+
+
+def test_zero_divide_is_graver_than_a_denormal_operand(silicon: Silicon) -> None:
+    """SDM volume 1, section 4.9.2: only the graver exception is told."""
+    small = 0x1234
+    made = [
+        (code, Case(bytes.fromhex(code), {}, fpu=Fpu(0x340 | masks, 0, 0xFF, stack)))
+        for code in ("def1", "d8f1", "def9", "d9fa", "d9f4")
+        for stack in ((small, *(0,) * 7), (0, small, *(0,) * 6), (small, small, *(0,) * 6))
+        for masks in (0x3F, 0x3D, 0x3B, 0x39, 0x2F, 0)
+    ]
+    check(compare(silicon, Executor(low=silicon.low), made))
+
+
+def test_pending_exceptions(silicon: Silicon, forms: cases.Forms) -> None:
+    """#MF comes before whatever else an instruction does, but not before those that do not wait."""
+    made = []
+    for form, code in forms.draw(cases.random.Random(1), len(forms.templates)):
+        case = cases.make_case(code, cases.random.Random(2))
+        fpu = replace(case.fpu, control=0x340, status=0x8081)
+        made.append((form, replace(case, fpu=fpu)))
+    check(compare(silicon, Executor(low=silicon.low), made))
