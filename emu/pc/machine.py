@@ -13,6 +13,7 @@ from emu.pc.paging import attach_memory
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
+from isa.x86.models import model_of
 from isa.x86.registers import IF
 from isa.x86.reset import reset_values
 
@@ -60,7 +61,7 @@ class PcMachine:
     def reset(self) -> None:
         """What the RESET line does to the processor; memory and devices stay."""
         self.halted, self.state.shut_down = False, ()
-        for register, value in reset_values(self.isa.signature).items():
+        for register, value in reset_values(model_of(self.isa.model)).items():
             self.state.write(register, value)
         self.memory.changed()
 

@@ -38,6 +38,7 @@ _PREFIXES: Final = ("lock ", "notrack ")
 _LOCKS: Final = b"\xf0\xf1"  # F1 only where it is a prefix at all
 _REPEATS: Final = b"\xf2\xf3"
 _RESERVED_NOPS: Final = frozenset({0x0D, *range(0x18, 0x20)})  # second bytes after 0F
+_SEGMENTS_SINCE_386: Final = (Seg("fs"), Seg("gs"))
 _ESCAPES: Final = range(0xD8, 0xE0)  # first bytes of the coprocessor's instructions
 _REPEAT: Final = {0xF3: "rep", 0xF2: "repne"}
 
@@ -170,12 +171,12 @@ class _Translation:
         entry = INSTRUCTIONS.get(mnemonic)
         if entry is None:
             return _unknown(self.missing(), self.length, self.mode)
-        if not self.exists(entry):
-            return _unknown(BAD, self.length, self.mode)
         if entry.implied_operands:
             shapes: tuple[Shape, ...] = ()
         else:
             shapes = tuple(self.shape(n, op) for n, op in enumerate(self.found.operands))
+        if not self.exists(entry, shapes):
+            return _unknown(BAD, self.length, self.mode)
         if self.found.opcode[0] in _ESCAPES:
             self.fields |= {"escape": self.found.opcode[0] & 7, "modrm": self.found.modrm}
         form = Form(
@@ -190,10 +191,12 @@ class _Translation:
         )
         return Instruction(form, self.fields, self.length)
 
-    def exists(self, entry: Entry) -> bool:
-        """Whether the model has the instruction in this encoding."""
+    def exists(self, entry: Entry, shapes: tuple[Shape, ...]) -> bool:
+        """Whether the model has the instruction in this encoding, and its segment registers."""
         escaped = self.found.opcode[0] == 0x0F
-        return self.model.has(entry.escaped_since if escaped else entry.since)
+        since = entry.escaped_since if escaped else entry.since
+        newer = [shape for shape in shapes if shape in _SEGMENTS_SINCE_386]
+        return self.model.has(since) and (not newer or self.model.has("386"))
 
     def mnemonic(self) -> str:
         if self.what.mnemonic:

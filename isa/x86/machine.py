@@ -52,7 +52,6 @@ class X86:
     def __init__(self, model: str = "") -> None:
         self.model = model
         self.fingerprint: str = f"x86 {model}".strip()
-        self.signature = model_of(model).identity.signature
 
     def mode(self, values: Sequence[int]) -> Hashable:
         """See `isa.x86.mode`."""

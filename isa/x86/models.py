@@ -59,6 +59,7 @@ class Model:
     flags: int
     real_flags: int
     fixed_flags: int = 1 << 1
+    start: tuple[int, int, int] = (0xF000, 0xFFFF0000, 0xFFF0)  # CS, its base, IP after a reset
     cr0: int = 0
     cr4: int = 0
     prefixes: bytes = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
@@ -95,6 +96,7 @@ _8086: Final = Model(
     flags=_bits(EFLAGS, _COMMON_FLAGS),
     real_flags=_bits(EFLAGS, _COMMON_FLAGS),
     fixed_flags=0xF002,
+    start=(0xFFFF, 0xFFFF0, 0),
     prefixes=bytes.fromhex("26 2E 36 3E F0 F1 F2 F3"),
     aliases={n: n + 0x10 for n in range(0x60, 0x70)} | {n: n + 2 for n in (0xC0, 0xC1, 0xC8, 0xC9)},
     has_coprocessor=False,
@@ -106,6 +108,7 @@ _286: Final = Model(
     Identity(2, 0, 0),
     flags=_FLAGS_286,
     real_flags=_bits(EFLAGS, _COMMON_FLAGS),
+    start=(0xF000, 0xFF0000, 0xFFF0),
     cr0=_CR0_286,
     prefixes=bytes.fromhex("26 2E 36 3E F0 F1 F2 F3"),
     longest=10,

@@ -72,6 +72,7 @@ def write_control(m: X86Builder, dst: Operand, src: Operand) -> None:
 
 def _write_cr0(m: X86Builder, value: Bits) -> None:
     """#GP(0): paging without protection, NW without CD. ET is wired; reserved bits are ignored."""
+    value = value & m.model.cr0
     new = {part: value.bit(low) for part, low in CR0.fields if part is not ET}
     wrong = (new[PG] & ~new[PE]) | (new[NW] & ~new[CD])
     m.fault_when(wrong, GENERAL_PROTECTION, 0)
@@ -79,8 +80,7 @@ def _write_cr0(m: X86Builder, value: Bits) -> None:
 
 
 def _write_cr4(m: X86Builder, value: Bits) -> None:
-    reserved = ~sum(1 << low for _, low in CR4.fields)
-    m.fault_when((value & reserved) != 0, GENERAL_PROTECTION, 0)
+    m.fault_when((value & ~m.model.cr4) != 0, GENERAL_PROTECTION, 0)
     _put_bits(m, {part: value.bit(low) for part, low in CR4.fields}, (PSE, PAE, PGE))
 
 

@@ -19,7 +19,7 @@ def mov_special(m: X86Builder, dst: Operand, src: Operand) -> None:
     """MOV to and from control and debug registers; those that do not exist are #UD."""
     to = is_special(dst)
     name = special_name(dst if to else src)
-    if name in control_registers.NAMES:
+    if name in control_registers.NAMES and (name != "cr4" or m.model.cr4):
         (control_registers.write_control if to else control_registers.read_control)(m, dst, src)
     elif name in debug_registers.NAMES:
         (debug_registers.write_debug if to else debug_registers.read_debug)(m, dst, src)
