@@ -135,14 +135,16 @@ class Memory:
         return [size for at, size in self.samples if start <= at < end]
 
     def growth(self) -> float:
-        """Bytes between the second minute and the last, by their medians."""
+        """Bytes between the middle third of the time and the last, by their medians: what fills
+        once (a slow machine takes minutes for it) has filled in the first."""
         end = self.samples[-1][0]
-        second, last = self.between(60, 120), self.between(end - 60, end + 1)
-        return statistics.median(last) - statistics.median(second)
+        middle, last = self.between(end / 3, end * 2 / 3), self.between(end * 2 / 3, end + 1)
+        return statistics.median(last) - statistics.median(middle)
 
     def slope(self) -> float:
-        """Bytes a minute after the first, by least squares."""
-        rest = [sample for sample in self.samples if sample[0] >= 60]
+        """Bytes a minute after the first third, by least squares."""
+        first = self.samples[-1][0] / 3
+        rest = [sample for sample in self.samples if sample[0] >= first]
         line = statistics.linear_regression([at for at, _ in rest], [size for _, size in rest])
         return 60 * line.slope
 
@@ -212,7 +214,7 @@ def main() -> None:
     print(summary(work, memory, forgotten))
     if options.seconds > 180:
         grown, slope = memory.growth() / MEBIBYTE, memory.slope() / MEBIBYTE
-        print(f"from the second minute to the last: {grown:+.1f} MiB; {slope:+.2f} MiB a minute")
+        print(f"from the middle third to the last: {grown:+.1f} MiB; {slope:+.2f} MiB a minute")
 
 
 if __name__ == "__main__":
