@@ -12,8 +12,9 @@ from tests.soak import MEBIBYTE, soak, summary
 SECONDS = 600
 SLACK = 40 * MEBIBYTE
 """Between the middle third and the last, of some 300 MiB. Caches that are bounded by the number of
-instruction forms, or of functions of a linker, still fill a little, the more so on a slow machine. What this is to find is larger: before they were mended, page tables that
-malloc made resident came to 600 MiB in four minutes, 48 for each machine."""
+instruction forms, or of functions of a linker, still fill a little, the more so on a slow machine.
+What this is to find is larger: before they were mended, page tables that malloc made resident came
+to 600 MiB in four minutes, 48 for each machine."""
 
 
 @pytest.mark.heavy
