@@ -28,7 +28,6 @@ from isa.x86.fetch import fetch
 from isa.x86.form import Form, Seg
 from isa.x86.meanings import coprocessor
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
-from isa.x86.models import model_of
 from isa.x86.registers import EIP, REGISTERS, SEGMENTS
 from isa.x86.table import INSTRUCTIONS
 from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
