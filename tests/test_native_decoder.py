@@ -17,6 +17,7 @@ from isa.x86.encoding import PREFIXES
 from isa.x86.form import Form
 from isa.x86.machine import trace
 from isa.x86.mode import FLAT_USER, Mode
+from isa.x86.models import MODELS
 from isa.x86.recipe import Recipes
 from tests.test_x86_recipes import MODES, drawn
 
@@ -62,6 +63,13 @@ def assert_sweep(code: bytes, mode: Mode) -> None:
 @pytest.mark.parametrize("size", MODES)
 def test_random_bytes_are_decoded_as_the_decoder_does(size: int) -> None:
     assert_sweep(b"".join(drawn(400, seed=size)), MODES[size])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_models_that_decode_otherwise_do_so_in_bulk(model: str) -> None:
+    """Older processors have fewer prefixes, and other instructions behind the same bytes."""
+    mode = FLAT_USER._replace(code_size=16, model=model)
+    assert_sweep(b"".join(drawn(150, seed=len(model))), mode)
 
 
 @pytest.mark.heavy

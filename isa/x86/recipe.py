@@ -37,6 +37,7 @@ from isa.x86.encoding import (
 )
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
+from isa.x86.models import model_of
 
 assert meanings.__all__, "importing the meanings fills the table that decoding reads"
 
@@ -78,13 +79,17 @@ def source_value(source: int, parts: Parts) -> int:
 
 
 class Recipes:
-    """What was learned of code of one size: opcodes by number, and recipes by key."""
+    """What was learned of a model's code of one size: opcodes by number, and recipes by key.
 
-    def __init__(self, code_size: int) -> None:
+    Keys take prefixes for what they are since the 386: of an older model there are no recipes.
+    """
+
+    def __init__(self, code_size: int, model: str = "") -> None:
         self.code_size = code_size
         self.opcodes: dict[int, Opcode] = {}
         self.recipes: dict[Key, Recipe | None] = {}
-        self._mode = FLAT_USER._replace(code_size=code_size)
+        self._mode = FLAT_USER._replace(code_size=code_size, model=model)
+        self._has_keys = model_of(model).has("386")
 
     def opcode(self, number: int) -> Opcode:
         """What there is to know of an opcode."""
@@ -99,7 +104,8 @@ class Recipes:
     def find(self, key: Key) -> Recipe | None:
         """The key's recipe; None if there is none."""
         if key not in self.recipes:
-            self.recipes[key] = _learn(key, self.opcode(key.opcode), self._mode)
+            opcode = self.opcode(key.opcode)
+            self.recipes[key] = _learn(key, opcode, self._mode) if self._has_keys else None
         return self.recipes[key]
 
     def decode(self, code: bytes, mode: Mode) -> Instruction | None:

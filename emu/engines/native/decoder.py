@@ -76,7 +76,7 @@ class BulkDecoder:
         self.flags = np.zeros(256, np.uint8)
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
-        self._recipes = {size: Recipes(size) for size in (16, 32)}
+        self._recipes: dict[tuple[int, str], Recipes] = {}
         self._flags_at: int = self.flags.ctypes.data
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)
@@ -135,9 +135,16 @@ class BulkDecoder:
         self.tables[mode] = tables = Tables(mode.code_size)
         return tables
 
+    def _recipes_of(self, mode: Mode) -> Recipes:
+        """What holds for all modes of a model that have code of this size."""
+        key = mode.code_size, mode.model
+        if key not in self._recipes:
+            self._recipes[key] = Recipes(*key)
+        return self._recipes[key]
+
     def _learn(self, code: bytes, mode: Mode) -> None:
         """Enter what there is to know of the key of the instruction at the start of `code`."""
-        recipes, tables = self._recipes[mode.code_size], self.tables[mode]
+        recipes, tables = self._recipes_of(mode), self.tables[mode]
         parts = recipes.split(code)
         assert parts, "native code asks about instructions with many prefixes, and learns nothing"
         recipe = recipes.find(parts.key)
