@@ -1,7 +1,7 @@
 """What the x87's arithmetic should give, by plain integers and fractions, without the IR.
 
-`Case` says the control word; a number is taken apart to a `Fraction`, an infinity or a NaN, computed
-with exactly, and rounded to the grid of representable numbers by comparing fractions.
+Numbers are fractions, computed with exactly, and rounded to the grid of representable numbers by
+comparing fractions.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def to_grid(x: Fraction, step: Fraction, mode: int) -> Fraction:
         up = rest > 0 and x < 0
     else:
         half = rest == Fraction(1, 2)
-        up = mode == NEAREST and (rest > Fraction(1, 2) or half and below % 2 == 1)
+        up = mode == NEAREST and (rest > Fraction(1, 2) or (half and below % 2 == 1))
     return (below + up) * step
 
 
@@ -188,7 +188,7 @@ def multiply(a: int, b: int, control: int) -> Outcome:
 
 def divide(a: int, b: int, control: int) -> Outcome:
     sign = (a ^ b) >> 79
-    if is_infinite(a) and is_infinite(b) or is_zero(a) and is_zero(b):
+    if (is_infinite(a) and is_infinite(b)) or (is_zero(a) and is_zero(b)):
         return INVALID
     if is_infinite(a):
         return infinity(sign)

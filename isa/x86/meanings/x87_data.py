@@ -97,10 +97,10 @@ def store_integer(m: X86Builder, pops: bool, dst: Operand) -> None:
 
 def _to_memory(m: X86Builder, unit: Unit, dst: Operand, value: Bits, pops: bool) -> None:
     """Store, if no unmasked exception prevents it."""
-    with m.when(~unit.blocked):
-        m.write(dst, value)
     with m.when(unit.blocked):
         m.read(dst)  # the right to write there is needed all the same
+    with m.when(~unit.blocked):
+        m.write(dst, value)
     _stored(m, unit, pops)
 
 
