@@ -163,7 +163,7 @@ def move_if(m: X86Builder, condition: str, *operands: Operand) -> None:
     unit.c1 = m.get(C1)
     m.undefined(C1)
     missing = unit.require(unit.full(0), unit.full(index))
-    moved = holds(m, condition).select(unit.value(index), unit.value(0))
+    moved = number.choose(holds(m, condition), unit.value(index), unit.value(0))
     unit.write(0, unit.or_indefinite(missing, moved))
     unit.commit()
     leave_codes_undefined(m)
