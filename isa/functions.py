@@ -21,6 +21,7 @@ class Function:
     def __init__(self, family: str, result: str, meaning: Meaning) -> None:
         self.family = family
         self.result = result
+        self.module = meaning.__module__
         self._meaning = meaning
         self.body = cache(self._body)
 

@@ -1,7 +1,7 @@
 """What the x87's arithmetic should give, by plain integers and fractions, without the IR.
 
-`Case` says the control word; a number is taken apart to a `Fraction`, an infinity or a NaN,
-computed with exactly, and rounded to the grid of representable numbers by comparing fractions.
+Numbers are fractions, computed with exactly, and rounded to the grid of representable numbers by
+comparing fractions.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class HandlerCompiler:
         self._spaces()
         head = [*self._head, *low.lines]
         define = f"define i64 @{self.name}({PARAMETERS}) {{\nentry:"
-        return "\n".join([define, *head, *body, *self.cold, "}"])
+        return "\n".join([define, *head, *body, *self.cold, "}", *sorted(low.declarations)])
 
     def _leave(self, label: str, why: Left) -> None:
         """A cold block that leaves before the instruction."""

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Final, Protocol
 
-from emu.engines.native import runtime
+from emu.engines.native import runtime, shared
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
+from emu.engines.native.names import digest
 
 MOST_LINKED: Final = 250  # libraries of one of LLVM's linkers: it keeps 9 KiB of each for ever
 FAR: Final = b"\xff\x25\0\0\0\0"  # jmp [rip]: to the address behind it
@@ -57,12 +58,20 @@ class Linker:
         """Place an image; raises MemoryError if there is no room."""
         if image.is_object or self._arena is None:
             return self._by_llvm(image)
+        self._know_shared(image)
         start, size = self._arena.put(image.code)
         library = Placed(self._arena, start, size, image.symbols)
         for at, name, addend in image.imports:
             place = self._arena.address + start + at
             ctypes.c_int32.from_address(place).value = self._known[name] + addend - place
         return library
+
+    def _know_shared(self, image: Image) -> None:
+        """Compile or fetch the shared functions that an image calls."""
+        for _, name, _ in image.imports:
+            if name not in self._known:
+                file = digest(name.encode())
+                self._know(kept(DiskCache.users(), file, shared.source(name), [name]))
 
     def _by_llvm(self, image: Image) -> Library:
         from emu.engines.native.orc import OrcLinker

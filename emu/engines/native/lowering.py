@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from emu.engines.native import shared
 from emu.engines.native.layout import Left
 from isa.bits import Bits
 from isa.ops import OPS, require_columns
@@ -62,6 +63,7 @@ class Lowering:
 
     def __init__(self, context: Context) -> None:
         self.lines: list[str] = []
+        self.declarations: set[str] = set()  # of the shared functions that are called
         self.context = context
         self.label = "entry"  # the basic block under way
         self._numbers = itertools.count()
@@ -176,8 +178,15 @@ class Lowering:
         raise AssertionError("a parameter stands only in a function's body")
 
     def do_call(self, node: Bits) -> str:
-        body = node.attribute.body(tuple(a.width for a in node.args))
-        return self.inline(body, [self.value(a) for a in node.args])
+        widths = tuple(a.width for a in node.args)
+        texts = [self.value(a) for a in node.args]
+        if shared.is_shared(node.attribute, widths):
+            self.declarations.add(shared.declaration(node.attribute, widths))
+            given = ", ".join(f"i{w} {text}" for w, text in zip(widths, texts, strict=True))
+            return self.emit(
+                f'call i{node.width} @"{shared.name_of(node.attribute, widths)}"({given})'
+            )
+        return self.inline(node.attribute.body(widths), texts)
 
     def inline(
         self, node: Bits, arguments: list[str], old: Mapping[Register, str] | None = None

@@ -102,9 +102,8 @@ class RegionCompiler:
         self._prologue()
         head = low.lines
         define = f"define i64 @{self.name}(ptr %mailbox, i64 %way) {{"
-        return "\n".join(
-            [define, "entry:", *head, *body, *self.cold, *tail, "}", runtime.DECLARATIONS, METADATA]
-        )
+        declared = [*sorted(low.declarations), runtime.DECLARATIONS, METADATA]
+        return "\n".join([define, "entry:", *head, *body, *self.cold, *tail, "}", *declared])
 
     # -- prologue --------------------------------------------------------------------------------
 

@@ -97,10 +97,10 @@ def store_integer(m: X86Builder, pops: bool, dst: Operand) -> None:
 
 def _to_memory(m: X86Builder, unit: Unit, dst: Operand, value: Bits, pops: bool) -> None:
     """Store, if no unmasked exception prevents it."""
-    with m.when(~unit.blocked):
-        m.write(dst, value)
     with m.when(unit.blocked):
         m.read(dst)  # the right to write there is needed all the same
+    with m.when(~unit.blocked):
+        m.write(dst, value)
     _stored(m, unit, pops)
 
 
@@ -163,7 +163,7 @@ def move_if(m: X86Builder, condition: str, *operands: Operand) -> None:
     unit.c1 = m.get(C1)
     m.undefined(C1)
     missing = unit.require(unit.full(0), unit.full(index))
-    moved = holds(m, condition).select(unit.value(index), unit.value(0))
+    moved = number.choose(holds(m, condition), unit.value(index), unit.value(0))
     unit.write(0, unit.or_indefinite(missing, moved))
     unit.commit()
     leave_codes_undefined(m)

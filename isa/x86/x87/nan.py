@@ -46,7 +46,7 @@ def of_operand(result: Result, a: Number) -> Result:
 
 
 def _told(result: Result, denormal: Bits) -> Result:
-    """With the denormal-operand exception, unless there is a graver one (SDM 1, 4.9.2)."""
+    """The result with the denormal-operand exception, unless a graver one is told (SDM 4.9.2)."""
     graver = (result.flags & (INVALID | ZERO_DIVIDE)) != 0
     raised = (denormal & ~graver).select(Bits.of(DENORMAL, FLAGS), 0)
     return Result(result.value, result.flags | raised, result.up)

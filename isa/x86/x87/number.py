@@ -71,6 +71,12 @@ def pack(sign: Bits, exponent: Bits, significand: Bits) -> Bits:
     return sign.concat(exponent.low(15)).concat(significand)
 
 
+def choose(condition: Bits, then: Bits, otherwise: Bits) -> Bits:
+    """`then` or `otherwise`, 80 bits each, chosen in the two parts in which registers hold them."""
+    high = condition.select(then.bits(64, 16), otherwise.bits(64, 16))
+    return high.concat(condition.select(then.low(64), otherwise.low(64)))
+
+
 def infinity(sign: Bits) -> Bits:
     """An infinity."""
     return pack(sign, Bits.of(MAXIMUM, 15), Bits.of(INTEGER_BIT, 64))

@@ -112,11 +112,13 @@ class Unit:
         found = stopped.select(result.flags & BEFORE, result.flags)
         self.raise_flags(missing.select(0, found))
         self.c1 = missing.select(self.c1, result.up & ~stopped)
-        return missing.select(number.indefinite() if instead is None else instead, result.value)
+        if instead is None:
+            return self.or_indefinite(missing, result.value)
+        return missing.select(instead, result.value)
 
     def or_indefinite(self, missing: Bits, value: Bits) -> Bits:
         """`value`, or the real indefinite in place of what is missing."""
-        return missing.select(number.indefinite(), value)
+        return number.choose(missing, number.indefinite(), value)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -135,7 +137,7 @@ class Unit:
             self._put(index - self._moved, value)
 
     def _put(self, index: Bits, value: Bits) -> None:
-        chosen = self.blocked.select(_register(self.m, index), value)
+        chosen = number.choose(self.blocked, _register(self.m, index), value)
         self.m.put_indexed(ST, index, chosen.low(64))
         self.m.put_indexed(STX, index, chosen.bits(64, 16))
 
