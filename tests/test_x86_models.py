@@ -22,7 +22,7 @@ from tests.machines import engines
 NEW = {
     "286": "60", "386": "0F B6 C1", "486": "0F C8", "pentium": "0F A2", "pentium2": "0F 40 C1",
 }  # fmt: skip
-"""The bytes of an instruction (PUSHA, MOVZX, BSWAP, CPUID, CMOVO) that a model is the first to have."""
+"""What a model is the first to have: PUSHA, MOVZX, BSWAP, CPUID, CMOVO."""
 HANDLER, STACK, CODE = 0x0400, 0x8000, 0x1000
 ENGINES = engines()
 
