@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -92,8 +93,24 @@ def test_zero_divide_is_graver_than_a_denormal_operand(silicon: Silicon) -> None
 def test_pending_exceptions(silicon: Silicon, forms: cases.Forms) -> None:
     """#MF comes before whatever else an instruction does, but not before those that do not wait."""
     made = []
-    for form, code in forms.draw(cases.random.Random(1), len(forms.templates)):
-        case = cases.make_case(code, cases.random.Random(2))
+    for form, code in forms.draw(random.Random(1), len(forms.templates)):
+        case = cases.make_case(code, random.Random(2))
         fpu = replace(case.fpu, control=0x340, status=0x8081)
         made.append((form, replace(case, fpu=fpu)))
+    check(compare(silicon, Executor(low=silicon.low), made))
+
+
+ALIASES = tuple(
+    bytes([escape, 0xC0 | reg << 3 | number])
+    for escape, reg in ((0xD9, 3), (0xDC, 2), (0xDC, 3), (0xDD, 1), (0xDE, 2), (0xDF, 1), (0xDF, 2),
+                        (0xDF, 3))
+    for number in range(8)
+)  # fmt: skip
+"""What the manual leaves out."""
+
+
+def test_undocumented_encodings(silicon: Silicon) -> None:
+    """FST, FCOM and FXCH once more, and FSTPNCE."""
+    rng = random.Random(3)
+    made = [(code.hex(), cases.make_case(code, rng)) for code in ALIASES * 8]
     check(compare(silicon, Executor(low=silicon.low), made))

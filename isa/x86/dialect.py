@@ -30,6 +30,18 @@ class Meant(NamedTuple):
     es_is_cs: bool = False
 
 
+_X87_ALIASES: Final = {
+    (0xDC, 0b11_010): (0xD8, 2),
+    (0xDC, 0b11_011): (0xD8, 3),
+    (0xDD, 0b11_001): (0xD9, 1),
+    (0xDE, 0b11_010): (0xD8, 3),
+    (0xDF, 0b11_001): (0xD9, 1),
+    (0xDF, 0b11_010): (0xDD, 3),
+    (0xDF, 0b11_011): (0xDD, 3),
+}
+"""Opcode, mod and reg of what the manual leaves out, and of FST, FCOM and FXCH that it means."""
+
+
 def meant(code: bytes, model: Model) -> Meant:
     """What code without its prefixes means to a model; no byte more or less."""
     if len(code) < 1:
@@ -41,6 +53,9 @@ def meant(code: bytes, model: Model) -> Meant:
         return Meant(code)
     if code[0] & 0xF8 == 0xD8 and not model.has_coprocessor:
         return Meant(_with(code, _PUSH, opcode=_GROUP_5), "esc")
+    if (code[0], code[1] >> 3) in _X87_ALIASES:
+        opcode, reg = _X87_ALIASES[code[0], code[1] >> 3]
+        return Meant(_with(code, reg, opcode=opcode))
     return _on_8086(code) if model.is_8086 else Meant(code)
 
 

@@ -69,10 +69,10 @@ def test(m: X86Builder) -> None:
     unit.commit()
 
 
-@instruction("fcomi", heading=_COMI, parameters=(comparison.ordered, 0))
-@instruction("fcompi", heading=_COMI, parameters=(comparison.ordered, 1))
-@instruction("fucomi", heading=_COMI, parameters=(comparison.unordered, 0))
-@instruction("fucompi", heading=_COMI, parameters=(comparison.unordered, 1))
+@instruction("fcomi", heading=_COMI, parameters=(comparison.ordered, 0), since="pentium2")
+@instruction("fcompi", heading=_COMI, parameters=(comparison.ordered, 1), since="pentium2")
+@instruction("fucomi", heading=_COMI, parameters=(comparison.unordered, 0), since="pentium2")
+@instruction("fucompi", heading=_COMI, parameters=(comparison.unordered, 1), since="pentium2")
 def compare_to_flags(m: X86Builder, family: Family, pops: int, other: Operand) -> None:
     """ZF PF CF as C3 C2 C0; the other status flags are cleared."""
     begin(m)

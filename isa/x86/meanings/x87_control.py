@@ -19,8 +19,8 @@ from isa.x86.registers import (
     FDP,
     FDS,
     FIP,
-    FLAGS87,
     FOP,
+    FPU_FLAGS,
     FULL,
     MP,
     ST,
@@ -61,7 +61,7 @@ def initialize(m: X86Builder) -> None:
 
 def _reset(m: X86Builder) -> None:
     m.put(FCW, Bits.of(FCW_INITIAL, 16))
-    for part in (FLAGS87, C0, C1, C2, C3, TOP, FULL, FOP, FIP, FCS, FDP, FDS):
+    for part in (FPU_FLAGS, C0, C1, C2, C3, TOP, FULL, FOP, FIP, FCS, FDP, FDS):
         m.put(part, Bits.of(0, part.width))
 
 
@@ -80,7 +80,7 @@ def _turn(m: X86Builder, by: Bits) -> None:
 @instruction("fnclex", heading="FCLEX/FNCLEX—Clear Exceptions")
 def clear_exceptions(m: X86Builder) -> None:
     require_unit(m)
-    m.put(FLAGS87, Bits.of(0, FLAGS87.width))
+    m.put(FPU_FLAGS, Bits.of(0, FPU_FLAGS.width))
     leave_codes_undefined(m)
 
 

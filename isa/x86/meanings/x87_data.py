@@ -83,6 +83,17 @@ def _inside(unit: Unit, result: Result, missing: Bits) -> Result:
     return Result(result.value, flags, result.up & ~outside)
 
 
+@instruction("fstpnce", heading="(undocumented) FSTPNCE—Store and Pop, Not Checking for Empty")
+def store_unchecked(m: X86Builder, dst: Operand, _: Operand) -> None:
+    """FSTP ST(i), but from an empty register it only pops."""
+    begin(m)
+    unit, index = Unit(m), register(m, dst)
+    full, other_full = unit.full(0), unit.full(index)
+    unit.write(index, number.choose(full, unit.value(0), unit.value(index)))
+    unit.free(index, ~(full | other_full))
+    _stored(m, unit, pops=True)
+
+
 @instruction("fist", heading="FIST/FISTP—Store Integer", parameters=(False,))
 @instruction("fistp", heading="FIST/FISTP—Store Integer", parameters=(True,))
 def store_integer(m: X86Builder, pops: bool, dst: Operand) -> None:
@@ -151,7 +162,10 @@ def _conditional(meaning: Callable[..., None]) -> Callable[..., None]:
     for name in _CONDITIONS:
         heading = "FCMOVcc—Floating-Point Conditional Move"
         parameters = (_AS_JUMPS.get(name, name),)
-        instruction(f"fcmov{name}", heading=heading, parameters=parameters)(meaning)
+        enter = instruction(
+            f"fcmov{name}", heading=heading, parameters=parameters, since="pentium2"
+        )
+        enter(meaning)
     return meaning
 
 

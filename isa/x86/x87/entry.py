@@ -15,8 +15,8 @@ from isa.x86.registers import (
     FDP,
     FDS,
     FIP,
-    FLAGS87,
     FOP,
+    FPU_FLAGS,
     NE,
     SEGMENTS,
     TS,
@@ -34,7 +34,7 @@ def require_unit(m: X86Builder) -> None:
 
 def pending(m: X86Builder) -> Bits:
     """Whether an exception has been raised that is not masked (ES)."""
-    raised, masks = m.get(FLAGS87).low(EXCEPTIONS), m.get(FCW).low(EXCEPTIONS)
+    raised, masks = m.get(FPU_FLAGS).low(EXCEPTIONS), m.get(FCW).low(EXCEPTIONS)
     return (raised & ~masks) != 0
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from isa.bits import Bits, any_of
 from isa.registers import Register
 from isa.x86.builder import X86Builder
-from isa.x86.registers import C1, FCW, FLAGS87, FULL, ST, STX, TOP
+from isa.x86.registers import C1, FCW, FPU_FLAGS, FULL, ST, STX, TOP
 from isa.x86.x87 import number
 from isa.x86.x87.entry import EXCEPTIONS
 from isa.x86.x87.result import BEFORE, FLAGS, INVALID, STACK, Result
@@ -55,9 +55,10 @@ class Unit:
         else:
             self._written.append((index + self._moved, value))
 
-    def free(self, index: Bits | int) -> None:
-        """Make ST(index) empty."""
-        self._full = self._full & ~(Bits.of(1, 8) << _wide(index))
+    def free(self, index: Bits | int, condition: Bits | None = None) -> None:
+        """Make ST(index) empty, if the condition holds."""
+        chosen = Bits.of(1, 8) if condition is None else condition.zext(8)
+        self._full = self._full & ~(chosen << _wide(index))
 
     def move(self, by: int) -> None:
         """Add to TOP, by 1 or -1."""
@@ -125,7 +126,7 @@ class Unit:
     def commit(self) -> None:
         """Put what has changed, if no unmasked exception blocks it; and the flags."""
         m = self.m
-        m.put(FLAGS87, m.get(FLAGS87) | self.raised)
+        m.put(FPU_FLAGS, m.get(FPU_FLAGS) | self.raised)
         m.put(C1, self.c1)
         self._keep_or_put(FULL, self._full)
         if self._moved % 8:

@@ -7,7 +7,7 @@ from typing import Final
 from isa.bits import Bits
 from isa.x86 import results
 from isa.x86.builder import X86Builder
-from isa.x86.registers import C0, C1, C2, C3, FCW, FLAGS87, FULL, ST, STX, TOP
+from isa.x86.registers import C0, C1, C2, C3, FCW, FPU_FLAGS, FULL, ST, STX, TOP
 from isa.x86.x87.entry import pending
 from isa.x86.x87.number import MAXIMUM
 
@@ -20,13 +20,13 @@ def status_word(m: X86Builder) -> Bits:
     """The status word, with ES and B."""
     error = pending(m)
     codes = m.get(C2).concat(m.get(C1)).concat(m.get(C0))
-    low = codes.concat(error).concat(m.get(FLAGS87))
+    low = codes.concat(error).concat(m.get(FPU_FLAGS))
     return error.concat(m.get(C3)).concat(m.get(TOP)).concat(low)
 
 
 def put_status_word(m: X86Builder, word: Bits) -> None:
     """All of the status word but TOP; ES and B follow from the rest."""
-    m.put(FLAGS87, word.low(7))
+    m.put(FPU_FLAGS, word.low(7))
     for code, number in ((C0, 8), (C1, 9), (C2, 10), (C3, 14)):
         m.put(code, word.bit(number))
 
