@@ -85,7 +85,7 @@ def test_every_form(
     result = compare_forms(silicon, executors[engine], forms, count, seed=f"{engine} {chunk}")
     record_property("measured", str(result).splitlines()[0])
     assert not result.differing and not result.lost, str(result)
-    assert sum(result.refused.values()) < CASES // 1000  # those that wrap: isa/DIVERGENCES.md
+    assert sum(result.refused.values()) < CASES // 200  # those that wrap: isa/DIVERGENCES.md
     assert forms.templates.keys() == result.executed.keys()
 
 
