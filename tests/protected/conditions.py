@@ -187,7 +187,7 @@ def control_registers() -> Iterator[Condition]:
             yield Condition("mov cr0, eax", 0, (), (("eax", value),))
     for bit in range(32):
         yield Condition("mov cr4, eax", 0, (), (("eax", 1 << bit),))
-    for value, pge in product((0, 0x80, 0x90, 0x9FF), (0, 1)):
+    for value, pge in product((0, 0x80, 0x90, 0x99F, 0x9FF), (0, 1)):
         yield Condition("mov cr4, eax", 0, (), (("eax", value), ("pge", pge)))
     names = [n for n in OPERATIONS if n.startswith(("mov cr", "mov eax, cr")) and "v86" not in n]
     for name, level in product(names, LEVELS):

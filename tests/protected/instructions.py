@@ -278,7 +278,7 @@ def write_cr0(cpu: Cpu) -> None:
 def write_cr4(cpu: Cpu) -> None:
     require_ring0(cpu)
     value = cpu.r["eax"]
-    require(bool(value & ~0x9FF), GP, 0)
+    require(bool(value & ~0x99F), GP, 0)  # PAE and MCE: CPUID does not promise them
     old = sum(cpu.r[name] << bit for name, bit in CR4.items())
     for name, bit in CR4.items():
         cpu.r[name] = value >> bit & 1

@@ -144,7 +144,6 @@ def load_flags(m: X86Builder, image: Bits) -> None:
     """
     if m.mode.v86:
         v86.load_flags(m, image)
-        return
     existing = m.model.real_flags if m.mode.real else m.model.flags
     for register, low in EFLAGS.fields:
         outside = low + register.width > image.width or not existing >> low & 1
