@@ -27,6 +27,8 @@ ENGINES = {
     "native": lambda: Native(cache=NO_CACHE),
     "native-hot": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
 }
+FORCED = [pytest.param(name, marks=pytest.mark.heavy) for name in ("python-hot", "native-hot")]
+EACH = ["python", FORCED[0], "native", FORCED[1]]
 
 
 def expected(name: str) -> str:
@@ -41,7 +43,7 @@ def test_every_program_has_an_output_and_says_what_it_teaches() -> None:
         assert re.match(r"# \w", first) and expected(name)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EACH)
 @pytest.mark.parametrize("name", KERNELS)
 def test_kernels(name: str, engine: str) -> None:
     pc = program(name, ENGINES[engine](), TYPED.get(name, ""))
@@ -59,7 +61,7 @@ def digests(name: str, step: int, last: int) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("engine", ["native", "native-hot"])
+@pytest.mark.parametrize("engine", EACH[2:])
 def test_native_passes_through_the_same_states(engine: str) -> None:
     """The kernel of two processes: paging, ring 3, interrupts, faults."""
     pc = program("kernel", ENGINES[engine]())
@@ -75,7 +77,7 @@ def test_the_reference_passes_through_the_same_states() -> None:
         assert pc.machine.digest() == wanted, f"after {499 * number} instructions"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.lists(st.integers(1, 260_000), min_size=1, max_size=20, unique=True))
 def test_where_runs_are_cut_makes_no_difference(cuts: list[int]) -> None:
     whole, cut = program("kernel", Python()), program("kernel", Python())

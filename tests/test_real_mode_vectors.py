@@ -75,8 +75,9 @@ def differences(
     model: str, engine: Callable[[], Engine], most: int | None, every: int = 1
 ) -> Iterator[str]:
     """What an engine does otherwise, in every so manieth vector of the first ones of each form."""
-    bench = Bench(model, engine())
+    shared = engine()
     for number, form in enumerate(forms(model)):
+        bench = Bench(model, shared)
         for vector in list(vectors(model, form, most))[number % every :: every]:
             divergence = known(model, vector)
             if divergence is None or divergence.registers:
@@ -85,7 +86,6 @@ def differences(
                     yield found
         if not bench.is_clean:
             yield f"{form}: memory was written that no vector names"
-            bench = Bench(model, engine())
 
 
 def check(model: str, engine: Callable[[], Engine], most: int | None, every: int = 1) -> None:
@@ -107,11 +107,11 @@ def test_some_vectors_of_each_form(model: str, engine: Callable[[], Engine]) -> 
     [
         pytest.param(Reference, 1, id="reference"),
         pytest.param(lambda: Python(hot=1 << 60), 1, id="python-cold"),
-        pytest.param(lambda: Python(hot=0), 20, id="python-hot"),
-        pytest.param(lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE), 10, id="native-tier1"),
+        pytest.param(lambda: Python(hot=0), 10, id="python-hot"),
+        pytest.param(lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE), 20, id="native-tier1"),
         pytest.param(
             lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
-            150,
+            200,
             id="native-hurried",
         ),
     ],

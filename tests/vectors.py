@@ -118,7 +118,10 @@ class Bench:
         self.memory = PhysicalMap(MEMORY)
         attach_memory(state, self.memory)
         self.memory.set_a20(model != "8086")
-        self.start = {r.name: value for r, value in reset_values(MODELS[model]).items()}
+        for register, value in reset_values(MODELS[model]).items():
+            state.write(register, value)
+        state["idt_limit"] = 0x3FF
+        self.start = state.values[:]
         state.handlers |= {"port_read": self._read_port, "port_write": lambda *_: None}
 
     def _read_port(self, _: int, size: int) -> Exit | None:
@@ -147,13 +150,11 @@ class Bench:
     def _prepare(self, vector: Vector) -> None:
         state, told = self.state, vector.registers
         state.count, state.shut_down = 0, ()
-        for name, value in self.start.items():
-            state[name] = value
+        state.values[:] = self.start
         for name, value in told.items():
             state[_long(name)] = value & STORED_FLAGS if name == "flags" else value
         for name in SEGMENT_NAMES:
             state[f"{name}_base"] = told.get(name, 0) << 4
-        state["idt_limit"] = 0x3FF
         self._poke(vector.memory)
 
     def _poke(self, values: Bytes) -> None:

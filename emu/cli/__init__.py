@@ -112,6 +112,19 @@ def trace(
     )  # fmt: skip
 
 
+@app.command(context_settings=OUTWARD)
+@guest_options
+@click.option("--output", "-o", type=PATH, required=True, help="the picture, a PNG file")
+def screenshot(
+    guest: Path | None, arguments: tuple[str, ...], max_instructions: int | None, output: Path,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Run GUEST on a PC for --max-instructions, or to its end, and take a picture of its screen."""
+    from emu.cli.screenshot import take_screenshot
+
+    leave(take_screenshot(guest, list(arguments), options, max_instructions, output))
+
+
 @app.command()
 @click.argument("guest")
 @click.option("--hex", "hexadecimal", is_flag=True, help="GUEST is bytes in hexadecimal")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
@@ -44,7 +46,7 @@ def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any])
     for name in PC_ONLY:
         del rest[name]
     if path is None:
-        raise GuestFileError("There is no GUEST", advice="Name a program: emu run PROGRAM")
+        raise click.UsageError("Missing argument 'GUEST'.")
     return open_guest(path, arguments, options(rest, trace), machine)
 
 

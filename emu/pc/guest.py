@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emu.devices.disk_image import DiskImage
 from emu.engines import Engine, make_engine
-from emu.errors import LoaderError
+from emu.errors import GuestFileError, LoaderError
 from emu.exit import Exit
 from emu.pc.kinds import is_linux, multiboot_header
 from emu.pc.loaders.firmware import load_firmware, read_firmware, video_firmware
@@ -20,9 +20,10 @@ from emu.pc.screen import text
 from emu.pc.serial import serial_backend
 from emu.report import EXIT_LIMIT, EXIT_SHUTDOWN, EXIT_UNIMPLEMENTED, Report
 from isa.fault import Fault
+from isa.x86.models import MODELS
 from isa.x86.vectors import NAMES
 
-MEMORY, MIPS = 64 << 20, 10
+MEMORY, MOST_MEMORY, MIPS = 64 << 20, 3 << 30, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,11 @@ class Choice:
 
 
 class PcGuest:
-    """A PC with its guest loaded."""
+    """A PC with its guest loaded. Raises GuestFileError if that cannot be."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
+        _check(choice)
         self.engine: Engine = make_engine(choice.engine)
         self.machine = PcMachine(
             self.engine, model=choice.cpu, memory=choice.memory, options=choice.options()
@@ -143,6 +145,18 @@ class PcGuest:
         code = self.machine.linear.look(linear, state.isa.max_length, state["cpl"])
         where = f"{state['cs']:04x}:{state.pc:08x}"
         return f"{where} ({code[:8].hex(' ')}: {state.isa.text(code, state.pc)})"
+
+
+def _check(choice: Choice) -> None:
+    """Refuse what no PC has."""
+    if choice.cpu not in MODELS:
+        raise GuestFileError(
+            f"There is no processor {choice.cpu!r}", advice=f"Use one of {', '.join(MODELS)}"
+        )
+    if choice.memory > MOST_MEMORY:
+        raise GuestFileError(
+            f"{choice.memory} bytes are too much memory", advice=f"At most {MOST_MEMORY >> 30}G"
+        )
 
 
 def _told(fault: Fault) -> str:
