@@ -178,7 +178,8 @@ class _Translation:
         if not self.exists(entry, shapes):
             return _unknown(BAD, self.length, self.mode)
         if self.found.opcode[0] in _ESCAPES:
-            self.fields |= {"escape": self.found.opcode[0] & 7, "modrm": self.found.modrm}
+            first, second = self.what.x87_opcode or (self.found.opcode[0], self.found.modrm)
+            self.fields |= {"escape": first & 7, "modrm": second}
         form = Form(
             mnemonic,
             shapes,

@@ -22,12 +22,14 @@ _SETMO: Final = 6  # ModRM.reg
 
 
 class Meant(NamedTuple):
-    """Opcode and what follows it, for the decoder; what it is, if not what the decoder says; and
-    whether the segment register that the decoder will call ES is CS."""
+    """Opcode and what follows it, for the decoder; what it is, if not what the decoder says;
+    whether the segment register that the decoder will call ES is CS; and the bytes that the x87
+    remembers, if the decoder gets others."""
 
     code: bytes
     mnemonic: str = ""
     es_is_cs: bool = False
+    x87_opcode: bytes = b""
 
 
 _X87_ALIASES: Final = {
@@ -55,7 +57,7 @@ def meant(code: bytes, model: Model) -> Meant:
         return Meant(_with(code, _PUSH, opcode=_GROUP_5), "esc")
     if (code[0], code[1] >> 3) in _X87_ALIASES:
         opcode, reg = _X87_ALIASES[code[0], code[1] >> 3]
-        return Meant(_with(code, reg, opcode=opcode))
+        return Meant(_with(code, reg, opcode=opcode), x87_opcode=code[:2])
     return _on_8086(code) if model.is_8086 else Meant(code)
 
 
