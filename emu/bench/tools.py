@@ -21,6 +21,8 @@ OURS = "popek-"
 SLOW_ROUNDS = {"popek-python": 4, "popek-reference": 1}
 """How many rounds the engines run that would take minutes for all."""
 
+QUICK = 160
+
 SHARES = {"unicorn": 64}
 """Tools that would take minutes for all, but long for a few rounds: they run one in so many."""
 
@@ -143,7 +145,7 @@ def _unicorn() -> Tool:
 
 
 def rounds_of(tool: Tool, rounds: int, quick: bool) -> int:
-    """How many of a guest's rounds a tool runs; `quick` asks for a twentieth."""
+    """How many of a guest's rounds a tool runs; `quick` asks for one in QUICK."""
     if quick:
-        return 1 if tool.name in SLOW_ROUNDS else max(1, rounds // 20)
+        return 1 if tool.name in SLOW_ROUNDS else max(1, rounds // QUICK)
     return min(SLOW_ROUNDS.get(tool.name, rounds), max(1, rounds // SHARES.get(tool.name, 1)))

@@ -173,7 +173,7 @@ def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool)
 @click.option("--without", multiple=True, metavar="TOOL", help="not this one, e.g. unicorn")
 @click.option("--part", "parts", multiple=True, type=click.Choice(PARTS), help="only this")
 @click.option("--repeat", type=click.IntRange(1), help="times each, at least 5 to mean much  [5]")
-@click.option("--quick", is_flag=True, help="a twentieth of the work, once: does it run at all?")
+@click.option("--quick", is_flag=True, help="a little of the work, once: does it run at all?")
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
 def bench(
     guests: tuple[str, ...], engines: tuple[str, ...], without: tuple[str, ...],
