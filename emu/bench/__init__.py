@@ -3,9 +3,8 @@
 A guest of `programs/bench` takes a number of *rounds* and prints each round's answer on a line, so
 that the first n lines of its `.out` file are right for n rounds. Every round is a million
 instructions or a few, touches the same memory and starts from nothing, so that time per round is
-the same question at every length: fast tools run all the rounds of the `.out` file (most of a second
-natively, as users' programs run), slow ones a few, and seconds are told
-for all.
+the same question at every length: fast tools run all the rounds of the `.out` file (most of a
+second natively, as users' programs do), slow ones a few, and seconds are told for all.
 
 Every run is a process of its own. All run pinned to one core, in turns (each tool once, then each
 once again), after three runs of each that warm caches and are not counted but checked; the first
