@@ -20,6 +20,7 @@ from tests.vectors import FOLDERS, Bench, Vector, forms, vectors
 
 MODELS = tuple(FOLDERS)
 FEW = 2  # vectors of each form that everybody runs
+BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -77,15 +78,22 @@ def differences(
     """What an engine does otherwise, in every so manieth vector of the first ones of each form."""
     shared = engine()
     for number, form in enumerate(forms(model)):
-        bench = Bench(model, shared)
-        for vector in list(vectors(model, form, most))[number % every :: every]:
-            divergence = known(model, vector)
-            if divergence is None or divergence.registers:
-                found = bench.difference(vector, divergence.registers if divergence else ())
-                if found:
-                    yield found
-        if not bench.is_clean:
-            yield f"{form}: memory was written that no vector names"
+        for some in batched(list(vectors(model, form, most))[number % every :: every]):
+            bench = Bench(model, shared)
+            for vector in some:
+                divergence = known(model, vector)
+                if divergence is None or divergence.registers:
+                    found = bench.difference(vector, divergence.registers if divergence else ())
+                    if found:
+                        yield found
+            if not bench.is_clean:
+                yield f"{form}: memory was written that no vector names"
+
+
+def batched(found: list[Vector]) -> Iterator[list[Vector]]:
+    """As many as one bench does: engines remember each CS base that they have seen."""
+    for start in range(0, len(found), BATCH):
+        yield found[start : start + BATCH]
 
 
 def check(model: str, engine: Callable[[], Engine], most: int | None, every: int = 1) -> None:

@@ -33,7 +33,7 @@ MOST: Final = 1 << 10  # more instructions than any vector does
 REPEATS: Final = frozenset({0xF2, 0xF3})
 STORED_FLAGS: Final = 0x0FFF  # the others are constant in real-address mode
 
-Bytes = Mapping[int, int]
+Bytes = dict[int, int]
 
 
 def folder(name: str) -> Path:
@@ -106,7 +106,7 @@ def _pushed(told: dict[str, Any], addresses: int) -> int | None:
     before, after = told["initial"]["regs"], told["final"]["regs"]
     if (before["sp"] - after.get("sp", before["sp"])) & 0xFFFF != 6:
         return None
-    return (before["ss"] << 4) + (after["sp"] + 4 & 0xFFFF) & addresses
+    return int((before["ss"] << 4) + (after["sp"] + 4 & 0xFFFF) & addresses)
 
 
 class Bench:

@@ -50,8 +50,7 @@ class Model:
 
     `flags` are the bits of EFLAGS that can be written, `real_flags` those of them in real-address
     mode; `fixed_flags` always read as 1. `prefixes` are the bytes that are prefixes here, `aliases`
-    opcodes that mean what another one does, `reserved_reg` opcodes whose ModRM.reg is not looked at
-    although it should be 0.
+    opcodes that mean what another one does.
     """
 
     name: str
@@ -67,7 +66,7 @@ class Model:
     longest: int = 15  # bytes of an instruction; longer ones are #GP(0)
     has_coprocessor: bool = True
     checks_lock: bool = True  # LOCK is #UD where it makes no sense
-    is_8086: bool = False  # an 8086's own ways: see isa/README.md
+    is_8086: bool = False  # segments wrap, counts are whole, SP is pushed as it becomes; no #UD
 
     @property
     def generation(self) -> int:
