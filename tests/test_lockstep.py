@@ -49,7 +49,7 @@ from tests.machines import CODE, NO_CACHE, PAGE, engines
 
 TOTAL = 50_000_000  # instructions of native code in lock-step, in all chunks together
 CHUNKS = 8
-LONG, PACE = 3_200_000, 100  # instructions of a long program, and its stretches' length
+LONG, PACE = 3_200_000, 250  # instructions of a long program, and its stretches' length
 SMALL = 300  # bytes of code of a program all of which is compiled
 SHORT = 50_000  # instructions of a program that the reference engine repeats wholly
 FORCED = 2_000  # instructions of a large program with tier 2 forced: each block is compiled

@@ -25,7 +25,7 @@ from tests.silicon.native import WINDOW, Case, Silicon, SiliconError
 
 pytestmark = pytest.mark.heavy
 
-CHUNKS = 8
+CHUNKS = 7
 CASES = 10_400  # in a chunk: five of each form
 COMPILED_CASES = 2_600  # where each case costs a compilation: one of each form, and some more
 SEQUENCES = 1_500
