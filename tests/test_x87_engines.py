@@ -19,7 +19,7 @@ from tests.silicon import floats
 from tests.silicon.executor import fpu_registers
 from tests.test_engines_agree import Bench, Program, agree
 
-EXAMPLES, HEAVY_EXAMPLES = 40, 1_500
+EXAMPLES, HEAVY_EXAMPLES = 40, 300
 COMPILED_EXAMPLES = 6
 
 ARITHMETIC = tuple(
