@@ -28,7 +28,7 @@ pytestmark = pytest.mark.heavy
 CHUNKS = 7
 CASES = 10_400  # in a chunk: five of each form
 COMPILED_CASES = 2_600  # where each case costs a compilation: one of each form, and some more
-SEQUENCES = 1_500
+SEQUENCES = 1_000
 
 ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
