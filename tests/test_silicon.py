@@ -17,11 +17,11 @@ from emu.engines.native.engine import Native
 from emu.engines.native.layout import BEST, QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
-from tests.needs import missing
 from tests.silicon import cases
 from tests.silicon.compare import compare, compare_forms
 from tests.silicon.executor import Executor, form_of
-from tests.silicon.native import WINDOW, Case, Silicon, SiliconError
+from tests.silicon.native import WINDOW, Case, Silicon
+from tests.silicon.needed import needed_silicon
 
 pytestmark = pytest.mark.heavy
 
@@ -47,14 +47,7 @@ NOT_IN_SEQUENCES = {
 
 @pytest.fixture(scope="session")
 def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
-    reason = Silicon.available()
-    if reason is not None:
-        missing(reason)
-    try:
-        built = Silicon.build(tmp_path_factory.mktemp("silicon"))
-    except SiliconError as error:
-        missing(str(error))
-    with built:
+    with needed_silicon(tmp_path_factory.mktemp("silicon")) as built:
         yield built
 
 

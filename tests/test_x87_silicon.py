@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,11 +11,13 @@ import pytest
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
-from tests.needs import missing
 from tests.silicon import cases
 from tests.silicon.compare import Result, compare, compare_forms
 from tests.silicon.executor import Executor, form_of
-from tests.silicon.native import Case, Fpu, Silicon, SiliconError
+from tests.silicon.native import Case, Fpu, Silicon
+from tests.silicon.needed import needed_silicon
+
+pytestmark = pytest.mark.heavy  # needs a compiler
 
 SAMPLE, MANY = 600, 22_000
 REFUSED = 0.02  # what may wrap in 16 bits: isa/DIVERGENCES.md
@@ -29,16 +30,7 @@ def x87_form(code: bytes) -> str | None:
 
 @pytest.fixture(scope="module")
 def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
-    reason = Silicon.available()
-    try:
-        built = None if reason else Silicon.build(tmp_path_factory.mktemp("silicon"))
-    except SiliconError as error:
-        reason = str(error)
-    if reason is not None or built is None:
-        if os.environ.get("CI") == "true":
-            missing(str(reason))
-        pytest.skip(str(reason))
-    with built:
+    with needed_silicon(tmp_path_factory.mktemp("silicon")) as built:
         yield built
 
 
@@ -58,7 +50,6 @@ def test_a_sample(silicon: Silicon, forms: cases.Forms) -> None:
     check(compare_forms(silicon, Executor(low=silicon.low), forms, SAMPLE, seed="sample"))
 
 
-@pytest.mark.heavy
 def test_many(
     silicon: Silicon, forms: cases.Forms, record_property: Callable[[str, object], None]
 ) -> None:
@@ -68,7 +59,6 @@ def test_many(
     check(result)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("name", ["python", "native"])
 def test_other_engines(silicon: Silicon, forms: cases.Forms, name: str) -> None:
     """The same on the engines that translate."""

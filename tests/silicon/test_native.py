@@ -9,8 +9,6 @@ from capstone.x86_const import X86_GRP_SSE1, X86_GRP_SSE2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.needs import missing
-
 from . import cases
 from .compare import Undefined, compare, compare_forms, differences
 from .native import (
@@ -35,9 +33,9 @@ from .native import (
     Case,
     Fault,
     Silicon,
-    SiliconError,
     written,
 )  # fmt: skip
+from .needed import needed_silicon
 
 pytestmark = [
     pytest.mark.heavy,
@@ -50,11 +48,7 @@ COUNTING = bytes(range(128))
 
 @pytest.fixture(scope="module")
 def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
-    try:
-        built = Silicon.build(tmp_path_factory.mktemp("silicon"))
-    except SiliconError as error:
-        missing(str(error))
-    with built:
+    with needed_silicon(tmp_path_factory.mktemp("silicon")) as built:
         yield built
 
 
