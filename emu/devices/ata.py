@@ -14,7 +14,7 @@ from emu.devices import registers
 from emu.devices.ata_identity import HEADS, MOST_28, MOST_MULTIPLE, TRACK, identity
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
-from emu.devices.disk_image import SECTOR, DiskImage
+from emu.devices.disk_image import SECTOR, DiskImage, restore_all, snapshots
 
 DATA, FEATURES_ERROR, COUNT, LOW, MIDDLE, HIGH, DEVICE, COMMAND_STATUS = range(8)
 BSY, DRDY, DSC, DRQ, ERR = 0x80, 0x40, 0x10, 0x08, 0x01
@@ -442,12 +442,10 @@ class AtaChannel:
         """The interface, and what was written to its disks."""
         return {
             "interface": registers.save(self.registers),
-            "images": [None if i is None else i.snapshot() for i in self.images],
+            "images": snapshots(self.images),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """The interface, and what was written to its disks."""
         registers.restore(self.registers, saved["interface"])
-        for image, one in zip(self.images, saved["images"], strict=True):
-            if image is not None:
-                image.restore(one)
+        restore_all(self.images, saved["images"])

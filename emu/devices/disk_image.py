@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -80,6 +80,8 @@ class DiskImage:
         except OSError:
             return False
 
+    # -- snapshots ---------------------------------------------------------------------------
+
     def snapshot(self) -> Mapping[str, object]:
         """What was written over the image; a writable one is its own."""
         return {"overlay": dict(self.overlay)}
@@ -87,3 +89,15 @@ class DiskImage:
     def restore(self, saved: Mapping[str, Any]) -> None:
         """What was written over the image."""
         self.overlay = dict(saved["overlay"])
+
+
+def snapshots(images: Sequence[DiskImage | None]) -> list[Mapping[str, object] | None]:
+    """What was written over the images of a controller's drives."""
+    return [None if image is None else image.snapshot() for image in images]
+
+
+def restore_all(images: Sequence[DiskImage | None], saved: Sequence[Any]) -> None:
+    """The same, taken over."""
+    for image, one in zip(images, saved, strict=True):
+        if image is not None:
+            image.restore(one)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
-from emu.devices.disk_image import SECTOR, DiskImage
+from emu.devices.disk_image import SECTOR, DiskImage, restore_all, snapshots
 from emu.devices.floppy_format import floppy_format
 from emu.devices.i8237 import I8237
 
@@ -455,12 +455,10 @@ class I82077:
         """The controller, and what was written to its disks."""
         return {
             "controller": registers.save(self.registers),
-            "images": [None if i is None else i.snapshot() for i in self.images],
+            "images": snapshots(self.images),
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         """The controller, and what was written to its disks."""
         registers.restore(self.registers, saved["controller"])
-        for image, one in zip(self.images, saved["images"], strict=True):
-            if image is not None:
-                image.restore(one)
+        restore_all(self.images, saved["images"])

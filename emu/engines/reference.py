@@ -82,17 +82,17 @@ class Reference:
         trace = state.isa.delivery(state.isa.mode(state.values))
         if trace is None:
             return False
-        faults = [fault]
-        outcome = Evaluation(state, _fields(fault)).carry_out(trace)
-        while isinstance(outcome, Fault):
+        faults, delivered = [fault], fault
+        while True:
+            outcome = Evaluation(state, _fields(delivered)).carry_out(trace)
+            if not isinstance(outcome, Fault):
+                return True
             faults.append(outcome)
-            following = state.isa.combined(fault, outcome)
+            following = state.isa.combined(delivered, outcome)
             if following is None:
                 state.shut_down = tuple(faults)
                 return True
-            fault = following
-            outcome = Evaluation(state, _fields(fault)).carry_out(trace)
-        return True
+            delivered = following
 
 
 def _fields(fault: Fault) -> dict[str, int]:

@@ -20,17 +20,20 @@ LARGEST_LOWER: Final = 0x20000
 FOUR_GIBIBYTES: Final = 1 << 32
 
 
+def _installed() -> Path | None:
+    """SeaBIOS where distributions put it."""
+    return next((place for place in map(Path, PLACES) if place.is_file()), None)
+
+
 def read_firmware(path: Path | None) -> bytes:
-    """The content of a BIOS file, by default of SeaBIOS where distributions put it."""
+    """The content of a BIOS file, by default of the SeaBIOS that is installed."""
+    path = path or _installed()
     if path is None:
-        found = [place for place in map(Path, PLACES) if place.is_file()]
-        if not found:
-            raise GuestFileError(
-                "there is no BIOS here",
-                why=f"looked for {' and '.join(PLACES)}",
-                advice="Install the package seabios, or name a file: --bios FILE",
-            )
-        path = found[0]
+        raise GuestFileError(
+            "there is no BIOS here",
+            why=f"looked for {' and '.join(PLACES)}",
+            advice="Install the package seabios, or name a file: --bios FILE",
+        )
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -49,8 +52,7 @@ def read_firmware(path: Path | None) -> bytes:
 
 def video_firmware(path: Path | None) -> dict[str, bytes]:
     """The VGA BIOS that lies beside a BIOS, as the file in which SeaBIOS looks for it."""
-    found = next((place for place in map(Path, PLACES) if place.is_file()), None)
-    firmware = found if path is None else path
+    firmware = path or _installed()
     beside = None if firmware is None else firmware.with_name(VIDEO_FIRMWARE)
     if beside is None or not beside.is_file():
         return {}
