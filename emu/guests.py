@@ -52,6 +52,9 @@ class Guest(Protocol):
     def advance(self, until: int) -> Report | None:
         """Run until the count reaches `until` (then None) or the guest ends."""
 
+    def show_screen(self) -> None:
+        """Print what its screen shows, if it has one that the user wants to see."""
+
     def unfinished(self) -> Report:
         """What to report if nobody wants it to go on."""
 
@@ -63,15 +66,19 @@ def is_for_pc(path: Path | None) -> bool:
     """Whether a file is a disk or a kernel, or a source that says `.machine pc/…`."""
     if path is None or not path.is_file():
         return False
-    from emu.pc.kinds import is_bootable, is_kernel
+    from emu.pc.kinds import SEARCHED, is_bootable, is_kernel
 
-    data = read_file(path)
-    text = source_text(path, data)
-    if text is None:
-        return is_kernel(data) or (is_bootable(data) and not data.startswith(b"\x7fELF"))
-    from isa.toy.assembler import machine_named
+    if is_source(path):
+        from isa.toy.assembler import machine_named
 
-    return (machine_named(text) or "").startswith("pc/")
+        text = source_text(path, read_file(path))
+        return (machine_named(text or "") or "").startswith("pc/")
+    try:
+        with path.open("rb") as file:
+            head = file.read(2 * SEARCHED)  # a header found near the end is whole
+    except OSError:
+        return False  # whoever reads it whole will say so
+    return is_kernel(head) or (is_bootable(head) and not head.startswith(b"\x7fELF"))
 
 
 def open_guest(path: Path, arguments: list[str], options: Options, machine: str = "auto") -> Guest:
@@ -120,9 +127,14 @@ class MissingFileError(GuestFileError):
     """There is no file to read."""
 
 
+def is_source(path: Path) -> bool:
+    """Whether a file is an assembly source, by its name."""
+    return path.suffix.lower() in (".asm", ".s", ".toy")
+
+
 def source_text(path: Path, data: bytes) -> str | None:
     """The text of an assembly source, or None for other files."""
-    if path.suffix.lower() not in (".asm", ".s", ".toy"):
+    if not is_source(path):
         return None
     try:
         return data.decode("utf-8")
@@ -235,6 +247,9 @@ class ProcessGuest:
             stop, code, self.state.count, seconds, self.engine.name, "process", message, details
         )
 
+    def show_screen(self) -> None:
+        """It has none."""
+
     def unfinished(self) -> Report:
         """The report of a run that reached its limit."""
         message = f"still running after {self.state.count} instructions, at {self.place()}"
@@ -302,6 +317,9 @@ class ToyGuest:
         return Report(
             name, code, found.instructions, found.seconds, found.engine, self.isa.name, message
         )
+
+    def show_screen(self) -> None:
+        """It has none."""
 
     def unfinished(self) -> Report:
         """The report of a run that reached its limit."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-PC_ONLY = (
-    "cpu", "bios", "fda", "fdb", "hda", "hdb", "kernel", "initrd", "append", "serial", "boot",
-    "typed", "display", "no_pci",
-)  # fmt: skip
 PC_SIGNS = ("bios", "fda", "fdb", "hda", "hdb", "kernel")
-"""Options of a PC, and those that ask for one."""
+"""Options that ask for a PC."""
 DEFAULT_MEMORY, DEFAULT_MIPS = 256 << 20, 100  # of a process machine
 
 
@@ -43,8 +40,6 @@ def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any])
         from emu.pc.choose import pc_guest
 
         return pc_guest(path, rest)
-    for name in PC_ONLY:
-        del rest[name]
     if path is None:
         raise click.UsageError("Missing argument 'GUEST'.")
     return open_guest(path, arguments, options(rest, trace), machine)
@@ -59,9 +54,7 @@ def run_guest(
     if covered is not None:
         coverage.begin(guest.state)
     report = finish(guest, limit)
-    show = getattr(guest, "show_screen", None)  # only a PC has one
-    if show is not None:
-        show()
+    guest.show_screen()
     sys.stdout.flush()
     if covered is not None:
         coverage.write(guest.state, covered)
@@ -79,7 +72,8 @@ def check_engine(name: str) -> None:
 
 def options(chosen: dict[str, Any], trace: str | None) -> Options:
     """Check what the command line said of a process or toy machine; raises GuestFileError."""
-    rest = dict(chosen)
+    wanted = {field.name for field in fields(Options)}
+    rest = {name: value for name, value in chosen.items() if name in wanted}
     if trace not in (None, "syscalls"):
         raise GuestFileError(
             f"There is no trace {trace!r}",
@@ -87,7 +81,7 @@ def options(chosen: dict[str, Any], trace: str | None) -> Options:
         )
     rest["memory"] = rest["memory"] or DEFAULT_MEMORY
     rest["mips"] = rest["mips"] or DEFAULT_MIPS
-    rest["environment"] = environment(rest.pop("env"))
+    rest["environment"] = environment(chosen["env"])
     return Options(**rest, on_call=tell_call if trace else None)
 
 
