@@ -7,6 +7,7 @@ checks. Accesses answer with the value or with a `Fault`; they never raise for a
 from __future__ import annotations
 
 import bisect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
@@ -18,6 +19,7 @@ from isa.fault import Fault
 
 PAGE_SIZE = 4096
 PAGE_MASK = PAGE_SIZE - 1
+PAGE_BITS = PAGE_SIZE.bit_length() - 1
 READ, WRITE, EXECUTE = 4, 2, 1  # permission bits, as in ELF program headers
 ANY = READ | WRITE | EXECUTE  # without PAE, what is mapped at all can be read and executed
 ADDRESS_LIMIT = 1 << 32
@@ -150,7 +152,7 @@ _start = attrgetter("start")
 _end = attrgetter("end")
 
 
-class TranslatedMemory:
+class TranslatedMemory(ABC):
     """Linear addresses over physical storage, a page at a time; how is `_walk`'s business.
 
     `generation` grows whenever a translation or right may have changed; engines then ask
@@ -188,9 +190,9 @@ class TranslatedMemory:
         now = self._whole, len(self._changed_pages)
         return now, self._changed_pages[mark[1] :] if mark[0] == now[0] else None
 
+    @abstractmethod
     def _walk(self, address: int, access: int) -> int | Fault:
         """Translate, and remember the answer."""
-        raise NotImplementedError
 
     # -- accesses ---------------------------------------------------------------------------
 

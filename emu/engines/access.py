@@ -11,10 +11,9 @@ import sys
 from typing import Any
 
 from emu.exit import Exit
-from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, Memory, TranslatedMemory
+from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Memory, TranslatedMemory
 from isa.fault import Fault
 
-PAGE_BITS = PAGE_SIZE.bit_length() - 1
 FORMATS: dict[int, Any] = {1: "B", 2: "H", 4: "I"}  # size -> memoryview format
 
 

@@ -19,6 +19,7 @@ class CodeMap:
         self._drop = drop
         self._blocks: dict[int, dict[int, tuple[int, int]]] = {}  # frame -> block -> (start, end)
         self._frames: dict[tuple[int, int], int] = {}  # code page, privilege -> frame, as it was
+        self._privileges: set[int] = set()  # that occur there
         self._mark: Mark = (0, 0)
         self.grew = False  # a page became watched since this was last cleared
         self._storage.listeners.append(self._changed)
@@ -63,6 +64,7 @@ class CodeMap:
             where = self._memory.still(start, privilege)
             assert not isinstance(where, Fault), "code was read there a moment ago"
             self._frames[start // PAGE_SIZE, privilege] = where // PAGE_SIZE
+            self._privileges.add(privilege)
             pieces.append((where, count))
         return pieces
 
@@ -94,8 +96,8 @@ class CodeMap:
         if pages is None:
             self._check(list(self._frames))
         elif pages:
-            changed = set(pages)
-            self._check([key for key in self._frames if key[0] in changed])
+            keys = {(page, privilege) for page in pages for privilege in self._privileges}
+            self._check(list(keys & self._frames.keys()))
         return pages
 
     def _check(self, keys: list[tuple[int, int]]) -> None:

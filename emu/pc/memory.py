@@ -9,15 +9,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE, PhysicalMemory, TranslatedMemory
+from emu.memory import (
+    PAGE_BITS,
+    PAGE_MASK,
+    PAGE_SIZE,
+    READ,
+    WRITE,
+    PhysicalMemory,
+    TranslatedMemory,
+)
 from isa.fault import Fault
 
-PAGE_BITS: Final = PAGE_SIZE.bit_length() - 1
 A20: Final = 1 << 20
 ROM_ROOM: Final = 1 << 20  # bytes of ROM that may be kept
 
 
-class PhysicalMap(TranslatedMemory):
+class SplitMemory(TranslatedMemory):
+    """Memory in which a page may have one place for reads and another for writes: ROM."""
+
+    def is_split(self, address: int) -> bool:
+        """See `TranslatedMemory`."""
+        return self.translate(address, READ) != self.translate(address, WRITE)
+
+    def load_for_write(self, address: int, size: int) -> int | Fault:
+        """See `Memory`: what is read is what is there, in ROM too."""
+        pieces = self._pieces(address, size, WRITE)
+        return pieces if isinstance(pieces, Fault) else self.load(address, size)
+
+
+class PhysicalMap(SplitMemory):
     """Physical addresses, a page at a time.
 
     `readable` and `writable` tell where pages lie in storage whose place there is not their
@@ -51,14 +71,6 @@ class PhysicalMap(TranslatedMemory):
                 return address
             base = self._thrown_away if access == WRITE else self._ones
         return base + (address & PAGE_MASK)
-
-    def is_split(self, address: int) -> bool:
-        """See `TranslatedMemory`."""
-        return self.place(address, READ) != self.place(address, WRITE)
-
-    def load_for_write(self, address: int, size: int) -> int | Fault:
-        """See `Memory`: there are no faults, and what is read is what is there."""
-        return self.load(address, size)
 
     def _walk(self, address: int, access: int) -> int:
         where = self.place(address, access)

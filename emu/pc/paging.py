@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from typing import Any, Final, cast
 
 from emu.engines.reference import Evaluation
-from emu.memory import EXECUTE, PAGE_MASK, READ, WRITE, TranslatedMemory, pieces_of
-from emu.pc.memory import PAGE_BITS, PhysicalMap
+from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, READ, WRITE, pieces_of
+from emu.pc.memory import PhysicalMap, SplitMemory
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.mode import Mode
@@ -44,7 +44,7 @@ class _Walk(Evaluation):
         return super().do_store(node, address, value)
 
 
-class LinearMemory(TranslatedMemory):
+class LinearMemory(SplitMemory):
     """Linear addresses with the rights of one side: the user's (CPL 3) or the supervisor's.
 
     What it caches are values of the walk, from the first access until `invalidate`: a TLB that
@@ -116,15 +116,6 @@ class LinearMemory(TranslatedMemory):
             return Fault(PAGE_FAULT, 0, address)
         return self._map.place(value & _ADDRESS, access)
 
-    def is_split(self, address: int) -> bool:
-        """See `TranslatedMemory`."""
-        return self.translate(address, READ) != self.translate(address, WRITE)
-
-    def load_for_write(self, address: int, size: int) -> int | Fault:
-        """See `Memory`: what is read is what is there, in ROM too."""
-        pieces = self._pieces(address, size, WRITE)
-        return pieces if isinstance(pieces, Fault) else self.load(address, size)
-
     # -- forgetting ------------------------------------------------------------------------------
 
     def invalidate(self, address: int, what: int) -> None:
@@ -161,7 +152,7 @@ class UserMemory(LinearMemory):
 
     def privilege_in(self, mode: Hashable) -> int:
         """See `TranslatedMemory`: the CPL, of which only 3 is the user's."""
-        return USER if cast(Mode, mode).cpl == USER else 0
+        return _privilege(cast(Mode, mode).cpl)
 
     def still(self, address: int, privilege: int) -> int | Fault:
         """See `TranslatedMemory`."""
@@ -177,14 +168,17 @@ class UserMemory(LinearMemory):
             return b"", where
         code = self.physical.read(where, count)
         if rest:
-            privilege = USER if self._state.values[CPL.slot] == USER else 0
-            code += self.look(*rest[0], privilege)
+            code += self.look(*rest[0], _privilege(self._state.values[CPL.slot]))
         return code, None
 
     def invalidate(self, address: int, what: int) -> None:
         """See `LinearMemory`: both sides."""
         super().invalidate(address, what)
         self._supervisor.invalidate(address, what)
+
+
+def _privilege(cpl: int) -> int:
+    return USER if cpl == USER else 0
 
 
 def attach_memory(state: State, physical: PhysicalMap) -> UserMemory:

@@ -160,11 +160,13 @@ class Arena:
     def refresh(self) -> None:
         """After mappings changed, release the pages whose code is no longer there."""
         self._mark, pages = self._memory.changes_since(self._mark)
-        if pages == []:
-            return
-        for slot, page in list(self._ready.items()):
-            if (pages is None or page.number in pages) and not self._is_there(page):
+        for slot in list(self._ready) if pages is None else self._ready_in(pages):
+            if not self._is_there(self._ready[slot]):
                 self._release(slot)
+
+    def _ready_in(self, pages: list[int]) -> set[int]:
+        """The slots of some pages, in all modes."""
+        return {int(slots[page]) for slots, _ in self._pages.values() for page in pages} - {0}
 
     def _is_there(self, page: Page) -> bool:
         """Whether a page still is a frame whose writes are looked at."""

@@ -81,7 +81,7 @@ class PagedSpace:
         # Not np.zeros: malloc may take that from memory used before, and clear all of it.
         room = mmap.mmap(-1, 3 * PAGES * 8)
         self.tables = np.frombuffer(room, dtype=np.uint32).reshape(3, PAGES, 2)
-        self._filled: list[int] = []
+        self._filled: set[int] = set()
 
     def words(self) -> list[int]:
         """See `Space`."""
@@ -102,7 +102,7 @@ class PagedSpace:
         if self.tables[table, page, 0] == tag:
             return False  # the access crosses pages, or writes to one that holds code
         self.tables[table, page] = (tag, where - address & 0xFFFFFFFF)
-        self._filled.append(page)
+        self._filled.add(page)
         return True
 
     def can(self, node: Bits) -> bool:
@@ -113,12 +113,13 @@ class PagedSpace:
 
     def flush(self) -> None:
         """See `Space`."""
-        self.tables[:, self._filled] = 0
+        self.tables[:, list(self._filled)] = 0
         self._filled.clear()
 
     def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
         self.tables[:, pages] = 0
+        self._filled.difference_update(pages)
 
     # -- lowering --------------------------------------------------------------------------------
 
