@@ -285,7 +285,7 @@ class Program:
         space.poke(TABLE, self.table)
         state.count, state.breakpoints, state.reply = 0, set(), None
         state.interrupt_requested = False
-        settle(state)
+        state.values[:] = _unused().values
         state.pc = self.starts[0]
         for name in ("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi"):
             state[name] = DATA
@@ -317,6 +317,12 @@ def settle(state: State) -> None:
     """Flat segments of user mode, as in the beginning."""
     for name in _SEGMENT_REGISTERS:
         state[name] = _flat()[name]
+
+
+@cache
+def _unused() -> State:
+    """A machine that has run nothing: its registers, of the x87 too."""
+    return machine()
 
 
 @cache
