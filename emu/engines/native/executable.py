@@ -7,6 +7,7 @@ import mmap
 import platform
 import sys
 import threading
+from collections import deque
 from functools import cache
 from typing import Final
 
@@ -26,6 +27,7 @@ class Arena:
         self._memory = mmap.mmap(-1, size, flags=flags, prot=rights)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._free = [(0, size)]  # sorted pieces
+        self._returned: deque[tuple[int, int]] = deque()  # not yet among them
         self._lock = threading.Lock()
 
     def put(self, code: bytes) -> tuple[int, int]:
@@ -35,6 +37,7 @@ class Arena:
         """
         size = _rounded(len(code))
         with self._lock:
+            self._take_back()
             for n, (start, room) in enumerate(self._free):
                 if room >= size:
                     self._free[n : n + 1] = [(start + size, room - size)] if room > size else []
@@ -45,9 +48,23 @@ class Arena:
         return start, size
 
     def free(self, start: int, size: int) -> None:
-        """Take a piece of so many bytes back, joined to the free ones beside it."""
+        """Give a piece of so many bytes back.
+
+        Takes no lock: Python's collector may call this anywhere, in the middle of `put` too.
+        """
+        self._returned.append((start, size))
+
+    @property
+    def room(self) -> int:
+        """Bytes that are free."""
         with self._lock:
-            pieces = sorted([*self._free, (start, size)])
+            self._take_back()
+            return sum(size for _, size in self._free)
+
+    def _take_back(self) -> None:
+        """Join the pieces that were given back to the free ones beside them."""
+        while self._returned:
+            pieces = sorted([*self._free, self._returned.popleft()])
             self._free = [pieces[0]]
             for at, room in pieces[1:]:
                 last, before = self._free[-1]
