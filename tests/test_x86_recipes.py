@@ -65,10 +65,12 @@ def drawn(number: int, seed: int) -> Iterator[bytes]:
 
 
 def every_opcode_and_modrm(prefixes: bytes) -> Iterator[bytes]:
+    """Behind prefixes, which are part of a key, every fifth ModRM: others for each opcode."""
     random = Random(len(prefixes))
+    step = 5 if prefixes else 1
     for escape in OPCODE_MAPS:
         for opcode in range(256):
-            for modrm in range(256):
+            for modrm in range(opcode % step, 256, step):
                 start = prefixes + escape + bytes([opcode, modrm])
                 yield (start + random.randbytes(MAX_LENGTH))[:MAX_LENGTH]
 
@@ -140,7 +142,7 @@ def test_forms_that_hide_in_an_immediate_have_no_recipe(size: int) -> None:
 @pytest.mark.heavy
 @pytest.mark.parametrize("size", MODES)
 @pytest.mark.parametrize("prefixes", COMMON)
-def test_every_opcode_with_every_modrm(size: int, prefixes: str) -> None:
+def test_every_opcode_with_modrm(size: int, prefixes: str) -> None:
     codes = every_opcode_and_modrm(bytes.fromhex(prefixes))
     wrong, asked = differences(codes, MODES[size])
     assert not wrong, "\n".join(wrong[:10])
@@ -149,8 +151,8 @@ def test_every_opcode_with_every_modrm(size: int, prefixes: str) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("size", MODES)
-def test_a_million_random_byte_strings(size: int) -> None:
-    wrong, asked = differences(drawn(1_000_000, seed=size + 1), MODES[size])
+def test_many_random_byte_strings(size: int) -> None:
+    wrong, asked = differences(drawn(250_000, seed=size + 1), MODES[size])
     assert not wrong, "\n".join(wrong[:10])
     assert_only_known_reasons(asked)
 
