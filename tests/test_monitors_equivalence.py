@@ -72,7 +72,7 @@ def test_what_the_theorems_promise(monitor, name, record_property):
     promised = (found.theorem1 if monitor == "trap-and-emulate" else found.theorem3).holds
     record_property("measured", f"{monitor} on {name}: {'in lock-step' if promised else 'no'}")
 
-    @settings(few, max_examples=120)
+    @settings(few, max_examples=60)
     @given(data=st.data(), base=st.integers(2, 240), poison=WORDS)
     def keeps(data, base, poison):
         check(monitor, name, data.draw(systems(name)), "python", base, poison)
@@ -96,7 +96,7 @@ def test_lockstep_of_many_systems(monitor, name, data, base, poison):
 @pytest.mark.heavy
 @pytest.mark.parametrize("engine_name", ["reference", "python-hot", "native"])
 @pytest.mark.parametrize(("monitor", "name"), VIRTUALIZABLE)
-@settings(few, max_examples=60)
+@settings(few, max_examples=40)
 @given(data=st.data(), base=st.integers(2, 240), poison=WORDS)
 def test_lockstep_on_other_engines(monitor, name, engine_name, data, base, poison):
     """On the judge, and with every block compiled at once."""
