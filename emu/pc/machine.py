@@ -10,6 +10,7 @@ from emu.pc.board import PLAIN, Board
 from emu.pc.memory import PhysicalMap
 from emu.pc.options import Options
 from emu.pc.paging import attach_memory
+from emu.pc.serial import wait_for_input
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -112,11 +113,17 @@ class PcMachine:
         return self.state.interrupt_requested and bool(self.state.values[IF.slot])
 
     def _sleep(self, until: int) -> bool:
-        """Move time on to the next event; False if there is none that could wake the processor."""
+        """Move time on to the next event; False if there is none that could wake the processor.
+
+        Where somebody may type, the host rests as long as the processor does, or until he types.
+        """
         deadline = self.board.deadline()
         if deadline is None or not self.state.values[IF.slot]:
             return False
-        self.state.count = max(self.state.count, min(deadline, until))
+        wakes = max(self.state.count, min(deadline, until))
+        options = self.board.options
+        wait_for_input(options.serial, float((wakes - self.state.count) / (options.mips * 10**6)))
+        self.state.count = wakes
         return True
 
     # -- what the processor asks for: handlers, called between two instructions ------------------
