@@ -44,11 +44,11 @@ def passed(machine: PcMachine, count: int, stop: str = "until") -> tuple[float, 
 
 
 def test_the_host_rests(pipe: Pipe) -> None:
-    """As long as the guest does, but for a little."""
+    """As long as the guest does, but for what it was behind the host's clock."""
     machine, writer = pipe
-    wall, busy = passed(machine, 3 * TENTH)
-    assert wall > 0.25
-    assert busy < 0.15
+    wall, busy = passed(machine, 10 * TENTH)
+    assert wall > 0.5
+    assert busy < 0.3
     os.close(writer)
 
 

@@ -10,7 +10,7 @@ from emu.pc.board import PLAIN, Board
 from emu.pc.memory import PhysicalMap
 from emu.pc.options import Options
 from emu.pc.paging import attach_memory
-from emu.pc.serial import wait_for_input
+from emu.pc.rest import Rest
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -49,6 +49,7 @@ class PcMachine:
             a20_changed=self.memory.set_a20,
             pam_changed=self.memory.shadow,
         )
+        self._rest = Rest(options.serial, options.mips)
         self.halted = False
         self._horizon = 0  # of the engine's run under way
         self.state.handlers |= {
@@ -121,8 +122,7 @@ class PcMachine:
         if deadline is None or not self.state.values[IF.slot]:
             return False
         wakes = max(self.state.count, min(deadline, until))
-        options = self.board.options
-        wait_for_input(options.serial, float((wakes - self.state.count) / (options.mips * 10**6)))
+        self._rest.during(self.state.count, wakes)
         self.state.count = wakes
         return True
 

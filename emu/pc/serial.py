@@ -6,7 +6,6 @@ import os
 import select
 import socket
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -14,16 +13,6 @@ from emu.devices.ns16550 import SerialBackend
 from emu.errors import GuestFileError, unwritable
 
 CHUNK: Final = 4096
-
-
-def wait_for_input(backends: Iterable[SerialBackend], seconds: float) -> None:
-    """Let the host rest until something comes, at most so long; at once if nothing ever will."""
-    sources = [b.source for b in backends if b.interactive and b.source is not None]
-    try:
-        if sources:
-            select.select(sources, [], [], seconds)
-    except (OSError, ValueError):  # closed, or nothing that can be waited for: `read` will see
-        return
 
 
 class Silent:
