@@ -73,11 +73,7 @@ def is_for_pc(path: Path | None) -> bool:
 
         text = source_text(path, read_file(path))
         return (machine_named(text or "") or "").startswith("pc/")
-    try:
-        with path.open("rb") as file:
-            head = file.read(2 * SEARCHED)  # a header found near the end is whole
-    except OSError:
-        return False  # whoever reads it whole will say so
+    head = head_of(path, 2 * SEARCHED)  # a header found near the end is whole
     return is_kernel(head) or (is_bootable(head) and not head.startswith(b"\x7fELF"))
 
 
@@ -100,6 +96,15 @@ def open_guest(path: Path, arguments: list[str], options: Options, machine: str 
 
     assembled = assemble(text, str(path))
     return _process(assembled.image, path, arguments, options, assembled)
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none if it cannot be read: whoever reads it whole will say so."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def read_file(path: Path) -> bytes:

@@ -75,6 +75,16 @@ def test_bad_input_is_said(name: str, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_disk_may_be_large(tmp_path: Path) -> None:
+    image, bios = tmp_path / "disk.img", tmp_path / "bios.bin"
+    bios.write_bytes(bytes(1 << 16))
+    with image.open("wb") as file:
+        file.write(BOOTABLE)
+        file.truncate(300 << 20)  # takes no room on the host's disk
+    done = emu("run", "--engine", "python", "--bios", bios, "--max-instructions", "1000", image)
+    assert done.returncode == 124, done.stderr
+
+
 def linux_header(version: int, length: int = 100, sectors: int = 4) -> bytes:
     data = bytearray(4096)
     data[0x1F1], data[0x201] = sectors, 0x66

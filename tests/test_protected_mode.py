@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from emu.state import State
+from isa.fault import Fault
 from tests.machines import engines
 from tests.protected.conditions import FAMILIES, every, pointer
 from tests.protected.machine import (
@@ -25,6 +26,7 @@ from tests.protected.machine import (
 )
 
 BASE_OF_CODE = 0x7800
+STACK_SELECTOR_AT = 0x7900
 EVERY_NTH = 13  # of the conditions are tried on an engine
 SOME = ("reference", "python")
 CONDITIONS = every()
@@ -117,6 +119,47 @@ def test_a_task_is_traced(engine: str) -> None:
     machine.engine.run(machine.state, steps + 1)
     assert machine.state["dr6"] == 0xFFFF8FF0
     assert machine.state["eip"] == HANDLERS + 16
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("code", "after"), [("8E 13 90 90", 3), ("8E 13 8E 13 90", 4)])
+def test_a_data_breakpoint_on_the_load_of_ss(code: str, after: int, engine: str) -> None:
+    """#DB comes after the instruction that follows MOV to SS, also if that is another."""
+    state = programmed(engine, bytes.fromhex(code))
+    state["ebx"], state["dr0"], state["dr7"] = STACK_SELECTOR_AT, STACK_SELECTOR_AT, 0x00030002
+    state.memory["linear"].store(STACK_SELECTOR_AT, 2, state["ss"])
+    stop = ENGINES[engine].run(state, 3)
+    assert stop.reason == "until"
+    assert state["eip"] == HANDLERS + 16
+    assert state.memory["linear"].load(state["esp"], 4) == BASE_OF_CODE + after
+    assert state["dr6"] & 0xF == 1
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_breakpoint_on_a_repeated_instruction(engine: str) -> None:
+    """It is met once, before the first iteration; RF is 1 between them, also as it is pushed."""
+    state = programmed(engine, bytes.fromhex("F3 AA 90"))
+    state["ecx"], state["edi"], state["dr0"], state["dr7"] = 3, 0x7A00, BASE_OF_CODE, 2
+    values = tuple(state.values)
+    ENGINES[engine].run(state, 1)
+    assert (state["eip"], state["ecx"]) == (HANDLERS + 16, 3)
+    state.set_values(values)
+    state["rf"], state.count = 1, 0
+    for left in (2, 1, 0):
+        ENGINES[engine].run(state, 3 - left)
+        assert (state["ecx"], state["rf"], state["dr6"] & 1) == (left, int(left > 0), 0)
+        assert pushed_flags(engine, state) >> 16 & 1 == state["rf"]
+    assert state["eip"] == BASE_OF_CODE + 2
+
+
+def pushed_flags(engine: str, state: State) -> int:
+    """EFLAGS as an interrupt would push them; the state stays as it is."""
+    values, count = tuple(state.values), state.count
+    assert ENGINES[engine].deliver(state, Fault(3))
+    found = state.memory["linear"].load(state["esp"] + 8, 4)
+    state.set_values(values)
+    state.count = count
+    return found
 
 
 @pytest.mark.parametrize("engine", SOME)

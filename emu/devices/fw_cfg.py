@@ -51,11 +51,6 @@ def kernel_items(kernel: bytes, initrd: bytes, command_line: str) -> dict[int, b
     }
 
 
-def e820_file(memory_size: int) -> bytes:
-    """The file etc/e820: one range of memory."""
-    return struct.pack("<QQI", 0, memory_size, 1)
-
-
 def _directory(files: Mapping[str, bytes]) -> bytes:
     """Sizes, numbers and names, big-endian."""
     entries = [

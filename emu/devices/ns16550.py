@@ -39,6 +39,10 @@ class SerialBackend(Protocol):
     def interactive(self) -> bool:
         """Whether `read` may ever have something."""
 
+    @property
+    def source(self) -> int | None:
+        """A descriptor that can be waited for until `read` has something, if there is one."""
+
     def write(self, data: bytes) -> None:
         """Characters from the guest."""
 

@@ -11,7 +11,7 @@ from emu.devices.bus_memory import BusMemory
 from emu.devices.debug_exit import DebugExit
 from emu.devices.debug_port import DebugPort
 from emu.devices.device import Device, Line, Timed, unconnected
-from emu.devices.fw_cfg import FwCfg, e820_file, kernel_items, standard_items
+from emu.devices.fw_cfg import FwCfg, kernel_items, standard_items
 from emu.devices.i8042 import I8042
 from emu.devices.i8237 import I8237
 from emu.devices.i8254 import I8254
@@ -27,6 +27,7 @@ from emu.errors import GuestFileError
 from emu.memory import PhysicalMemory
 from emu.pc.cmos import cmos
 from emu.pc.keyboard import Typist
+from emu.pc.memory_map import installed
 from emu.pc.options import Options
 
 PORTS: Final = 1 << 16
@@ -136,7 +137,8 @@ class Board:
             items = standard_items(memory.size)
             if options.kernel:
                 items |= kernel_items(options.kernel, options.initrd, options.command_line)
-            files = {"etc/e820": e820_file(memory.size), **options.firmware_files}
+            ranges = b"".join(row.entry() for row in installed(memory.size))
+            files = {"etc/e820": ranges, **options.firmware_files}
             self._add("fw_cfg", FwCfg(memory, items, files))
         if options.pci:
             self._add("pci", PciHost(self._reset, pam_changed))

@@ -10,9 +10,9 @@ from typing import Any, Final
 from emu.devices.disk_image import DiskImage
 from emu.devices.floppy_format import FORMATS
 from emu.errors import GuestFileError
-from emu.guests import read_file, source_text
+from emu.guests import head_of, is_source, read_file, source_text
 from emu.pc.guest import MEMORY, MIPS, Choice, PcGuest
-from emu.pc.kinds import SECTOR, is_bootable, is_kernel
+from emu.pc.kinds import SEARCHED, SECTOR, is_bootable, is_kernel
 
 ORIGINS: Final = {"pc/boot": (0x7C00, 16), "pc/kernel": (0x100000, 32)}
 """What sources are for: where they stand, and the bits of their code."""
@@ -60,6 +60,8 @@ def _drives(images: dict[str, DiskImage], *names: str) -> tuple[DiskImage | None
 
 def _with_guest(choice: Choice, path: Path, *, writable: bool) -> Choice:
     """The choice with GUEST put where it belongs by its content."""
+    if _is_hard_disk(path):
+        return _with_image(choice, DiskImage.open(path, writable=writable))
     data = read_file(path)
     text = source_text(path, data)
     if text is not None:
@@ -72,7 +74,19 @@ def _with_guest(choice: Choice, path: Path, *, writable: bool) -> Choice:
             why="it has no boot signature (55 aa at offset 510) and is no kernel",
             advice="Give a disk image, a Multiboot kernel or a bzImage; firmware goes by --bios",
         )
-    image = _image(path, data, is_file=text is None, writable=writable)
+    return _with_image(choice, _image(path, data, is_file=text is None, writable=writable))
+
+
+def _is_hard_disk(path: Path) -> bool:
+    """A disk that is not read whole, as it may be of any size."""
+    if not path.is_file() or path.stat().st_size <= LARGEST_FLOPPY * SECTOR or is_source(path):
+        return False
+    head = head_of(path, 2 * SEARCHED)
+    return is_bootable(head) and not is_kernel(head)
+
+
+def _with_image(choice: Choice, image: DiskImage) -> Choice:
+    """A disk in the first drive that takes it."""
     if image.sectors <= LARGEST_FLOPPY:
         return replace(choice, floppies=(image, *choice.floppies[1:]))
     return replace(choice, disks=(image, *choice.disks[1:]))
@@ -81,7 +95,7 @@ def _with_guest(choice: Choice, path: Path, *, writable: bool) -> Choice:
 def _image(path: Path, data: bytes, *, is_file: bool, writable: bool) -> DiskImage:
     """A disk image as it is, or what is shorter than a floppy padded to one."""
     sectors = -(-len(data) // SECTOR)
-    if is_file and (sectors > LARGEST_FLOPPY or any(f.size == sectors for f in FORMATS)):
+    if is_file and any(known.size == sectors for known in FORMATS):
         return DiskImage.open(path, writable=writable)
     return DiskImage.of(data + bytes(max(FLOPPY - sectors, 0) * SECTOR))
 

@@ -10,6 +10,7 @@ from emu.pc.board import PLAIN, Board
 from emu.pc.memory import PhysicalMap
 from emu.pc.options import Options
 from emu.pc.paging import attach_memory
+from emu.pc.rest import Rest
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -48,6 +49,7 @@ class PcMachine:
             a20_changed=self.memory.set_a20,
             pam_changed=self.memory.shadow,
         )
+        self._rest = Rest(options.serial, options.mips)
         self.halted = False
         self._horizon = 0  # of the engine's run under way
         self.state.handlers |= {
@@ -112,11 +114,16 @@ class PcMachine:
         return self.state.interrupt_requested and bool(self.state.values[IF.slot])
 
     def _sleep(self, until: int) -> bool:
-        """Move time on to the next event; False if there is none that could wake the processor."""
+        """Move time on to the next event; False if there is none that could wake the processor.
+
+        Where somebody may type, the host rests as long as the processor does, or until he types.
+        """
         deadline = self.board.deadline()
         if deadline is None or not self.state.values[IF.slot]:
             return False
-        self.state.count = max(self.state.count, min(deadline, until))
+        wakes = max(self.state.count, min(deadline, until))
+        self._rest.during(self.state.count, wakes)
+        self.state.count = wakes
         return True
 
     # -- what the processor asks for: handlers, called between two instructions ------------------

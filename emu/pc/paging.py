@@ -20,6 +20,8 @@ PAGE_ONLY, ALL_BUT_GLOBAL, ALL = 0, 1, 2
 """What an exit "invalidate" asks for."""
 MOST_WALKS: Final = 1 << 16  # remembered at a time
 _ADDRESS: Final = 0xFFFFFFFF
+_GLOBAL, _LARGE = 1 << 32, 1 << 33  # what a walk's value says beside the address
+_LARGE_PAGES: Final = 10  # an address' bits between a page of 4 KiB and one of 4 MiB
 _CONTROLS: Final = (CR3.slot, PG.slot, WP.slot, PSE.slot, PGE.slot)
 
 Entries = tuple[tuple[int, int], ...]
@@ -58,6 +60,7 @@ class LinearMemory(SplitMemory):
         self._map = physical
         self._user = user
         self._global: set[int] = set()  # pages whose translation is global
+        self._large: dict[int, set[int]] = {}  # those that are part of a page of 4 MiB, by that
         self._known: dict[Hashable, tuple[Entries, int]] = {}
         physical.listeners.append(self.changed)
 
@@ -65,10 +68,13 @@ class LinearMemory(SplitMemory):
         found = self._translated(address, access)
         if isinstance(found, Fault):
             return found
-        if found >> 32:
-            self._global.add(address >> PAGE_BITS)
+        page = address >> PAGE_BITS
+        if found & _GLOBAL:
+            self._global.add(page)
+        if found & _LARGE:
+            self._large.setdefault(page >> _LARGE_PAGES, set()).add(page)
         where = self._map.place(found & _ADDRESS, access)
-        self._cached[access][address >> PAGE_BITS] = where & ~PAGE_MASK
+        self._cached[access][page] = where & ~PAGE_MASK
         return where
 
     def _translated(self, address: int, access: int) -> int | Fault:
@@ -118,22 +124,31 @@ class LinearMemory(SplitMemory):
 
     # -- forgetting ------------------------------------------------------------------------------
 
-    def invalidate(self, address: int, what: int) -> None:
-        """Forget the page of an address, all pages that are not global, or all."""
-        if what == ALL:
-            self.changed()
-        elif what == PAGE_ONLY:
-            self.page_changed(address >> PAGE_BITS)
-        else:
-            caches = self._cached[READ], self._cached[WRITE]
-            kept = [{page: c[page] for page in self._global & c.keys()} for c in caches]
-            super().changed()
-            for cache, pages in zip(caches, kept, strict=True):
-                cache.update(pages)
+    def parts(self, page: int) -> set[int]:
+        """A page, or all that is known of the page of 4 MiB in which it lies."""
+        return {page} | self._large.get(page >> _LARGE_PAGES, set())
+
+    def forget_pages(self, pages: set[int]) -> None:
+        """Forget some pages, global or not."""
+        for page in pages:
+            self._global.discard(page)
+            self._large.get(page >> _LARGE_PAGES, set()).discard(page)
+            self.page_changed(page)
+
+    def forget_all_but_global(self) -> None:
+        """Forget all pages that are not global."""
+        caches = self._cached[READ], self._cached[WRITE]
+        kept = [{page: c[page] for page in self._global & c.keys()} for c in caches]
+        super().changed()
+        for cache, pages in zip(caches, kept, strict=True):
+            cache.update(pages)
+        for parts in self._large.values():
+            parts &= self._global
 
     def changed(self) -> None:
         """Forget everything."""
         self._global.clear()
+        self._large.clear()
         super().changed()
 
 
@@ -172,9 +187,20 @@ class UserMemory(LinearMemory):
         return code, None
 
     def invalidate(self, address: int, what: int) -> None:
-        """See `LinearMemory`: both sides."""
-        super().invalidate(address, what)
-        self._supervisor.invalidate(address, what)
+        """Forget the page of an address, all pages that are not global, or all.
+
+        INVLPG forgets a page of 4 MiB as a whole (SDM volume 3, section 4.10.4.1), on both sides
+        alike, as engines ask only this one what has changed.
+        """
+        sides = self, self._supervisor
+        pages = set().union(*(side.parts(address >> PAGE_BITS) for side in sides))
+        for side in sides:
+            if what == ALL:
+                side.changed()
+            elif what == PAGE_ONLY:
+                side.forget_pages(pages)
+            else:
+                side.forget_all_but_global()
 
 
 def _privilege(cpl: int) -> int:

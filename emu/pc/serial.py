@@ -15,23 +15,26 @@ from emu.errors import GuestFileError, unwritable
 CHUNK: Final = 4096
 
 
-class NullSerial:
-    """Nobody is there."""
+class Silent:
+    """Nothing ever comes from it."""
 
     interactive = False
-
-    def write(self, data: bytes) -> None:
-        """What is sent is lost."""
+    source: int | None = None
 
     def read(self) -> bytes:
         """Nothing comes."""
         return b""
 
 
-class MemorySerial:
-    """A buffer: what the guest has sent so far. Input is fed to the port itself."""
+class NullSerial(Silent):
+    """Nobody is there."""
 
-    interactive = False
+    def write(self, data: bytes) -> None:
+        """What is sent is lost."""
+
+
+class MemorySerial(Silent):
+    """A buffer: what the guest has sent so far. Input is fed to the port itself."""
 
     def __init__(self) -> None:
         self.output = bytearray()
@@ -40,15 +43,9 @@ class MemorySerial:
         """Add to the buffer."""
         self.output += data
 
-    def read(self) -> bytes:
-        """Nothing comes from here."""
-        return b""
 
-
-class FileSerial:
+class FileSerial(Silent):
     """A file that takes what the guest sends."""
-
-    interactive = False
 
     def __init__(self, path: Path) -> None:
         try:
@@ -60,17 +57,13 @@ class FileSerial:
         """Write at once."""
         self._file.write(data)
 
-    def read(self) -> bytes:
-        """Nothing comes from a file."""
-        return b""
-
 
 class StreamSerial:
     """The terminal, or whatever standard input and output are. Input ends where they end."""
 
     def __init__(self, output: BinaryIO | None = None, source: int = 0) -> None:
         self._output = sys.stdout.buffer if output is None else output
-        self._source = source
+        self.source = source
         self.interactive = True
 
     def write(self, data: bytes) -> None:
@@ -81,9 +74,9 @@ class StreamSerial:
     def read(self) -> bytes:
         """What was typed, if anything."""
         try:
-            if not self.interactive or not select.select([self._source], [], [], 0)[0]:
+            if not self.interactive or not select.select([self.source], [], [], 0)[0]:
                 return b""
-            data = os.read(self._source, CHUNK)
+            data = os.read(self.source, CHUNK)
         except (OSError, ValueError):  # closed, or nothing that can be waited for
             data = b""
         self.interactive = bool(data)
@@ -101,6 +94,7 @@ class TcpSerial:
             raise GuestFileError(
                 f"nothing can listen at {host}:{port}", why=str(error), advice="Choose another port"
             ) from error
+        self.source = self._connection.fileno()
         self.interactive = True
 
     def write(self, data: bytes) -> None:

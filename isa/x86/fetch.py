@@ -23,21 +23,33 @@ def fetch(mode: Mode) -> Trace:
     limited = bool(mode.model) and "cs" not in mode.flat
     breakpoints = mode.debugged and not mode.resume
     wide = model_of(mode.model).has("386")
-    return _fetch("cs" in mode.flat, wide, limited, mode.arriving, mode.pending, breakpoints)
+    held = mode.pending and mode.shadow
+    flat = "cs" in mode.flat
+    return _fetch(flat, wide, limited, mode.arriving, mode.pending, held, breakpoints)
 
 
 @cache
 def _fetch(
-    flat: bool, wide: bool, limited: bool, arriving: bool, pending: bool, breakpoints: bool
+    flat: bool,
+    wide: bool,
+    limited: bool,
+    arriving: bool,
+    pending: bool,
+    held: bool,
+    breakpoints: bool,
 ) -> Trace:
-    """`wide`: EIP; models before the 386 have an IP of 16 bits."""
+    """`wide`: EIP; models before the 386 have an IP of 16 bits.
+
+    `held`: a data breakpoint after an instruction that holds interrupts back met the operand of MOV
+    or POP to SS, and its #DB waits as they do (SDM volume 3, section 6.8.3).
+    """
     m = Builder()
     code, offset = SEGMENTS["cs"], m.get(EIP) if wide else m.get(EIP).low(16).zext(32)
     address = offset if flat else m.get(code.base) + offset
     if arriving:
         _arrive(m)
     if pending:
-        _debug(m, m.get(PENDING).zext(32))
+        _debug(m, m.get(PENDING).zext(32), held=debug.BREAKPOINTS if held else 0)
     if breakpoints:
         _debug(m, debug.hits(m, address, 1, debug.EXECUTED))
     if limited:
@@ -45,9 +57,9 @@ def _fetch(
     return m.finish("fetch", address)
 
 
-def _debug(m: Builder, status: Bits) -> None:
-    """#DB with these bits of DR6, if there are any."""
-    with m.when(status != 0):
+def _debug(m: Builder, status: Bits, held: int = 0) -> None:
+    """#DB with these bits of DR6, if there are any but those that are held back."""
+    with m.when((status & ~held) != 0):
         m.fault(DEBUG, None, status)
 
 

@@ -53,7 +53,8 @@ class _Walk(Builder):
 
 @cache
 def walk() -> Trace:
-    """The trace of a walk; its value is the physical address (32 bits), above it 1 bit: global.
+    """The trace of a walk; its value is the physical address (32 bits), above it two bits: global,
+    and large for a page of 4 MiB.
 
     A directory entry that maps 4 MiB is its own last level.
     """
@@ -70,7 +71,8 @@ def walk() -> Trace:
     small_frame = page.bits(12, 20).concat(m.linear.low(12))
     large_frame = page.bits(22, 10).concat(m.linear.low(22))
     physical = large.select(large_frame, small_frame)
-    return m.finish("walk", (page.bit(GLOBAL) & m.get(PGE)).concat(physical))
+    kind = large.concat(page.bit(GLOBAL) & m.get(PGE))
+    return m.finish("walk", kind.concat(physical))
 
 
 def _place(table: Bits, index: Bits) -> Bits:

@@ -19,6 +19,7 @@ from emu.pc.loaders import flat_mode
 from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
+from emu.pc.memory_map import left_by_firmware
 
 SETUP_SECTORS, JUMP_LENGTH, HEADER, VERSION = 0x1F1, 0x201, 0x202, 0x206  # offsets in the file
 CMDLINE_SIZE, PAYLOAD_OFFSET, PAYLOAD_LENGTH = 0x238, 0x248, 0x24C
@@ -27,7 +28,6 @@ COMMAND_LINE_VERSION: Final = 0x206  # the first protocol that tells how long on
 PAYLOAD_VERSION: Final = 0x208  # the first protocol that tells where the payload is
 SECTOR, PAGE, KILO, MEGA = 512, 4096, 1 << 10, 1 << 20
 ZERO_PAGE, COMMAND_LINE, TABLE = 0x10000, 0x20000, 0x8000
-LOW_MEMORY: Final = 0x9FC00
 CODE_SELECTOR, DATA_SELECTOR = 0x10, 0x18  # __BOOT_CS, __BOOT_DS
 HIGHEST_INITRD: Final = 0x37FFFFFF  # below the kernel's own mappings
 TYPE_OF_LOADER, RAMDISK, RAMDISK_SIZE, COMMAND_LINE_POINTER = 0x210, 0x218, 0x21C, 0x228
@@ -168,11 +168,8 @@ def _zero_page(machine: PcMachine, image: BzImage, ramdisk: int, size: int) -> b
     struct.pack_into("<I", page, ALT_MEM_K, (ram - MEGA) // KILO)
     struct.pack_into("<2I", page, RAMDISK, ramdisk, size)
     struct.pack_into("<I", page, COMMAND_LINE_POINTER, COMMAND_LINE)
-    rows = (
-        (0, LOW_MEMORY, 1), (LOW_MEMORY, 0xA0000 - LOW_MEMORY, 2),
-        (0xF0000, 0x10000, 2), (MEGA, ram - MEGA, 1),
-    )  # fmt: skip
-    page[E820_ENTRIES] = len(rows)
-    for number, row in enumerate(rows):
-        struct.pack_into("<QQI", page, E820_TABLE + 20 * number, *row)
+    ranges = left_by_firmware(ram)
+    entries = b"".join(row.entry() for row in ranges)
+    page[E820_ENTRIES] = len(ranges)
+    page[E820_TABLE : E820_TABLE + len(entries)] = entries
     return bytes(page)

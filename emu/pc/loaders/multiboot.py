@@ -11,12 +11,12 @@ from emu.pc.loaders import flat_mode
 from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
+from emu.pc.memory_map import BIOS_DATA, left_by_firmware
 
 LOADED_MAGIC: Final = 0x2BADB002  # in EAX
 PAGE_ALIGNED, MEMORY_INFO, VIDEO_MODE = 1, 2, 4  # flags that ask for something
 KNOWN: Final = PAGE_ALIGNED | MEMORY_INFO | VIDEO_MODE
 NAME: Final = b"popek\0"
-LOW_MEMORY: Final = 0x9F000  # below the extended BIOS data area
 INFO: Final = 0x9000  # where the information structure is put
 TABLE: Final = 0x8000
 KILO, MEGA = 1 << 10, 1 << 20
@@ -75,16 +75,12 @@ def _information(
     line = area.put(command_line.encode() + b"\0")
     name = area.put(NAME)
     upper = machine.memory.ram
-    map_ = b"".join(
-        struct.pack("<IQQI", 20, start, stop - start, kind)
-        for start, stop, kind in (
-            (0, LOW_MEMORY, 1), (LOW_MEMORY, MEGA, 2), (MEGA, upper, 1),
-        )
-    )  # fmt: skip
+    entries = [row.entry() for row in left_by_firmware(upper)]
+    map_ = b"".join(struct.pack("<I", len(entry)) + entry for entry in entries)
     map_at = area.put(map_)
     placed = _modules(machine, area, modules, end)
     flags = 1 << 0 | 1 << 2 | (bool(modules)) << 3 | 1 << 6 | 1 << 9
-    fields = [flags, LOW_MEMORY // KILO, (upper - MEGA) // KILO, 0, line, len(modules), placed]
+    fields = [flags, BIOS_DATA // KILO, (upper - MEGA) // KILO, 0, line, len(modules), placed]
     fields += [0, 0, 0, 0, len(map_), map_at, 0, 0, 0, name]
     machine.memory.write(INFO, struct.pack("<17I", *fields))
     return INFO

@@ -15,7 +15,7 @@ from isa.x86 import flags, segmentation
 from isa.x86.builder import X86Builder, insert
 from isa.x86.debug import watch_port
 from isa.x86.ports import require_port
-from isa.x86.registers import DF, EAX, ECX, EDI, EDX, EIP, ESI
+from isa.x86.registers import DF, EAX, ECX, EDI, EDX, EIP, ESI, RF
 from isa.x86.table import instruction
 
 ONE: Final = Bits.of(1, 32)
@@ -46,7 +46,10 @@ def repeat(m: X86Builder, iterations: Iterations, *pointers: Register, in_bulk: 
         done, ends = iterations(count if in_bulk else ONE)
         _move_on(m, pointers, done)
         _advance(m, ECX, -done)
-        m.put(EIP, (ends | (done == count)).select(m.next, m.here))
+        over = ends | (done == count)
+        m.put(EIP, over.select(m.next, m.here))
+        if m.mode.debugged:
+            m.put(RF, ~over)  # the next iteration meets no breakpoint (SDM 3B 17.3.1.1)
         m.retire(done)
 
 
