@@ -97,7 +97,7 @@ def test_memtest86_finds_no_error() -> None:
     pc = TestPc(Native(), {}, 6 * MEBIBYTE)
     load_linux(pc.machine, guest_file("boot/memtest86+ia32.bin").read_bytes(), "", b"")
     console = pc.console(screen=True).wait("Memtest86+ v", limit=MEMTEST_LIMIT)
-    for test in range(5):
+    for test in (0, 2, 3, 4):  # test 1 is over between two looks
         console.wait(f"Test #{test}", limit=MEMTEST_LIMIT)
         assert "Errors: 0" in pc.output
 
