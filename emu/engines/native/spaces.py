@@ -141,7 +141,8 @@ class PagedSpace:
 
     def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
-        self.tables[:, pages] = 0
+        for page in self._filled.intersection(pages):
+            self.tables[:, page] = 0
         self._filled.difference_update(pages)
 
     # -- lowering --------------------------------------------------------------------------------
