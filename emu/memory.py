@@ -71,6 +71,7 @@ class PhysicalMemory:
         self.view = self.array.data
         self.code = np.zeros(size, dtype=np.uint8)  # 1: the byte holds translated code
         self.code_frames: set[int] = set()  # frames that hold some
+        self.watches = 0  # how often units were marked
         self.listeners: list[CodeListener] = []
         self._next_frame = 0
         self._free: list[int] = []
@@ -89,8 +90,7 @@ class PhysicalMemory:
     def free_frame(self, frame: int) -> None:
         """Give a frame back. Code translated from it is forgotten."""
         if frame in self.code_frames:
-            self.notify(frame * PAGE_SIZE, PAGE_SIZE)
-            self.code_frames.remove(frame)
+            self.release(frame)
         self._free.append(frame)
 
     @property
@@ -100,6 +100,7 @@ class PhysicalMemory:
 
     def watch(self, address: int, size: int) -> None:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
+        self.watches += 1
         self.code_frames.add(address // PAGE_SIZE)
         self.code[address : address + size] = 1
 
@@ -112,6 +113,15 @@ class PhysicalMemory:
         if address // PAGE_SIZE not in self.code_frames:
             return False
         return bool(self.code[address : address + size].any())
+
+    def holds_code(self, frame: int) -> bool:
+        """Tell whether any byte of a frame is marked as translated code."""
+        return bool(self.code[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE].any())
+
+    def release(self, frame: int) -> None:
+        """Writes to a frame need no look any more. Code translated from it is forgotten."""
+        self.code_frames.remove(frame)
+        self.notify(frame * PAGE_SIZE, PAGE_SIZE)
 
     def notify(self, address: int, size: int) -> None:
         """Tell the listeners that `size` bytes from `address` (inside one frame) changed."""

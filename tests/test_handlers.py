@@ -27,6 +27,9 @@ PORTS = bytes.fromhex("b9 28000000 88c8 e680 49 75f9 f4")
 """1: mov al, cl; out 80h, al; dec ecx; jnz 1b; 40 times."""
 READS = bytes.fromhex("b9 28000000 e460 01c3 49 75f9 f4")
 """1: in al, 60h; add ebx, eax; dec ecx; jnz 1b; 40 times."""
+CLOCKS = bytes.fromhex("b9 28000000 0f31 01c3 cd80 0f31 31c3 01d6 d1c3 49 75ef f4")
+"""1: rdtsc; add ebx, eax; int 80h; rdtsc; xor ebx, eax; add esi, edx; rol ebx, 1; dec ecx;
+jnz 1b; 40 times."""
 INT, AFTER_INT = CODE + 7, CODE + 9
 
 
@@ -78,6 +81,16 @@ def test_values_time_and_registers_are_exact(engine):
     assert (stop.reason, count) == ("fault", 1 + 40 * 5)
     assert log == [(0x80, 5 * n - 2, AFTER_INT, 41 - n, 41 - n) for n in range(1, 41)]
     assert registers["ebx"] == sum(range(41))
+
+
+def test_the_time_stamp_counter_knows_of_time_that_a_handler_lets_pass(engine):
+    def act(state, n, log):
+        if n % 4 == 0:
+            state.count += 1 << 31 if n % 8 else 30_000
+
+    (count, registers, _, _), _ = both(engine, calls(act, CLOCKS))
+    assert count == 1 + 40 * 9 + 5 * ((1 << 31) + 30_000)
+    assert registers["esi"] == 16 * 1 + 13 * 2  # EDX is 1 from the 12th time on, 2 from the 28th
 
 
 def test_registers_that_a_handler_changes(engine):

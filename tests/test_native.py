@@ -65,6 +65,23 @@ def test_every_until_is_exact(hot):
         assert picture(state, native(hot=hot).run(state, until)) == picture(expected, wanted)
 
 
+CLOCK = code("b928000000 90 0f31 01c3 11d6 0f31 0fafd8 49 75f1 cd80")
+"""1: nop; rdtsc; add ebx, eax; adc esi, edx; rdtsc; imul ebx, eax; dec ecx; jnz 1b; 40 times."""
+
+
+@pytest.mark.parametrize("hot", [0, 3, 1 << 30])
+def test_the_time_stamp_counter_is_read_in_native_code(hot):
+    for until in (*range(1, 12), 200, 1 << 40):
+        expected, state = x86_machine(CLOCK), x86_machine(CLOCK)
+        expected.count = state.count = (1 << 32) - 20
+        wanted = Reference().run(expected, expected.count + until)
+        engine = native(hot=hot)
+        found = engine.run(state, state.count + until)
+        assert picture(state, found) == picture(expected, wanted)
+    (form,) = (f for f in engine._session_of(state)._native_forms if f.mnemonic == "rdtsc")
+    assert engine._session_of(state).is_native(form)
+
+
 def test_an_old_flag_survives_its_own_replacement():
     """SBB alone in its block: its flags follow from the carry that it replaces."""
     loop = code("b80700ffff b905000000 39f7 1901 b8feffffff 49 75f4 cd80".replace("1901", "1b06"))
@@ -83,6 +100,26 @@ def test_changed_code_is_met_at_the_next_instruction(hot):
     expected, state = x86_machine(loop), x86_machine(loop)
     wanted = Reference().run(expected, 1 << 20)
     assert picture(state, native(hot=hot).run(state, 1 << 20)) == picture(expected, wanted)
+
+
+OVERWRITING = code("bf0010a000 ffd7 b900040000 89548ffc 49 75f9 c707404040c3 ffd7 cd80").ljust(
+    PAGE, b"\x90"
+) + code("40" * 199 + "c3")
+"""mov edi, CODE + PAGE; call edi; mov ecx, 1024; 1: mov [edi + 4*ecx - 4], edx; dec ecx; jnz 1b;
+mov dword [edi], 3 INC and a RET; call edi; int 80h."""
+
+
+@pytest.mark.parametrize("hot", [0, 1 << 30])
+def test_a_page_whose_code_is_overwritten_is_data(hot):
+    """Its function is called, stores fill the page, and a shorter function is put there."""
+    expected, state, engine = x86_machine(OVERWRITING), x86_machine(OVERWRITING), native(hot=hot)
+    space = state.memory["linear"]
+    for until in (203, 203 + 3 * 1024, 1 << 20):
+        wanted, found = Reference().run(expected, until), engine.run(state, until)
+        assert picture(state, found) == picture(expected, wanted)
+        is_data = space.frames[CODE // PAGE + 1] not in space.physical.code_frames
+        assert is_data == (until == 203 + 3 * 1024)
+    assert state["eax"] == 199 + 3
 
 
 @pytest.mark.parametrize("hot", [0, 1 << 30])

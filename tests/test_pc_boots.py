@@ -28,6 +28,7 @@ exec sh
 """
 COMMAND_LINE = "console=ttyS0 cryptomgr.notests=1 lpj=10000 panic=-1"
 LINUX_LIMIT = 900_000_000
+MEMTEST_LIMIT = 100_000_000
 
 
 def hard_disk() -> DiskImage:
@@ -88,6 +89,17 @@ def test_the_reference_judges_samples() -> None:
         for count in range(start + 20_000, start + 100_001, 20_000):
             machine.run(count)
             assert looked_at(judge, count) == machine.digest(), f"after {count} instructions"
+
+
+def test_memtest86_finds_no_error() -> None:
+    """Debian's memtest86+ passes its first tests; it delays by the time stamp, moves itself in
+    memory and tests where it was."""
+    pc = TestPc(Native(), {}, 6 * MEBIBYTE)
+    load_linux(pc.machine, guest_file("boot/memtest86+ia32.bin").read_bytes(), "", b"")
+    console = pc.console(screen=True).wait("Memtest86+ v", limit=MEMTEST_LIMIT)
+    for test in (0, 2, 3, 4):  # test 1 is over between two looks
+        console.wait(f"Test #{test}", limit=MEMTEST_LIMIT)
+        assert "Errors: 0" in pc.output
 
 
 # -- Linux -----------------------------------------------------------------------------------------

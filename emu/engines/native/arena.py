@@ -7,6 +7,7 @@ cannot decode, and forgets blocks whose code changed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ARENA = 1 << 21  # records; then everything is forgotten
 MOST_PAGES = 1 << 12  # ready at a time, in all modes; then everything is forgotten
 
+OVERWRITTEN = 16  # changes of a frame's code after which it has none
 AHEAD = 16  # pages of constant code that are made ready together
 
 
@@ -65,6 +67,8 @@ class Arena:
         self._mail = session.mail
         self._mode: Hashable = None  # whose blocks native code discovers now
         self.records = np.zeros(ARENA, dtype=RECORD)
+        self._decoded = (0, 0)  # how much was, when changes were counted first
+        self._changes: Counter[int] = Counter()  # of code since then, by frame
         self._words = self.records.view(np.uint32).reshape(ARENA, -1)
         self.clear()
         memory.physical.listeners.append(self._changed)
@@ -280,9 +284,25 @@ class Arena:
         for frame in range(address >> PAGE_BITS, (address + size - 1 >> PAGE_BITS) + 1):
             start = max(address - (frame << PAGE_BITS), 0)
             end = min(address + size - (frame << PAGE_BITS), PAGE_SIZE)
-            for slot in self._by_frame.get(frame, ()):
+            guarded = frame in self._memory.physical.code_frames
+            for slot in list(self._by_frame.get(frame, ())):
+                if not guarded:
+                    self._release(slot)
+                    continue
                 self._change(slot, start, end)
                 self._change_before(slot, start, end)
+            if guarded and self._is_overwritten(frame):
+                self._memory.physical.release(frame)
+
+    def _is_overwritten(self, frame: int) -> bool:
+        """Whether code of a frame has changed often since anything was decoded: it is a frame of
+        data by now, or will have other code."""
+        decoded = self._mail[Word.USED], self._memory.physical.watches
+        if decoded != self._decoded:
+            self._decoded = decoded
+            self._changes.clear()
+        self._changes[frame] += 1
+        return self._changes[frame] >= OVERWRITTEN
 
     def _change(self, slot: int, start: int, end: int) -> None:
         """The same in one page; from its end on, offsets are those of the next page."""

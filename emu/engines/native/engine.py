@@ -151,6 +151,10 @@ class NativeSession(Session):
 
     # -- running -------------------------------------------------------------------------------
 
+    def refresh(self) -> None:
+        """Take note of what has changed since native code was entered."""
+        self._refresh()
+
     def _refresh(self) -> None:
         super()._refresh()
         if self.tier1 is not None:
@@ -370,6 +374,9 @@ class NativeSession(Session):
             return False
         if stop is not Left.DISPATCH:
             return True
+        block = self.tables.get(mode, {}).get(pc)
+        if block is not None and not self.is_native(block.instructions[0].form):
+            return False
         return self.tier1.meet(cast(Mode, mode), pc)
 
     def _got_handler(self) -> bool:

@@ -9,9 +9,10 @@ that nothing of the code that left is still at work when a handler changes it.
 from __future__ import annotations
 
 import ctypes
+import operator
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import METADATA, MOST_SERVED, WORDS, Left, Word
@@ -54,7 +55,8 @@ class Gate:
         self.answers: list[object] = []  # what handlers returned but None
         self._session = session
         self._kept: dict[int, object] = {}
-        self._known: object = None
+        self._known: list[Any] = [None, None, None]
+        self._generation = 0
         slots = tuple(sorted(r.slot for r in session.watched))
         if len(slots) > WORDS - Word.MODE:
             raise AssertionError("more registers decide on the mode than the mailbox holds")
@@ -69,6 +71,7 @@ class Gate:
         things: dict[str, object] = {
             "none": None, "true": True, "false": False, "state": vars(session.state),
             "clock": self._clock, "done": session.regions.done, "keep": self.answers.append,
+            "settled": self._settled,
         }  # fmt: skip
         for name, thing in things.items():
             self._object(_PLACE[name], thing)
@@ -88,19 +91,15 @@ class Gate:
 
     def refresh(self) -> None:
         """Take note of handlers, breakpoints and mappings as they are now."""
-        session, state = self._session, self._session.state
-        if not state.handlers:
-            self._put(Word.GATE, 0)
-            return
-        known = (*map(id, (state.handlers, state.values, state.breakpoints)),
-                 session.breakpoints, self._clock["generation"])  # fmt: skip
-        if known != self._known:
+        state = self._session.state
+        self._put(Word.GATE, self._gate if state.handlers else 0)
+        self._generation = self._clock["generation"]
+        self._object(_PLACE["generation"], self._generation)
+        known = [state.handlers, state.values, state.breakpoints]
+        if any(map(operator.is_not, known, self._known)):
             self._known = known
-            for name in ATTRIBUTES[:3]:
-                self._object(_PLACE[name], getattr(state, name))
-            self._object(_PLACE["generation"], self._clock["generation"])
-            self._object(_PLACE["settled"], self._settled())
-        self._put(Word.GATE, self._gate)
+            for name, thing in zip(ATTRIBUTES[:3], known, strict=True):
+                self._object(_PLACE[name], thing)
 
     def know(self, number: int, reason: str, count: int) -> None:
         """There is an exit with such a number, and so many values."""
@@ -112,26 +111,25 @@ class Gate:
         self._put(word + 2, count)
         self._put(word, number)
 
-    def _settled(self) -> Callable[[int], bool]:
+    def _settled(self, count: int) -> bool:
         """Whether native code may go on after a handler that was called at a count.
 
-        Asked if a look at the objects themselves does not tell.
+        Asked if a look at the objects themselves does not tell. Nothing of native code is at work
+        now, so what mappings have changed can be forgotten here.
         """
-        state, done, clock = self._session.state, self._session.regions.done, self._clock
-        handlers, values, breakpoints = state.handlers, state.values, self._session.breakpoints
-        generation = clock["generation"]
-
-        def settled(count: int) -> bool:
-            return (
-                state.count is count
-                and not state.interrupt_requested
-                and not done
-                and state.handlers is handlers
-                and state.values is values
-                and clock["generation"] == generation
-                and state.breakpoints == breakpoints
-            )
-
+        session, state = self._session, self._session.state
+        handlers, values, _ = self._known
+        settled = (
+            state.count is count
+            and not state.interrupt_requested
+            and not session.regions.done
+            and state.handlers is handlers
+            and state.values is values
+            and state.breakpoints == session.breakpoints
+            and state.coverage is session.coverage
+        )
+        if settled and self._clock["generation"] != self._generation:
+            session.refresh()
         return settled
 
 

@@ -15,7 +15,7 @@ from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, leave_engine, place_missed
+from emu.engines.native.pieces import Memory, clock, leave_engine, place_missed
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -170,6 +170,10 @@ class HandlerCompiler:
         op = "trunc" if width < 32 else "zext"
         lines.append(f"  {text} = {op} i32 {text}.w to i{width}")
         return self._leaf((name, width), lines, text)
+
+    def clock(self) -> str:
+        """See `Context`."""
+        return clock(self.low, "%before")
 
     def given_up(self) -> str:
         """See `Context`."""

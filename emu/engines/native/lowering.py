@@ -33,6 +33,9 @@ class Context(Protocol):
     def field(self, name: str, width: int) -> str:
         """An operand field."""
 
+    def clock(self) -> str:
+        """How many instructions had retired before this one (i64)."""
+
     def load(self, node: Bits, address: str) -> str:
         """A load or load_for_write."""
 
@@ -172,7 +175,7 @@ class Lowering:
         return self.context.get_indexed(node, self.value(node.args[0]))
 
     def do_clock(self, node: Bits) -> str:
-        raise AssertionError("instructions that read the clock are not compiled")
+        return self.context.clock()
 
     def do_parameter(self, node: Bits) -> str:
         raise AssertionError("a parameter stands only in a function's body")

@@ -112,6 +112,16 @@ def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:
     tell(low, reason, [f"i{a.width} {t}" for t, a in zip(values, node.args, strict=True)])
 
 
+def clock(low: Lowering, remaining: str) -> str:
+    """The count at which so many instructions remain, besides those that wait for the lock."""
+    count = ""
+    for number in (Word.END, Word.LATER):
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(number)}")
+        word = low.emit(f"load i64, ptr {at}")
+        count = low.emit(f"sub i64 {count}, {word}") if count else word
+    return low.emit(f"sub i64 {count}, {remaining}")
+
+
 def tell(low: Lowering, reason: str, values: list[str]) -> None:
     """Store the reason (with its number of values) and the values (with their types)."""
     texts = [f"i64 {number_of(reason)}"]

@@ -96,12 +96,12 @@ def trace_block(
 def is_native(
     isa: InstructionSet, form: Hashable, facts: Facts, spaces: Mapping[str, Space]
 ) -> bool:
-    """Whether native code can do a form: not the clock, or taking stores back."""
-    if facts.undo:
-        return False
+    """Whether native code can do a form: not the clock of repetitions, or taking stores back."""
     trace = isa.trace(form)
+    if facts.undo or (facts.repeats and trace.has("clock")):
+        return False
     for node in trace.walk():
-        if node.op == "clock" or (node.op == "exit" and node.attribute == "unimplemented"):
+        if node.op == "exit" and node.attribute == "unimplemented":
             return False
         if node.op == "load" and node.attribute[0] == PORT:
             if not reads_port(trace):

@@ -17,6 +17,7 @@ from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import (
     Memory,
     chain,
+    clock,
     exits,
     leave,
     leave_engine,
@@ -519,6 +520,11 @@ class RegionCompiler:
     def field(self, name: str, width: int) -> str:
         """See `Context`."""
         raise AssertionError("operands of a region are constants")
+
+    def clock(self) -> str:
+        """See `Context`: the last instruction of a block reads it, so all the others are done."""
+        remaining = self.low.emit("load i64, ptr %remaining")
+        return clock(self.low, self.low.emit(f"add i64 {remaining}, 1"))
 
     def given_up(self) -> str:
         """See `Context`."""

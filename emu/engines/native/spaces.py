@@ -12,17 +12,29 @@ from __future__ import annotations
 
 import mmap
 import sys
-from typing import Any, Protocol
+from collections import Counter
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from emu.engines.native.layout import Left
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.runtime import BULK, ELEMENTS, PAGE_BITS, PAGES, bulk_name
+from emu.engines.native.runtime import (
+    BULK,
+    CODE,
+    ELEMENTS,
+    PAGE_BITS,
+    PAGES,
+    READABLE,
+    WRITABLE,
+    bulk_name,
+)
 from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
+
+PATIENCE: Final = 16  # looks at writes to a page until somebody looks whether it still holds code
 
 
 class Space(Protocol):
@@ -82,6 +94,7 @@ class PagedSpace:
         room = mmap.mmap(-1, 3 * PAGES * 8)
         self.tables = np.frombuffer(room, dtype=np.uint32).reshape(3, PAGES, 2)
         self._filled: set[int] = set()
+        self._looks: Counter[int] = Counter()  # at writes to frames with code
 
     def words(self) -> list[int]:
         """See `Space`."""
@@ -94,9 +107,7 @@ class PagedSpace:
         where = self.memory.translate(address, access)
         if isinstance(where, Fault) or (access == WRITE and self.memory.is_split(address)):
             return False
-        table = 0
-        if access == WRITE:
-            table = 2 if where >> PAGE_BITS in self.memory.physical.code_frames else 1
+        table = self._table_for_writes(where >> PAGE_BITS) if access == WRITE else READABLE
         page = address >> PAGE_BITS
         tag = page << PAGE_BITS | PAGE_MASK
         if self.tables[table, page, 0] == tag:
@@ -104,6 +115,18 @@ class PagedSpace:
         self.tables[table, page] = (tag, where - address & 0xFFFFFFFF)
         self._filled.add(page)
         return True
+
+    def _table_for_writes(self, frame: int) -> int:
+        """Whether writes to a frame need a look; one that was written often and in which nothing
+        is left of its code is data from now on."""
+        physical = self.memory.physical
+        if frame not in physical.code_frames:
+            return WRITABLE
+        self._looks[frame] += 1
+        if self._looks[frame] % PATIENCE or physical.holds_code(frame):
+            return CODE
+        physical.release(frame)
+        return WRITABLE
 
     def can(self, node: Bits) -> bool:
         """See `Space`."""
@@ -118,7 +141,8 @@ class PagedSpace:
 
     def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
-        self.tables[:, pages] = 0
+        for page in self._filled.intersection(pages):
+            self.tables[:, page] = 0
         self._filled.difference_update(pages)
 
     # -- lowering --------------------------------------------------------------------------------
