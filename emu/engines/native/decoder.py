@@ -30,13 +30,15 @@ Fields = tuple[str, ...]
 
 
 class Description(NamedTuple):
-    """What a caller says of a form: which of its fields its records hold, and how it is marked.
+    """What a caller says of a form: which of its fields its records hold, how it is marked, and
+    what the caller calls it.
 
     A form with more than SLOTS such fields has no records: it is ABSENT.
     """
 
     fields: Fields
     flags: Flag = Flag(0)
+    name: str = ""
 
 
 class Decoded(NamedTuple):

@@ -260,7 +260,7 @@ def _tier1(pc: Register) -> str:
     low.line("store i32 %pc.n, ptr %target.p")
     chain(low, "%pc")
     body = "\n".join(low.lines)
-    return f"define i64 @tier1(ptr %mailbox, i64 %number) {{\nentry:\n{body}\n}}"
+    return f"define dso_local i64 @tier1(ptr %mailbox, i64 %number) {{\nentry:\n{body}\n}}"
 
 
 _COVER: Final = f"""

@@ -37,7 +37,7 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     head = {
         "modes": modes,
         "forms": [_form(form, numbers) for form in saved.forms],
-        "descriptions": [(d.fields, int(d.flags)) for d in saved.descriptions],
+        "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
         "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
     }
     arrays = [a.tobytes() for t in saved.tables.values() for a in (t.opcodes, t.entries)]
@@ -65,7 +65,7 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     shapes: dict[tuple[Any, ...], Shape] = {}
     forms = [_form_of(row, modes, shapes) for row in head["forms"]]
     known = [Flag(number) for number in range(_FLAGS)]
-    descriptions = [Description(tuple(f), known[flags]) for f, flags in head["descriptions"]]
+    descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
     tables, at = {}, 0
     for number, entries in head["tables"]:
         opcodes = np.frombuffer(content, np.uint32, OPCODES, at)

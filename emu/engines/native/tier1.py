@@ -25,7 +25,7 @@ from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
 from emu.engines.native.layout import Word, number_of
 from emu.engines.native.linking import Library, kept, linker
-from emu.engines.native.names import digest
+from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.fault import Fault
@@ -86,6 +86,8 @@ class Tier1:
         self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
         self.handlers[:] = self._absent
         self.handlers[END] = end
+        for number in range(min(len(self.decoder.forms), END)):  # looking for them takes longer
+            self._use(number)
 
     def attach(self) -> None:
         """Tell native code where everything is."""
@@ -109,10 +111,10 @@ class Tier1:
         number = len(self.decoder.forms)  # the decoder registers it next
         if number >= END:
             return Description(fields, Flag.ABSENT)
-        return Description(fields, Flag(flags))
+        return Description(fields, Flag(flags), name)
 
     def _symbol(self, number: int) -> str:
-        return f"h{self._name(self.decoder.forms[number])}"
+        return f"h{self.decoder.descriptions[number].name}"
 
     def want(self, number: int) -> None:
         """Ask for a form's handler, once."""
@@ -258,7 +260,7 @@ class Tier1:
         if self._new_flags:
             self._new_flags = False
             flags = {"flags": dict(self._flags)}
-            self._session.cache.save(_flags_name(self._session), flags, b"")
+            self._session.cache.save(flags_file(self._session.isa.fingerprint), flags, b"")
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
@@ -276,11 +278,7 @@ def _conditions(session: NativeSession) -> tuple[object, ...]:
     return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
 
 
-def _flags_name(session: NativeSession) -> str:
-    return digest(repr(("flags", session.isa.fingerprint)).encode())
-
-
 def _known_flags(session: NativeSession) -> dict[str, int]:
     """What earlier runs found out about forms."""
-    found = session.cache.load(_flags_name(session))
+    found = session.cache.load(flags_file(session.isa.fingerprint))
     return {} if found is None else dict(found[0]["flags"])
