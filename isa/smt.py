@@ -47,6 +47,14 @@ def _call(node: Bits, args: Sequence[Term]) -> Term:
     return term(body, lambda parameter: args[parameter.attribute[0]])
 
 
+def _opaque(node: Bits, args: Sequence[Term]) -> Term:
+    """The same of a function of which nothing is known but its name."""
+    sorts = [arg.sort() for arg in args]
+    widths = "_".join(str(arg.size()) for arg in args)
+    name = f"{node.attribute!r}_{widths}"
+    return z3.Function(name, *sorts, z3.BitVecSort(node.width))(*args)
+
+
 def _apply(node: Bits, args: list[Term]) -> Term:
     meaning = OPS[node.op].z3
     assert callable(meaning)
@@ -61,11 +69,23 @@ class Symbols:
 
     `units` tells how many bits an addressable unit of a space has. Assign to `registers`, `fields`
     or `memory` (arrays from addresses to units) beforehand to fix a part of the state.
+
+    `opaque`: functions stay uninterpreted, for proofs that hold whatever they compute. `defined`:
+    what the manual leaves undefined is what the meaning computes, as in our engines.
     """
 
-    def __init__(self, units: Mapping[str, int], prefix: str = "") -> None:
+    def __init__(
+        self,
+        units: Mapping[str, int],
+        prefix: str = "",
+        *,
+        opaque: bool = False,
+        defined: bool = False,
+    ) -> None:
         self.units = units
         self.prefix = prefix
+        self.opaque = opaque
+        self.defined = defined
         self.registers: dict[Register, Term] = {}
         self.fields: dict[str, Term] = {}
         self.memory: dict[str, Any] = {}
@@ -170,7 +190,7 @@ class _Execution:
 
     def _unless(self, undefined: Condition, value: Term) -> Term:
         """`value`, or anything if it is undefined."""
-        if z3.is_false(z3.simplify(undefined)):
+        if self.state.defined or z3.is_false(z3.simplify(undefined)):
             return value
         fresh = z3.FreshConst(value.sort(), "undefined")
         self.outcome.fresh.append(fresh)
@@ -206,7 +226,7 @@ class _Execution:
         raise AssertionError("a parameter stands only in a function's body")
 
     def do_call(self, node: Bits, *args: Term) -> Term:
-        return _call(node, args)
+        return _opaque(node, args) if self.state.opaque else _call(node, args)
 
     # -- memory ------------------------------------------------------------------------------
 

@@ -28,10 +28,10 @@ def app() -> None:
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
 @click.option("--html", type=PATH, metavar="FILE", help="write one self-contained page")
 def check(configuration: str, literal: bool, as_json: bool, html: Path | None) -> None:
-    """Classify every instruction of CONFIG (toy/all, or a path to a .toml), with proofs.
+    """Classify every instruction of CONFIG (toy/all, x86/ia32, or a path to a .toml), with proofs.
 
-    Decides Popek and Goldberg's three theorems. With the name of an instruction set (toy), an
-    overview of its configurations.
+    Decides Popek and Goldberg's theorems. With the name of an instruction set (toy, x86), an
+    overview of its configurations. An x86 takes some minutes.
     """
     from vmm.commands.check import check_configuration
 
@@ -62,7 +62,8 @@ def witness(
     """Write a guest that tells a monitor from a bare machine by the critical INSTRUCTION.
 
     The solver finds a witness that a program can bring about; `vmm compare` on the program shows
-    trap-and-emulate diverging, and the cure not.
+    trap-and-emulate diverging, and the cure not. Of an x86 (--isa x86/ia32) the states are shown
+    that tell s from u, or one place from another.
     """
     from vmm.commands.witness import write_witness
 

@@ -15,10 +15,17 @@ from vmm.show.page import page
 from vmm.show.progress import progress
 from vmm.show.table import overview, table
 from vmm.theory import Classification, classify
+from vmm.x86.configuration import is_x86
 
 
 def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path | None) -> int:
     """Print the classification; returns the exit code."""
+    if is_x86(name):
+        need_prover()
+        need_repaired(literal)
+        from vmm.commands.x86 import check_x86
+
+        return check_x86(name, as_json=as_json, html=html)
     found = classified(name, literal=literal)
     if as_json:
         objects = [facts(one) for one in found]
@@ -34,11 +41,6 @@ def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path |
 def classified(name: str, *, literal: bool) -> list[Classification]:
     """The classification of a configuration, or of all that an instruction set has."""
     need_prover()
-    if name == "x86":
-        raise GuestFileError(
-            "x86 has no partition into E, M, P and R yet",
-            advice=f"Try toy, or one of {', '.join(Configuration.names())}",
-        )
     names = Configuration.names() if name == "toy" else [name]
     return [_watched(each, literal=literal) for each in names]
 
@@ -48,6 +50,16 @@ def _watched(name: str, *, literal: bool) -> Classification:
         return progress(forms, name, len(forms))
 
     return classify(Toy(name), literal=literal, watch=watch)
+
+
+def need_repaired(literal: bool) -> None:
+    """Raise an error if the paper's words are asked for of a machine that they do not fit."""
+    if literal:
+        raise GuestFileError(
+            "x86 has no literal reading",
+            why="its traps are more than memory traps, and its resources more than storage",
+            advice="Leave --literal out",
+        )
 
 
 def need_prover() -> None:

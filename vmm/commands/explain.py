@@ -8,18 +8,24 @@ import json
 from emu.errors import GuestFileError
 from isa.text import describe
 from isa.toy import Toy
-from vmm.commands.check import need_prover
+from vmm.commands.check import need_prover, need_repaired
 from vmm.show.facts import instruction_facts
 from vmm.show.story import story, words
 from vmm.show.table import CLAIMS, reading, wrapped
 from vmm.theory import InstructionClass, Reading, Witness
 from vmm.theory.classify import classify_one
 from vmm.theory.toy import ToyModel
+from vmm.x86.configuration import is_x86
 
 
 def explain_instruction(name: str, configuration: str, *, literal: bool, as_json: bool) -> int:
     """Print everything that is derived of one instruction; returns the exit code."""
     need_prover()
+    if is_x86(configuration):
+        need_repaired(literal)
+        from vmm.commands.x86 import explain_x86
+
+        return explain_x86(name, configuration, as_json=as_json)
     isa = Toy(configuration)
     form = form_named(name, isa)
     chosen = Reading.LITERAL if literal else Reading.REPAIRED

@@ -17,6 +17,7 @@ from vmm.synthesis import Demonstration, NoGuestError, demonstrate, synthesize
 from vmm.theory import InstructionClass, Reading
 from vmm.theory.classify import classify_one
 from vmm.theory.toy import ToyModel
+from vmm.x86.configuration import is_x86
 
 COLUMNS: Final = 98
 
@@ -24,8 +25,15 @@ COLUMNS: Final = 98
 def write_witness(
     name: str, configuration: str, *, mode: str | None, output: Path | None, as_json: bool
 ) -> int:
-    """Write the program to a file or print it; returns the exit code."""
+    """Write the program to a file or print it; returns the exit code.
+
+    Of an x86 the states that the witness is of; there are no monitors to run a program under.
+    """
     need_prover()
+    if is_x86(configuration):
+        from vmm.commands.x86 import witness_x86
+
+        return witness_x86(name, configuration, output=output, as_json=as_json)
     isa = Toy(configuration)
     shown = _demonstration(isa, _critical(isa, form_named(name, isa)), mode)
     told = _told(shown)

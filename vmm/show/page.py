@@ -13,7 +13,7 @@ from vmm.theory import Classification, Evidence, InstructionClass, Theorem, Witn
 
 SHOWN: Final = 8  # names in a verdict; the diagram has them all
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #5b6375; --line: #d5d9e2;
   --card: #f7f8fb; --good: #1a7f4b; --bad: #b3261e; --blue: #2f6fb3; }
 @media (prefers-color-scheme: dark) { :root { --paper: #14171f; --ink: #e4e7ee; --soft: #9aa3b5;
@@ -56,7 +56,7 @@ def page(all_found: Sequence[Classification]) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        f"<title>{quoted(title)}: is it virtualizable?</title>\n<style>{_STYLE}</style></head>\n"
+        f"<title>{quoted(title)}: is it virtualizable?</title>\n<style>{STYLE}</style></head>\n"
         f"<body>\n{body}\n</body></html>\n"
     )
 

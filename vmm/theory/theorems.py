@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from vmm.theory.timing import Timing
 
@@ -12,6 +12,26 @@ if TYPE_CHECKING:
     from vmm.theory.classify import InstructionClass
 
 SUFFICIENT: Final = "The condition is sufficient, not necessary."
+
+
+class Classified(Protocol):
+    """What Theorems 1 and 3 ask of an instruction's class, whatever the machine."""
+
+    @property
+    def name(self) -> str:
+        """The instruction."""
+
+    @property
+    def privileged(self) -> bool:
+        """Whether it traps in u and not in s."""
+
+    @property
+    def user_sensitive(self) -> bool:
+        """Whether it is sensitive with all states in u."""
+
+    @property
+    def critical(self) -> bool:
+        """Whether it is sensitive and not privileged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +54,7 @@ class Theorem:
         return f"Theorem {self.number} {verdict}: {self.statement}. {self.remark}"
 
 
-def theorem1(instructions: Iterable[InstructionClass]) -> Theorem:
+def theorem1(instructions: Iterable[Classified]) -> Theorem:
     """A monitor can be built if every sensitive instruction is privileged."""
     offending = tuple(i.name for i in instructions if i.critical)
     if offending:
@@ -61,7 +81,7 @@ def theorem2(instructions: Iterable[InstructionClass], timing: Timing) -> Theore
     return Theorem(2, holds, first.offending or timing.unseen, statement, remark + ".")
 
 
-def theorem3(instructions: Iterable[InstructionClass]) -> Theorem:
+def theorem3(instructions: Iterable[Classified]) -> Theorem:
     """A hybrid monitor can be built if every user sensitive instruction is privileged."""
     offending = tuple(i.name for i in instructions if i.user_sensitive and not i.privileged)
     if offending:

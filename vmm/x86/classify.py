@@ -1,0 +1,300 @@
+"""The class of every instruction of an x86 configuration, each claim with how it was obtained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from functools import cached_property
+from typing import Any, Final
+
+from isa.ops import z3
+from vmm.theory.theorems import Theorem, theorem1, theorem3
+from vmm.x86 import exploration
+from vmm.x86.configuration import X86Configuration
+from vmm.x86.forms import Row, Sample, rows
+from vmm.x86.questions import Question, Questions
+from vmm.x86.states import Parts
+from vmm.x86.witness import ReplayError, Witness, witness
+
+TIMEOUT_MS: Final = 10_000
+CLAUSES: Final[Mapping[str, str]] = {
+    "privileged": "definition of privileged: whenever i does not trap in s, it traps in u in the "
+    "same state; and it does execute in s",
+    "control_sensitive": "definition of control sensitive: i, not trapping, changes M (CPL, PE, "
+    "VM), R (segments, tables, control registers) or a resource (IF, IOPL, ports, debugging)",
+    "mode_sensitive": "definition of behaviour sensitive, by mode: (e,s,p,r) and (e,u,p,r); i "
+    "leaves M and R, and e or p differ after it",
+    "location_sensitive": "definition of behaviour sensitive, by location: two states in u that "
+    "agree on the program's own part; tables and control registers are others (r⊕x); i leaves M "
+    "and R, and e or p differ after it",
+    "resource_sensitive": "definition of behaviour sensitive, extended: two states in u that "
+    "differ in IF, IOPL, ports, clock or debug registers only; e or p differ after i",
+}  # fmt: skip
+BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive")
+CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
+
+
+class How(Enum):
+    """How a verdict was obtained."""
+
+    PROVED = "proved by z3"
+    WITNESSED = "witnessed by execution"
+    SOLVED = "z3 has states, not executed"  # of the innocuous, that they are not privileged
+    EXPLORED = "explored only"  # no witness in one machine's states, and no proof
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A claim, whether it holds, and why. `user`, `supervisor`: from which mode control changes."""
+
+    claim: str
+    holds: bool
+    how: How
+    witness: Witness | None = None
+    user: bool = False
+    supervisor: bool = False
+
+    @property
+    def clause(self) -> str:
+        """The definition that it rests on."""
+        return CLAUSES[self.claim]
+
+
+@dataclass(frozen=True, slots=True)
+class X86Class:
+    """What one row of instructions is; it has a property if one of its forms has it."""
+
+    row: Row
+    evidence: Mapping[str, Evidence]
+
+    @property
+    def name(self) -> str:
+        """The row's name."""
+        return self.row.name
+
+    @property
+    def privileged(self) -> bool:
+        """Traps in u whenever it executes in s."""
+        return self.evidence["privileged"].holds
+
+    @property
+    def behaviour_sensitive(self) -> bool:
+        """By mode, location or resource."""
+        return any(self.evidence[claim].holds for claim in BEHAVIOUR)
+
+    @property
+    def sensitive(self) -> bool:
+        """Control or behaviour sensitive."""
+        return self.evidence["control_sensitive"].holds or self.behaviour_sensitive
+
+    @property
+    def user_sensitive(self) -> bool:
+        """Sensitive with all states in u: what Theorem 3 asks about."""
+        within = self.evidence["location_sensitive"], self.evidence["resource_sensitive"]
+        return self.evidence["control_sensitive"].user or any(e.holds for e in within)
+
+    @property
+    def supervisor_sensitive(self) -> bool:
+        """Control sensitive from s."""
+        return self.evidence["control_sensitive"].supervisor
+
+    @property
+    def innocuous(self) -> bool:
+        """Not sensitive."""
+        return not self.sensitive
+
+    @property
+    def critical(self) -> bool:
+        """Sensitive and not privileged."""
+        return self.sensitive and not self.privileged
+
+    @property
+    def witness(self) -> Witness | None:
+        """The witness of its sensitivity."""
+        found = (e.witness for c, e in self.evidence.items() if c != "privileged" and e.holds)
+        return next((w for w in found if w is not None), None)
+
+
+@dataclass(frozen=True, slots=True)
+class X86Classification:
+    """A configuration's instructions by name, and what the theorems say of them."""
+
+    configuration: X86Configuration
+    instructions: Mapping[str, X86Class]
+    seconds: float
+
+    @property
+    def name(self) -> str:
+        """The configuration."""
+        return self.configuration.name
+
+    @property
+    def critical(self) -> list[str]:
+        """What Theorem 1 stumbles over."""
+        return [i.name for i in self.instructions.values() if i.critical]
+
+    @property
+    def theorem1(self) -> Theorem:
+        """Sensitive ⊆ privileged."""
+        return theorem1(self.instructions.values())
+
+    @property
+    def theorem3(self) -> Theorem:
+        """User sensitive ⊆ privileged."""
+        return theorem3(self.instructions.values())
+
+
+def classify(
+    configuration: X86Configuration,
+    names: Sequence[str] = (),
+    watch: Callable[[Sequence[Row]], Iterable[Row]] = iter,
+) -> X86Classification:
+    """Derive the class of every row, or of those named. Raises ReplayError."""
+    began = time.perf_counter()
+    every = rows(configuration.mode(configuration.user))
+    chosen = [every[name] for name in names] if names else list(every.values())
+    found = {row.name: classify_row(configuration, row) for row in watch(chosen)}
+    return X86Classification(configuration, found, time.perf_counter() - began)
+
+
+def classify_row(configuration: X86Configuration, row: Row) -> X86Class:
+    """All claims about one row. What one form has shown, no other is asked."""
+    found = {claim: Evidence(claim, False, How.PROVED) for claim in CLAIMS[1:]}
+    privileged: list[Evidence] = []
+    for sample in row.samples:
+        inquiry = _Inquiry(configuration, sample)
+        found = {claim: _joined(e, inquiry) for claim, e in found.items()}
+        if not any(e.witness and not e.holds for e in privileged):
+            sensitive = any(e.holds for e in found.values())
+            privileged += filter(None, [inquiry.privileged(replayed=sensitive)])
+    return X86Class(row, {"privileged": _every(privileged)} | found)
+
+
+def _joined(before: Evidence, inquiry: _Inquiry) -> Evidence:
+    """A claim that holds if it holds of one form: by its witness, or fails by all the proofs."""
+    control = before.claim == "control_sensitive"
+    if before.holds and (not control or (before.user and before.supervisor)):
+        return before
+    found = inquiry.control() if control else inquiry.behaviour(before.claim)
+    best = before if before.holds or (before.how is How.EXPLORED and not found.holds) else found
+    if control and found.user and not before.user and found.holds:
+        best = found  # a change from u says more
+    return replace(best, user=before.user or found.user,
+                   supervisor=before.supervisor or found.supervisor)  # fmt: skip
+
+
+def _every(counted: Sequence[Evidence]) -> Evidence:
+    """Privileged: every form that is carried out in s at all. Those that never are count not."""
+    if not counted:
+        return Evidence("privileged", False, How.PROVED)
+    refuted = [e for e in counted if not e.holds]
+    witnessed = [e for e in refuted if e.witness is not None]
+    return (witnessed or refuted or counted)[0]
+
+
+class _Inquiry:
+    """All questions about one form."""
+
+    def __init__(self, configuration: X86Configuration, sample: Sample) -> None:
+        self.configuration, self.sample = configuration, sample
+        self.parts = Parts.of(configuration)
+        self.large = exploration.large(configuration, sample)
+
+    @cached_property
+    def general(self) -> Questions:
+        """Of the form with any operands, whatever its functions compute: for proofs."""
+        return Questions(self.configuration, self.sample, fixed=False, opaque=True)
+
+    def particular(self, *, opaque: bool) -> Questions:
+        """Of the sample, for witnesses; in every detail, or with functions left open."""
+        return Questions(self.configuration, self.sample, fixed=True, opaque=opaque)
+
+    def behaviour(self, claim: str) -> Evidence:
+        """Whether it is behaviour sensitive in one of the ways."""
+        return self._exists(claim, _ASK[claim])
+
+    def control(self) -> Evidence:
+        """Whether it is control sensitive, from u and from s."""
+        ask = Questions.control
+        user = self._exists("control_sensitive", lambda q: ask(q, "user"), "user")
+        supervisor = self._exists("control_sensitive", lambda q: ask(q, "supervisor"), "supervisor")
+        best = user if user.holds else supervisor
+        if not best.holds and How.EXPLORED in (user.how, supervisor.how):
+            best = replace(best, how=How.EXPLORED)
+        return replace(best, user=user.holds, supervisor=supervisor.holds)
+
+    def privileged(self, *, replayed: bool) -> Evidence | None:
+        """Whether it is privileged; None if it is never carried out in s."""
+        if self.large:
+            return self._privileged_in_states()
+        if self._solver(self.general.privileged_fails()) is not None:
+            shown = self._shown(Questions.privileged_fails) if replayed else None
+            return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
+        if self._solver(self.general.privileged_shows()) is None:
+            return None
+        return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
+
+    def _privileged_in_states(self) -> Evidence | None:
+        refuted = exploration.tried("not privileged", self.configuration, self.sample)
+        if refuted is not None:
+            return Evidence("privileged", False, How.WITNESSED, refuted)
+        shown = exploration.tried("privileged", self.configuration, self.sample)
+        return None if shown is None else Evidence("privileged", True, How.EXPLORED, shown)
+
+    def _exists(self, claim: str, ask: Callable[[Questions], Question], mode: str = "") -> Evidence:
+        """Whether the states that the question asks for exist."""
+        if self.large:
+            found = None
+            if claim == "control_sensitive":
+                found = exploration.tried(claim, self.configuration, self.sample, mode)
+            how = How.WITNESSED if found else How.EXPLORED
+            return Evidence(claim, found is not None, how, found)
+        if self._solver(ask(self.general)) is None:
+            return Evidence(claim, False, How.PROVED)
+        shown = self._shown(ask)
+        return Evidence(claim, shown is not None, How.WITNESSED if shown else How.EXPLORED, shown)
+
+    def _shown(self, ask: Callable[[Questions], Question]) -> Witness | None:
+        """The witness; None if only other operands than the sample's have one.
+
+        Functions are left open first, which is quicker, and mostly does not matter.
+        """
+        try:
+            return self._replayed(ask(self._open))
+        except ReplayError:
+            return self._replayed(ask(self.particular(opaque=False)))
+
+    @cached_property
+    def _open(self) -> Questions:
+        return self.particular(opaque=True)
+
+    def _replayed(self, question: Question) -> Witness | None:
+        solver = self._solver(question)
+        processor = self.configuration.processor
+        return None if solver is None else witness(question, solver, self.parts, processor)
+
+    def _solver(self, question: Question) -> Any | None:
+        """A solver that has a solution; None if there is none. Raises UndecidedError."""
+        condition = z3.simplify(z3.And(*question.conditions))
+        if z3.is_false(condition):
+            return None
+        solver = z3.SolverFor("QF_AUFBV")
+        solver.set("timeout", TIMEOUT_MS)
+        solver.add(condition)
+        answer = solver.check()
+        if answer == z3.unknown:
+            raise UndecidedError(f"{self.sample.form.mnemonic}, {question.claim}: z3 gave up")
+        return solver if answer == z3.sat else None
+
+
+_ASK: Final[Mapping[str, Callable[[Questions], Question]]] = {
+    "mode_sensitive": Questions.by_mode,
+    "location_sensitive": Questions.location,
+    "resource_sensitive": Questions.resource,
+}
+
+
+class UndecidedError(Exception):
+    """z3 gave up on a question: neither proof nor witness."""
