@@ -165,7 +165,7 @@ def test_explain_tells_meaning_class_and_reasons():
         (["check", "x86/pdp10"], 65, "x86/ia32"),
         (["check", "x86/ia32", "--literal"], 65, "no literal reading"),
         (["witness", "ADD", "--isa", "x86/ia32"], 65, "ADD is innocuous"),
-        (["witness", "SGTD", "--isa", "x86/ia32"], 65, "Did you mean SGDT"),
+        (["witness", "SGDTT", "--isa", "x86/ia32"], 65, "Did you mean SGDT"),
         (["check", ""], 65, "no such configuration"),
         (["check", "toy/s360", "--html", "/nowhere/page.html"], 65, "Choose another file"),
         (["explain", "LRAX", "--isa", "toy/all"], 65, "Did you mean LRA?"),

@@ -12,6 +12,7 @@ from vmm.commands_monitors import compare, run
 from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
 from vmm.commands_recursion import recurse
+from vmm.commands_redpill import redpill
 
 PATH = click.Path(path_type=Path)
 
@@ -70,7 +71,7 @@ def witness(
     leave(write_witness(instruction, configuration, mode=mode, output=output, as_json=as_json))
 
 
-for command in (run, compare, bench, recurse, partition, mutate):
+for command in (run, compare, bench, recurse, partition, mutate, redpill):
     app.add_command(command)
 
 

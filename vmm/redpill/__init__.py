@@ -1,0 +1,1 @@
+"""The sensitive instructions on the reader's own processor, in user mode."""
