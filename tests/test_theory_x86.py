@@ -99,6 +99,14 @@ def test_what_traps_is_privileged_by_proof(row):
     assert found.evidence["privileged"].how is How.PROVED
 
 
+def test_what_executes_in_user_mode_is_not_privileged_though_s_traps_there():
+    """LSS wants a stack segment of CPL: no state lets it load one in s and in u."""
+    found = derived("ia32", "LSS")
+    assert_critical_with_witness(found)
+    witness = found.evidence["privileged"].witness
+    assert (witness.other, witness.one.before.registers[CPL]) == (None, 3)
+
+
 @pytest.mark.parametrize("row", ["ADD", "IDIV", "MOVSB", "CALL", "CPUID"])
 def test_what_everybody_may_do_is_innocuous_by_proof(row):
     found = derived("ia32", row)
@@ -225,15 +233,17 @@ def test_all_of_ia32():
     besides = set(found.critical) - published
     x87 = {row for row in besides if row.startswith("F")}
     assert all([d.name for d in found.instructions[r].witness.differences] == ["fcs"] for r in x87)
-    assert besides - x87 == {"LDS", "LES", "LFS", "LGS", "INT3", "INTO", "ICEBP"}
+    assert besides - x87 == {"LDS", "LES", "LFS", "LGS", "LSS", "INT3", "INTO", "ICEBP"}
     assert not found.theorem1.holds
     assert not found.theorem3.holds
 
 
 @pytest.mark.heavy
 def test_umip_removes_five():
-    assert set(whole("ia32").critical) - set(whole("ia32+umip").critical) == HIDDEN_BY_UMIP
-    assert set(whole("ia32+umip").critical) <= set(whole("ia32").critical)
+    """Of all that is critical without it; the x87's, which take minutes, say nothing of it."""
+    before = [row for row in whole("ia32").critical if not row.startswith("F")]
+    after = classify(configuration("ia32+umip"), before).critical
+    assert set(before) - set(after) == HIDDEN_BY_UMIP
 
 
 @pytest.mark.heavy

@@ -20,8 +20,8 @@ from vmm.x86.witness import ReplayError, Witness, witness
 
 TIMEOUT_MS: Final = 10_000
 CLAUSES: Final[Mapping[str, str]] = {
-    "privileged": "definition of privileged: whenever i does not trap in s, it traps in u in the "
-    "same state; and it does execute in s",
+    "privileged": "definition of privileged: i traps in u in every state, also in one that s "
+    "traps in; and it does execute in s",
     "control_sensitive": "definition of control sensitive: i, not trapping, changes M (CPL, PE, "
     "VM), R (segments, tables, control registers) or a resource (IF, IOPL, ports, debugging)",
     "mode_sensitive": "definition of behaviour sensitive, by mode: (e,s,p,r) and (e,u,p,r); i "
@@ -76,7 +76,7 @@ class X86Class:
 
     @property
     def privileged(self) -> bool:
-        """Traps in u whenever it executes in s."""
+        """Traps in u, always, and executes in s."""
         return self.evidence["privileged"].holds
 
     @property
@@ -229,17 +229,19 @@ class _Inquiry:
         """Whether it is privileged; None if it is never carried out in s."""
         if self.large:
             return self._privileged_in_states()
-        if self._solver(self.general.privileged_fails()) is not None:
-            shown = self._shown(Questions.privileged_fails) if replayed else None
-            return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
+        for refute in _REFUTE:
+            if self._solver(refute(self.general)) is not None:
+                shown = self._shown(refute) if replayed else None
+                return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
         if self._solver(self.general.privileged_shows()) is None:
             return None
         return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
 
     def _privileged_in_states(self) -> Evidence | None:
-        refuted = exploration.tried("not privileged", self.configuration, self.sample)
-        if refuted is not None:
-            return Evidence("privileged", False, How.WITNESSED, refuted)
+        for claim, mode in (("not privileged", ""), ("unseen in u", "user")):
+            refuted = exploration.tried(claim, self.configuration, self.sample, mode)
+            if refuted is not None:
+                return Evidence("privileged", False, How.WITNESSED, refuted)
         shown = exploration.tried("privileged", self.configuration, self.sample)
         return None if shown is None else Evidence("privileged", True, How.EXPLORED, shown)
 
@@ -289,6 +291,7 @@ class _Inquiry:
         return solver if answer == z3.sat else None
 
 
+_REFUTE: Final = (Questions.privileged_fails, Questions.privileged_misses)
 _ASK: Final[Mapping[str, Callable[[Questions], Question]]] = {
     "mode_sensitive": Questions.by_mode,
     "location_sensitive": Questions.location,

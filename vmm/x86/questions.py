@@ -128,6 +128,13 @@ class Questions:
         executed = z3.Not(self.s.traps), z3.Not(self.u.traps)
         return self._ask("not privileged", self.s, self.u, *executed)
 
+    def privileged_misses(self) -> Question:
+        """A state in u that it does not trap in: if s traps there, the monitor still misses it.
+
+        LSS and its like ask for a stack segment of CPL, so that no selector will do in s and in u.
+        """
+        return self._ask("unseen in u", self.u, None, z3.Not(self.u.traps))
+
     def privileged_shows(self) -> Question:
         """A pair that shows it: a claim about no pair would be empty."""
         return self._ask("privileged", self.s, self.u, z3.Not(self.s.traps), self.u.traps)

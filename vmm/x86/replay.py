@@ -146,6 +146,11 @@ def refutes_privileged(one: Ran, other: Ran | None, _: Parts) -> Found:
     return [] if other is not None and one.executes and other.executes else None
 
 
+def misses(one: Ran, _: Ran | None, __: Parts) -> Found:
+    """Carried out in u."""
+    return [] if one.executes and one.before.registers[CPL] else None
+
+
 def shows_privileged(one: Ran, other: Ran | None, _: Parts) -> Found:
     """Carried out in s, a trap in u."""
     return [] if other is not None and one.executes and other.trapped else None

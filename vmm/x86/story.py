@@ -23,6 +23,7 @@ VECTORS: Final = {
 }
 HEADINGS: Final = {
     "not privileged": "executes in s and in u",
+    "unseen in u": "executes in u, in a state in which s traps",
     "privileged": "executes in s, traps in u",
     "control_sensitive": "one step from one state",
     "mode_sensitive": "the same state in s and in u",

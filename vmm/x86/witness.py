@@ -32,6 +32,7 @@ from vmm.x86.replay import (
     Ran,
     behaves,
     controls,
+    misses,
     refutes_privileged,
     run,
     shows_privileged,
@@ -61,6 +62,7 @@ class Witness:
 Check = Callable[[Ran, Ran | None, Parts], Found]
 CHECKS: Final[Mapping[str, Check]] = {
     "not privileged": refutes_privileged,
+    "unseen in u": misses,
     "privileged": shows_privileged,
     "control_sensitive": controls,
     "mode_sensitive": behaves,
