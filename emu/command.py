@@ -14,8 +14,9 @@ USER_ERRORS = (
     "RolesError",
     "ProgramError",
     "AllocationError",
+    "UndecidedError",
 )
-"""Errors of what knows nothing of commands that are a user's to mend."""
+"""Errors of what knows nothing of commands, and that are no mistakes of ours."""
 
 
 def run_command(app: Callable[..., object], name: str) -> None:

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from isa.ops import z3
+from vmm.theory.classify import TIMEOUT_MS, UndecidedError
 from vmm.theory.theorems import Theorem, theorem1, theorem3
 from vmm.x86 import exploration
 from vmm.x86.configuration import X86Configuration
@@ -18,7 +19,6 @@ from vmm.x86.questions import Question, Questions
 from vmm.x86.states import Parts
 from vmm.x86.witness import ReplayError, Witness, witness
 
-TIMEOUT_MS: Final = 10_000
 CLAUSES: Final[Mapping[str, str]] = {
     "privileged": "definition of privileged: i traps in u in every state, also in one that s "
     "traps in; and it does execute in s",
@@ -297,7 +297,3 @@ _ASK: Final[Mapping[str, Callable[[Questions], Question]]] = {
     "location_sensitive": Questions.location,
     "resource_sensitive": Questions.resource,
 }
-
-
-class UndecidedError(Exception):
-    """z3 gave up on a question: neither proof nor witness."""
