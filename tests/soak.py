@@ -44,6 +44,7 @@ LIMITS = {
     "emu.engines.native.arena.ARENA": 3_000,
     "emu.engines.python.MOST_SESSIONS": 2,
     "emu.engines.native.linking.MOST_LINKED": 50,
+    "emu.engines.native.learned.MOST_KEPT": 2_000,
 }
 DISK = 4 << 20  # bytes of compiled code that may be kept
 DECODED = 1 << 12  # instructions whose decoding is remembered
