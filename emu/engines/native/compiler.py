@@ -5,7 +5,8 @@ Compiling touches nothing shared, so a background thread may do it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -36,26 +37,32 @@ def machine(level: int) -> Any:
 
 
 class Compiler:
-    """Turns LLVM text into object code; one for each thread."""
+    """Turns LLVM text into object code, for one thread at a time (see `borrowed`).
+
+    Its passes are made once: each time that they are, LLVM's bindings lose a hundred kilobytes.
+    """
 
     def __init__(self, level: int = BEST) -> None:
         self.quick = level == QUICK
         self._machine = machine(level)
-        self._context = llvm.create_context()  # LLVM's contexts are for one thread each
+        self._context = llvm.create_context()  # LLVM's contexts are for one thread at a time
+        options = llvm.create_pipeline_tuning_options(2)
+        options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+        self._builder = llvm.create_pass_builder(self._machine, options)
+        self._passes = self._chosen_passes()
+
+    def _chosen_passes(self) -> Any:
+        if not self.quick:
+            return self._builder.getFunctionPassManager()
+        passes = llvm.create_new_function_pass_manager()
+        passes.add_sroa_pass()
+        return passes
 
     def image(self, text: str, symbol: str = SYMBOL) -> Image:
         """Compile a module of one function as well as the level says."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
-        options = llvm.create_pipeline_tuning_options(2)
-        options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-        builder = llvm.create_pass_builder(self._machine, options)
-        if self.quick:
-            passes = llvm.create_new_function_pass_manager()
-            passes.add_sroa_pass()
-        else:
-            passes = builder.getFunctionPassManager()
-        passes.run(module.get_function(symbol), builder)
+        self._passes.run(module.get_function(symbol), self._builder)
         return self._image(module, [symbol])
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:
@@ -69,3 +76,20 @@ class Compiler:
     def _image(self, module: Any, exports: Iterable[str]) -> Image:
         code = bytes(self._machine.emit_object(module))
         return object_image(code, exports) if arena() is None else image_of(code, exports)
+
+
+_idle: dict[int, list[Compiler]] = {}  # by level
+
+
+@contextmanager
+def borrowed(level: int = BEST) -> Iterator[Compiler]:
+    """One of the process's compilers, which serves another thread or session afterwards."""
+    idle = _idle.setdefault(level, [])
+    try:
+        compiler = idle.pop()
+    except IndexError:
+        compiler = Compiler(level)
+    try:
+        yield compiler
+    finally:
+        idle.append(compiler)

@@ -102,8 +102,9 @@ def kept(disk: DiskCache, name: str, text: str, exports: Iterable[str]) -> Image
     found = disk.load(name)
     if found is not None:
         return Image.of(*found)
-    from emu.engines.native.compiler import Compiler
+    from emu.engines.native.compiler import borrowed
 
-    image = Compiler().whole(text, exports)
+    with borrowed() as compiler:
+        image = compiler.whole(text, exports)
     disk.save(name, image.head(), image.code)
     return image

@@ -19,7 +19,6 @@ from emu.engines.native.tier1 import Made
 from emu.engines.native.worker import Worker
 
 if TYPE_CHECKING:
-    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
 
 WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
@@ -97,7 +96,6 @@ class Regions:
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
         self._jumps: dict[Hashable, JumpCache] = {}
         self._watches: dict[int, Watch] = {}
-        self._compilers: dict[int, Compiler] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
         self.done = self._worker.done
 
@@ -222,7 +220,7 @@ class Regions:
     def _work(self, job: Job) -> Compiled | list[Made] | Covered | None:
         if job.forms:
             assert self._session.tier1 is not None
-            return self._session.tier1.compile(job.forms, self._compiler(BEST))
+            return self._session.tier1.compile(job.forms)
         if self._covered(job):
             return Covered()
         compiled = self._compiled(job)
@@ -239,11 +237,13 @@ class Regions:
 
     def _compiled(self, job: Job) -> Compiled | None:
         from emu.engines.native.build import RegionBuilder  # not needed for what is on the disk
+        from emu.engines.native.compiler import borrowed
 
         place = job.mode, job.key
         before, extra = self._whole.get(place), self._extra.get(place, ())
         builder = RegionBuilder(self._session, *place, before, extra)
-        compiled = builder.compile(self._compiler(job.level))
+        with borrowed(job.level) as compiler:
+            compiled = builder.compile(compiler)
         if compiled is not None:
             name = self._name(job.mode, *compiled.first)
             self._session.cache.save(name, compiled.head(), compiled.image.code)
@@ -269,14 +269,6 @@ class Regions:
     def _entries(self, mode: Hashable, compiled: Compiled) -> list[int]:
         """The keys of a region's entries."""
         return [self._session.key(mode, pc, address) for pc, address, _ in compiled.entries]
-
-    def _compiler(self, level: int) -> Compiler:
-        found = self._compilers.get(level)
-        if found is None:
-            from emu.engines.native.compiler import Compiler  # loading LLVM takes its time
-
-            found = self._compilers[level] = Compiler(level)
-        return found
 
     # -- installing --------------------------------------------------------------------------------
 

@@ -66,7 +66,6 @@ class Tier1:
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
         self._asked: set[int] = set()
-        self._compiler: Compiler | None = None  # of the guest's thread
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
         self._new_flags = False
@@ -136,14 +135,7 @@ class Tier1:
         """Compile the handlers that are wanted, now: it takes no longer than the python engine
         takes to emit its own."""
         while numbers := self.wanted():
-            self.install(self.compile(numbers, self._own_compiler()))
-
-    def _own_compiler(self) -> Compiler:
-        if self._compiler is None:
-            from emu.engines.native.compiler import Compiler  # loading LLVM takes its time
-
-            self._compiler = Compiler()
-        return self._compiler
+            self.install(self.compile(numbers))
 
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
@@ -166,9 +158,12 @@ class Tier1:
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
         return tuple(found)
 
-    def compile(self, numbers: tuple[int, ...], compiler: Compiler) -> list[Made]:
-        """In the worker's thread: handlers of forms."""
-        return [self._compile_one(number, compiler) for number in numbers]
+    def compile(self, numbers: tuple[int, ...]) -> list[Made]:
+        """In the worker's thread or the guest's: handlers of forms."""
+        from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
+
+        with borrowed() as compiler:
+            return [self._compile_one(number, compiler) for number in numbers]
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
         form = self.decoder.forms[number]
