@@ -21,11 +21,14 @@ class Instruction:
 
     `fields` holds every field that the form's trace reads, `length` its length in addressable
     units. It does not depend on where the instruction stands, so it can be memoised by its bytes.
+    `behind` is how many units after its end also decided what it is: bytes that are no instruction
+    count as one of one unit, and a change of any of them may make them one.
     """
 
     form: Hashable
     fields: Mapping[str, int]
     length: int
+    behind: int = 0
 
 
 class InstructionSet(Protocol):

@@ -208,6 +208,21 @@ def test_repeated_stores_change_code(name: str, repeated: str) -> None:
         assert state["eax"] == 5
 
 
+@pytest.mark.parametrize("name", engines())
+def test_what_is_no_instruction_becomes_one(name: str) -> None:
+    """LEA of a register is none, until the block that ends with it writes its second byte."""
+    code = b"\xc6\x05" + (CODE + 8).to_bytes(4, "little") + b"\x38\x8d\xf8\xcd\x80"
+    machine = x86_machine(code, {"eax": 5})
+    engine = engines()[name]
+    for _ in range(3):
+        machine["eip"], machine["edi"] = CODE, 0
+        stop = engine.run(machine, machine.count + 10)  # type: ignore[attr-defined]
+        assert (stop.reason, machine["edi"], machine["eip"]) == ("interrupt", 5, CODE + 11)
+        machine.memory["linear"].write(CODE + 8, b"\xf8")  # type: ignore[attr-defined]
+        machine["eip"] = CODE + 7
+        assert engine.run(machine, machine.count + 10).reason == "fault"  # type: ignore[attr-defined]
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize("chunk", range(HEAVY_CHUNKS))
 def test_many_programs_agree(

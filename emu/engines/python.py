@@ -377,7 +377,7 @@ class Session:
         code = self.look(mode, address, size)
         fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
         block = Block(self, address, pc, mode, fixed, instructions, code)
-        self.code.watch(block, mode, address, size)
+        self.code.watch(block, mode, address, size + instructions[-1].behind)
         self._flush_if_grown()
         return block
 

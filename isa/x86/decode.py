@@ -92,19 +92,19 @@ def first(code: bytes, bits: int, address: int = 0) -> Any:
 @lru_cache(maxsize=1 << 16)
 def decode(code: bytes, mode: Mode) -> Instruction:
     """Decode the first instruction of `code`; raises TruncatedError if it is incomplete."""
-    model = model_of(mode.model)
+    model, looked_at = model_of(mode.model), min(len(code), MAX_LENGTH)
     code, removed, what = _plain(code[:MAX_LENGTH], model)
     room = MAX_LENGTH - len(removed)
     if what.code and what.code[0] in PREFIXES:
-        return _unknown(BAD, 1, mode)  # a prefix of newer models
+        return _none(BAD, looked_at, mode)  # a prefix of newer models
     found = first(code, mode.code_size)
     if found is None:
         if len(code) < room and first(code.ljust(room, b"\0"), mode.code_size):
             raise TruncatedError
         too_long = _goes_on(code, removed, mode)
-        return _unknown(TOO_LONG if too_long else BAD, 1, mode)
+        return _none(TOO_LONG if too_long else BAD, looked_at, mode)
     if found.size + len(removed) > model.longest:
-        return _unknown(TOO_LONG, 1, mode)
+        return _none(TOO_LONG, looked_at, mode)
     return _Translation(found, mode, removed, what, model).instruction()
 
 
@@ -143,9 +143,14 @@ def _plain_nop(rest: bytes) -> bytes:
     return rest
 
 
-def _unknown(name: str, length: int, mode: Mode) -> Instruction:
+def _unknown(name: str, length: int, mode: Mode, behind: int = 0) -> Instruction:
     form = Form(name, (), mode.code_size, mode.code_size, "", False, "ds", mode)
-    return Instruction(form, {"length": length}, length)
+    return Instruction(form, {"length": length}, length, behind)
+
+
+def _none(name: str, looked_at: int, mode: Mode) -> Instruction:
+    """Bytes that are no instruction, so many of which were looked at."""
+    return _unknown(name, 1, mode, looked_at - 1)
 
 
 class _Translation:
