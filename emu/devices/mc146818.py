@@ -26,6 +26,7 @@ B_SET, B_PIE, B_AIE, B_UIE, B_BINARY, B_24H = 0x80, 0x40, 0x20, 0x10, 0x04, 0x02
 C_IRQF, C_PF, C_AF, C_UF = 0x80, 0x40, 0x20, 0x10
 D_VALID: Final = 0x80
 PM: Final = 0x80
+NMI_MASK: Final = 0x80  # of what is written to the index port; it cannot be read
 ANY: Final = 0xC0  # an alarm register of at least that matches everything
 UPDATE: Final = 73  # cycles for which UIP is 1: 244 microseconds before, 1984 within the update
 DAY_SECONDS: Final = 86_400
@@ -41,6 +42,7 @@ class Registers:
     """The time in binary, 24 hours; `memory` has all other bytes as they are read."""
 
     index: int = 0
+    nmi_masked: bool = False
     second: int = 0
     minute: int = 0
     hour: int = 0
@@ -223,9 +225,10 @@ class MC146818:
         return self._decoded(value & ~PM) % 12 + (12 if value & PM else 0)
 
     def write(self, port: int, size: int, value: int, now: int) -> None:
-        """Choose a byte (bit 7 masks NMI, of which there is none), or write it."""
+        """Choose a byte (bit 7 masks NMI, which is the board's), or write it."""
         if port == INDEX:
             self.registers.index = value & 0x7F
+            self.registers.nmi_masked = bool(value & NMI_MASK)
         else:
             self._write(self.registers.index, value, now)
 

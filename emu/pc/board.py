@@ -96,7 +96,8 @@ class Board:
         self.timer = self._add("timer", I8254(line(TIMER), mips))
         self._add("speaker", Speaker(self.timer))
         contents = cmos(memory.size, options.floppies, options.disks, options.boot)
-        self._add("clock", MC146818(line(CLOCK), mips=mips, time=options.time, memory=contents))
+        clock = MC146818(line(CLOCK), mips=mips, time=options.time, memory=contents)
+        self.clock = self._add("clock", clock)
         lines = line(KEYBOARD), line(MOUSE)
         keyboard = I8042(self.a20_gate, self._reset, *lines, mips=mips)
         self.keyboard_controller = self._add("keyboard", keyboard)
@@ -189,6 +190,11 @@ class Board:
     def acknowledge(self) -> int:
         """The processor takes the interrupt: its vector."""
         return self.interrupts.acknowledge()
+
+    @property
+    def nmi_masked(self) -> bool:
+        """Whether an NMI is kept from the processor."""
+        return self.clock.registers.nmi_masked
 
     @property
     def a20(self) -> bool:

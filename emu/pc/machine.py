@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 
 from emu.engines import Engine
+from emu.engines.reference import evaluate
 from emu.exit import UNTIL, Exit
 from emu.pc.board import PLAIN, Board
 from emu.pc.memory import PhysicalMap
@@ -13,10 +14,13 @@ from emu.pc.paging import attach_memory
 from emu.pc.rest import Rest
 from emu.state import State
 from isa.fault import Fault
+from isa.x86.delivery import nmi_interruptible
 from isa.x86.machine import X86
+from isa.x86.mode import mode_of
 from isa.x86.models import model_of
 from isa.x86.registers import IF
 from isa.x86.reset import reset_values
+from isa.x86.vectors import NMI
 
 MEBIBYTE = 1 << 20
 _EVENT = Exit("event")  # a handler has served an exit, and a device wants something now
@@ -51,6 +55,7 @@ class PcMachine:
         )
         self._rest = Rest(options.serial, options.mips)
         self.halted = False
+        self._nmi = False  # one waits, at the board or in the processor
         self._horizon = 0  # of the engine's run under way
         self.state.handlers |= {
             "port_read": self._read_port,
@@ -62,7 +67,7 @@ class PcMachine:
 
     def reset(self) -> None:
         """What the RESET line does to the processor; memory and devices stay."""
-        self.halted, self.state.shut_down = False, ()
+        self.halted, self.state.shut_down, self._nmi = False, (), False
         for register, value in reset_values(model_of(self.isa.model)).items():
             self.state.write(register, value)
         self.memory.changed()
@@ -74,9 +79,15 @@ class PcMachine:
         """
         found = hashlib.sha256(self.memory.physical.view[: self.memory.ram])
         snapshot = self.board.snapshot()
-        found.update(repr((self.state.count, self.halted, self.state.shut_down)).encode())
+        state = self.state
+        found.update(repr((state.count, self.halted, state.shut_down, self._nmi)).encode())
         found.update(repr((self.state.registers(), snapshot)).encode())
         return found.hexdigest()
+
+    def request_nmi(self) -> None:
+        """Raise the NMI line, as a watchdog or a button does: the processor takes one NMI, once the
+        board (port 70h, bit 7) lets it pass and none is being handled; it ends a HLT."""
+        self._nmi = True
 
     # -- running -----------------------------------------------------------------------------
 
@@ -87,11 +98,17 @@ class PcMachine:
             self._tick()
             if self.board.exit_code is not None:
                 return Exit("off")
+            if self._nmi_waits and self._takes_nmi():
+                if state.intercept_traps:
+                    return Exit("fault", Fault(NMI))
+                continue
             if self.halted and not self._wakes():
                 if not self._sleep(until):
                     return Exit("halt")
                 continue
             self._horizon = min(until, self._deadline())
+            if self._nmi_waits:  # for the end of a handler, or what holds interrupts back
+                self._horizon = state.count + 1
             stop = self.engine.run(state, self._horizon)
             if stop is not _EVENT and stop is not UNTIL:
                 return stop
@@ -109,6 +126,22 @@ class PcMachine:
     def _deadline(self) -> int:
         deadline = self.board.deadline()
         return 1 << 62 if deadline is None else deadline
+
+    @property
+    def _nmi_waits(self) -> bool:
+        return self._nmi and not self.board.nmi_masked
+
+    def _takes_nmi(self) -> bool:
+        """Deliver the NMI that waits, if that can be now; it is between two instructions."""
+        state = self.state
+        if state.reply is not None or state.shut_down:
+            return False
+        if evaluate(state, nmi_interruptible(mode_of(state.values, self.isa.model))) != 1:
+            return False
+        self._nmi = self.halted = False
+        if not state.intercept_traps:
+            self.engine.deliver(state, Fault(NMI))
+        return True
 
     def _wakes(self) -> bool:
         return self.state.interrupt_requested and bool(self.state.values[IF.slot])
@@ -134,6 +167,7 @@ class PcMachine:
         same = (
             board.interrupt_requested == self.state.interrupt_requested
             and not board.reset_requested
+            and not self._nmi_waits
             and board.exit_code is None
             and self._deadline() >= self._horizon
         )

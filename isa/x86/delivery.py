@@ -12,7 +12,8 @@ from isa.x86 import arrival, debug, gates, real
 from isa.x86.builder import X86Builder
 from isa.x86.form import Form
 from isa.x86.mode import Mode
-from isa.x86.registers import CR2, DR6, DR7, IF, PENDING, RF, SHADOW
+from isa.x86.models import model_of
+from isa.x86.registers import CR2, DR6, DR7, IF, NMI_BLOCKED, PENDING, RF, SHADOW
 from isa.x86.vectors import (
     BOUND_RANGE_EXCEEDED,
     DEBUG,
@@ -21,6 +22,7 @@ from isa.x86.vectors import (
     DOUBLE_FAULT,
     FLOATING_POINT_ERROR,
     INVALID_OPCODE,
+    NMI,
     PAGE_FAULT,
 )
 
@@ -119,6 +121,8 @@ def _deliver_here(m: X86Builder, vector: Bits, coded: Bits) -> None:
     m.put(SHADOW, Bits.of(0, 1))
     page_fault = coded & (vector == PAGE_FAULT)
     m.put(CR2, page_fault.select(m.field("address", 32), m.get(CR2)))
+    if not model_of(m.mode.model).is_8086:
+        m.put(NMI_BLOCKED, m.get(NMI_BLOCKED) | ~coded & (vector == NMI))
     with m.when(~coded & (vector == DEBUG)):
         _tell_debugger(m)
     deliver(m, Event(vector, m.field("code", 32), coded, m.here, resumes(m, vector, coded)))
@@ -138,5 +142,16 @@ def _tell_debugger(m: X86Builder) -> None:
 def interruptible(mode: Mode) -> Trace:
     """1 if an external interrupt can be taken now."""
     m = Builder()
-    busy = mode.shadow or mode.pending or mode.arriving
-    return m.finish("interruptible", m.get(IF) & Bits.of(not busy, 1))
+    return m.finish("interruptible", m.get(IF) & _between(mode))
+
+
+@cache
+def nmi_interruptible(mode: Mode) -> Trace:
+    """1 if an NMI can be taken now: none is being handled (SDM volume 3, section 6.7.1)."""
+    m = Builder()
+    return m.finish("nmi_interruptible", ~m.get(NMI_BLOCKED) & _between(mode))
+
+
+def _between(mode: Mode) -> Bits:
+    """1 unless the last instruction holds interrupts back, or is not over."""
+    return Bits.of(not (mode.shadow or mode.pending or mode.arriving), 1)

@@ -135,6 +135,9 @@ ARRIVAL: Final = REGISTERS.add(
     "arrival", 8, Role.RESOURCE, "a task has been entered; its segments are yet to be loaded"
 )
 ARRIVAL_CODE: Final = REGISTERS.add("arrival_code", 32, Role.RESOURCE, "an error code for it")
+NMI_BLOCKED: Final = REGISTERS.add(
+    "nmi_blocked", 1, Role.RESOURCE, "an NMI is being handled: no other before the next IRET"
+)
 SYSENTER_CS: Final = REGISTERS.add("sysenter_cs", 32, Role.RESOURCE)
 SYSENTER_ESP: Final = REGISTERS.add("sysenter_esp", 32, Role.RESOURCE)
 SYSENTER_EIP: Final = REGISTERS.add("sysenter_eip", 32, Role.RESOURCE)

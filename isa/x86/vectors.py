@@ -6,6 +6,7 @@ from typing import Final
 
 DIVIDE_ERROR: Final = 0
 DEBUG: Final = 1
+NMI: Final = 2
 BREAKPOINT: Final = 3
 OVERFLOW: Final = 4
 BOUND_RANGE_EXCEEDED: Final = 5

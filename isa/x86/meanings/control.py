@@ -16,7 +16,7 @@ from isa.x86.descriptors import Descriptor, Selector, enter_code, find
 from isa.x86.meanings.conditions import for_each_condition, holds
 from isa.x86.meanings.segments import far_pointer
 from isa.x86.meanings.stack import flags_image, load_flags
-from isa.x86.registers import ECX, NT, OF, RF, SEGMENTS, VIF, VIP, VM, ZF
+from isa.x86.registers import ECX, NMI_BLOCKED, NT, OF, RF, SEGMENTS, VIF, VIP, VM, ZF
 from isa.x86.returns import check_target, far_return
 from isa.x86.table import instruction
 from isa.x86.tasks import Departure
@@ -207,6 +207,8 @@ def _return(m: X86Builder, selector: Selector, offset: Bits, released: Bits) -> 
 
 @instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
 def iret(m: X86Builder) -> None:
+    if m.mode.model:
+        m.put(NMI_BLOCKED, Bits.of(0, 1))
     if m.mode.segments_are_paragraphs:
         _interrupt_return(m)
         return
