@@ -446,7 +446,7 @@ def returns_to_limits() -> Iterator[Condition]:
             yield Condition(operation, 0, (code, ss, frame))
         for top in range(stack_top(0), stack_top(0) + 24, 2):
             frame = frames(name, code_selector(outer), data_selector(outer), 0, size)
-            yield Condition(operation, 0, (frame,), (("ss_limit", top),))
+            yield Condition(operation, 0, (frame,), (("ss_limit", top), ("nmi_blocked", 1)))
 
 
 @family
@@ -469,7 +469,8 @@ def returned_flags() -> Iterator[Condition]:
     for image, offset in product((0x20202, 0x3BFED7, 0x23202), (0x100, 0xFFFF, 0x10000)):
         values = [offset, 0x1111, image, 0x2222, 0x3333, 0x4444, 0x5555, 0x6666, 0x7777]
         for level in (0, 1):
-            yield Condition("iret 4", level, (on_stack(level, values),), (("iopl", 1),))
+            changes = (("iopl", 1), ("nmi_blocked", 1))
+            yield Condition("iret 4", level, (on_stack(level, values),), changes)
         for top in range(stack_top(0) + 11, stack_top(0) + 36, 4):
             yield Condition("iret 4", 0, (on_stack(0, values),), (("ss_limit", top),))
 
@@ -623,7 +624,7 @@ def departures(
     yield f"int {INT_VECTOR:x}h", 0, (idt_gate(INT_VECTOR, selector, 5),), ()
     yield "clts", 3, (idt_gate(13, selector, 5),), (("rf", 1),)
     yield "ud2", 1, (idt_gate(6, selector, 5),), ()
-    yield "iret 4", 0, ((TSS, words((selector,), 2)),), (("nt", 1),)
+    yield "iret 4", 0, ((TSS, words((selector,), 2)),), (("nt", 1), ("nmi_blocked", 1))
 
 
 def task_descriptor(

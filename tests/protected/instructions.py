@@ -544,7 +544,11 @@ def popf(size: int) -> Callable[[Cpu], None]:
 
 
 def iret(size: int) -> Callable[[Cpu], None]:
-    return lambda cpu: transfers.interrupt_return(cpu, size)
+    def act(cpu: Cpu) -> None:
+        cpu.r["nmi_blocked"] = 0
+        transfers.interrupt_return(cpu, size)
+
+    return act
 
 
 for bits, suffix in ((False, ""), (True, " v86")):

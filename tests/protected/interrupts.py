@@ -105,6 +105,7 @@ def inner_stack(cpu: Cpu, level: int, ext: int) -> None:
 
 # -- exceptions -----------------------------------------------------------------------------------
 
+NMI = 2
 CONTRIBUTORY = 0, TS, NP, SS, GP
 FAULTS = 0, 5, 6, 7, TS, NP, SS, GP, PF, 17
 
@@ -135,6 +136,8 @@ def _deliver(cpu: Cpu, event: Event, status: int) -> None:
         cpu.r["dr6"] = cpu.r["dr6"] & ~15 | status
         cpu.r["dr7"] &= ~0x2000
     cpu.r["pending"] = cpu.r["shadow"] = 0
+    if event.vector == NMI:
+        cpu.r["nmi_blocked"] = 1
     enter(cpu, event)
 
 
