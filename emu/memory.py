@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Protocol
@@ -185,15 +185,21 @@ class TranslatedMemory(ABC):
         self._cached[READ].clear()
         self._cached[WRITE].clear()
 
-    def page_changed(self, page: int) -> None:
-        """The same for one page."""
-        if len(self._changed_pages) >= MOST_CHANGES:
-            self.changed()
-            return
+    def pages_changed(self, pages: Collection[int]) -> None:
+        """The same for some pages."""
+        for page in pages:
+            self._cached[READ].pop(page, None)
+            self._cached[WRITE].pop(page, None)
+        self.tell_changed(pages)
+
+    def tell_changed(self, pages: Collection[int]) -> None:
+        """Have the engines forget some pages; all, if these are too many to be told one by one."""
         self.generation += 1
-        self._changed_pages.append(page)
-        self._cached[READ].pop(page, None)
-        self._cached[WRITE].pop(page, None)
+        if len(self._changed_pages) + len(pages) > MOST_CHANGES:
+            self._whole += 1
+            self._changed_pages.clear()
+        else:
+            self._changed_pages.extend(pages)
 
     def changes_since(self, mark: Mark) -> tuple[Mark, list[int] | None]:
         """The mark of now, and the pages that changed since a mark; None: everything may have."""

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any, Final, cast
 
 from emu.engines.reference import Evaluation
-from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, READ, WRITE, pieces_of
+from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, WRITE, pieces_of
 from emu.pc.memory import PhysicalMap, SplitMemory
 from emu.state import State
 from isa.fault import Fault
@@ -60,6 +60,7 @@ class LinearMemory(SplitMemory):
         self._map = physical
         self._user = user
         self._global: set[int] = set()  # pages whose translation is global
+        self.local: set[int] = set()  # pages of other translations
         self._large: dict[int, set[int]] = {}  # those that are part of a page of 4 MiB, by that
         self._known: dict[Hashable, tuple[Entries, int]] = {}
         physical.listeners.append(self.changed)
@@ -71,6 +72,9 @@ class LinearMemory(SplitMemory):
         page = address >> PAGE_BITS
         if found & _GLOBAL:
             self._global.add(page)
+            self.local.discard(page)
+        elif page not in self._global:
+            self.local.add(page)
         if found & _LARGE:
             self._large.setdefault(page >> _LARGE_PAGES, set()).add(page)
         where = self._map.place(found & _ADDRESS, access)
@@ -130,24 +134,16 @@ class LinearMemory(SplitMemory):
 
     def forget_pages(self, pages: set[int]) -> None:
         """Forget some pages, global or not."""
+        self._global -= pages
+        self.local -= pages
         for page in pages:
-            self._global.discard(page)
             self._large.get(page >> _LARGE_PAGES, set()).discard(page)
-            self.page_changed(page)
-
-    def forget_all_but_global(self) -> None:
-        """Forget all pages that are not global."""
-        caches = self._cached[READ], self._cached[WRITE]
-        kept = [{page: c[page] for page in self._global & c.keys()} for c in caches]
-        super().changed()
-        for cache, pages in zip(caches, kept, strict=True):
-            cache.update(pages)
-        for parts in self._large.values():
-            parts &= self._global
+        self.pages_changed(pages)
 
     def changed(self) -> None:
         """Forget everything."""
         self._global.clear()
+        self.local.clear()
         self._large.clear()
         super().changed()
 
@@ -193,14 +189,17 @@ class UserMemory(LinearMemory):
         alike, as engines ask only this one what has changed.
         """
         sides = self, self._supervisor
-        pages = set().union(*(side.parts(address >> PAGE_BITS) for side in sides))
-        for side in sides:
-            if what == ALL:
-                side.changed()
-            elif what == PAGE_ONLY:
+        if what == PAGE_ONLY:
+            pages = set().union(*(side.parts(address >> PAGE_BITS) for side in sides))
+            for side in sides:
                 side.forget_pages(pages)
-            else:
-                side.forget_all_but_global()
+        elif what == ALL_BUT_GLOBAL:
+            self.tell_changed(self._supervisor.local)
+            for side in sides:
+                side.forget_pages(set(side.local))
+        else:
+            for side in sides:
+                side.changed()
 
 
 def _privilege(cpl: int) -> int:
