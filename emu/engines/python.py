@@ -22,7 +22,8 @@ from emu.engines.bulk import Bulk
 from emu.engines.code import CodeMap
 from emu.engines.facts import Facts, facts, fetches_at_pc
 from emu.engines.fetch import decode_at
-from emu.engines.reference import Reference, before
+from emu.engines.judge import Judge
+from emu.engines.reference import before
 from emu.engines.serve import begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_SIZE, TranslatedMemory
@@ -84,7 +85,7 @@ class Python:
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
-        return Reference().deliver(state, fault)
+        return self._session_of(state).judge.deliver(state, fault)
 
 
 class Session:
@@ -114,7 +115,7 @@ class Session:
         self.tables: dict[Hashable, dict[int, Block]] = {}
         self.breakpoints: frozenset[int] = frozenset()
         self.code = CodeMap(state.memory[self.isa.code_space], self._drop_blocks)
-        self.judge = Reference()
+        self.judge = Judge(self)
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
         self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
@@ -283,15 +284,19 @@ class Session:
 
     def _stopped(self, stop: Stop) -> Exit | None:
         """Emitted code was left: the instruction at the program counter has not happened."""
-        for memory, address, size, old in reversed(self.undo):
-            memory.store(address, size, old)
-        self.undo.clear()
-        self.bulk.retired, self.bulk.stop = 1, None
+        self.take_back()
         if isinstance(stop.why, Exit):
             return stop.why
         if isinstance(stop.why, Fault):
             return self.judge.trap(self.state, stop.why)
         return self.judge.step(self.state)  # a write to translated code
+
+    def take_back(self) -> None:
+        """Undo what emitted code has done of an instruction that does not happen."""
+        for memory, address, size, old in reversed(self.undo):
+            memory.store(address, size, old)
+        self.undo.clear()
+        self.bulk.retired, self.bulk.stop = 1, None
 
     # -- translating ---------------------------------------------------------------------------
 

@@ -69,30 +69,47 @@ class Reference:
 
     def trap(self, state: State, fault: Fault) -> Exit | None:
         """Let the machine take a fault itself, or leave with it."""
-        if state.intercept_traps or not self.deliver(state, fault):
-            return Exit("fault", fault)
-        return None
+        trace = None if state.intercept_traps else delivery_of(state)
+        return Exit("fault", fault) if trace is None else self._deliver(state, trace, fault)
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one.
 
         A fault in its middle is delivered in its place, or with it as a double fault; if that
-        cannot be delivered either, the state says that the machine is shut down.
+        cannot be delivered either, the state says that the machine is shut down. An exit (a task
+        has other page tables) is its handler's.
         """
-        trace = state.isa.delivery(state.isa.mode(state.values))
+        trace = delivery_of(state)
         if trace is None:
             return False
+        stop = self._deliver(state, trace, fault)
+        if stop is not None:
+            offer(state, stop, first=False)
+        return True
+
+    def _deliver(self, state: State, trace: Trace, fault: Fault) -> Exit | None:
         faults, delivered = [fault], fault
         while True:
-            outcome = Evaluation(state, _fields(delivered)).carry_out(trace)
+            outcome = self.enter_handler(state, trace, _fields(delivered))
             if not isinstance(outcome, Fault):
-                return True
+                return outcome
             faults.append(outcome)
             following = state.isa.combined(delivered, outcome)
             if following is None:
                 state.shut_down = tuple(faults)
-                return True
+                return None
             delivered = following
+
+    def enter_handler(
+        self, state: State, trace: Trace, fields: dict[str, int]
+    ) -> Exit | Fault | None:
+        """Carry out a delivery's trace once; after a fault everything is as it was."""
+        return Evaluation(state, fields).carry_out(trace)
+
+
+def delivery_of(state: State) -> Trace | None:
+    """How the machine takes a fault or interrupt now; None if it leaves the engine."""
+    return state.isa.delivery(state.isa.mode(state.values))
 
 
 def _fields(fault: Fault) -> dict[str, int]:
