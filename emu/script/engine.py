@@ -7,7 +7,7 @@ engine runs as fast as ever. What hooks change is looked at here, between two in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol, cast
 
 from emu.engines import Engine, make_engine
@@ -74,7 +74,7 @@ class ScriptEngine:
     def run(self, state: State, until: int) -> Exit:
         """See `Engine`. Raises Left, and what hooks raise."""
         while state.count < until:
-            self._settle()
+            self._settle(state)
             if self._begin(state):
                 continue
             stop = self._run(self._engine(state), state, until)
@@ -82,20 +82,19 @@ class ScriptEngine:
                 return stop
         return UNTIL
 
-    def _settle(self) -> None:
+    def _settle(self, state: State) -> None:
         """Take note of what hooks have changed."""
         if self.asked:
             self.asked = False
             raise Left(reached=False)
         if self._watch.changed:
             self._watch.changed = False
-            self.hooks.settle(
-                with_points=not self._flat, others=self._look_at if self.stops else None
-            )
+            stops = partial(self._look_at, state) if self.stops else None
+            self.hooks.settle(with_points=not self._flat, others=stops)
 
-    def _look_at(self, address: int) -> None:
+    def _look_at(self, state: State, address: int) -> None:
         """Where program counters are no addresses: an instruction is about to happen."""
-        if address in self.stops and self._watch.announced != self.passed:
+        if address in self.stops and self._watch.here(state) != self.passed:
             raise Left(reached=True)
 
     def _begin(self, state: State) -> bool:

@@ -21,6 +21,8 @@ from emu.script.symbols import Symbols
 from emu.script.watch import NOWHERE, Watch
 
 FOREVER: Final = 1 << 62
+FINAL: Final = frozenset({"exit", "signal", "error", "off", "shutdown"})
+"""Endings after which nothing goes on."""
 LONGEST: Final = 15  # bytes of an instruction
 
 
@@ -133,7 +135,7 @@ class ScriptGuest:
         return self._run(frozenset(), self.state.count + count)
 
     def _run(self, stops: frozenset[int], limit: int) -> Ending:
-        if self.exit is not None:
+        if self.exit is not None and self.exit.reason in FINAL:
             raise ScriptError(
                 "The guest has ended", where=str(self.exit),
                 advice="Restore a snapshot, or load it again",
@@ -143,7 +145,7 @@ class ScriptGuest:
                 "The guest is running", why="This was asked from a hook",
                 advice="Let the hook return; guest.stop() ends the run",
             )  # fmt: skip
-        engine, self._runs = self._engine, True
+        engine, self._runs, self.exit = self._engine, True, None
         engine.stops, engine.asked = stops, False
         engine.passed = self.state.count, self.state.pc
         self._watch.changed = True
@@ -157,7 +159,7 @@ class ScriptGuest:
             engine.stops = frozenset()
         if ended is None:
             return Ending("limit", 0, f"after {self.state.count} instructions, at {self.place()}")
-        self.exit = ended if ended.reason not in _GOES_ON else None
+        self.exit = ended
         return ended
 
     def stop(self) -> None:
@@ -299,7 +301,3 @@ class ScriptGuest:
     def __repr__(self) -> str:
         ended = f", ended: {self.exit}" if self.exit else ""
         return f"<{self.machine_kind} guest at {self.place()}, count {self.count}{ended}>"
-
-
-_GOES_ON: Final = frozenset({"interrupt", "port_write", "port_read", "halt"})
-"""Endings after which a script may let the guest go on."""

@@ -8,6 +8,7 @@ a fault takes back are not told.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable
 from typing import Final
 
@@ -53,10 +54,23 @@ class Watch:
         self.access_low, self.access_high = 0, 0
         self.announced = NOWHERE
         self.inside = NOWHERE  # where execution goes on in the middle of a block
-        self.changed = False
+        self.flag = array("Q", [0])
         self.log: list[Access] = []  # of the instruction under way
         self.count: Callable[[], int] | None = None  # the machine's, if `state.count` is old
         self._kinds: dict[Hashable, int] = {}
+
+    @property
+    def changed(self) -> bool:
+        """Whether the engine has to look before the next instruction."""
+        return self.flag[0] != 0
+
+    @changed.setter
+    def changed(self, value: bool) -> None:
+        self.flag[0] = value
+
+    def here(self, state: State) -> Place:
+        """Where a machine is, in callbacks too."""
+        return state.count if self.count is None else self.count(), state.pc
 
     @property
     def is_needed(self) -> bool:
@@ -89,7 +103,7 @@ class Watch:
         """ENDS and REPEATS, of a form: a block ends where an instruction may jump or leave."""
         found = self._kinds.get(form)
         if found is None:
-            known = facts(self._isa, form, frozenset())
+            known = facts(self._isa, form, self._isa.mode_registers)
             found = (ENDS if known.ends else 0) | (REPEATS if known.repeats else 0)
             self._kinds[form] = found
         return found
