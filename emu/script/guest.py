@@ -34,6 +34,11 @@ class Line:
     code: bytes
     text: str
 
+    @property
+    def length(self) -> int:
+        """How many bytes it has."""
+        return len(self.code)
+
     def __str__(self) -> str:
         return f"{self.address:08x}  {self.code.hex(' '):<24}  {self.text}"
 

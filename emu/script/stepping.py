@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from emu.engines.access import CalledAccess, Stop
 from emu.engines.block import Block
-from emu.engines.python import Python, Session
+from emu.engines.python import MOST_BLOCKS, Python, Session
 from emu.exit import Exit
 from emu.script.judge import WatchedReference
 from emu.script.watch import AGAIN, READ, TELLS, WRITE, Access, Watch
@@ -124,20 +124,40 @@ class WatchedSession(Stepping, Session):
     """The python engine at work on a watched machine."""
 
     def _blocks(self, until: int, first: bool) -> Exit | None:
-        """One instruction; None to go on."""
-        state = self.state
-        mode = self.isa.mode(state.values)
-        fetch = self.fetcher(mode)
-        table, pc = self._table(mode, state.values), state.pc
+        """One instruction after the other; None to look at the state."""
+        state, values = self.state, self.state.values
+        slot, breakpoints = self.isa.pc.slot, self.breakpoints
+        mode = self.isa.mode(values)
+        table = self._table_of(mode)
         self.bulk.index = 0
         try:
-            single = table.get(pc)
-            if single is None:
-                address = pc if fetch is None else fetch(state.values)
-                single = table[pc] = self._discover(address, mode)
-            return self._one(single)
+            while state.count < until:
+                pc = values[slot]
+                if breakpoints and not first and pc in breakpoints:
+                    return Exit("breakpoint")
+                first = False
+                single = table.get(pc) or self._met(table, pc, mode)
+                stop = self._one(single)
+                if stop is not None or single.checks:
+                    return stop
         except Stop as stop:
             return self._stopped(stop)
+        return None
+
+    def _table_of(self, mode: Hashable) -> dict[int, Block]:
+        self.fetcher(mode)  # tells what the table depends on
+        return self._table(mode, self.state.values)
+
+    def _met(self, table: dict[int, Block], pc: int, mode: Hashable) -> Block:
+        """The instruction at a program counter, met first."""
+        if self.code.blocks >= MOST_BLOCKS:
+            self.code.clear()
+            for other in self.tables.values():
+                other.clear()
+        fetch = self.fetcher(mode)
+        address = pc if fetch is None else fetch(self.state.values)
+        found = table[pc] = self._discover(address, mode)
+        return found
 
 
 class WatchedPython(Python):
