@@ -2,7 +2,7 @@
 
 from emu.script.errors import ScriptError
 from emu.script.guest import ScriptGuest
-from emu.script.load import code, load, source
+from emu.script.loading import code, load, source
 from emu.script.machines import Ending
 from emu.script.snapshot import Snapshot
 

@@ -229,13 +229,10 @@ def watched_engine(name: str, plain: Engine, watch: Watch) -> Engine:
         from emu.script.judge import WatchedReference
 
         return WatchedReference(watch)
-    if name == "python" or plain.name == "python" and name != "auto":
+    if name == "python" or (plain.name == "python" and name != "auto"):
         from emu.script.stepping import WatchedPython
 
         return WatchedPython(watch)
     from emu.script.native import WatchedNative
 
     return WatchedNative(watch)
-
-
-

@@ -136,7 +136,9 @@ class ScriptGuest:
     def step(self, count: int = 1) -> Ending:
         """Do so many instructions; a round of a repeated one counts as one."""
         if count < 0:
-            raise ScriptError(f"There are no {count} instructions", advice="Use snapshots to go back")
+            raise ScriptError(
+                f"There are no {count} instructions", advice="Use snapshots to go back"
+            )
         return self._run(frozenset(), self.state.count + count)
 
     def _run(self, stops: frozenset[int], limit: int) -> Ending:

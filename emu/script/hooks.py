@@ -222,9 +222,7 @@ class Hooks:
                 self._at(call.return_address, lambda at: self._returned(hook, at, leave))
             hook.returns[call.return_address].append(call)
 
-    def _returned(
-        self, hook: Hook, address: int, leave: Callable[[FunctionCall], object]
-    ) -> None:
+    def _returned(self, hook: Hook, address: int, leave: Callable[[FunctionCall], object]) -> None:
         """Somebody came to where a function returns to: those calls are over whose return address
         lies below the stack; only the outermost has returned, the others were abandoned."""
         if not hook.active:

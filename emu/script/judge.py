@@ -26,11 +26,13 @@ class WatchedReference(Reference):
         address = evaluate(state, state.isa.fetch(state.isa.mode(state.values)))
         if isinstance(address, Fault):
             return self.trap(state, address)
-        instruction = decode_at(state, address)
-        if isinstance(instruction, Fault):
+        if isinstance(instruction := decode_at(state, address), Fault):
             return self.trap(state, instruction)
         if watch.announce(state, address):
             return AGAIN
+        instruction = decode_at(state, address)  # a hook may have changed it
+        if isinstance(instruction, Fault):
+            return self.trap(state, instruction)
         pc, trace = state.pc, state.isa.trace(instruction.form)
         watch.log.clear()
         evaluation = Recording(state, instruction.fields, watch)
@@ -64,12 +66,14 @@ class Recording(Evaluation):
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
         value = super().do_load(node, address)
-        self._note(READ, *node.attribute, address, value)
+        space, width = node.attribute
+        self._note(READ, space, width, address, value)
         return value
 
     def do_load_for_write(self, node: Any, address: int) -> int | Fault:
         value = super().do_load_for_write(node, address)
-        self._note(READ, *node.attribute, address, value)
+        space, width = node.attribute
+        self._note(READ, space, width, address, value)
         return value
 
     def _store(self, space: str, address: int, size: int, value: int) -> Fault | None:

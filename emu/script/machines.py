@@ -271,7 +271,5 @@ class PcScript:
 def _cached(side: Any) -> dict[str, Any]:
     """What a side of linear memory remembers as a TLB does."""
     return {name: getattr(side, name) for name in ("_global", "_large", "_known")} | {
-        "_cached": {access: pages for access, pages in side._cached.items()}
+        "_cached": dict(side._cached)
     }
-
-

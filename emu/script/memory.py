@@ -211,9 +211,7 @@ class PhysicalView(ScriptMemory):
 
     def write(self, address: int, data: bytes) -> None:
         """See `ScriptMemory`; ROM is written too."""
-        pieces = [
-            (self._where(at, READ), count) for at, count in pieces_of(address, len(data))
-        ]
+        pieces = [(self._where(at, READ), count) for at, count in pieces_of(address, len(data))]
         done = 0
         for where, count in pieces:
             self._memory.physical.write(where, bytes(data[done : done + count]))

@@ -286,7 +286,8 @@ block:
   %block.leaves = or i1 %block.moved, %block.raised
   br i1 %block.leaves, label %leave, label %instructions
 instructions:
-{_word("callback", Hooked.INSTRUCTIONS, "ptr")}{_word("low", Hooked.LOW)}{_word("high", Hooked.HIGH)}
+{_word("callback", Hooked.INSTRUCTIONS, "ptr")}
+{_word("low", Hooked.LOW)}{_word("high", Hooked.HIGH)}
   %some = icmp ne ptr %callback, null
   %is_above = icmp uge i64 %pc, %low
   %is_below = icmp ult i64 %pc, %high
@@ -431,9 +432,7 @@ class WatchedTier1(Tier1):
         form, session = self.decoder.forms[number], self._session
         symbol = self._symbol(number)
         fields = self.decoder.descriptions[number].fields
-        handler = NotingCompiler(
-            session.isa, form, fields, session.spaces, session.watched, symbol
-        )
+        handler = NotingCompiler(session.isa, form, fields, session.spaces, session.watched, symbol)
         image = compiler.image(module([handler.text]), symbol)
         return Made(number, image, sorted(handler.reasons))
 
@@ -481,7 +480,7 @@ class WatchedNativeSession(Stepping, NativeSession):
     # -- native code -----------------------------------------------------------------------------
 
     def _native(self, function: int, number: int, until: int) -> Exit | Left | None:
-        watch, words = self.watch, self._words
+        watch, words = self.observer, self._words
         self._tell_native()
         self.mail[Word.GATE] = 0  # exits come here first, so that accesses are told before them
         try:
@@ -498,7 +497,7 @@ class WatchedNativeSession(Stepping, NativeSession):
 
     def _tell_native(self) -> None:
         """What the detour has to know."""
-        watch, words, state = self.watch, self._words, self.state
+        watch, words, state = self.observer, self._words, self.state
         here = state.count, state.pc
         words[Hooked.COUNT], words[Hooked.PC] = (n & _ALL for n in watch.announced)
         goes_on = watch.inside == here
@@ -523,7 +522,7 @@ class WatchedNativeSession(Stepping, NativeSession):
 
     def _learn(self) -> None:
         """What the detour has told and where it stands."""
-        watch, words, state = self.watch, self._words, self.state
+        watch, words, state = self.observer, self._words, self.state
         if words[Hooked.COUNT] != _ALL:
             watch.announced = words[Hooked.COUNT], words[Hooked.PC]
         pc = words[Hooked.NOW_PC] if words[Hooked.NOW_COUNT] == state.count else state.pc
@@ -533,7 +532,7 @@ class WatchedNativeSession(Stepping, NativeSession):
 
     def _exit(self) -> Exit | Left:
         """See `NativeSession`; what the instruction did is told before."""
-        self.watch.count = None
+        self.observer.count = None
         self._learn()
         if self._way(self.mail[Word.REASON])[0] != "port_read":
             self._tell_notes()
@@ -542,7 +541,7 @@ class WatchedNativeSession(Stepping, NativeSession):
 
     def _tell_notes(self) -> None:
         """Tell the accesses of the instruction that left native code."""
-        noted, watch = self._words[Hooked.NOTED], self.watch
+        noted, watch = self._words[Hooked.NOTED], self.observer
         self._words[Hooked.NOTED] = 0
         for what, address, low, high in self._notes[:noted].tolist():
             kind, size = WRITE if what & WROTE else READ, what & WROTE - 1

@@ -74,11 +74,11 @@ class Single(Block):
 class Stepping(_Base):
     """A session that does one instruction at a time and tells it; a mixin of `Session`s."""
 
-    watch: Watch
+    observer: Watch
 
     def watched_by(self, watch: Watch) -> None:
         """Tell a watch from now on; before anything is run."""
-        self.watch = watch
+        self.observer = watch
         self.longest = 1
         for space, access in self.accesses.items():
             if space not in TELLS:
@@ -99,7 +99,7 @@ class Stepping(_Base):
 
     def _one(self, single: Any) -> Exit | None:
         """Announce and do the one instruction of a block; may raise Stop, nothing done then."""
-        state, bulk, watch = self.state, self.bulk, self.watch
+        state, bulk, watch = self.state, self.bulk, self.observer
         if watch.announce(state, single.address):
             return AGAIN
         pc = state.pc
@@ -116,7 +116,7 @@ class Stepping(_Base):
         return AGAIN if stop is None and watch.changed else stop
 
     def _stopped(self, stop: Stop) -> Exit | None:
-        self.watch.log.clear()
+        self.observer.log.clear()
         return super()._stopped(stop)
 
 
