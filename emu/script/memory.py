@@ -48,6 +48,20 @@ class ScriptMemory(ABC):
     def ranges(self) -> Iterator[tuple[int, int]]:
         """Where there may be something: from the first address up to but without the last."""
 
+    def map(self, address: int, size: int, permissions: str = "rwx", name: str = "") -> None:
+        """Map zeros over whole pages, replacing what was there. As on a 32-bit processor without
+        NX, what can be read can be executed."""
+        raise ScriptError(
+            "Nothing can be mapped here",
+            where=f"{address:#x}",
+            why="A PC's pages are mapped by the tables that its guest has made",
+            advice="Write those tables",
+        )
+
+    def unmap(self, address: int, size: int) -> None:
+        """Unmap whole pages."""
+        self.map(address, size)
+
     def __getitem__(self, where: int | slice) -> int | bytes:
         if isinstance(where, slice):
             start, size = _sliced(where)
@@ -171,8 +185,7 @@ class MappedMemory(ScriptMemory):
         return list(self._space.regions)
 
     def map(self, address: int, size: int, permissions: str = "rwx", name: str = "") -> None:
-        """Map zeros over whole pages, replacing what was there. As on a 32-bit processor without
-        NX, what can be read can be executed."""
+        """See `ScriptMemory`."""
         unknown = set(permissions) - PERMISSIONS.keys()
         if unknown:
             raise ScriptError(f"{permissions!r} are no permissions", advice="Use r, w and x")
@@ -182,7 +195,7 @@ class MappedMemory(ScriptMemory):
         self._watch.changed = True
 
     def unmap(self, address: int, size: int) -> None:
-        """Unmap whole pages."""
+        """See `ScriptMemory`."""
         first, end = _pages(address, size)
         self._space.unmap(first, end - first)
         self._watch.changed = True
