@@ -28,5 +28,3 @@ def test_commands_do_not_pay_for_it():
     code = "import sys, emu.cli, emu.cli.run; print([m for m in sys.modules if 'script' in m])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert found.stdout == "[]\n", found.stderr
-
-

@@ -7,10 +7,10 @@ engine runs as fast as ever. What hooks change is looked at here, between two in
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final, Protocol, cast
 
 from emu.engines import Engine, make_engine
+from emu.engines.reference import window_open
 from emu.exit import UNTIL, Exit
 from emu.script.hooks import (
     CALL,
@@ -25,6 +25,8 @@ from emu.state import Handler, State
 from isa.fault import Fault
 
 SYSCALL_VECTOR: Final = 0x80
+ADDRESS: Final = 0xFFFFFFFF
+REAL_BASES, MOST_IP = 0x10_0000, 0xFFFF  # of segments in real mode, and in them
 
 
 class Left(Exception):  # noqa: N818 - not an error: the script's own way out of a run
@@ -43,7 +45,7 @@ class Serves(Protocol):
 
 
 class ScriptEngine:
-    """An engine with hooks; `flat`: program counters are addresses, so breakpoints do for points.
+    """An engine with hooks; `flat`: program counters are addresses.
 
     `stops` are addresses at which `run` ends by `Left`; `asked` is set to end it at once.
     """
@@ -74,7 +76,7 @@ class ScriptEngine:
     def run(self, state: State, until: int) -> Exit:
         """See `Engine`. Raises Left, and what hooks raise."""
         while state.count < until:
-            self._settle(state)
+            self._settle()
             if self._begin(state):
                 continue
             stop = self._run(self._engine(state), state, until)
@@ -82,45 +84,53 @@ class ScriptEngine:
                 return stop
         return UNTIL
 
-    def _settle(self, state: State) -> None:
+    def _settle(self) -> None:
         """Take note of what hooks have changed."""
         if self.asked:
             self.asked = False
             raise Left(reached=False)
         if self._watch.changed:
             self._watch.changed = False
-            stops = partial(self._look_at, state) if self.stops else None
-            self.hooks.settle(with_points=not self._flat, others=stops)
-
-    def _look_at(self, state: State, address: int) -> None:
-        """Where program counters are no addresses: an instruction is about to happen."""
-        if address in self.stops and self._watch.here(state) != self.passed:
-            raise Left(reached=True)
+            self.hooks.settle()
 
     def _begin(self, state: State) -> bool:
         """Do for the first instruction what its breakpoint would; True to look again."""
-        if not self._flat:
-            return False
+        if state.interrupt_requested and window_open(state):
+            return False  # it is not the next that happens
         pc = state.pc
-        if pc in self.stops and (state.count, pc) != self.passed:
-            raise Left(reached=True)
-        if pc in self.hooks.points:
-            self._point(state, pc)
+        self._at(state)
         return self._watch.changed or self.asked or state.pc != pc
 
-    def _point(self, state: State, pc: int) -> None:
-        here = state.count, pc
-        if here != self._pointed:
+    def _at(self, state: State) -> None:
+        """Execution has come to an instruction: stop there, or tell the points."""
+        address, here = self._address(state), (state.count, state.pc)
+        if address in self.stops and here != self.passed:
+            raise Left(reached=True)
+        if address in self.hooks.points and here != self._pointed:
             self._pointed = here
-            self.hooks.at_point(pc)
+            self.hooks.at_point(address)
+
+    def _address(self, state: State) -> int:
+        """Where the next instruction lies."""
+        return state.pc if self._flat else state["cs_base"] + state.pc & ADDRESS
+
+    def _breakpoints(self) -> set[int]:
+        """Program counters at which execution may have come to what is wanted. In real mode an
+        address has as many as there are segments that hold it."""
+        wanted = self.stops | self.hooks.points.keys()
+        if self._flat:
+            return set(wanted)
+        found = set(wanted)
+        for address in wanted:
+            found |= {address - base for base in range(0, REAL_BASES, 16)
+                      if 0 <= address - base <= MOST_IP}  # fmt: skip
+        return found
 
     # -- engines -------------------------------------------------------------------------------
 
     def _engine(self, state: State) -> Engine:
         """The engine for what is watched now."""
-        points = not self._flat and (self.hooks.points or self.stops)
-        watched = self._watch.is_needed or bool(points)
-        engine = self._watched_engine() if watched else self._plain
+        engine = self._watched_engine() if self._watch.is_needed else self._plain
         if self._last is not None and engine is not self._last:
             elsewhere = getattr(engine, "elsewhere", None)
             if elsewhere is not None:
@@ -136,7 +146,7 @@ class ScriptEngine:
     def _run(self, engine: Engine, state: State, until: int) -> Exit:
         handlers = state.handlers
         state.handlers = self._handlers(state, handlers)
-        state.breakpoints = set(self.stops) | self.hooks.points.keys() if self._flat else set()
+        state.breakpoints = self._breakpoints()
         try:
             return engine.run(state, until)
         finally:
@@ -155,8 +165,7 @@ class ScriptEngine:
                 found[reason] = self._then_look(self._asked_first(reason, kind, plain.get(reason)))
         if hooks.of(PORT_READ):
             found["port_read"] = self._then_look(self._port_read(state, plain.get("port_read")))
-        if self._flat:
-            found["breakpoint"] = self._breakpoint(state)
+        found["breakpoint"] = self._breakpoint(state)
         return found
 
     def _then_look(self, handler: Handler) -> Handler:
@@ -206,9 +215,7 @@ class ScriptEngine:
     def _breakpoint(self, state: State) -> Handler:
         def at_breakpoint() -> Exit | None:
             pc = state.pc
-            if pc in self.stops and (state.count, pc) != self.passed:
-                raise Left(reached=True)
-            self._point(state, pc)
+            self._at(state)
             return AGAIN if self._watch.changed or self.asked or state.pc != pc else None
 
         return at_breakpoint

@@ -236,15 +236,10 @@ class Hooks:
 
     # -- what the engines are told ---------------------------------------------------------------
 
-    def settle(self, *, with_points: bool, others: Callable[[int], None] | None) -> None:
-        """Let the watch call what is set now; with points (and others) as instructions."""
+    def settle(self) -> None:
+        """Let the watch call what is set now."""
         watch = self._watch
-        told = list(self.of(INSTRUCTION))
-        if with_points:
-            told = [Hook(POINT, self.at_point, a, a + 1) for a in self.points] + told
-            if others is not None:
-                told = [Hook(POINT, others, *EVERYWHERE), *told]
-        watch.instructions, watch.low, watch.high = _joined(told)
+        watch.instructions, watch.low, watch.high = _joined(self.of(INSTRUCTION))
         blocks = self.of(BLOCK)
         watch.blocks, low, high = _joined(blocks)
         if blocks and (low, high) != EVERYWHERE:

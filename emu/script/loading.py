@@ -22,7 +22,8 @@ def load(path: str | Path, arguments: Sequence[str] = (), *, engine: str = "auto
 
     `engine` is "auto", "native", "python" or "reference". Options of a program: `env`, `root`,
     `writable`, `memory`, `seed`, `mips`, `cwd`, and `stdin`, `stdout`, `stderr` (binary
-    streams, our own by default). Options of a PC: those of `emu run` (`cpu`, `memory`, `mips`, `serial`, …).
+    streams, our own by default). Options of a PC: those of `emu run` (`cpu`, `memory`, `mips`,
+    `serial`, …).
     """
     file = Path(path)
     if is_for_pc(file):
