@@ -281,11 +281,11 @@ def test_hooks_on_a_pc_see_what_the_reference_sees(engine):
 
 def pc_events(engine: str) -> list[object]:
     guest, events = emu.load(PROGRAMS / "pc" / "paging.asm", engine=engine), []
-    guest.run(count=5_400)
+    guest.run(count=6_120)
     guest.hook.instruction(lambda at: events.append((at, guest.count)))
     guest.hook.block(lambda at: events.append(("block", at)))
     guest.hook.memory(lambda *access: events.append(access))
-    guest.run(timeout=500)
+    guest.run(timeout=400)
     return [*events, guest.registers.general()]
 
 
