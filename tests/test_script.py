@@ -113,6 +113,29 @@ def test_functions_are_told_with_arguments_and_results(engine):
     assert seen == [("twice", 21, back), 42] * 3
 
 
+def test_every_kind_of_hook_together(engine):
+    """Functions and addresses asked for are found in watched code too, in the same order."""
+    if engine == "reference":
+        pytest.skip("it is what the others are compared with")
+    assert all_events(engine) == all_events("reference")
+
+
+def all_events(engine: str) -> list[object]:
+    guest, events = emu.source(CALLS, engine=engine), []
+    guest.hook.function(
+        "twice", lambda call: events.append(call.name), lambda call: events.append(call.result)
+    )
+    guest.hook.call(
+        None, lambda call: events.append(str(call)), before=lambda call: events.append(call.name)
+    )
+    guest.hook.instruction(events.append, "twice")
+    guest.hook.block(lambda at: events.append(("block", at)))
+    guest.hook.read(lambda *access: events.append(access))
+    while (ending := guest.run(until="again")).reason == "until":
+        events.append((guest.count, guest.registers.esi))
+    return [*events, str(ending)]
+
+
 def test_functions_can_be_left_out_and_their_results_changed(engine):
     guest = emu.source(CALLS, engine=engine)
     guest.hook.function("twice", leave=lambda call: setattr(call, "result", call.result + 1))
@@ -281,11 +304,11 @@ def test_hooks_on_a_pc_see_what_the_reference_sees(engine):
 
 def pc_events(engine: str) -> list[object]:
     guest, events = emu.load(PROGRAMS / "pc" / "paging.asm", engine=engine), []
-    guest.run(count=6_120)
+    guest.run(count=7_050)
     guest.hook.instruction(lambda at: events.append((at, guest.count)))
     guest.hook.block(lambda at: events.append(("block", at)))
     guest.hook.memory(lambda *access: events.append(access))
-    guest.run(timeout=400)
+    guest.run(timeout=350)
     return [*events, guest.registers.general()]
 
 

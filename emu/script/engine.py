@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol, cast
 
-from emu.engines import Engine, make_engine
+from emu.engines import ENGINES, Engine, make_engine
+from emu.engines.python import Python
 from emu.engines.reference import window_open
 from emu.exit import UNTIL, Exit
+from emu.script.errors import ScriptError
 from emu.script.hooks import (
     CALL,
     FAULT,
@@ -51,6 +53,10 @@ class ScriptEngine:
     """
 
     def __init__(self, name: str, watch: Watch, *, flat: bool) -> None:
+        if name not in ENGINES:
+            raise ScriptError(
+                f"There is no engine {name!r}", advice=f"Use one of {', '.join(ENGINES)}"
+            )
         self._plain = make_engine(name)
         self._chosen = name
         self._watch = watch
@@ -236,7 +242,7 @@ def watched_engine(name: str, plain: Engine, watch: Watch) -> Engine:
         from emu.script.judge import WatchedReference
 
         return WatchedReference(watch)
-    if name == "python" or (plain.name == "python" and name != "auto"):
+    if type(plain) is Python:  # asked for, or there is no native code here
         from emu.script.stepping import WatchedPython
 
         return WatchedPython(watch)
