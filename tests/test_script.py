@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,7 @@ def test_every_kind_of_hook_together(engine):
     assert all_events(engine) == all_events("reference")
 
 
+@cache
 def all_events(engine: str) -> list[object]:
     guest, events = emu.source(CALLS, engine=engine), []
     guest.hook.function(
@@ -302,6 +304,7 @@ def test_hooks_on_a_pc_see_what_the_reference_sees(engine):
     assert pc_events(engine) == pc_events("reference")
 
 
+@cache
 def pc_events(engine: str) -> list[object]:
     guest, events = emu.load(PROGRAMS / "pc" / "paging.asm", engine=engine), []
     guest.run(count=7_050)
