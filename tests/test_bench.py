@@ -19,7 +19,7 @@ import pytest
 from machines import engines
 from needs import missing
 
-from emu.bench import cold, exit_driver, exits, kernels, tools
+from emu.bench import cold, exit_driver, exits, hook_driver, hooks, images, kernels, tools
 from emu.bench.child import peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
@@ -35,6 +35,7 @@ PYTHON = tools.Reporting(
     "popek-python",
     (sys.executable, "-m", "emu", "run", "--json", "--engine", "python"),
     driver=(sys.executable, "-m", "emu.bench.exit_driver", "python"),
+    hook_driver=(sys.executable, "-m", "emu.bench.hook_driver", "python"),
 )
 
 
@@ -344,3 +345,18 @@ def test_exits_are_counted(tmp_path: Path) -> None:
     rates = exits.measure_exits(tmp_path, [host(), PYTHON], True, lambda _: None)
     assert set(rates) == {"popek-python"}
     assert all(rate > 0 for rate in rates["popek-python"].values())
+
+
+@pytest.mark.parametrize("engine", ["reference", "python", "native"])
+@pytest.mark.parametrize("kind", hooks.KINDS)
+def test_loops_with_hooks_call_as_often_as_they_should(engine: str, kind: str) -> None:
+    seconds, calls = hook_driver.time_hooks(engine, kind, images.HOOK_LOOP, 20)
+    assert seconds > 0
+    assert calls == 20 * hooks.KINDS[kind]
+
+
+@pytest.mark.heavy
+def test_hooks_are_counted() -> None:
+    rates = hooks.measure_hooks([host(), PYTHON], True, lambda _: None)
+    assert set(rates) == {"popek-python"}
+    assert set(rates["popek-python"]) == set(hooks.KINDS)

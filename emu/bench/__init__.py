@@ -19,10 +19,11 @@ process and of qemu-i386 are the whole process. What starting costs is a figure 
 | startup | process start to exit of a program that only exits (`startup.py`) |
 | cold | a generated program of distinct instructions, run once or twice (`cold.py`) |
 | exits | stops for a Python handler: system calls, port writes (`exits.py`) |
+| hooks | calls of a Python hook: blocks, instructions, accesses to memory (`hooks.py`) |
 | memory | the largest resident set while a guest runs (`memory.py`) |
 """
 
 from __future__ import annotations
 
-PARTS = ("kernels", "startup", "cold", "exits", "memory")
+PARTS = ("kernels", "startup", "cold", "exits", "hooks", "memory")
 """What `emu bench` measures, in order."""

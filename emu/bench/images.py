@@ -55,6 +55,10 @@ def _sum_of_data() -> bytes:
     return head + bytes.fromhex("03448efc c1c005 49 75f6")  # add eax, [esi+ecx*4-4]; rol; dec; jnz
 
 
+HOOK_LOOP = bytes.fromhex("0306 894604 49 75f8")
+"""1: add eax, [esi]; mov [esi + 4], eax; dec ecx; jnz 1b."""
+
+
 def call_loop(count: int) -> bytes:
     """A program that asks for its parent's number so many times and exits with 1."""
     return exiting(b"\xb9" + struct.pack("<I", count) + CALL_LOOP)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from emu.bench.hooks import KINDS
 from emu.bench.tools import NATIVE
 
 Facts = Mapping[str, Any]
@@ -78,6 +79,9 @@ def _columns(facts: Facts) -> Iterator[tuple[str, dict[str, str]]]:
         yield title, {t: f"{c['nanoseconds'][passes]:.0f}" for t, c in cold.items()}
     for kind, title in EXITS.items():
         yield title, {t: f"{r[kind]:,.0f}" for t, r in exits.items() if kind in r}
+    hooks = facts.get("hooks", {})
+    for kind in KINDS:
+        yield f"{kind} hooks/s", {t: f"{r[kind]:,.0f}" for t, r in hooks.items()}
     peaks = facts.get("memory", {})
     yield "peak MiB", {t: f"{p / 2**20:.1f}" for t, p in peaks.items() if p is not None}
 

@@ -41,6 +41,10 @@ class Tool(Protocol):
     def driver(self) -> tuple[str, ...]:
         """A command that runs loops of exits to a Python handler; empty if there is none."""
 
+    @property
+    def hook_driver(self) -> tuple[str, ...]:
+        """A command that runs loops with hooks; empty if there is none."""
+
     def missing(self) -> str:
         """Why it cannot be used here; empty if it can."""
 
@@ -62,6 +66,7 @@ class Process:
     prefix: tuple[str, ...] = ()
     absent: str = ""
     driver: tuple[str, ...] = ()
+    hook_driver: tuple[str, ...] = ()
 
     def missing(self) -> str:
         """As found when the tool was looked for."""
@@ -124,7 +129,8 @@ def _engine(engine: str, probe: Path) -> Tool:
     prefix = (sys.executable, "-m", "emu", "run", "--json", "--engine", engine)
     driver = (sys.executable, "-m", "emu.bench.exit_driver", engine)
     run = run_child([*prefix, str(probe)])
-    return Reporting(OURS + engine, prefix, "" if run.code == 0 else run.last_words, driver)
+    hooks = (sys.executable, "-m", "emu.bench.hook_driver", engine)
+    return Reporting(OURS + engine, prefix, "" if run.code == 0 else run.last_words, driver, hooks)
 
 
 def _qemu() -> Tool:
@@ -141,7 +147,7 @@ def _unicorn() -> Tool:
     except OSError as error:
         absent = f"{UNICORN_PYTHON}={python}: {error.strerror}"
     driver = (python, str(DRIVER))
-    return Reporting(UNICORN, driver, absent, driver)
+    return Reporting(UNICORN, driver, absent, driver, driver)
 
 
 def rounds_of(tool: Tool, rounds: int, quick: bool) -> int:

@@ -2,7 +2,8 @@
 
 A script for whichever Python has the package `unicorn`; it imports nothing of ours.
 `unicorn_driver.py PROGRAM [ARGS…]`, or `unicorn_driver.py --exits call|port CODE COUNT`, where CODE
-is the loop in hexadecimal; it runs at ADDRESS with ECX = COUNT.
+is the loop in hexadecimal; it runs at ADDRESS with ECX = COUNT. `--hooks block|instruction|memory
+CODE COUNT` does the same with hooks, and ESI at a page of data; it tells their calls too.
 """
 
 from __future__ import annotations
@@ -14,19 +15,30 @@ import time
 from pathlib import Path
 from typing import Any
 
-from unicorn import UC_ARCH_X86, UC_HOOK_INSN, UC_HOOK_INTR, UC_MODE_32, Uc
+from unicorn import (
+    UC_ARCH_X86,
+    UC_HOOK_BLOCK,
+    UC_HOOK_CODE,
+    UC_HOOK_INSN,
+    UC_HOOK_INTR,
+    UC_HOOK_MEM_READ,
+    UC_HOOK_MEM_WRITE,
+    UC_MODE_32,
+    Uc,
+)
 from unicorn.x86_const import (
     UC_X86_INS_OUT,
     UC_X86_REG_EAX,
     UC_X86_REG_EBX,
     UC_X86_REG_ECX,
     UC_X86_REG_EDX,
+    UC_X86_REG_ESI,
     UC_X86_REG_ESP,
 )
 
 PAGE = 4096
 STACK, STACK_SIZE = 0xBF000000, 1 << 20
-ADDRESS = 0x00A00000
+ADDRESS, DATA = 0x00A00000, 0x00B00000
 SYS_EXIT, SYS_WRITE, SYS_GETPPID = 1, 4, 64
 ENOSYS = 38
 
@@ -112,8 +124,39 @@ def time_exits(kind: str, code: bytes, count: int) -> float:
     return seconds
 
 
+def time_hooks(kind: str, code: bytes, count: int) -> tuple[float, int]:
+    """Seconds for a loop with a hook that only counts its calls, and how many there were."""
+    machine, calls = Uc(UC_ARCH_X86, UC_MODE_32), 0
+    machine.mem_map(ADDRESS, PAGE)
+    machine.mem_map(DATA, PAGE)
+    machine.mem_write(ADDRESS, code)
+    machine.reg_write(UC_X86_REG_ECX, count)
+    machine.reg_write(UC_X86_REG_ESI, DATA)
+
+    def at_code(uc: Any, address: int, size: int, data: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    def at_access(uc: Any, access: int, address: int, size: int, value: int, data: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    if kind == "memory":
+        machine.hook_add(UC_HOOK_MEM_READ | UC_HOOK_MEM_WRITE, at_access)
+    else:
+        machine.hook_add(UC_HOOK_BLOCK if kind == "block" else UC_HOOK_CODE, at_code)
+    began = time.perf_counter()
+    machine.emu_start(ADDRESS, ADDRESS + len(code))
+    return time.perf_counter() - began, calls
+
+
 def main(arguments: list[str]) -> int:
     """The command line; returns the exit code."""
+    if arguments[0] == "--hooks":
+        kind, code, count = arguments[1:]
+        seconds, calls = time_hooks(kind, bytes.fromhex(code), int(count))
+        print(json.dumps({"seconds": seconds, "calls": calls}), file=sys.stderr)
+        return 0
     if arguments[0] == "--exits":
         kind, code, count = arguments[1:]
         seconds, exit_code = time_exits(kind, bytes.fromhex(code), int(count)), 0

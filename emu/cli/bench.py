@@ -11,12 +11,13 @@ from typing import Any
 
 import click
 
-from emu.bench import PARTS, cold, exits, kernels
+from emu.bench import PARTS, cold, exits, hooks, kernels
 from emu.bench.child import pinned
 from emu.bench.cold import measure_cold, write
 from emu.bench.errors import BenchError
 from emu.bench.exits import measure_exits
 from emu.bench.guests import BenchGuest, find_guests
+from emu.bench.hooks import measure_hooks
 from emu.bench.images import empty_program
 from emu.bench.kernels import Progress
 from emu.bench.memory import largest, measure_memory
@@ -81,6 +82,7 @@ class Bench:
             "startup": len(self._tools) * (self._repeat + 1),
             "cold": cold.runs(len(self._tools)),
             "exits": exits.runs(self._tools),
+            "hooks": hooks.runs(self._tools),
             "memory": len(self._tools),
         }
         return with_progress(part, steps[part], getattr(self, f"_{part}"))
@@ -97,6 +99,9 @@ class Bench:
 
     def _exits(self, progress: Progress) -> Any:
         return measure_exits(self._directory, self._tools, self._quick, progress)
+
+    def _hooks(self, progress: Progress) -> Any:
+        return measure_hooks(self._tools, self._quick, progress)
 
     def _memory(self, progress: Progress) -> Any:
         return measure_memory(largest(self._guests), self._tools, self._quick, progress)

@@ -47,6 +47,10 @@ class Auto:
             self._engine = _native()
         return self._engine
 
+    def elsewhere(self, state: State) -> None:
+        """See `Python`."""
+        self._engine.elsewhere(state)
+
     def deliver(self, state: State, fault: Fault) -> bool:
         """Carry out the machine's own delivery of a trap or interrupt; it counts as one."""
         return self._engine.deliver(state, fault)

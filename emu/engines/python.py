@@ -63,6 +63,11 @@ class Python:
         """Run where another engine's run ended: a breakpoint here has not been passed."""
         return self._session_of(state).run(until, first=False)
 
+    def elsewhere(self, state: State) -> None:
+        """Another engine has run a machine, and may have translated code where this one knows
+        pages of data."""
+        self._session_of(state).stale()
+
     def _session_of(self, state: State) -> Session:
         """The session of a machine; those used last are kept, for engines that take turns."""
         session = self._sessions.get(id(state))
@@ -191,6 +196,10 @@ class Session:
         if self.breakpoints != self.state.breakpoints:
             self.breakpoints = frozenset(self.state.breakpoints)
             self.forget()
+
+    def stale(self) -> None:
+        """Look again at what pages hold: another engine has been at work."""
+        self._flush()
 
     def _flush(self) -> None:
         """Forget the pages that emitted code reaches by index."""

@@ -116,6 +116,19 @@ class LinearMemory(SplitMemory):
             return None
         return known[1] | address & PAGE_MASK
 
+    def peek(self, address: int) -> int | None:
+        """The physical address behind one, by the page tables as they are; nothing is changed or
+        remembered. None if no page is there."""
+        if not self._state.values[PG.slot]:
+            return address
+        evaluation, trace = _Walk(self._state, {"linear": address, "write": 0, "user": 0}), walk()
+        fault = evaluation.region(trace.region)
+        evaluation.take_back()
+        if fault is not None:
+            return None
+        assert trace.value is not None
+        return evaluation.values[id(trace.value)] & _ADDRESS
+
     def without_change(self, address: int, access: int) -> int | Fault:
         """Where an address lies, a fault also if finding out would change anything."""
         cached = self._cached[access].get(address >> PAGE_BITS)

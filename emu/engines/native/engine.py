@@ -101,6 +101,7 @@ class NativeSession(Session):
     """A session that also has native code; its blocks are found by address and program counter."""
 
     fixes = False
+    tier1_type = Tier1
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
@@ -126,7 +127,7 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
-        self.tier1 = Tier1(self) if isinstance(self.isa, X86) else None
+        self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
 
     def _attach(self) -> None:
@@ -305,7 +306,7 @@ class NativeSession(Session):
         count = state.count
         budget = min(until - count, SLICE)
         mail[_REMAINING], mail[_END] = budget, count + budget
-        mail[_HELD] = 0 if self.regions.busy else HELD
+        mail[_HELD] = self._held()
         if state.reply is not None:
             mail[Word.REPLY], mail[_REPLIED], state.reply = state.reply, 1, None
         try:
@@ -326,6 +327,10 @@ class NativeSession(Session):
             number, address = divmod(mail[Word.ADDRESS], 1 << 32)
             return None if self._numbered[number].fill(address, why) else Left.STEP
         return why
+
+    def _held(self) -> int:
+        """For how many instructions native code keeps the interpreter's lock."""
+        return 0 if self.regions.busy else HELD
 
     def _exit(self) -> Exit | Left:
         """The guest's own exit, as the mailbox tells it."""

@@ -1,0 +1,275 @@
+"""What a scripted machine is below its hooks: a program, bare code, or a PC."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from emu.engines import Engine
+from emu.exit import Exit
+from emu.memory import AddressSpace, PhysicalMemory
+from emu.process.files import HostFile, Stream
+from emu.process.machine import ProcessMachine
+from emu.process.process import Outcome
+from emu.script.calls import SystemCall
+from emu.script.hooks import CALL, Hooks
+from emu.state import Handler, State
+from isa.fault import Fault
+from isa.x86.machine import X86
+from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
+from isa.x86.vectors import NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a run came to its end.
+
+    `reason` is "until" (the address or symbol asked for), "limit" (the count or timeout),
+    "stopped" (a hook said so), or of the guest itself: "exit" (`code` is its own), "signal"
+    (`code` is 128 + its number), "fault", "halt", "interrupt", "port_read", "port_write",
+    "shutdown", "off", "unimplemented". `message` says where and why.
+    """
+
+    reason: str
+    code: int = 0
+    message: str = ""
+    fault: Fault | None = None
+    values: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.reason} {self.code}: {self.message}".rstrip(": ")
+
+
+class Machine(Protocol):
+    """A machine that can be run, saved and taken back."""
+
+    @property
+    def kind(self) -> str:
+        """What it is: "process", "code" or "pc"."""
+
+    @property
+    def state(self) -> State:
+        """Its processor."""
+
+    def run(self, engine: Engine, until: int) -> Ending | None:
+        """Run to a count (then None) or the guest's end."""
+
+    def save(self) -> Any:
+        """What besides registers and memory makes its state."""
+
+    def load(self, saved: Any) -> None:
+        """Take that back."""
+
+    def close(self) -> None:
+        """Give back what the host holds for it."""
+
+
+# -- programs ---------------------------------------------------------------------------------
+
+
+class _Process(ProcessMachine):
+    """A process whose files stay open when it ends, as it may be taken back."""
+
+    def close(self) -> None:
+        """Nothing yet."""
+
+    def dispose(self) -> None:
+        """Close every file."""
+        super().close()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the call that was served last has ended it."""
+        return self._outcome is not None
+
+
+class ProcessScript:
+    """A Linux program."""
+
+    kind = "process"
+
+    def __init__(self, image: bytes, argv: list[str], **options: Any) -> None:
+        self.machine = _Process(image, argv, **options)
+        self.space = self.machine.space
+        self.state = State(X86(), {"linear": self.space, "system": self.machine.system})
+        self.machine.start(self.state)
+
+    def run(self, engine: Engine, until: int) -> Ending | None:
+        """See `Machine`."""
+        outcome = self.machine.run(engine, self.state, until)
+        return None if outcome is None else _ending(outcome)
+
+    def serve(self, state: State, handler: Handler, hooks: Hooks) -> Exit | None:
+        """Serve a system call, with hooks before and after it."""
+        call, pc, answer = SystemCall(self.machine.process, state), state.pc, None
+        chosen = [hook for hook in hooks.of(CALL) if hook.name in ("", call.name)]
+        for hook in chosen:
+            if hook.before is not None and hook.active and not call.replaced:
+                hook.before(call)
+        if not call.replaced:
+            answer = handler()
+            if answer is not None and self.machine.has_ended:
+                return answer
+            if state.pc == pc:
+                call.returned()
+        for hook in chosen:
+            if hook.active:
+                hook.callback(call)
+        return answer
+
+    def save(self) -> Any:
+        """See `Machine`."""
+        process = self.machine.process
+        kept = {name: getattr(process, name) for name in _PLAIN}
+        files = self._copied(process.files)
+        random = process.entropy.getstate()
+        return copy.deepcopy(kept), files, bytes(process.system.data), random
+
+    def load(self, saved: Any) -> None:
+        """See `Machine`."""
+        kept, files, system, random = saved
+        process = self.machine.process
+        for name, value in copy.deepcopy(kept).items():
+            setattr(process, name, value)
+        process.files.close_all()
+        process.files = self._copied(files)
+        process.system.data[:] = system
+        process.system.generation += 1
+        process.entropy.setstate(random)
+
+    def _copied(self, files: Any) -> Any:
+        """A table of the same files at the same positions, with descriptors of its own."""
+        sandbox = self.machine.sandbox
+        shared: list[Any] = [sandbox, self.machine.process, self.machine.process.entropy]
+        shared += [f for f in _open_files(files) if isinstance(f, Stream)]
+        copied = copy.deepcopy(files, {id(thing): thing for thing in shared})
+        for file in _open_files(copied):
+            if isinstance(file, HostFile):
+                file._descriptor = os.dup(file._descriptor)
+        return copied
+
+    def close(self) -> None:
+        """See `Machine`."""
+        self.machine.dispose()
+
+
+_PLAIN = ("signals", "cwd", "umask", "heap_start", "heap_end", "thread_name", "limits")
+
+
+def _open_files(table: Any) -> list[Any]:
+    found = {id(table.get(number)): table.get(number) for number in table.numbers()}
+    return list(found.values())
+
+
+def _ending(outcome: Outcome) -> Ending:
+    reason = "unimplemented" if outcome.kind == "error" and outcome.code == 70 else outcome.kind
+    return Ending(reason, outcome.exit_code, outcome.message, outcome.fault)
+
+
+# -- bare code --------------------------------------------------------------------------------
+
+PAGE = 4096
+STACK_TOP, STACK_SIZE = 0xC000_0000, 1 << 20
+SUPERVISOR, IOPL_3 = 0, 0x3202
+
+
+class CodeScript:
+    """Bytes of code in flat memory, and nothing else: no operating system, no devices."""
+
+    kind = "code"
+
+    def __init__(self, code: bytes, at: int, memory: int) -> None:
+        self.space = AddressSpace(PhysicalMemory(memory))
+        first, end = at & ~(PAGE - 1), at + len(code) + PAGE - 1 & ~(PAGE - 1)
+        self.space.map(first, max(end - first, PAGE), 7, "code")
+        self.space.poke(at, code)
+        self.space.map(STACK_TOP - STACK_SIZE, STACK_SIZE, 6, "stack")
+        self.state = State(X86(), {"linear": self.space, "system": self.space})
+        for name in SEGMENT_NAMES:
+            self.state[f"{name}_limit"] = 0xFFFFFFFF
+            self.state[f"{name}_attributes"] = FLAT_CODE if name == "cs" else FLAT_DATA
+        self.state["cpl"], self.state["eflags"] = SUPERVISOR, IOPL_3
+        self.state["eip"], self.state["esp"] = at, STACK_TOP - 16
+        self.at, self.end = at, at + len(code)
+
+    def run(self, engine: Engine, until: int) -> Ending | None:
+        """See `Machine`."""
+        stop = engine.run(self.state, until)
+        return None if stop.reason == "until" else self._ending(stop)
+
+    def _ending(self, stop: Exit) -> Ending:
+        pc = self.state.pc
+        if stop.fault is None:
+            return Ending(stop.reason, 0, f"{stop.reason} at {pc:#x}", None, stop.values)
+        fault = stop.fault
+        where = "" if fault.address is None else f", address {fault.address:#x}"
+        what = NAMES.get(fault.vector, f"vector {fault.vector}")
+        return Ending("fault", 128 + fault.vector, f"{what} at {pc:#x}{where}", fault)
+
+    def save(self) -> Any:
+        """See `Machine`."""
+
+    def load(self, saved: Any) -> None:
+        """See `Machine`."""
+
+    def close(self) -> None:
+        """See `Machine`."""
+
+
+# -- the PC -----------------------------------------------------------------------------------
+
+
+class PcScript:
+    """A PC."""
+
+    kind = "pc"
+
+    def __init__(self, guest: Any) -> None:
+        self.guest = guest
+        self.machine = guest.machine
+        self.state: State = guest.state
+
+    def run(self, engine: Engine, until: int) -> Ending | None:
+        """See `Machine`."""
+        self.machine.engine = engine
+        stop = self.machine.run(until)
+        if stop.reason == "until":
+            return None
+        report = self.guest._ended(stop)
+        reason = "off" if stop.reason == "off" else report.stop
+        return Ending(reason, report.exit_code, report.message, stop.fault, stop.values)
+
+    def save(self) -> Any:
+        """See `Machine`."""
+        machine, memory = self.machine, self.machine.memory
+        sides = [copy.deepcopy(_cached(side)) for side in self._sides()]
+        board = copy.deepcopy(machine.board.snapshot())
+        maps = memory.a20, dict(memory.readable), dict(memory.writable)
+        return board, machine.halted, maps, sides
+
+    def load(self, saved: Any) -> None:
+        """See `Machine`."""
+        board, halted, (a20, readable, writable), sides = saved
+        machine, memory = self.machine, self.machine.memory
+        machine.board.restore(copy.deepcopy(board))
+        machine.halted = halted
+        memory.a20, memory.readable, memory.writable = a20, dict(readable), dict(writable)
+        memory.changed()
+        for side, kept in zip(self._sides(), copy.deepcopy(sides), strict=True):
+            for name, value in kept.items():
+                getattr(side, name).update(value)
+
+    def _sides(self) -> list[Any]:
+        return [self.state.memory["linear"], self.state.memory["system"]]
+
+    def close(self) -> None:
+        """See `Machine`."""
+
+
+def _cached(side: Any) -> dict[str, Any]:
+    """What a side of linear memory remembers as a TLB does."""
+    return {name: getattr(side, name) for name in ("_global", "_large", "_known")} | {
+        "_cached": dict(side._cached)
+    }
