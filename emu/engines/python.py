@@ -23,7 +23,7 @@ from emu.engines.code import CodeMap
 from emu.engines.facts import Facts, facts, fetches_at_pc
 from emu.engines.fetch import decode_at
 from emu.engines.judge import Judge
-from emu.engines.reference import before
+from emu.engines.reference import Reference, before
 from emu.engines.serve import begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_SIZE, TranslatedMemory
@@ -101,6 +101,7 @@ class Session:
     """
 
     fixes = True
+    block_type: type[Block] = Block
     answer: Exit | None = None  # a handler's own, which is not offered to another
 
     def __init__(self, state: State, hot: int, longest: int = LONGEST) -> None:
@@ -120,7 +121,7 @@ class Session:
         self.tables: dict[Hashable, dict[int, Block]] = {}
         self.breakpoints: frozenset[int] = frozenset()
         self.code = CodeMap(state.memory[self.isa.code_space], self._drop_blocks)
-        self.judge = Judge(self)
+        self.judge: Reference = Judge(self)
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
         self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
@@ -390,7 +391,7 @@ class Session:
         size = sum(i.length for i in instructions)
         code = self.look(mode, address, size)
         fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
-        block = Block(self, address, pc, mode, fixed, instructions, code)
+        block = self.block_type(self, address, pc, mode, fixed, instructions, code)
         self.code.watch(block, mode, address, size + instructions[-1].behind)
         self._flush_if_grown()
         return block

@@ -16,7 +16,6 @@ from emu.exit import Exit
 from emu.script.judge import WatchedReference
 from emu.script.watch import AGAIN, READ, TELLS, WRITE, Access, Watch
 from emu.state import State
-from isa.definition import Instruction
 
 if TYPE_CHECKING:
     _Base = Session
@@ -75,6 +74,7 @@ class Stepping(_Base):
     """A session that does one instruction at a time and tells it; a mixin of `Session`s."""
 
     observer: Watch
+    block_type: type[Block] = Single
 
     def watched_by(self, watch: Watch) -> None:
         """Tell a watch from now on; before anything is run."""
@@ -85,17 +85,6 @@ class Stepping(_Base):
                 self.accesses[space] = NotedAccess(access, self.undo, watch.log)
                 self.globals |= self.accesses[space].names()
         self.judge = WatchedReference(watch)
-
-    def _block(
-        self, address: int, pc: int, mode: Hashable, instructions: list[Instruction]
-    ) -> Block:
-        size = sum(i.length for i in instructions)
-        code = self.look(mode, address, size)
-        fixed = {r: self.state.values[r.slot] for r in self.fixed[mode]}
-        block = Single(self, address, pc, mode, fixed, instructions, code)
-        self.code.watch(block, mode, address, size + instructions[-1].behind)
-        self._flush_if_grown()
-        return block
 
     def _one(self, single: Any) -> Exit | None:
         """Announce and do the one instruction of a block; may raise Stop, nothing done then."""
