@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -153,3 +155,35 @@ def test_translating_engines_agree() -> None:
     """The same, python and native, on many more."""
     bulk = Bulk(CODES, pool(random.Random(2), MORE_STATES // 2, moderate))
     assert bulk.engine(Python()).tobytes() == bulk.engine(tier_1()).tobytes()
+
+
+C_PROGRAM = r"""
+#include <math.h>
+#include <stdio.h>
+#define OF(op, x) ({ long double r_ = (x); __asm__(op : "+t"(r_)); r_; })
+#define OF_TWO(op, x, y) ({ long double r_; \
+    __asm__(op : "=t"(r_) : "0"((long double)(x)), "u"((long double)(y)) : "st(1)"); r_; })
+int main(void) {
+    for (int i = -6; i < 7; i++) {
+        long double x = i / 3.0L;
+        printf("%.15Lg %.15Lg %.15Lg ", OF("fsin", x), OF("fcos", x), OF("f2xm1", x / 3));
+        printf("%.15Lg ", OF_TWO("fpatan", x, 1.5));
+        printf("%.15Lg %.15Lg\n", OF_TWO("fyl2x", x * x + 1, x), OF_TWO("fyl2xp1", x / 8, 3));
+        printf("%.15g %.15g %.15g %.15g ", sin(x), cos(x), tan(x), atan2(x, 3));
+        printf("%.15g %.15g %.15g\n", exp(x), log(fabs(x) + 1), pow(2.5, x));
+    }
+}
+"""
+
+
+@pytest.mark.heavy
+def test_a_c_program(directory: Path) -> None:
+    """The C library's functions, and the instructions themselves, print what they do natively."""
+    source, program = directory / "functions.c", directory / "functions"
+    source.write_text(C_PROGRAM)
+    command = ["gcc", "-m32", "-static", "-O1", "-fno-builtin", source, "-o", program, "-lm"]
+    subprocess.run(command, check=True)
+    expected = subprocess.run([program], stdout=subprocess.PIPE, check=True).stdout
+    run = [sys.executable, "-m", "emu", "run", program]
+    assert subprocess.run(run, stdout=subprocess.PIPE, check=True).stdout == expected
+    assert len(expected.splitlines()) == 26
