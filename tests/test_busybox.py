@@ -467,6 +467,9 @@ sort -t : -k 2n table
 awk '{ print $1, NF }' poem
 awk -F : '$2 > 500 { n++ } END { print n }' table
 awk 'BEGIN { for (i = 0; i != 5; i++) print i * i }'
+awk 'BEGIN { print 1 / 3, int(7.9), 2e10 / 7, 5 % 3.5, 1e300 * 1e300; printf "%.17g %e", 0.1, -0 }'
+seq 0 0.1 1
+seq -5 1e-1 -4.5
 """.strip().splitlines()
 """Commands that read numbers into the x87."""
 

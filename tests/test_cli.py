@@ -114,7 +114,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     ("code", "exit_code", "words"),
     [
         ("0f0b", 132, "invalid instruction"),  # UD2
-        ("d9fe", 70, "not implemented"),  # FSIN
+        ("0fc4c000", 70, "not implemented"),  # PINSRW
         ("0f58c0", 132, "invalid instruction"),  # ADDPS: CPUID does not promise it
         ("a100000000", 139, "a null pointer"),  # MOV EAX, [0]
         ("a1efbeadde", 139, "nothing is mapped there"),

@@ -31,7 +31,8 @@ ARITHMETIC = tuple(
 
 OTHERS = ("d9c0", "d9c8", "d9e0", "d9e1", "d9e8", "d9eb", "d9ee", "d9fa", "d9fc", "d9e4", "d9e5",
           "d8d1", "dbf1", "dff1", "dae9", "ded9", "dac9", "dbc1", "dfe0", "d9f6", "d9f7", "ddd9",
-          "ddc1", "d9fd", "d9f4", "d9f8", "d9f5", "9b", "d9d0")  # fmt: skip
+          "ddc1", "d9fd", "d9f4", "d9f8", "d9f5", "9b", "d9d0", "d9f0", "d9f1", "d9f2", "d9f3",
+          "d9f9", "d9fb", "d9fe", "d9ff")  # fmt: skip
 MEMORY = ((0xD9, 0), (0xD9, 2), (0xD9, 3), (0xDD, 0), (0xDD, 2), (0xDD, 3), (0xDB, 5), (0xDB, 7),
           (0xDB, 0), (0xDB, 2), (0xDB, 3), (0xDF, 0), (0xDF, 3), (0xDF, 5), (0xDF, 7), (0xD8, 0),
           (0xDC, 1), (0xDA, 4), (0xDE, 6), (0xD9, 5), (0xD9, 7), (0xDD, 7), (0xDF, 4), (0xDF, 6),

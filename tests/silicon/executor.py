@@ -60,6 +60,8 @@ ADDRESSES = {
 
 FOREVER = 1 << 40
 
+TRANSCENDENTAL = {bytes([0xD9, n]) for n in (0xF0, 0xF1, 0xF2, 0xF3, 0xF9, 0xFB, 0xFE, 0xFF)}
+
 GDT = (
     0, 0x00CF9B000000FFFF, 0x00AF9B000000FFFF, 0x00CF93000000FFFF, 0x00CFFB000000FFFF,
     0x00CFF3000000FFFF, 0x00AFFB000000FFFF, 0, 0x0000890000000067, 0, 0, 0, 0, 0, 0,
@@ -91,6 +93,8 @@ def diverges(code: bytes) -> str | None:
     prefixes = code[: len(code) - len(code.lstrip(LEGACY_PREFIXES))]
     if opcode in (b"\xe0", b"\xe1") and (0xF2 in prefixes or 0xF3 in prefixes):
         return "LOOPcc after REP or REPNE"
+    if code.lstrip(LEGACY_PREFIXES)[:2] in TRANSCENDENTAL:
+        return "the last place of transcendentals: test_x87_bulk.py minds it"
     return None
 
 

@@ -29,6 +29,7 @@ from isa.x86.meanings import (
     x87_compare,
     x87_control,
     x87_data,
+    x87_transcendental,
 )
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "x87_compare",
     "x87_control",
     "x87_data",
+    "x87_transcendental",
 ]

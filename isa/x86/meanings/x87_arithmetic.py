@@ -119,14 +119,16 @@ def extract(m: X86Builder) -> None:
 @instruction("fprem", heading="FPREM—Partial Remainder", parameters=(remainder.truncated,))
 @instruction("fprem1", heading="FPREM1—Partial Remainder", parameters=(remainder.nearest,))
 def partial_remainder(m: X86Builder, operation: Family) -> None:
-    """C2: not done. C0, C3 and C1 are bits 2, 1 and 0 of the quotient."""
+    """C2: not done. C0, C3 and C1 are bits 2, 1 and 0 of the quotient, if there is one."""
     begin(m)
     unit = Unit(m)
     missing = unit.require(unit.full(0), unit.full(1))
     found = operation(unit.value(0), unit.value(1), unit.control.word)
     unit.write(0, unit.accept(Result.unpack(found["result"]), missing))
-    quotient = missing.select(0, found["quotient"])
+    counted = found["counted"] & ~missing & ~unit.blocked
+    quotient = counted.select(found["quotient"], 0)
     unit.c1 = quotient.bit(0)
-    for code, value in ((C0, quotient.bit(2)), (C3, quotient.bit(1)), (C2, found["partial"])):
-        m.put(code, value & ~missing)
+    for code, value in ((C0, quotient.bit(2)), (C3, quotient.bit(1))):
+        m.put(code, counted.select(value, m.get(code)))
+    m.put(C2, found["partial"] & counted)
     unit.commit()

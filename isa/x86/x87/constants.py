@@ -53,6 +53,25 @@ CONSTANTS: Final[dict[str, Callable[[], int]]] = {
 """Mnemonic, and the constant with `_PLACES` binary places."""
 
 
+def scaled(mnemonic: str, places: int) -> int:
+    """A constant with that many binary places, cut."""
+    return CONSTANTS[mnemonic]() >> _PLACES - places
+
+
+def arctangent(n: int, d: int, places: int) -> int:
+    """arctan(n / d) with that many binary places, cut.
+
+    Euler's series, whose terms fall by the half at least: n <= d.
+    """
+    whole = n * n + d * d
+    total, term, k = 0, (n * d << _PLACES) // whole, 0
+    while term:
+        total += term
+        term = term * (2 * k + 2) * n * n // ((2 * k + 3) * whole)
+        k += 1
+    return total >> _PLACES - places
+
+
 def constant(mnemonic: str, mode: Bits) -> Bits:
     """A constant rounded by the rounding mode; all are positive."""
     down, up, nearer = _neighbours(mnemonic)

@@ -13,6 +13,7 @@ MAXIMUM: Final = 0x7FFF  # the exponent of infinities and NaNs
 EXPONENT: Final = 32  # bits in which exponents are computed, as signed numbers
 INTEGER_BIT: Final = 1 << 63
 QUIET_BIT: Final = 1 << 62
+ONE: Final = 0x3FFF_8000_0000_0000_0000
 INDEFINITE: Final = 0xFFFF_C000_0000_0000_0000
 """The real indefinite: the QNaN that masked invalid operations give."""
 

@@ -13,13 +13,14 @@ from isa.x86.x87.rounding import WIDE, Control, finish
 UNIT = 1 << WIDE - 64  # the precision control does not count
 
 
-@family("result", "partial", "quotient")
+@family("result", "partial", "counted", "quotient")
 def truncated(a: Bits, b: Bits, control: Bits) -> dict[str, Bits]:
-    """a - b × (a / b cut to an integer), whether more is to be done, the quotient's last 3 bits."""
+    """a - b × (a / b cut to an integer), whether more is to be done, whether there is a quotient,
+    and its last 3 bits."""
     return _remainder(unpack(a), unpack(b), Control(control), nearest=False)
 
 
-@family("result", "partial", "quotient")
+@family("result", "partial", "counted", "quotient")
 def nearest(a: Bits, b: Bits, control: Bits) -> dict[str, Bits]:
     """The same with a / b rounded to the nearest integer (IEEE 754)."""
     return _remainder(unpack(a), unpack(b), Control(control), nearest=True)
@@ -43,19 +44,21 @@ def _remainder(a: Number, b: Number, control: Control, *, nearest: bool) -> dict
         twice = above.select(divisor - twice, twice)
         sign = sign ^ above & (twice != 0)
     moved = twice.clz()
-    exponent = b.exponent + (distance - places) + 64 - moved.low(EXPONENT)
-    exponent = below.select(a.exponent, exponent)
+    left = below.select(0, distance - places)  # places that the quotient does not reach
+    exponent = b.exponent + left + 63 - moved.low(EXPONENT)
     result = _finite(sign, exponent, twice << moved, control)
     small = distance.slt(-1 if nearest else 0)
     same = small | b.infinite | a.zero
     kept = _finite(a.sign, a.exponent, a.significand.zext(WIDE) << 64, control)
     result = result.or_else(same, kept)
     wrong = a.infinite | b.zero
+    counted = ~(wrong | a.nan | b.nan | a.unsupported | b.unsupported)
     result = nan.of_operands(result.or_else(wrong, nan.invalid()), a, b)
     done = ~(same | wrong | a.odd | b.odd)
     return {
         "result": result.pack(),
         "partial": partial & done,
+        "counted": counted,
         "quotient": (done & ~partial).select(quotient.low(3), 0),
     }
 
