@@ -8,6 +8,8 @@ gate make that TLB forget is forgotten here too; the guest's tables are not writ
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
 from typing import Final, cast
 
 from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Mark, TranslatedMemory
@@ -76,6 +78,15 @@ class Tree:
         if old & 1 << PRESENT and (old ^ entry) & ~PAGE_MASK:
             self._below.linear.invalidate(address, PAGE_ONLY)
 
+    def pages(self) -> Iterator[int]:
+        """Where the pages lie that are mapped now, but for the monitor's."""
+        for table in self._tables.values():
+            data = self._below.memory.read(table, PAGE_SIZE)
+            assert isinstance(data, bytes)
+            for (entry,) in struct.iter_unpack("<I", data):
+                if entry & 1 << PRESENT:
+                    yield entry & ~PAGE_MASK
+
     def clear(self) -> None:
         """Map nothing but the monitor's own."""
         for index, table in self._tables.items():
@@ -137,6 +148,12 @@ class Shadow:
         except OutOfFramesError:
             self._clear()
             self.trees[user].map(address, where, writable=writable)
+
+    def is_confined(self) -> bool:
+        """Whether whatever the guest can reach lies in its allocation."""
+        first, end = self._allocation.base, self._allocation.end
+        pages = [page for tree in self.trees.values() for page in tree.pages()]
+        return all(first <= page < end for page in pages)
 
     # -- its descriptor tables ---------------------------------------------------------------
 
