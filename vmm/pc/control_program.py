@@ -8,6 +8,8 @@ which on a real machine is an IDT full of the monitor's gates.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from emu.engines.reference import Reference, before
 from emu.engines.serve import begin, end, offer
 from emu.exit import UNTIL, Exit
@@ -45,7 +47,6 @@ class Monitor:
     """
 
     name = ""
-    direct_ring_0 = False
 
     def __init__(self, below: PcMachine, allocation: Allocation, *, umip: bool = False) -> None:
         self.below = below
@@ -70,9 +71,10 @@ class Monitor:
     def _run(self, state: State, until: int) -> Exit:
         first = True
         while state.count < until:
+            began = state.count
             stop = before(state, first) or self._continue(state, until)
             if stop is None:
-                first = False
+                first = first and state.count == began  # a page table was filled, no more
             else:
                 answer, first = offer(state, stop, first)
                 if answer is not None:
@@ -105,12 +107,16 @@ class Monitor:
 
     # -- direct execution --------------------------------------------------------------------
 
-    def direct(self, state: State, until: int) -> Exit | None:
-        """Let the guest have the processor until something traps or its time is up."""
+    def direct(self, state: State, until: int, stops: Collection[int] = ()) -> Exit | None:
+        """Let the guest have the processor until something traps or its time is up.
+
+        `stops` are program counters at which the monitor wants it back.
+        """
         if state.interrupt_requested and state.values[IF.slot]:
             until = state.count + 1  # the window opens behind this instruction
         self.shadow.refresh(state)
         self.processor.enter(state)
+        self.below.state.breakpoints = state.breakpoints | set(stops)
         stop = self._let_run(state, until)
         self.processor.leave(state)
         return self.dispatch(state, stop)
@@ -137,7 +143,7 @@ class Monitor:
         if stop.reason == "until":
             return None
         if stop.reason == "breakpoint":
-            return stop
+            return stop if state.pc in state.breakpoints else None
         if stop.fault is None:
             self.efficiency.exits[stop.reason] += 1
             return self.interpret(state)

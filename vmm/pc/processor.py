@@ -72,7 +72,6 @@ class Processor:
         for slot in _SELECTORS:
             values[slot] |= REAL_CPL
         self._machine.values[:] = self._loaded = values
-        self._machine.breakpoints = state.breakpoints
         self._switch(values[r.CR3.slot])
 
     def _computed(self, state: State, user: bool) -> dict[Register, int]:
