@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -29,7 +30,7 @@ BOOT_SECTOR: Final = 0x7C00
 FIRMWARE: Final = 100_000_000  # instructions after which it should have found the boot sector
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Guest:
     """A guest, and the machine it is for: `umip` tells whether the machine below has UMIP."""
 
@@ -68,14 +69,24 @@ class Guest:
         return Pair(bare.machine, cast(VirtualPc, virtual.machine), mine, its)
 
     def _started(self, make: Callable[..., PcMachine]) -> PcGuest:
-        found = PcGuest(self.choice, make)
+        found = PcGuest(self._choice(self.choice.engine), make)
         if not self.choice.kernel:
-            take_over(found.machine, self._booted().machine)
+            take_over(found.machine, self._booted.machine)
         return found
 
+    def _choice(self, engine: str) -> Choice:
+        """What each machine has for itself are its disks."""
+        choice = self.choice
+        floppies, disks = (
+            tuple(image and image.fresh() for image in images)
+            for images in (choice.floppies, choice.disks)
+        )
+        return replace(choice, engine=engine, floppies=floppies, disks=disks)
+
+    @cached_property
     def _booted(self) -> PcGuest:
         """A bare machine whose firmware has just gone to the boot sector."""
-        quiet = PcGuest(replace(self.choice, engine="auto"), _without_serial)
+        quiet = PcGuest(self._choice("auto"), _without_serial)
         state = quiet.machine.state
         state.breakpoints = {BOOT_SECTOR}
         while (stop := quiet.machine.run(FIRMWARE)).reason == "breakpoint" and state["cs"]:
