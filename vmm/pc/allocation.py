@@ -11,7 +11,7 @@ from emu.pc.memory import storage_for
 from vmm.monitors.allocation import AllocationError
 
 OWN: Final = 4 << 20  # bytes at the bottom that a monitor keeps for itself
-POISONED: Final = 1 << 20  # behind the allocation, for the audit: nobody's
+POISONED: Final = 1 << 18  # behind the allocation, for the audit: nobody's
 LEAST: Final = 1 << 20
 MOST: Final = 1 << 30
 

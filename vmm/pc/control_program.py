@@ -117,8 +117,13 @@ class Monitor:
         self.shadow.refresh(state)
         self.processor.enter(state)
         self.below.state.breakpoints = state.breakpoints | set(stops)
+        began = state.count
         stop = self._let_run(state, until)
         self.processor.leave(state)
+        if self.boundary is not None and state.count > began:
+            answer = self.boundary(state)
+            if answer is not None:
+                return answer
         return self.dispatch(state, stop)
 
     def _let_run(self, state: State, until: int) -> Exit:

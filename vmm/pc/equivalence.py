@@ -104,12 +104,9 @@ def first_divergence(
     found = look.run()
     if found is None:
         return None, pair
-    again = make()
-    agreed = _agreed(again, look.agreed, limit, CHUNK)
-    again = make()
-    for machine in (again.bare, again.virtual):
-        machine.run(agreed)
-    exact = _step(again, limit)
+    last = pair.bare.state.count
+    agreed = _agreed(make(), look.agreed, last)
+    exact = _step(make(), agreed, last)
     return exact or _at(_Before(pair.bare), pair, found), pair
 
 
@@ -157,32 +154,35 @@ def _ends_differ(pair: Pair, stop: Exit) -> Difference | None:
     return None
 
 
-def _agreed(pair: Pair, agreed: int, limit: int, chunk: int) -> int:
-    """From when both agree on, the last of steps of `chunk` instructions at which they still do."""
-    for machine in (pair.bare, pair.virtual):
-        machine.run(agreed)
-    while agreed < limit:
-        for machine in (pair.bare, pair.virtual):
-            machine.run(agreed + chunk)
-        here = pair.bare.state.count
-        if here <= agreed or next(differences(pair, memory=True), None) is not None:
+def _agreed(pair: Pair, agreed: int, last: int) -> int:
+    """The last of steps of `CHUNK` instructions, from when both agree on, at which they still do.
+
+    They differ at `last`.
+    """
+    _run(pair, agreed)
+    while agreed + CHUNK < last:
+        _run(pair, agreed + CHUNK)
+        if next(differences(pair, memory=True), None) is not None:
             break
-        agreed = here
+        agreed += CHUNK
     return agreed
 
 
-def _step(pair: Pair, limit: int) -> Divergence | None:
-    """One instruction at a time."""
-    count = pair.bare.state.count
-    for until in range(count + 1, min(count + 2 * CHUNK, limit) + 1):
+def _step(pair: Pair, agreed: int, last: int) -> Divergence | None:
+    """One instruction at a time from when both agree."""
+    _run(pair, agreed)
+    for until in range(agreed + 1, last + 1):
         before = _Before(pair.bare)
-        expected, actual = pair.bare.run(until), pair.virtual.run(until)
+        _run(pair, until)
         found = next(differences(pair, memory=True), None)
-        if found is None and expected.reason != actual.reason:
-            found = "stop", expected.reason, actual.reason
         if found is not None:
             return _at(before, pair, found)
     return None
+
+
+def _run(pair: Pair, until: int) -> None:
+    pair.bare.run(until)
+    pair.virtual.run(until)
 
 
 def _at(before: _Before, pair: Pair, found: Difference) -> Divergence:

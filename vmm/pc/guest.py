@@ -53,7 +53,7 @@ class Guest:
         def make(engine: Engine, /, *, model: str, memory: int, options: Options) -> VirtualPc:
             allocation, needed = allocation_for(memory)
             below = PcMachine(engine, model=model, memory=needed)
-            below.memory.physical.array[:needed] = POISON
+            below.memory.physical.array[allocation.end : needed] = POISON
             chosen = replace(options, serial=[serial])
             return VirtualPc(
                 lambda machine, given: monitor(machine, given, umip=self.umip),
