@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -143,24 +144,11 @@ def in_ring_3(body: str, *, umip: bool = False) -> Guest:
 
 SLOTS, SLOT = 8, 64
 KERNEL_CODE, PROGRAM_CODE, DATA = 0x110000, 0x200000, 0x240000
-TABLE = 0x131000
+DIRECTORY, TABLE = 0x130000, 0x131000
 PAGES = 8  # of data, whose entries kernels change
 SYSTEM = f"""
 .set ROUNDS, 14
-    mov edi, 0x130000           # identity for 4 MiB: below 2 MiB the kernel's, above the program's
-    mov dword ptr [edi], {TABLE} + 7
-    mov edi, {TABLE}
-    mov eax, 3
-    mov ecx, 1024
-1:  cmp ecx, 512
-    jne 2f
-    or eax, 4
-2:  stosd
-    add eax, 0x1000
-    loop 1b
-    mov dword ptr [{TABLE} + {DATA} / 1024], 0
-    mov dword ptr [{TABLE} + {DATA} / 1024 + 4], {DATA} + 5
-    mov eax, 0x130000
+    mov eax, {DIRECTORY}
     mov cr3, eax
     mov eax, cr0
     or eax, 0x80010000
@@ -222,6 +210,15 @@ image: .long 0x202
 """
 
 
+def page_tables() -> Iterator[tuple[int, int]]:
+    """Identity for 4 MiB: below 2 MiB the kernel's, above the program's, two pages but for that."""
+    yield DIRECTORY, TABLE + 7
+    for page in range(1024):
+        yield TABLE + 4 * page, page << 12 | (3 if page < 512 else 7)
+    first = TABLE + 4 * (DATA >> 12)
+    yield from ((first, 0), (first + 4, DATA + 5))
+
+
 @cache
 def system_kernel(ticks: int) -> bytes:
     """The fixed part of a system, as long as up to the end of its data."""
@@ -235,6 +232,8 @@ def system(seed: int) -> Guest:
     image = bytearray(system_kernel(random.choice([3, 17, 40, 200])))
     end = PROGRAM_CODE + SLOTS * SLOT - 0x100000
     image += bytes(end - len(image))
+    for at, entry in page_tables():
+        image[at - 0x100000 : at - 0x100000 + 4] = entry.to_bytes(4, "little")
     for base, many in ((KERNEL_CODE, KERNEL), (PROGRAM_CODE, ANYWHERE)):
         for slot in range(SLOTS):
             code = b""

@@ -134,24 +134,21 @@ class _Look:
             looks += 1
             whole = ends or looks % MEMORY_EVERY == 0
             pair.bare.run(pair.virtual.state.count)
-            found = next(differences(pair, memory=whole), None)
-            if found is None and ends:
-                found = _ends_differ(pair, stop)
+            found = _stops_differ(pair, stop) if ends and stop.reason != "until" else None
+            found = found or next(differences(pair, memory=whole), None)
+            if found is None and ends and pair.bare.digest() != pair.virtual.digest():
+                found = "a device's state", "the same", "another"
             if found is not None or ends:
                 return found
             if whole:
                 self.agreed = pair.bare.state.count
 
 
-def _ends_differ(pair: Pair, stop: Exit) -> Difference | None:
-    """Whether the bare machine stops here too, and for the same reason; then whether devices do."""
-    if stop.reason != "until":
-        expected = pair.bare.run(pair.bare.state.count + 1)
-        if (expected.reason, expected.fault) != (stop.reason, stop.fault):
-            return "stop", expected.reason, stop.reason
-    if pair.bare.digest() != pair.virtual.digest():
-        return "a device's state", "the same", "another"
-    return None
+def _stops_differ(pair: Pair, stop: Exit) -> Difference | None:
+    """Whether the bare machine stops here too, and for the same reason."""
+    expected = pair.bare.run(pair.bare.state.count + 1)
+    same = (expected.reason, expected.fault) == (stop.reason, stop.fault)
+    return None if same else ("stop", expected.reason, stop.reason)
 
 
 def _agreed(pair: Pair, agreed: int, last: int) -> int:
