@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 
@@ -32,6 +32,10 @@ flat:
     mov ds, ax
     mov es, ax
     mov ss, ax
+    mov eax, offset tss
+    mov word ptr [gdt + 0x2A], ax
+    shr eax, 16
+    mov byte ptr [gdt + 0x2C], al
     mov eax, 0x28
     ltr ax
     mov ebx, offset scratch
@@ -45,7 +49,7 @@ trap:
     .balign 8
 gdt:
     .quad 0, 0x00CF9B000000FFFF, 0x00CF93000000FFFF, 0x00CFFB000000FFFF, 0x00CFF3000000FFFF
-    .word 103, 0, 0x8910, 0      # 28: the TSS, at 1 MiB and a little
+    .word 103, 0, 0x8900, 0                 # 28: the TSS; its base is put here at the start
 gdt_pointer: .word 47
     .long gdt
 idt_pointer: .word 49 * 8 - 1
@@ -147,7 +151,7 @@ KERNEL_CODE, PROGRAM_CODE, DATA = 0x110000, 0x200000, 0x240000
 DIRECTORY, TABLE = 0x130000, 0x131000
 PAGES = 8  # of data, whose entries kernels change
 SYSTEM = f"""
-.set ROUNDS, 14
+.set ROUNDS, 30
     mov eax, {DIRECTORY}
     mov cr3, eax
     mov eax, cr0
@@ -223,13 +227,13 @@ def page_tables() -> Iterator[tuple[int, int]]:
 def system_kernel(ticks: int) -> bytes:
     """The fixed part of a system, as long as up to the end of its data."""
     text = PROLOGUE + SYSTEM.replace("{ticks}", str(ticks)) + EPILOGUE
-    return binary(text.replace("trap - header", "trap_again - header"))
+    return binary(text.replace(".word trap -", ".word trap_again -"))
 
 
 def system(seed: int) -> Guest:
     """A kernel with paging and a timer, and a program in ring 3; both do random things."""
     random = Random(seed)
-    image = bytearray(system_kernel(random.choice([3, 17, 40, 200])))
+    image = bytearray(system_kernel(random.choice([17, 60, 250])))
     end = PROGRAM_CODE + SLOTS * SLOT - 0x100000
     image += bytes(end - len(image))
     for at, entry in page_tables():
@@ -237,7 +241,8 @@ def system(seed: int) -> Guest:
     for base, many in ((KERNEL_CODE, KERNEL), (PROGRAM_CODE, ANYWHERE)):
         for slot in range(SLOTS):
             code = b""
-            while len(more := random.choice(many)(random)) + len(code) < SLOT - 2:
+            most = random.choice([8, 24, 40]) if many is KERNEL else SLOT - 2
+            while len(more := random.choice(many)(random)) + len(code) < most:
                 code += more
             at = base + slot * SLOT - 0x100000
             code += b"\xc3" if many is KERNEL else b"\xcd\x30"
@@ -245,12 +250,21 @@ def system(seed: int) -> Guest:
     return guest(bytes(image), umip=True)
 
 
-def _fixed(*codes: str):
-    return [lambda _, code=bytes.fromhex(code): code for code in codes]
+Make = Callable[[Random], bytes]
+"""A few bytes of code."""
+
+
+def _fixed(*codes: str) -> list[Make]:
+    return [partial(_same, bytes.fromhex(code)) for code in codes]
+
+
+def _same(code: bytes, _: Random) -> bytes:
+    return code
 
 
 def _selector(random: Random) -> bytes:
-    return random.choice([0, 3, 8, 0x10, 0x18, 0x1B, 0x20, 0x23, 0x28, 0x33, 7]).to_bytes(4, "little")
+    known = [0, 3, 8, 0x10, 0x18, 0x1B, 0x20, 0x23, 0x28, 0x33, 7]
+    return random.choice(known).to_bytes(4, "little")
 
 
 def _place(random: Random) -> bytes:
@@ -259,7 +273,13 @@ def _place(random: Random) -> bytes:
     return (address & 0xFFFFFFFF).to_bytes(4, "little")
 
 
-def _with(head: str, operand, tail: str = ""):
+def _page(random: Random) -> bytes:
+    """A place in the pages of data, mostly in those that are never taken away."""
+    page = random.randrange(PAGES, 12) if random.randrange(4) else random.randrange(PAGES)
+    return (DATA + 4096 * page + 4 * random.randrange(1024)).to_bytes(4, "little")
+
+
+def _with(head: str, operand: Make, tail: str = "") -> Make:
     return lambda random: bytes.fromhex(head) + operand(random) + bytes.fromhex(tail)
 
 
@@ -276,23 +296,30 @@ def _wild(random: Random) -> bytes:
     return random.randbytes(3)
 
 
-ANYWHERE = [
+CALM = [
     *_fixed(
-        "9C 58", "FA", "FB", "9C 9D", "8C C8", "8C D0", "0E", "16", "0F 01 E0", "0F 00 C8", "F4",
-        "0F 00 C0", "0F 01 03", "0F 01 0B", "0F 20 C0", "0F 20 D9", "0F A2", "0F 31", "CC", "0F 0B",
-        "31 C0 F7 F0", "D9 E8", "D9 33", "E4 60", "E6 80", "CD 30", "0F 06", "60 61", "40", "01 C8",
-        "EB 00", "74 01 90", "50 58", "0F 34", "CF", "CB", "F3 AB", "A8 01",
+        "9C 58", "9C 9D", "8C C8", "8C D0", "0E 58", "16 58", "0F 01 E0", "0F 00 C8", "0F 00 C0",
+        "0F 01 03", "0F 01 0B", "0F A2", "0F 31", "D9 E8", "D9 33", "60 61", "40", "01 C8", "EB 00",
+        "74 01 90", "50 58", "A8 01", "E8 00 00 00 00 5A",
     ),
     _with("B9", _selector, "0F 02 C1"), _with("B9", _selector, "0F 03 C1"),
     _with("B9", _selector, "0F 00 E1"), _with("B9", _selector, "0F 00 E9"),
-    _with("B8", _selector, "8E D8"), _with("B8", _selector, "8E C0"),
-    *[_with("A1", _place)] * 3, *[_with("A3", _place)] * 3, _with("FF 05", _place),
-    _with("BF", _place, "B9 09 00 00 00 F3 AB"), _wild,
+    _with("A1", _page), _with("A3", _page), _with("FF 05", _page),
 ]  # fmt: skip
-KERNEL = [
-    *[make for make in ANYWHERE if make is not _wild], *[_entry] * 4,
-    *_fixed("0F 20 D8 0F 22 D8", "68 02 02 00 00 9D", "68 02 00 00 00 9D", "16 17", "8E D0"),
-    _with("B8", _selector, "8E D0"),
-    _with("68", lambda random: random.choice([0x202, 0x2, 0x3202, 0x302, 0x4202]).to_bytes(
-        4, "little"), "8F 05 00 00 25 00"),
+"""Code that both rings may have: flags, selectors, tables, descriptors, memory."""
+TRAPPING = [
+    *_fixed("CC", "0F 0B", "31 C0 F7 F0", "CD 30", "0F 34", "CF", "CB"),
+    _with("B8", _selector, "8E D8"), _with("B8", _selector, "8E C0"), _with("B8", _selector,
+    "8E D0"), _with("A1", _place), _with("A3", _place), _with("FF 05", _place),
+    _with("BF", _place, "B9 09 00 00 00 F3 AB"),
 ]  # fmt: skip
+SYSTEM_CODE = [
+    *_fixed(
+        "FA", "FB", "0F 20 C0", "0F 20 D9", "E4 60", "E6 80", "0F 06", "0F 20 D8 0F 22 D8",
+        "68 02 02 00 00 9D", "68 02 00 00 00 9D", "16 17",
+    ),
+    *[_entry] * 4,
+]  # fmt: skip
+"""What a kernel does, and a program may not."""
+ANYWHERE = [*CALM * 2, *TRAPPING, *SYSTEM_CODE, *_fixed("F4"), _wild]
+KERNEL = [*CALM * 2, *TRAPPING[-8:], *SYSTEM_CODE * 2]
