@@ -7,9 +7,11 @@ from collections.abc import Iterable
 
 import pytest
 
+from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.errors import GuestFileError
 from emu.exit import Exit
+from emu.pc.loaders.multiboot import load_multiboot
 from emu.pc.machine import PcMachine
 from emu.pc.serial import MemorySerial
 from emu.state import State
@@ -19,6 +21,7 @@ from tests.pc_monitor_guests import (
     MEMORY,
     PROGRAM,
     SUPERVISOR,
+    binary,
     in_ring_0,
     in_ring_3,
     program,
@@ -52,7 +55,7 @@ def diverges(
     return found, pair
 
 
-# -- whole programs --------------------------------------------------------------------------------
+# -- whole programs ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("monitor", some_fast(MONITORS, "hardware-assist"))
@@ -84,7 +87,22 @@ def test_ring_3_runs_directly() -> None:
     assert in_control(machine)
 
 
-# -- critical instructions ---------------------------------------------------------------------------
+@pytest.mark.heavy
+def test_a_monitor_in_a_monitor() -> None:
+    """Theorem 2: the machine below may be virtual itself; the guest notices nothing."""
+    allocation, needed = allocation_for(MEMORY)
+    outer, most = allocation_for(needed)
+    bottom = PcMachine(Python(), memory=most)
+    data = binary((PROGRAMS / "kernel.asm").read_text())
+    machine = VirtualPc(Translation, VirtualPc(Translation, bottom, outer), allocation)
+    bare = PcMachine(Python(), memory=MEMORY)
+    for one in (bare, machine):
+        load_multiboot(one, data, "", [])
+        assert one.run(60_000_000) == Exit("halt")
+    assert machine.digest() == bare.digest()
+
+
+# -- critical instructions -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", some_fast(SUPERVISOR, "popfd", "lar", "iretd"))
@@ -119,7 +137,7 @@ def test_the_rest_of_ring_3_does_not_hinder_it(body: str) -> None:
     assert pair.virtual.monitor.efficiency.entries
 
 
-# -- generated systems -------------------------------------------------------------------------------
+# -- generated systems ---------------------------------------------------------------------------
 
 SEEDS = [11, *(pytest.param(seed, marks=pytest.mark.heavy) for seed in (1, 5, 9))]
 
@@ -132,7 +150,7 @@ def test_systems_from_a_seed(monitor: str, seed: int) -> None:
     assert found is None, str(found)
 
 
-# -- faults in monitors are found ----------------------------------------------------------------------
+# -- faults in monitors are found ----------------------------------------------------------------
 
 
 class _RemembersTooLong(Shadow):
@@ -171,7 +189,7 @@ def test_a_seeded_fault_is_found(base: type[Monitor], shadow: type[Shadow], name
     assert "the monitor itself is at fault" in found.why or "critical" in found.why
 
 
-# -- the parts ------------------------------------------------------------------------------------------
+# -- the parts -----------------------------------------------------------------------------------
 
 
 def test_an_allocation_must_fit() -> None:
@@ -197,7 +215,7 @@ def test_a_window_tells_below_what_was_written() -> None:
     assert ("window", 64, 4) in heard
 
 
-# -- commands ---------------------------------------------------------------------------------------------
+# -- commands ------------------------------------------------------------------------------------
 
 
 def test_vmm_compare_tells_of_every_monitor() -> None:
