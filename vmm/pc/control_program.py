@@ -79,7 +79,7 @@ class Monitor:
                 answer, first = offer(state, stop, first)
                 if answer is not None:
                     return answer
-            if self.boundary is not None and (answer := self.boundary(state)) is not None:
+            if state.count > began and (answer := self._at_boundary(state)) is not None:
                 return answer
         return UNTIL
 
@@ -87,6 +87,10 @@ class Monitor:
         if state.reply is not None:  # an IN that stopped for its port; now it can be done
             return self.interpret(state)
         return self.advance(state, until)
+
+    def _at_boundary(self, state: State) -> Exit | None:
+        """Not where only a page table was filled: that is in the middle of an instruction."""
+        return None if self.boundary is None else self.boundary(state)
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """Give a trap or an interrupt to the guest."""
@@ -120,11 +124,8 @@ class Monitor:
         began = state.count
         stop = self._let_run(state, until)
         self.processor.leave(state)
-        if self.boundary is not None and state.count > began:
-            answer = self.boundary(state)
-            if answer is not None:
-                return answer
-        return self.dispatch(state, stop)
+        answer = self._at_boundary(state) if state.count > began else None
+        return self.dispatch(state, stop) if answer is None else answer
 
     def _let_run(self, state: State, until: int) -> Exit:
         machine = self.below.state
