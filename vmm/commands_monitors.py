@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emu.command import leave
 from emu.errors import GuestFileError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vmm.monitors import Monitor
 
 PATH = click.Path(path_type=Path)
-ISA = click.option("--isa", help="configuration of the toy machine, e.g. toy/pdp10")
+ISA = click.option("--isa", help="configuration, e.g. toy/pdp10 or x86/ia32+umip")
 ENGINE = click.option("--engine", default="auto", show_default=True, help="of the bare machine")
 LIMIT = click.option("--max-instructions", type=click.IntRange(1), help="stop after so many")
 JSON = click.option("--json", "as_json", is_flag=True, help="one JSON object")
@@ -25,6 +26,8 @@ EVERY = click.option(
     "--every", default=1, show_default=True, type=click.IntRange(1),
     help="compare states at every so many boundaries; a difference is then searched for",
 )  # fmt: skip
+MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
+TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 
 
 @click.command()
@@ -33,14 +36,25 @@ EVERY = click.option(
 @ISA
 @ENGINE
 @LIMIT
+@MEMORY
+@TYPED
 @JSON
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    as_json: bool,
+    memory: str | None, typed: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run GUEST under a monitor; its output and exit code become ours."""
+    """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
+
+    A PC's output is what comes out of its serial port, and its screen.
+    """
     import time
 
+    if is_pc(guest, isa):
+        from vmm.pc import commands
+
+        chosen = commands.opened(guest, isa, engine, memory, typed)
+        leave(commands.run_guest(chosen, monitor, max_instructions, as_json=as_json))
+    only_for_pcs(memory, typed)
     from emu.toy.run import outcome
     from vmm import compare as measured
 
@@ -74,12 +88,25 @@ def run(
 @ENGINE
 @LIMIT
 @EVERY
+@MEMORY
+@TYPED
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
-    as_json: bool,
+    memory: str | None, typed: str, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run GUEST under every monitor and on the bare machine: the paper's three properties."""
+    """Run GUEST under every monitor and on the bare machine: the paper's three properties.
+
+    A PC's boundaries are those at which the monitor gets control back.
+    """
+    if is_pc(guest, isa):
+        from vmm.pc import commands
+
+        chosen = commands.opened(guest, isa, engine, memory, typed)
+        facts, rows = commands.compare_guest(guest, chosen, isa, max_instructions, every)
+        commands.print_comparison(facts, table(rows), as_json=as_json)
+        return
+    only_for_pcs(memory, typed)
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
@@ -93,6 +120,19 @@ def compare(
         print(json.dumps(facts))
         return
     print("\n".join(table(rows)))
+
+
+def is_pc(guest: Path, isa: str | None) -> bool:
+    """Whether a guest is for a PC: by what it is, or because its user says so."""
+    from emu.guests import is_for_pc
+
+    return is_for_pc(guest) if isa is None else isa.startswith("x86/")
+
+
+def only_for_pcs(memory: str | None, typed: str) -> None:
+    """Raises GuestFileError if a toy's user has asked for what only a PC has."""
+    if memory or typed:
+        raise GuestFileError("--memory and --type are for PCs, and the guest is a toy's")
 
 
 def table(rows: list[Comparison]) -> list[str]:

@@ -49,6 +49,10 @@ class DiskImage:
         """An image in memory, padded to whole sectors."""
         return cls(io.BytesIO(data + bytes(-len(data) % SECTOR)))
 
+    def fresh(self) -> DiskImage:
+        """The same image for another machine: what this one's guest writes over it is not there."""
+        return DiskImage(self._file, writable=self._writable)
+
     def read(self, sector: int, count: int = 1) -> bytes | None:
         """Sectors; None if they lie outside or the host cannot read them."""
         if not 0 <= sector <= self.sectors - count:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from emu.devices.disk_image import DiskImage
 from emu.engines import Engine, make_engine
@@ -60,14 +61,24 @@ class Choice:
         )
 
 
+class MakeMachine(Protocol):
+    """What makes the machine of a guest."""
+
+    def __call__(
+        self, engine: Engine, /, *, model: str, memory: int, options: Options
+    ) -> PcMachine:
+        """A PC just after power-on."""
+
+
 class PcGuest:
     """A PC with its guest loaded. Raises GuestFileError if that cannot be."""
 
-    def __init__(self, choice: Choice) -> None:
+    def __init__(self, choice: Choice, make: MakeMachine = PcMachine) -> None:
+        """`make`: a virtual machine is made otherwise."""
         self.choice = choice
         _check(choice)
         self.engine: Engine = make_engine(choice.engine)
-        self.machine = PcMachine(
+        self.machine = make(
             self.engine, model=choice.cpu, memory=choice.memory, options=choice.options()
         )
         self.state = self.machine.state

@@ -7,6 +7,7 @@ import hashlib
 from emu.engines import Engine
 from emu.engines.reference import evaluate
 from emu.exit import UNTIL, Exit
+from emu.memory import PhysicalMemory
 from emu.pc.board import PLAIN, Board
 from emu.pc.memory import PhysicalMap
 from emu.pc.options import Options
@@ -41,11 +42,13 @@ class PcMachine:
         model: str = "pentium2",
         memory: int = 64 * MEBIBYTE,
         options: Options = PLAIN,
+        storage: PhysicalMemory | None = None,
     ) -> None:
+        """`storage`: where its memory lies, if not in an array of its own (a virtual machine)."""
         self.engine = engine
         self.isa = X86(model)
         self.state = State(self.isa, {})
-        self.memory = PhysicalMap(memory)
+        self.memory = PhysicalMap(memory, storage)
         self.linear = attach_memory(self.state, self.memory)
         self.board = Board(
             self.memory.physical,

@@ -24,6 +24,11 @@ A20: Final = 1 << 20
 ROM_ROOM: Final = 1 << 20  # bytes of ROM that may be kept
 
 
+def storage_for(ram: int) -> int:
+    """How many bytes of storage a machine with so much RAM needs."""
+    return -(-ram // PAGE_SIZE) * PAGE_SIZE + ROM_ROOM + 2 * PAGE_SIZE
+
+
 class SplitMemory(TranslatedMemory):
     """Memory in which a page may have one place for reads and another for writes: ROM."""
 
@@ -45,10 +50,10 @@ class PhysicalMap(SplitMemory):
     any of this changes.
     """
 
-    def __init__(self, ram: int) -> None:
-        """`ram` bytes, rounded up to whole pages."""
+    def __init__(self, ram: int, storage: PhysicalMemory | None = None) -> None:
+        """`ram` bytes, rounded up to whole pages; in zeroed `storage` of `storage_for` them."""
         self.ram = -(-ram // PAGE_SIZE) * PAGE_SIZE
-        super().__init__(PhysicalMemory(self.ram + ROM_ROOM + 2 * PAGE_SIZE))
+        super().__init__(PhysicalMemory(storage_for(ram)) if storage is None else storage)
         self.physical.size = self.ram  # for devices, which reach nothing else
         self._ones = self.ram + ROM_ROOM
         self._thrown_away = self._ones + PAGE_SIZE

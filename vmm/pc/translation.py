@@ -1,0 +1,101 @@
+"""The translating monitor: ring 0 by units of code in which critical instructions are call-outs.
+
+A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each is
+identical to its translation, so the unit runs where it stands, at real CPL 3. It ends with a jump,
+with a store (which may change what follows), or before an instruction that must not run: that one
+is a call-out, carried out by its own meaning on the virtual state. A unit is looked at again
+whenever it is entered, so no page need be write-protected. Ring 3 runs as under the hybrid monitor.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from emu.engines.facts import facts
+from emu.exit import Exit
+from emu.memory import PAGE_MASK, PAGE_SIZE, TranslatedMemory
+from emu.pc.machine import PcMachine
+from emu.state import State
+from isa.definition import TruncatedError
+from isa.x86.form import Form
+from isa.x86.mode import Mode
+from isa.x86.registers import CPL
+from vmm.pc.allocation import Allocation
+from vmm.pc.direct import Hybrid, is_protected
+from vmm.pc.sensitivity import sensitivity
+
+LONGEST: Final = 48  # instructions in a unit
+MOST_UNITS: Final = 1 << 14  # remembered at a time
+_STORES: Final = frozenset({"store", "copy", "fill"})
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """`code` are its bytes; a length of 0 is a call-out; `repeats`: a single repeated string
+    operation, which has iterations instead of a length."""
+
+    code: bytes
+    length: int
+    repeats: bool = False
+
+
+class Translation(Hybrid):
+    """Ring 3 directly, ring 0 by units and call-outs; what is neither is interpreted."""
+
+    name = "translation"
+
+    def __init__(self, below: PcMachine, allocation: Allocation, *, umip: bool = False) -> None:
+        super().__init__(below, allocation, umip=umip)
+        self._units: dict[tuple[Mode, int], Unit] = {}
+        self.scanned = 0  # units
+
+    def advance(self, state: State, until: int) -> Exit | None:
+        """A unit or a call-out of the guest's kernel, or as much of a user program as possible."""
+        if state.values[CPL.slot] or not is_protected(state):
+            return super().advance(state, until)
+        mode = cast(Mode, state.isa.mode(state.values))
+        if mode.pending or mode.single_step or mode.debugged:
+            return self.interpret(state)
+        unit = self._unit(state, mode)
+        if not unit.length:
+            self.efficiency.exits["call-out"] += 1
+            return self.interpret(state)
+        if unit.repeats:
+            return self.direct(state, until, {state.pc + len(unit.code) & 0xFFFFFFFF})
+        return self.direct(state, min(until, state.count + unit.length))
+
+    def _unit(self, state: State, mode: Mode) -> Unit:
+        """The unit at the program counter, as the code there is now."""
+        address = (state["cs_base"] + state.pc) & 0xFFFFFFFF
+        linear = cast(TranslatedMemory, state.memory["linear"])
+        room = PAGE_SIZE - (address & PAGE_MASK)
+        known = self._units.get((mode, address))
+        if known is not None and linear.look(address, len(known.code), mode.cpl) == known.code:
+            return known
+        code = linear.look(address, min(room, LONGEST * state.isa.max_length), mode.cpl)
+        if len(self._units) >= MOST_UNITS:
+            self._units.clear()
+        unit = self._units[mode, address] = self._scan(state, mode, code)
+        self.scanned += 1
+        return unit
+
+    def _scan(self, state: State, mode: Mode, code: bytes) -> Unit:
+        """As many innocuous instructions as stand one after the other."""
+        isa, length, size = state.isa, 0, 0
+        while length < LONGEST:
+            try:
+                found = isa.decode(code[size : size + isa.max_length], mode)
+            except TruncatedError:  # it goes on in the next page
+                break
+            form = cast(Form, found.form)
+            trace = isa.trace(form)
+            repeats = trace.has("retire")
+            if sensitivity(form) or trace.has("exit") or (repeats and length):
+                break
+            length, size = length + 1, size + found.length
+            if repeats:
+                return Unit(code[:size], 1, repeats=True)
+            if trace.has(*_STORES) or facts(isa, form, isa.mode_registers).ends:
+                break
+        return Unit(code[:size] if length else code[: isa.max_length], length)
