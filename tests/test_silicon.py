@@ -36,7 +36,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "native-quick": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None)),
     "native-best": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=DiskCache(None)),
 }
-CHUNKS_OF = {"reference": 8, "python-handlers": 8, "python-compiled": 4}
+CHUNKS_OF = {"reference": 9, "python-handlers": 9, "python-compiled": 2}
 
 NOT_IN_SEQUENCES = {
     "popa": "faults half done", "popad": "the same", "pusha": "the same", "pushad": "the same",
