@@ -9,7 +9,7 @@ from typing import Any
 
 from emu.exit import Exit
 from emu.process.machine import ProcessMachine
-from emu.process.process import Outcome
+from emu.process.process import Outcome, Process
 from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import REGISTERS
 
@@ -44,6 +44,15 @@ class FakeState(dict[str, int]):
 
     count = 0
 
+    def save(self) -> dict[str, int]:
+        """See `State`."""
+        return dict(self)
+
+    def restore(self, saved: dict[str, int]) -> None:
+        """See `State`."""
+        self.clear()
+        self.update(saved)
+
 
 class Guest:
     """A started machine; `call` does a system call and returns its signed result."""
@@ -63,8 +72,13 @@ class Guest:
         )
         self.state = FakeState()
         self.machine.start(self.state)
-        self.space, self.process = self.machine.space, self.machine.process
+        self.space = self.machine.space
         self.outcome: Outcome | None = None
+
+    @property
+    def process(self) -> Process:
+        """The current process."""
+        return self.machine.process
 
     def call(self, name: str | int, *arguments: int | bytes) -> int:
         """Do a system call; bytes are put into memory, at 512-byte steps, and passed by address."""

@@ -258,7 +258,7 @@ def load(image: Image, space: AddressSpace) -> None:
         space.protect(page, PAGE_SIZE, bits)
     try:
         for s in image.segments:
-            space.poke(s.address, s.data)
+            space.fill(s.address, s.data)
     except OutOfMemoryError:
         raise _too_big(needed, space) from None
 

@@ -364,6 +364,9 @@ def device_status(name: bytes) -> Status:
     return Status(S_IFCHR | 0o666, inode=100 + minor, rdevice=1 << 8 | minor)
 
 
+PIPE_BUF = 4096
+
+
 @dataclass
 class Pipe:
     """The buffer between two ends, as large as Linux's."""
@@ -375,17 +378,26 @@ class Pipe:
 
 
 class PipeEnd(OpenFile):
-    """One end of a pipe. With one process, waiting for the other end would never finish."""
+    """One end of a pipe. It never waits itself: that is for whoever knows the process."""
 
     def __init__(self, pipe: Pipe, flags: int) -> None:
         super().__init__(flags)
         self.pipe = pipe
 
+    def can_read(self) -> bool:
+        """Tell whether there is something to read, or end of file."""
+        return bool(self.pipe.data) or not self.pipe.writers
+
+    def can_write(self, size: int) -> bool:
+        """Tell whether a write would take something or fail: up to PIPE_BUF all or nothing."""
+        space = self.pipe.capacity - len(self.pipe.data)
+        return not self.pipe.readers or space >= (size if size <= PIPE_BUF else 1)
+
     def read(self, size: int) -> bytes:
         """Take bytes; empty at end of file; EAGAIN where a process would sleep."""
         if not self.readable:
             raise CallError(Errno.EBADF)
-        if not self.pipe.data and self.pipe.writers:
+        if size and not self.can_read():
             raise CallError(Errno.EAGAIN)
         data = bytes(self.pipe.data[:size])
         del self.pipe.data[:size]
@@ -397,9 +409,9 @@ class PipeEnd(OpenFile):
             raise CallError(Errno.EBADF)
         if not self.pipe.readers:
             raise CallError(Errno.EPIPE)
-        space = self.pipe.capacity - len(self.pipe.data)
-        if not space or (len(data) > space and len(data) <= 4096):  # PIPE_BUF: all or nothing
+        if not self.can_write(len(data)):
             raise CallError(Errno.EAGAIN)
+        space = self.pipe.capacity - len(self.pipe.data)
         self.pipe.data += data[:space]
         return min(len(data), space)
 
@@ -409,9 +421,7 @@ class PipeEnd(OpenFile):
 
     def ready(self) -> tuple[bool, bool]:
         """Data or end of file; space or a broken pipe."""
-        full = len(self.pipe.data) > self.pipe.capacity - 4096
-        can_read = bool(self.pipe.data) or not self.pipe.writers
-        return self.readable and can_read, self.writable and not full
+        return self.readable and self.can_read(), self.writable and self.can_write(PIPE_BUF)
 
     def close(self) -> None:
         """Count this end out."""
@@ -484,6 +494,19 @@ class DescriptorTable:
         """Close everything, at the end of the process."""
         for number in list(self._slots):
             self.close(number)
+
+    def close_for_exec(self) -> None:
+        """Close what is marked so."""
+        for number in [n for n, slot in self._slots.items() if slot.close_on_exec]:
+            self.close(number)
+
+    def copy(self) -> DescriptorTable:
+        """Return the table of a new process: the same open files."""
+        table = DescriptorTable(self.limit)
+        for number, slot in self._slots.items():
+            slot.file.users += 1
+            table._slots[number] = Slot(slot.file, slot.close_on_exec)
+        return table
 
     def numbers(self) -> list[int]:
         """Return the descriptors in use."""
