@@ -434,16 +434,6 @@ def test_identity(guest: Guest) -> None:
     assert guest.call("prctl", 15, b"name", 0, 0, 0) == 0
 
 
-def test_one_process_only(guest: Guest) -> None:
-    """fork and friends are ENOSYS for now."""
-    for name in ("fork", "vfork", "clone", "clone3"):
-        assert guest.call(name, 0, 0, 0, 0, 0) == -38
-    assert guest.call("execve", b"file", 0, 0) == -38
-    assert guest.call("execve", b"missing", 0, 0) == -2
-    assert guest.call("wait4", -1, 0, 0, 0) == -10
-    assert guest.machine.unknown_calls == {}
-
-
 def test_unknown_calls_are_recorded(guest: Guest) -> None:
     """ENOSYS to the guest, a note for the front end."""
     assert guest.call("bpf", 0, 0, 0) == -38
