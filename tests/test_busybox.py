@@ -149,7 +149,9 @@ def digest(data: bytes) -> object:
     return data if len(data) < 200 else (len(data), hashlib.sha256(data).hexdigest())
 
 
-def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedProcess[bytes]:
+def native(
+    root: Path, argv: list[str], source: bytes, environment: dict[str, str] = ENVIRONMENT
+) -> subprocess.CompletedProcess[bytes]:
     """Run on the host, in the tree."""
 
     def enter() -> None:
@@ -159,7 +161,7 @@ def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedPr
         os.setgid(USER)
         os.setuid(USER)
 
-    options: dict[str, Any] = {"input": source, "capture_output": True, "env": ENVIRONMENT}
+    options: dict[str, Any] = {"input": source, "capture_output": True, "env": environment}
     options |= {"timeout": SECONDS, "check": False}
     if os.geteuid() == 0:
         name = [Path(argv[0]).name, *argv[1:]]
@@ -170,12 +172,18 @@ def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedPr
 
 
 def emulated(
-    root: Path, argv: list[str], source: bytes, engine: str, *, writable: bool
+    root: Path,
+    argv: list[str],
+    source: bytes,
+    engine: str,
+    *,
+    writable: bool,
+    environment: dict[str, str] = ENVIRONMENT,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run under `emu run`, in the tree."""
     options = ["--engine", engine, "--root", str(root), "--cwd", "/w"]
     options += ["--writable"] if writable else []
-    for name, value in ENVIRONMENT.items():
+    for name, value in environment.items():
         options += ["--env", f"{name}={value}"]
     command = [sys.executable, "-c", "from emu.cli import main; main()", "run", *options]
     return subprocess.run(

@@ -434,6 +434,15 @@ def test_identity(guest: Guest) -> None:
     assert guest.call("prctl", 15, b"name", 0, 0, 0) == 0
 
 
+def test_sysinfo(guest: Guest) -> None:
+    """Uptime, memory in bytes, and how many processes there are."""
+    guest.state.count = 3 * 10**8
+    assert guest.call("sysinfo", BUFFER) == 0
+    words = guest.words("<i9I2H3I")
+    assert (words[0], words[4], words[10], words[14]) == (3, 256 << 20, 1, 1)
+    assert 0 < words[5] < words[4]
+
+
 def test_unknown_calls_are_recorded(guest: Guest) -> None:
     """ENOSYS to the guest, a note for the front end."""
     assert guest.call("bpf", 0, 0, 0) == -38

@@ -9,7 +9,7 @@ from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
 # struct new_utsname: sysname, nodename, release, version, machine, domainname
 UNAME = (b"Linux", b"popek", b"6.1.0", b"#1", b"i686", b"(none)")
-SYSINFO = "<i3I5IHHIII8x"  # struct sysinfo
+SYSINFO = "<i9I2H3I8x"  # struct sysinfo
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
 PR_SET_NAME, PR_GET_NAME = 15, 16
@@ -72,7 +72,7 @@ def sysinfo(p: Process, buffer: int) -> int:
     """Store uptime, load and memory of the virtual machine."""
     total, free = p.space.physical.size, p.space.physical.free_frames * 4096
     uptime, processes = p.elapsed // 1_000_000_000, len(p.table.processes)
-    p.pack(SYSINFO, buffer, uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 0)
+    p.pack(SYSINFO, buffer, uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 0, 1)
     return 0
 
 
@@ -263,6 +263,7 @@ def nice(p: Process, step: int) -> int:
 
 
 @call("rseq", "clone3", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
+@call("timer_create")
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""
     raise CallError(Errno.ENOSYS)
