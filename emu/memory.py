@@ -35,6 +35,7 @@ class OutOfMemoryError(Exception):
 Mark = tuple[int, int]
 """A point in the history of a memory's translations; (0, 0) is the beginning."""
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
+MOST_SHARES = 8  # times that a frame is shared, on average
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
@@ -76,6 +77,7 @@ class PhysicalMemory:
         self._next_frame = 0
         self._free: list[int] = []
         self._more_users: dict[int, int] = {}  # of shared frames, beside the first user
+        self._shares = 0  # their sum
         self._constants: dict[int, int | None] = {}  # frame -> hash of its content, None: not yet
         self._by_hash: dict[int, int] = {}
 
@@ -95,6 +97,7 @@ class PhysicalMemory:
         then."""
         if self._more_users.get(frame):
             self._more_users[frame] -= 1
+            self._shares -= 1
             return
         if frame in self._constants:
             self.make_private(frame)
@@ -105,9 +108,17 @@ class PhysicalMemory:
     # -- frames with more than one user -----------------------------------------------------
 
     def share_frame(self, frame: int) -> int:
-        """Give a frame one more user; returns it."""
+        """Give a frame one more user; returns it. Raises OutOfMemoryError."""
+        if not self.free_shares:
+            raise OutOfMemoryError("too many pages are shared")
         self._more_users[frame] = self._more_users.get(frame, 0) + 1
+        self._shares += 1
         return frame
+
+    @property
+    def free_shares(self) -> int:
+        """How often frames can still be shared: each time costs the host something, too."""
+        return MOST_SHARES * (self.size // PAGE_SIZE) - self._shares
 
     def is_shared(self, frame: int) -> bool:
         """Tell whether a frame has more than one user, or may get another by its content."""
@@ -416,8 +427,8 @@ class AddressSpace(TranslatedMemory):
         the rest shared. Raises OutOfMemoryError, and has changed nothing then."""
         private, shared = self._pages_to_copy()
         physical = self.physical
-        if len(private) > physical.free_frames:
-            raise OutOfMemoryError(f"no memory is left for {len(private)} pages")
+        if len(private) > physical.free_frames or len(shared) > physical.free_shares:
+            raise OutOfMemoryError(f"no memory is left for {len(private) + len(shared)} pages")
         frames = {page: physical.copy_frame(self.frames[page]) for page in private}
         frames |= {page: physical.share_frame(self.frames[page]) for page in shared}
         return Mappings(list(self.regions), frames)
@@ -660,12 +671,12 @@ class AddressSpace(TranslatedMemory):
             self._make_private(page)
         return self.frames[page]
 
-    def fill(self, address: int, data: bytes) -> None:
+    def fill(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
         written are one with equal pages of other processes."""
         done = 0
         for start, count in pieces_of(address, len(data)):
-            page, piece = start // PAGE_SIZE, data[done : done + count]
+            page, piece = start // PAGE_SIZE, bytes(data[done : done + count])
             region = self.region_at(start)
             constant = region is not None and not region.permissions & WRITE
             if constant and page not in self.frames:

@@ -39,6 +39,17 @@ def tiny_elf(
     return (header + table + data).ljust(0x1000, b"\0")
 
 
+def tiny_elf_with_linker(linker: bytes) -> bytes:
+    """Build an executable that asks for a dynamic linker."""
+    offset, size = 0x200, len(linker) + 1
+    segments = [
+        (1, 0, BASE, BASE, 0x1000, 0x1000, 5, 0x1000),
+        (3, offset, BASE + offset, BASE + offset, size, size, 4, 1),
+    ]
+    image = tiny_elf(segments)
+    return image[:offset] + linker + b"\0" + image[offset + size :]
+
+
 class FakeState(dict[str, int]):
     """Registers by name, and the count."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from machines import NO_CACHE
-from process_guest import BASE, EHDR, PHDR, Guest, tiny_elf
+from process_guest import BASE, EHDR, PHDR, Guest, tiny_elf, tiny_elf_with_linker
 
 from emu.engines import Engine
 from emu.engines.native.engine import Native
@@ -500,18 +500,6 @@ def test_scripts(guest: Guest, tmp_path: Path) -> None:
     assert arguments(guest) == [b"/other", b"-x y", b"/script", b"twice", b"one"]
 
 
-def dynamic(linker: bytes) -> bytes:
-    """A program that asks for a linker."""
-    offset = 0x200
-    segments = [
-        (1, 0, BASE, BASE, 0x1000, 0x1000, 5, 0x1000),
-        (3, offset, BASE, BASE, len(linker) + 1, len(linker) + 1, 4, 1),
-    ]
-    image = bytearray(tiny_elf(segments))
-    image[offset : offset + len(linker) + 1] = linker + b"\0"
-    return bytes(image)
-
-
 REFUSED = {
     b"missing": -2,
     b"directory": -13,
@@ -544,8 +532,8 @@ def test_what_execve_refuses(guest: Guest, tmp_path: Path, name: bytes) -> None:
     program(tmp_path, "other")
     program(tmp_path, "itself", b"#!/itself\n")
     program(tmp_path, "no-interpreter", b"#!/missing\n")
-    program(tmp_path, "no-linker", dynamic(b"/missing"))
-    program(tmp_path, "bad-linker", dynamic(b"/text"))
+    program(tmp_path, "no-linker", tiny_elf_with_linker(b"/missing"))
+    program(tmp_path, "bad-linker", tiny_elf_with_linker(b"/text"))
     program(tmp_path, "bare", b"#!\n")
     (tmp_path / "loop").symlink_to("loop")
     os.mkfifo(tmp_path / "fifo", 0o755)

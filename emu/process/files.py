@@ -147,6 +147,7 @@ class HostFile(SeekableFile):
     """A regular file below the root, by a host descriptor that the sandbox has checked.
 
     `now` is the guest's time: a file that was written gets it before anybody could see the host's.
+    `closed` is called at the end.
     """
 
     def __init__(
@@ -157,8 +158,10 @@ class HostFile(SeekableFile):
         now: Callable[[], int],
         *,
         created: bool = False,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(flags)
+        self._closed = closed
         self._descriptor = descriptor
         self._stat = stat
         self._now = now
@@ -201,6 +204,7 @@ class HostFile(SeekableFile):
         with suppress(OSError):  # a file that somebody else owns keeps the host's time
             self._stamp()
         os.close(self._descriptor)
+        self._closed()
 
 
 class BytesFile(SeekableFile):
@@ -230,8 +234,10 @@ class Directory(OpenFile):
         flags: int,
         status: Callable[[], Status],
         listing: Callable[[], list[Entry]],
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(flags)
+        self._closed = closed
         self.path = path
         self._status = status
         self._listing = listing
@@ -254,6 +260,10 @@ class Directory(OpenFile):
         if self._entries is None or self.position == 0:
             self._entries = self._listing()
         return self._entries
+
+    def close(self) -> None:
+        """It counts no more."""
+        self._closed()
 
 
 class Stream(OpenFile):
@@ -367,14 +377,38 @@ def device_status(name: bytes) -> Status:
 PIPE_BUF = 4096
 
 
+class Supply:
+    """How many of something there may be on the whole machine; ENFILE for who wants more."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def take(self) -> None:
+        """One more; ENFILE."""
+        if not self.left:
+            raise CallError(Errno.ENFILE)
+        self.left -= 1
+
+    def give_back(self) -> None:
+        """One less."""
+        self.left += 1
+
+
+MOST_PIPES = 2048  # at a time: 128 MiB, if all are full
+
+
 @dataclass
 class Pipe:
     """The buffer between two ends, as large as Linux's."""
 
+    supply: Supply
     data: bytearray = field(default_factory=bytearray)
     readers: int = 1
     writers: int = 1
     capacity = 65536
+
+    def __post_init__(self) -> None:
+        self.supply.take()
 
 
 class PipeEnd(OpenFile):
@@ -429,6 +463,8 @@ class PipeEnd(OpenFile):
             self.pipe.readers -= 1
         else:
             self.pipe.writers -= 1
+        if not self.pipe.readers and not self.pipe.writers:
+            self.pipe.supply.give_back()
 
 
 @dataclass
@@ -489,6 +525,13 @@ class DescriptorTable:
         file.users -= 1
         if file.users == 0:
             file.close()
+
+    def forget(self, file: OpenFile) -> None:
+        """Remove a file that was to be installed, wherever it already is."""
+        for number in [n for n, slot in self._slots.items() if slot.file is file]:
+            self.close(number)
+            return
+        file.close()
 
     def close_all(self) -> None:
         """Close everything, at the end of the process."""

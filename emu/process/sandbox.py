@@ -27,6 +27,7 @@ from emu.process.files import (
     OpenFile,
     Path,
     Status,
+    Supply,
     VirtualDevice,
 )
 from emu.process.numbers import (
@@ -57,6 +58,7 @@ from emu.process.numbers import (
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOBODY = 65534
+MOST_FILES = 900  # below the root that are open, of all processes; hosts often grant 1024
 
 # File systems whose "regular files" are doors into the host's kernel.
 _PSEUDO_NAMES = """
@@ -168,6 +170,7 @@ class Sandbox:
         self._programs: Programs = _Nobody()
         self._entropy = entropy or random.Random(0)
         self._pseudo = _pseudo_devices()
+        self._files = Supply(MOST_FILES)
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
@@ -387,7 +390,11 @@ class Sandbox:
         path = place.path
         if place.found is not None and not flags & O_PATH and not _allowed(place.found) & 4:
             raise CallError(Errno.EACCES)
-        return Directory(path, flags, lambda: self.status(b".", path), lambda: self.listing(path))
+        self._files.take()
+        return Directory(
+            path, flags, lambda: self.status(b".", path), lambda: self.listing(path),
+            self._files.give_back,
+        )  # fmt: skip
 
     def _open_virtual(self, place: Place, node: virtual.Node, flags: int) -> OpenFile:
         if node.kind == "device":
@@ -417,7 +424,12 @@ class Sandbox:
         create = flags & O_CREAT
         how = _OPEN | {0: os.O_RDONLY, 1: os.O_WRONLY}.get(flags & O_ACCMODE, os.O_RDWR)
         how |= os.O_CREAT | os.O_EXCL if create else 0
-        descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
+        self._files.take()
+        try:
+            descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
+        except BaseException:
+            self._files.give_back()
+            raise
         try:
             self._check_opened(descriptor, place)
             if create:
@@ -426,9 +438,13 @@ class Sandbox:
                 os.ftruncate(descriptor, 0)
         except BaseException:
             os.close(descriptor)
+            self._files.give_back()
             raise
         kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
-        return HostFile(descriptor, kept, self._host_status, lambda: self.now(), created=changed)
+        return HostFile(
+            descriptor, kept, self._host_status, lambda: self.now(), created=changed,
+            closed=self._files.give_back,
+        )  # fmt: skip
 
     @staticmethod
     def _check_opened(descriptor: int, place: Place) -> None:

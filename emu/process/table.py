@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emu.memory import OutOfMemoryError
+from emu.process.files import MOST_PIPES, Supply
+from emu.process.layout import MAX_MAPPINGS
 from emu.process.numbers import CallError, Errno
 from emu.process.process import (
     FIRST_PID,
@@ -33,6 +35,7 @@ from emu.process.signals import (
 if TYPE_CHECKING:
     from emu.process.execute import Loader
 
+MOST_REGIONS = 4 * MAX_MAPPINGS  # of all processes
 LAST_PID = 32767  # kernel.pid_max of 32-bit Linux, less one
 CONTINUED = 0xFFFF  # the wait status of a process that was continued
 
@@ -44,6 +47,7 @@ class ProcessTable:
         self.loader = loader
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
+        self.pipes = Supply(MOST_PIPES)
         self.foreground = FIRST_PID  # the process group that the terminal belongs to
         self._last = FIRST_PID - 1
 
@@ -103,8 +107,14 @@ class ProcessTable:
         self.add(child)
         return child
 
-    @staticmethod
-    def _copy_memory(parent: Process) -> MemoryDescriptor:
+    def has_room(self, process: Process, more: int = 1) -> bool:
+        """Tell whether the current process, and all together, may have so many more regions."""
+        total = sum(len(p.memory.mappings.regions) for p in self.running)
+        return len(process.space.regions) < MAX_MAPPINGS and total + more < MOST_REGIONS
+
+    def _copy_memory(self, parent: Process) -> MemoryDescriptor:
+        if not self.has_room(parent, len(parent.space.regions)):
+            raise CallError(Errno.ENOMEM)
         try:
             mappings = parent.space.copy()
         except OutOfMemoryError:

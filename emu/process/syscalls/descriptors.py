@@ -143,19 +143,15 @@ def make_pipe(p: Process, address: int, flags: int) -> int:
     """Open both ends of a pipe and store their numbers."""
     if flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         raise CallError(Errno.EINVAL)
-    pipe, cloexec = Pipe(), bool(flags & O_CLOEXEC)
+    pipe, cloexec = Pipe(p.table.pipes), bool(flags & O_CLOEXEC)
     ends = [PipeEnd(pipe, kind | flags & O_NONBLOCK) for kind in (O_RDONLY, O_WRONLY)]
-    first = p.files.add(ends[0], close_on_exec=cloexec)
+    numbers: list[int] = []
     try:
-        second = p.files.add(ends[1], close_on_exec=cloexec)
+        numbers += [p.files.add(end, close_on_exec=cloexec) for end in ends]
+        p.pack("<II", address, *numbers)
     except CallError:
-        p.files.close(first)
-        raise
-    try:
-        p.pack("<II", address, first, second)
-    except CallError:
-        p.files.close(first)
-        p.files.close(second)
+        for end in ends:
+            p.files.forget(end)
         raise
     return 0
 

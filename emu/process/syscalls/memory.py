@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, READ, SHARED, WRITE, OutOfMemoryError
 from emu.process.files import HostFile, OpenFile, SeekableFile, VirtualDevice
-from emu.process.layout import LOWEST, MAX_MAPPINGS, MMAP_TOP, STACK_GUARD, USER_END
+from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
 from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import Process
 from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
@@ -38,7 +38,7 @@ def check_range(start: int, size: int) -> None:
 def check_room(p: Process, size: int, bits: int) -> None:
     """Refuse what could never be backed by memory, as Linux's overcommit heuristic; ENOMEM."""
     too_big = bits and size > p.space.physical.size
-    if too_big or len(p.space.regions) >= MAX_MAPPINGS:
+    if too_big or not p.table.has_room(p):
         raise CallError(Errno.ENOMEM)
 
 
@@ -163,7 +163,7 @@ def mprotect(p: Process, start: int, size: int, protection: int) -> int:
     size = pages(size)
     if size == 0:
         return 0
-    if start + size > USER_END or len(p.space.regions) >= MAX_MAPPINGS:
+    if start + size > USER_END or not p.table.has_room(p):
         raise CallError(Errno.ENOMEM)
     try:
         done = p.space.protect(start, size, permissions(protection))
