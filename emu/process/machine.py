@@ -199,20 +199,24 @@ class ProcessMachine:
     def _interrupts(self, state: State, until: int) -> Callable[[int], Exit | None]:
         """The handler of interrupts while `run` is at work; `handle` without its detours."""
 
+        scheduler, running = self.scheduler, self.table.running
+
         def interrupt(vector: int) -> Exit | None:
             if vector != SYSCALL_VECTOR or self.on_call is not None:
                 self._outcome = self.handle(state, Exit("interrupt", values=(vector,)))
             else:
-                self._outcome = self._plain_call(state)
-            if self._outcome is not None or self._limit != min(until, self.next_event()):
-                return _SERVED
-            return None
+                self._outcome = self._plain_call(state, scheduler.current)
+            alone = len(running) == 1 and scheduler.current.signals.alarm is None
+            if self._outcome is None and alone and self._limit == until:
+                return None
+            changed = self._limit != min(until, self.next_event())
+            return _SERVED if changed or self._outcome is not None else None
 
         return interrupt
 
-    def _plain_call(self, state: State) -> Outcome | None:
+    def _plain_call(self, state: State, process: Process) -> Outcome | None:
         """A system call that nobody watches; most raise no signal."""
-        number, process = state["eax"], self.process
+        number = state["eax"]
         if number not in CALLS:
             return self.handle(state, _SYSTEM_CALL)
         try:
@@ -220,7 +224,7 @@ class ProcessMachine:
         except ProcessEnd as end:
             return self._settle(end.outcome)
         except Sleep as sleep:
-            process.sleep = sleep
+            process.fall_asleep(sleep)
             return self._settle()
         signals = process.signals
         if signals.alarm is None and not signals.pending and not process.stopped:
@@ -239,7 +243,8 @@ class ProcessMachine:
         except ProcessEnd as end:
             outcome = end.outcome
         except Sleep as sleep:
-            process.sleep, outcome = sleep, None
+            process.fall_asleep(sleep)
+            outcome = None
         return self._settle(outcome)
 
     def _settle(self, outcome: Outcome | None = None) -> Outcome | None:
@@ -275,7 +280,7 @@ class ProcessMachine:
         except ProcessEnd as end:
             return end.outcome
         except Sleep as again:
-            process.sleep = again
+            process.fall_asleep(again)
         return None
 
     def _signals(self) -> Outcome | None:

@@ -193,11 +193,13 @@ class Process:
         """The path of the program."""
         return self.memory.program
 
+    def fall_asleep(self, sleep: Sleep) -> None:
+        """A call of this process waits."""
+        self.sleep, self.deadline = sleep, sleep.deadline
+
     def end_of_wait(self, duration: int) -> int:
         """Return the elapsed time at which a call that waits so long stops waiting."""
-        if self.deadline is None:
-            self.deadline = self.elapsed + duration
-        return self.deadline
+        return self.elapsed + duration if self.deadline is None else self.deadline
 
     def load_segment(self, name: str, selector: int) -> None:
         """Load a segment register and the descriptor behind it, as the kernel's IRET would; EFAULT.

@@ -16,31 +16,25 @@ def wake(process: Process, sleep: Sleep, again: Callable[[CpuState], None]) -> N
 
     `again` serves the call whose number is in EAX.
     """
-    state = process.state
     late = sleep.deadline is not None and process.elapsed >= sleep.deadline
     if not (late or sleep.ready()):
         _interrupt(process, sleep)
     elif sleep.finish is not None:
-        _return(process, sleep.finish())
+        process.state["eax"] = sleep.finish() & 0xFFFFFFFF
     else:
-        again(state)
+        again(process.state)
+    process.progress, process.deadline = 0, None
 
 
 def _interrupt(process: Process, sleep: Sleep) -> None:
     """A signal that does something has come first."""
-    signals = process.signals
-    info = signals.first_deliverable()
+    state, info = process.state, process.signals.first_deliverable()
     if process.progress:
-        _return(process, process.progress)
+        result = process.progress
     elif sleep.interrupted is not None:
-        _return(process, sleep.interrupted())
-    elif sleep.restarts and info and signals.action(info.number).flags & SA_RESTART:
-        process.state["eip"] -= SYSCALL_SIZE  # EAX still has the call's number
-        _return(process, process.state["eax"])
+        result = sleep.interrupted()
+    elif sleep.restarts and info and process.signals.action(info.number).flags & SA_RESTART:
+        state["eip"], result = state["eip"] - SYSCALL_SIZE, state["eax"]  # the call's number
     else:
-        _return(process, -Errno.EINTR)
-
-
-def _return(process: Process, result: int) -> None:
-    process.state["eax"] = result & 0xFFFFFFFF
-    process.progress, process.deadline = 0, None
+        result = -Errno.EINTR
+    state["eax"] = result & 0xFFFFFFFF

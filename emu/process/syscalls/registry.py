@@ -107,7 +107,6 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
     """
     row = CALLS.get(number)
     result = -Errno.ENOSYS if row is None else _serve(process, row, shown)
-    process.progress, process.deadline = 0, None
     if result is not None:
         process.state["eax"] = result & 0xFFFFFFFF
     return result
