@@ -372,6 +372,16 @@ read a b < numbers; echo "$a/$b"; test -t 0; echo $?
 nosuchcommand; echo $?
 ulimit -c 0; umask 027; umask
 """.strip().splitlines()
+PROCESSES = r"""
+(exit 3); echo $?; for i in 1 2 3; do echo $i; done | sort -r
+x=$(ls / | head -1); echo $x; echo `echo $(echo nested)`
+cat poem | tr a-z A-Z; yes | head -n 3; seq 3 | while read n; do echo $((n * n)); done
+(sleep 1; echo late) & echo early; wait; sleep 5 & kill $!; wait $!; echo $?
+trap 'echo term' TERM; (kill -TERM $$); echo after; sh -c 'kill -9 $$'; echo $?
+xargs -n 3 echo < words | head -n 4; find tree/deep -name '*.txt' -exec cat {} ';' | sort
+nosuch | cat; echo $?; { echo out; echo err >&2; } 2>&1 | sort
+""".strip().splitlines()
+"""Lines of which the host can do all without /proc: the shell's own applets, but no programs."""
 SCRIPTS = [
     *SHELL,
     "while read l; do echo \"> $l\"; done <<END\nfirst $((1+1))\nsecond 'x'\nEND\necho end",
@@ -551,3 +561,18 @@ def test_reference(trees: dict[str, Path], command: str) -> None:
     """The reference engine too, where it does not take long."""
     host, ours = sides(trees, *parse(trees, command), engine="reference")
     assert ours == host
+
+
+@pytest.mark.parametrize("script", PROCESSES)
+def test_processes_on_native(trees: dict[str, Path], script: str) -> None:
+    """Pipelines and jobs of the shell."""
+    host, ours = sides(trees, ["sh", "-c", script], engine="native")
+    assert ours == host
+
+
+def test_a_shell_that_executes_itself(trees: dict[str, Path]) -> None:
+    """Applets that are programs of their own, by /proc/self/exe, which the host's tree lacks."""
+    script = "echo a b c | wc -w; grep -c a words | wc -l; env -i A=b sh -c 'echo $A' | tr b c"
+    argv = ["/bin/busybox", "sh", "-c", script]
+    done = emulated(trees["emulated"], argv, b"", "native", writable=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"3\n1\nc\n", b"")

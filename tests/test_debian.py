@@ -96,6 +96,7 @@ SHELL = {
         for f in tree/*; do case $f in *.txt) echo text $f;; tree/d*) echo dir $f;; *) echo $f
         esac; done
         x=$(for i in a b c; do echo $i; done | sort -r); echo "$x"
+        echo a b c | wc -w; (exit 3); echo $?; x=$(ls / | head -n 1); echo $x
         f() { local a=$1; shift; echo "$a/$#"; [ $# -eq 0 ] || f "$@"; }; f 1 2 3
         set -- one 'two three'; for a; do echo "<$a>"; done; IFS=:; set -- $(echo a:b:c); echo $3
         """,
