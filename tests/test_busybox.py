@@ -375,7 +375,7 @@ ulimit -c 0; umask 027; umask
 PROCESSES = r"""
 (exit 3); echo $?; for i in 1 2 3; do echo $i; done | sort -r
 x=$(ls / | head -1); echo $x; echo `echo $(echo nested)`
-cat poem | tr a-z A-Z; yes | head -n 3; seq 3 | while read n; do echo $((n * n)); done
+sort poem | cut -c 1-9; yes | head -n 3; seq 3 | while read n; do echo $((n * n)); done
 (sleep 1; echo late) & echo early; wait; sleep 5 & kill $!; wait $!; echo $?
 trap 'echo term' TERM; (kill -TERM $$); echo after; sh -c 'kill -9 $$'; echo $?
 xargs -n 3 echo < words | head -n 4; find tree/deep -name '*.txt' -exec cat {} ';' | sort
