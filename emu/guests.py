@@ -227,6 +227,8 @@ class ProcessGuest:
         return None if outcome is None else self._report(outcome)
 
     def _report(self, outcome: Outcome) -> Report:
+        if outcome.code == EXIT_LIMIT and outcome.kind == "error":  # it waits for ever
+            return self.report("limit", EXIT_LIMIT, outcome.message)
         if outcome.kind == "error":
             message = f"{outcome.message} ({self.place()}). The instruction is not implemented yet"
             return self.report("unimplemented", EXIT_UNIMPLEMENTED, message)

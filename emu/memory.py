@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Protocol
 
@@ -35,6 +35,7 @@ class OutOfMemoryError(Exception):
 Mark = tuple[int, int]
 """A point in the history of a memory's translations; (0, 0) is the beginning."""
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
+MOST_SHARES = 8  # times that a frame is shared, on average
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
@@ -75,6 +76,10 @@ class PhysicalMemory:
         self.listeners: list[CodeListener] = []
         self._next_frame = 0
         self._free: list[int] = []
+        self._more_users: dict[int, int] = {}  # of shared frames, beside the first user
+        self._shares = 0  # their sum
+        self._constants: dict[int, int | None] = {}  # frame -> hash of its content, None: not yet
+        self._by_hash: dict[int, int] = {}
 
     def allocate_frame(self) -> int:
         """Return the number of a zeroed frame; raises OutOfMemoryError."""
@@ -88,10 +93,78 @@ class PhysicalMemory:
         return self._next_frame - 1
 
     def free_frame(self, frame: int) -> None:
-        """Give a frame back. Code translated from it is forgotten."""
+        """Give a frame back, the last of its users for good. Code translated from it is forgotten
+        then."""
+        if self._more_users.get(frame):
+            self._more_users[frame] -= 1
+            self._shares -= 1
+            return
+        if frame in self._constants:
+            self.make_private(frame)
         if frame in self.code_frames:
             self.release(frame)
         self._free.append(frame)
+
+    # -- frames with more than one user -----------------------------------------------------
+
+    def share_frame(self, frame: int) -> int:
+        """Give a frame one more user; returns it. Raises OutOfMemoryError."""
+        if not self.free_shares:
+            raise OutOfMemoryError("too many pages are shared")
+        self._more_users[frame] = self._more_users.get(frame, 0) + 1
+        self._shares += 1
+        return frame
+
+    @property
+    def free_shares(self) -> int:
+        """How often frames can still be shared: each time costs the host something, too."""
+        return MOST_SHARES * (self.size // PAGE_SIZE) - self._shares
+
+    def is_shared(self, frame: int) -> bool:
+        """Tell whether a frame has more than one user, or may get another by its content."""
+        return bool(self._more_users.get(frame)) or frame in self._constants
+
+    def make_private(self, frame: int) -> None:
+        """Let nobody else find a frame by its content; its one user may write to it."""
+        number = self._constants.pop(frame, None)
+        if number is not None and self._by_hash.get(number) == frame:
+            del self._by_hash[number]
+
+    def copy_frame(self, frame: int) -> int:
+        """Return a new frame with the same content; raises OutOfMemoryError."""
+        copy = self.allocate_frame()
+        source = self.array[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE]
+        self.array[copy * PAGE_SIZE : (copy + 1) * PAGE_SIZE] = source
+        return copy
+
+    def constant_frame(self, page: bytes) -> int:
+        """Return a frame with the content of a page that nobody will write; equal ones are one.
+
+        Raises OutOfMemoryError.
+        """
+        found = self._constant_like(page) if self._constants else None
+        if found is not None:
+            return self.share_frame(found)
+        frame = self.allocate_frame()
+        self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = page
+        self._constants[frame] = None
+        return frame
+
+    def index_constants(self) -> None:
+        """Have the constant pages of now be found again. A machine that never starts a second
+        program never pays for that."""
+        for frame, number in self._constants.items():
+            if number is None:
+                number = hash(self.read(frame * PAGE_SIZE, PAGE_SIZE))
+                self._constants[frame] = number
+                self._by_hash.setdefault(number, frame)
+
+    def _constant_like(self, page: bytes) -> int | None:
+        if not self._by_hash:
+            return None
+        frame = self._by_hash.get(hash(page))
+        same = frame is not None and self.read(frame * PAGE_SIZE, PAGE_SIZE) == page
+        return frame if same else None
 
     @property
     def free_frames(self) -> int:
@@ -160,6 +233,15 @@ class Region:
 
 _start = attrgetter("start")
 _end = attrgetter("end")
+SHARED = "shared"  # the name of regions whose pages a copy of the address space shares
+
+
+@dataclass(slots=True)
+class Mappings:
+    """What one process has mapped: sorted, disjoint regions, and the frames of touched pages."""
+
+    regions: list[Region] = field(default_factory=list)
+    frames: dict[int, int] = field(default_factory=dict)  # page number -> frame number
 
 
 class TranslatedMemory(ABC):
@@ -327,14 +409,70 @@ class TranslatedMemory(ABC):
 class AddressSpace(TranslatedMemory):
     """The linear memory of one process: regions, and frames allocated at first touch.
 
+    It can change to the mappings of another process, as a processor does with its page tables.
     `exhausted` is set once an access faulted only because physical memory was used up.
     """
 
     def __init__(self, physical: PhysicalMemory) -> None:
         super().__init__(physical)
-        self.regions: list[Region] = []  # sorted, disjoint
-        self.frames: dict[int, int] = {}  # page number -> frame number
         self.exhausted = False
+        self.mappings = Mappings()
+        self.regions, self.frames = self.mappings.regions, self.mappings.frames
+
+    # -- whole address spaces ---------------------------------------------------------------
+
+    def use(self, mappings: Mappings) -> None:
+        """Change to other mappings."""
+        if mappings is not self.mappings:
+            self.mappings = mappings
+            self.regions, self.frames = mappings.regions, mappings.frames
+            self.changed()
+
+    def copy(self) -> Mappings:
+        """Return mappings with the same content, for a new process: what can be written is copied,
+        the rest shared. Raises OutOfMemoryError, and has changed nothing then."""
+        private, shared = self._pages_to_copy()
+        physical = self.physical
+        if len(private) > physical.free_frames or len(shared) > physical.free_shares:
+            raise OutOfMemoryError(f"no memory is left for {len(private) + len(shared)} pages")
+        frames = {page: physical.copy_frame(self.frames[page]) for page in private}
+        frames |= {page: physical.share_frame(self.frames[page]) for page in shared}
+        return Mappings(list(self.regions), frames)
+
+    def _pages_to_copy(self) -> tuple[list[int], list[int]]:
+        """Return the touched pages that a copy gets copied, and those it shares."""
+        private: list[int] = []
+        shared: list[int] = []
+        for region in self.regions:
+            if region.name == SHARED:
+                self._touch(region)
+            alone = region.permissions & WRITE and region.name != SHARED
+            (private if alone else shared).extend(self._touched_pages(region.start, region.end))
+        return private, shared
+
+    def _touch(self, region: Region) -> None:
+        """Give every page of a region its frame."""
+        for page in range(region.start // PAGE_SIZE, region.end // PAGE_SIZE):
+            if page not in self.frames:
+                self.frames[page] = self.physical.allocate_frame()
+
+    def release(self, mappings: Mappings) -> None:
+        """Give back what some mappings hold; nobody uses them any more."""
+        for frame in mappings.frames.values():
+            self.physical.free_frame(frame)
+        mappings.frames.clear()
+        mappings.regions.clear()
+        if mappings is self.mappings:
+            self.changed()
+
+    def _make_private(self, page: int) -> None:
+        """Give a touched page a frame that only this address space has; raises OutOfMemoryError."""
+        frame, physical = self.frames[page], self.physical
+        physical.make_private(frame)
+        if physical.is_shared(frame):
+            self.frames[page] = physical.copy_frame(frame)
+            physical.free_frame(frame)
+            self.page_changed(page)
 
     # -- mappings ---------------------------------------------------------------------------
 
@@ -419,16 +557,29 @@ class AddressSpace(TranslatedMemory):
             self.physical.free_frame(self.frames.pop(page))
 
     def protect(self, start: int, size: int, permissions: int) -> bool:
-        """Change permissions of [start, start + size); False if part of it is not mapped."""
+        """Change permissions of [start, start + size); False if part of it is not mapped.
+
+        Raises OutOfMemoryError if pages that were shared may be written now and cannot be copied.
+        """
         if not self.is_mapped(start, size):
             return False
         end = start + size
+        if permissions & WRITE:
+            self._make_writable(start, end)
         pieces = [
             Region(max(r.start, start), min(r.end, end), permissions, r.name)
             for r in self.overlapping(start, end)
         ]
         self._replace(start, end, pieces)
         return True
+
+    def _make_writable(self, start: int, end: int) -> None:
+        for region in self.overlapping(start, end):
+            if region.permissions & WRITE or region.name == SHARED:
+                continue
+            for page in self._touched_pages(max(region.start, start), min(region.end, end)):
+                if self.physical.is_shared(self.frames[page]):
+                    self._make_private(page)
 
     def is_mapped(self, start: int, size: int) -> bool:
         """Tell whether every page of [start, start + size) is mapped."""
@@ -485,6 +636,15 @@ class AddressSpace(TranslatedMemory):
                 self.exhausted = True
         return frame
 
+    def still(self, address: int, privilege: int) -> int | Fault:
+        """See `TranslatedMemory`: a page that was never touched holds no code, and is not touched
+        by being asked for."""
+        region = self.region_at(address)
+        frame = self.frames.get(address // PAGE_SIZE)
+        if region is None or not region.permissions & ANY or frame is None:
+            return _page_fault(region, address, EXECUTE)
+        return frame * PAGE_SIZE + (address & PAGE_MASK)
+
     def constant_pages(self, page: int, most: int) -> int:
         """See `TranslatedMemory`; pages that were never touched do not count."""
         region = self.region_at(page * PAGE_SIZE)
@@ -503,11 +663,34 @@ class AddressSpace(TranslatedMemory):
             raise ValueError(f"no memory is mapped at {address:#x}, or not {len(data)} bytes of it")
         pieces = []
         for start, count in pieces_of(address, len(data)):
-            frame = self._frame_of(start // PAGE_SIZE)
-            if frame is None:
-                raise OutOfMemoryError(f"no memory is left for the page at {start:#x}")
+            frame = self._frame_to_write(start // PAGE_SIZE)
             pieces.append((frame * PAGE_SIZE + (start & PAGE_MASK), count))
         self._scatter(pieces, data)
+
+    def _frame_to_write(self, page: int) -> int:
+        """The frame of a page, which nobody else sees; raises OutOfMemoryError."""
+        frame = self._frame_of(page)
+        if frame is None:
+            raise OutOfMemoryError(f"no memory is left for the page at {page * PAGE_SIZE:#x}")
+        region = self.region_at(page * PAGE_SIZE)
+        if self.physical.is_shared(frame) and region is not None and region.name != SHARED:
+            self._make_private(page)
+        return self.frames[page]
+
+    def fill(self, address: int, data: bytes | memoryview) -> None:
+        """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
+        written are one with equal pages of other processes."""
+        done = 0
+        for start, count in pieces_of(address, len(data)):
+            page, piece = start // PAGE_SIZE, bytes(data[done : done + count])
+            region = self.region_at(start)
+            constant = region is not None and not region.permissions & WRITE
+            if constant and page not in self.frames:
+                content = bytes(start & PAGE_MASK) + piece
+                self.frames[page] = self.physical.constant_frame(content.ljust(PAGE_SIZE, b"\0"))
+            else:
+                self.poke(start, piece)
+            done += count
 
 
 def _page_fault(region: Region | None, address: int, access: int) -> Fault:

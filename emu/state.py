@@ -68,6 +68,14 @@ class State:
             return
         self.write(self.isa.registers[name], value)
 
+    def save(self) -> array[int]:
+        """Every register, for `restore`."""
+        return self.values[:]
+
+    def restore(self, saved: array[int]) -> None:
+        """Set every register to what was saved."""
+        self.values[:] = saved
+
     def write(self, register: Register, value: int) -> None:
         """Set one register; a value too wide is cut to the register's width."""
         self.values[register.slot] = value & mask(register.width)

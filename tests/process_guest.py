@@ -9,7 +9,7 @@ from typing import Any
 
 from emu.exit import Exit
 from emu.process.machine import ProcessMachine
-from emu.process.process import Outcome
+from emu.process.process import Outcome, Process
 from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import REGISTERS
 
@@ -39,10 +39,30 @@ def tiny_elf(
     return (header + table + data).ljust(0x1000, b"\0")
 
 
+def tiny_elf_with_linker(linker: bytes) -> bytes:
+    """Build an executable that asks for a dynamic linker."""
+    offset, size = 0x200, len(linker) + 1
+    segments = [
+        (1, 0, BASE, BASE, 0x1000, 0x1000, 5, 0x1000),
+        (3, offset, BASE + offset, BASE + offset, size, size, 4, 1),
+    ]
+    image = tiny_elf(segments)
+    return image[:offset] + linker + b"\0" + image[offset + size :]
+
+
 class FakeState(dict[str, int]):
     """Registers by name, and the count."""
 
     count = 0
+
+    def save(self) -> dict[str, int]:
+        """See `State`."""
+        return dict(self)
+
+    def restore(self, saved: dict[str, int]) -> None:
+        """See `State`."""
+        self.clear()
+        self.update(saved)
 
 
 class Guest:
@@ -63,8 +83,13 @@ class Guest:
         )
         self.state = FakeState()
         self.machine.start(self.state)
-        self.space, self.process = self.machine.space, self.machine.process
+        self.space = self.machine.space
         self.outcome: Outcome | None = None
+
+    @property
+    def process(self) -> Process:
+        """The current process."""
+        return self.machine.process
 
     def call(self, name: str | int, *arguments: int | bytes) -> int:
         """Do a system call; bytes are put into memory, at 512-byte steps, and passed by address."""

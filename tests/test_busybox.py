@@ -149,7 +149,9 @@ def digest(data: bytes) -> object:
     return data if len(data) < 200 else (len(data), hashlib.sha256(data).hexdigest())
 
 
-def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedProcess[bytes]:
+def native(
+    root: Path, argv: list[str], source: bytes, environment: dict[str, str] = ENVIRONMENT
+) -> subprocess.CompletedProcess[bytes]:
     """Run on the host, in the tree."""
 
     def enter() -> None:
@@ -159,7 +161,7 @@ def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedPr
         os.setgid(USER)
         os.setuid(USER)
 
-    options: dict[str, Any] = {"input": source, "capture_output": True, "env": ENVIRONMENT}
+    options: dict[str, Any] = {"input": source, "capture_output": True, "env": environment}
     options |= {"timeout": SECONDS, "check": False}
     if os.geteuid() == 0:
         name = [Path(argv[0]).name, *argv[1:]]
@@ -170,12 +172,18 @@ def native(root: Path, argv: list[str], source: bytes) -> subprocess.CompletedPr
 
 
 def emulated(
-    root: Path, argv: list[str], source: bytes, engine: str, *, writable: bool
+    root: Path,
+    argv: list[str],
+    source: bytes,
+    engine: str,
+    *,
+    writable: bool,
+    environment: dict[str, str] = ENVIRONMENT,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run under `emu run`, in the tree."""
     options = ["--engine", engine, "--root", str(root), "--cwd", "/w"]
     options += ["--writable"] if writable else []
-    for name, value in ENVIRONMENT.items():
+    for name, value in environment.items():
         options += ["--env", f"{name}={value}"]
     command = [sys.executable, "-c", "from emu.cli import main; main()", "run", *options]
     return subprocess.run(
@@ -364,6 +372,16 @@ read a b < numbers; echo "$a/$b"; test -t 0; echo $?
 nosuchcommand; echo $?
 ulimit -c 0; umask 027; umask
 """.strip().splitlines()
+PROCESSES = r"""
+(exit 3); echo $?; for i in 1 2 3; do echo $i; done | sort -r
+x=$(ls / | head -1); echo $x; echo `echo $(echo nested)`
+sort poem | cut -c 1-9; yes | head -n 3; seq 3 | while read n; do echo $((n * n)); done
+(sleep 1; echo late) & echo early; wait; sleep 5 & kill $!; wait $!; echo $?
+trap 'echo term' TERM; (kill -TERM $$); echo after; sh -c 'kill -9 $$'; echo $?
+xargs -n 3 echo < words | head -n 4; find tree/deep -name '*.txt' -exec cat {} ';' | sort
+nosuch | cat; echo $?; { echo out; echo err >&2; } 2>&1 | sort
+""".strip().splitlines()
+"""Lines of which the host can do all without /proc: the shell's own applets, but no programs."""
 SCRIPTS = [
     *SHELL,
     "while read l; do echo \"> $l\"; done <<END\nfirst $((1+1))\nsecond 'x'\nEND\necho end",
@@ -546,3 +564,18 @@ def test_reference(trees: dict[str, Path], command: str) -> None:
     """The reference engine too, where it does not take long."""
     host, ours = sides(trees, *parse(trees, command), engine="reference")
     assert ours == host
+
+
+@pytest.mark.parametrize("script", PROCESSES)
+def test_processes_on_native(trees: dict[str, Path], script: str) -> None:
+    """Pipelines and jobs of the shell."""
+    host, ours = sides(trees, ["sh", "-c", script], engine="native")
+    assert ours == host
+
+
+def test_a_shell_that_executes_itself(trees: dict[str, Path]) -> None:
+    """Applets that are programs of their own, by /proc/self/exe, which the host's tree lacks."""
+    script = "echo a b c | wc -w; grep -c a words | wc -l; env -i A=b sh -c 'echo $A' | tr b c"
+    argv = ["/bin/busybox", "sh", "-c", script]
+    done = emulated(trees["emulated"], argv, b"", "native", writable=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"3\n1\nc\n", b"")

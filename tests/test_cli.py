@@ -47,6 +47,14 @@ def test_exit_code_is_the_guests(tmp_path: Path, engine: str) -> None:
     assert facts["instructions"] == 3
 
 
+def test_one_that_waits_for_ever_is_told_so(tmp_path: Path) -> None:
+    """pause, with nobody who could send a signal."""
+    done = emu("run", "--json", program(tmp_path / "pause", "b81d000000 cd80"))
+    assert done.returncode == 124
+    assert "waits for ever: waiting for a signal" in done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["stop"] == "limit"
+
+
 def test_options_after_the_guest_are_the_guests(tmp_path: Path) -> None:
     done = emu("run", program(tmp_path / "seven", EXIT_7), "--json", "-x")
     assert (done.returncode, done.stderr) == (7, "")

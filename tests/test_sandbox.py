@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
+import tracemalloc
 from pathlib import Path
 
 import pytest
-from process_guest import Guest
+from process_guest import Guest, tiny_elf, tiny_elf_with_linker
 
+from emu.engines import make_engine
+from emu.exit import Exit
+from emu.guests import process_state
 from emu.process import sandbox as sandbox_module
+from emu.process.files import MOST_PIPES
+from emu.process.machine import ProcessMachine
 from emu.process.numbers import CallError, Errno
+from emu.process.process import MOST_PROCESSES
+from emu.process.sandbox import MOST_FILES
+from isa.fault import Fault
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC = 1, 2, 0o100, 0o200, 0o1000
 O_DIRECTORY, O_NOFOLLOW, O_TMPFILE = 0o200000, 0o400000, 0o20200000
@@ -431,6 +441,231 @@ def test_the_program_itself(guest: Guest) -> None:
     size = guest.call("readlink", b"/proc/self/exe", guest.BUFFER, 100)
     assert guest.get(size) == b"/guest"
     assert content(guest, b"/proc/self/exe", O_RDWR) == -26
+
+
+# -- by way of processes --------------------------------------------------------------------
+
+EXECUTIONS = {
+    b"../secret": -2,
+    b"up": -2,
+    b"absolute": -2,
+    b"many": -2,
+    b"/bin/sh": -2,
+    b"/proc/self/root/bin/sh": -2,
+    b"/proc/1/exe": -2,
+    b"/proc/self/fd/0": -2,
+    b"/dev/null": -13,
+    b"/dev/tty": -13,
+    b"/dev/stdin": -13,
+    b"fifo": -13,
+    b"socket": -13,
+    b"dir": -13,
+    b"slash": -13,
+    b"loop": -40,
+    b"leads-out": -2,
+    b"asks-for-outside": -2,
+    b"asks-for-a-device": -80,
+}
+
+
+@pytest.mark.parametrize("path", EXECUTIONS, ids=repr)
+def test_programs_outside_cannot_be_executed(guest: Guest, world: Path, path: bytes) -> None:
+    """By links, dots, scripts and dynamic linkers alike; the guest goes on."""
+    secret = world.parent / "secret"
+    secret.write_bytes(tiny_elf())
+    secret.chmod(0o755)
+    linkers = {"asks-for-outside": b"/../../secret", "asks-for-a-device": b"/dev/zero"}
+    (world / "leads-out").write_bytes(b"#!" + bytes(secret) + b"\n")
+    for name, linker in linkers.items():
+        (world / name).write_bytes(tiny_elf_with_linker(linker))
+    for name in ("leads-out", *linkers):
+        (world / name).chmod(0o755)
+    assert guest.call("execve", path, 0, 0) == EXECUTIONS[path]
+    assert guest.call("getpid") == 1000
+    secret.write_bytes(SECRET)
+    assert untouched(world)
+
+
+def test_a_program_swapped_for_a_link_is_not_executed(
+    guest: Guest, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between look and open, as with any file."""
+    (world / "program").write_bytes(tiny_elf())
+    (world / "program").chmod(0o755)
+    look = sandbox_module.Sandbox._look
+
+    def swap(self: object, walk: object, name: bytes) -> object:
+        place = look(self, walk, name)  # type: ignore[arg-type]
+        (world / "program").unlink(missing_ok=True)
+        (world / "program").symlink_to(world.parent / "secret")
+        return place
+
+    monkeypatch.setattr(sandbox_module.Sandbox, "_look", swap)
+    assert guest.call("execve", b"program", 0, 0) == -40
+
+
+def test_set_id_programs_change_nobody(guest: Guest, world: Path) -> None:
+    """A program with the bits runs as whoever called it."""
+    (world / "program").write_bytes(tiny_elf())
+    (world / "program").chmod(0o6755)
+    guest.call("execve", b"program", 0, 0)
+    assert (guest.call("geteuid32"), guest.call("getegid32")) == (1000, 1000)
+
+
+def test_a_program_that_claims_much_costs_the_host_nothing(guest: Guest, world: Path) -> None:
+    """A thousand headers that name the same megabytes are refused, not copied."""
+    count, size = 1000, 32 << 20
+    header = struct.pack(
+        "<16sHHIIIIIHHHHHH", b"\x7fELF\1\1\1", 2, 3, 1, 0x10000000, 52, 0, 0, 52, 32, count, 0, 0, 0
+    )
+    row = struct.pack("<8I", 1, 0, 0x10000000, 0x10000000, size, size, 5, 0x1000)
+    with (world / "claims").open("wb") as file:
+        file.write(header + row * count)
+        file.truncate(size)
+    (world / "claims").chmod(0o755)
+    tracemalloc.start()
+    assert guest.call("execve", b"claims", 0, 0) == -8
+    assert tracemalloc.get_traced_memory()[1] < 3 * size
+    tracemalloc.stop()
+
+
+def test_children_are_in_the_same_sandbox(guest: Guest, world: Path) -> None:
+    """A child's working directory and descriptors lead nowhere else."""
+    assert guest.call("chdir", b"dir/sub") == 0
+    guest.call("fork")
+    guest.call("waitpid", -1, 0, 0)
+    assert guest.process.pid == 1001
+    for path, expected in READS.items():
+        if path.startswith((b"/", b"..")):
+            assert content(guest, path) == (expected if path != b"../secret" else -2)
+    assert untouched(world)
+
+
+def test_marked_descriptors_do_not_reach_other_programs(guest: Guest, world: Path) -> None:
+    """O_CLOEXEC by open, dup3, fcntl, ioctl and pipe2; what is not marked is inherited."""
+    (world / "program").write_bytes(tiny_elf())
+    (world / "program").chmod(0o755)
+    kept = guest.call("open", b"file", 0, 0)
+    marked = [guest.call("open", b"file", 0o2000000, 0), guest.call("dup", kept)]
+    guest.call("fcntl64", marked[1], 2, 1)
+    marked.append(guest.call("fcntl64", kept, 1030, 50))
+    marked.append(guest.call("dup3", kept, 60, 0o2000000))
+    marked.append(guest.call("dup2", kept, 61))
+    guest.call("ioctl", 61, 0x5451, 0)
+    guest.call("pipe2", guest.BUFFER, 0o2000000)
+    marked += guest.words("<II")
+    before = open_descriptors()
+    guest.call("execve", b"program", 0, 0)
+    assert [guest.call("close", fd) for fd in marked] == [-9] * len(marked)
+    assert guest.call("read", kept, guest.BUFFER, 6) == 6
+    assert open_descriptors() in (0, before - 1), "one file was opened anew, the others are dups"
+
+
+def test_a_thousand_programs_leave_no_descriptor(guest: Guest, world: Path) -> None:
+    """execve closes what it reads, also where it fails."""
+    (world / "program").write_bytes(tiny_elf())
+    (world / "program").chmod(0o755)
+    (world / "text").write_bytes(b"hello")
+    (world / "text").chmod(0o755)
+    before = open_descriptors()
+    for _ in range(300):
+        guest.call("execve", b"program", 0, 0)
+        assert guest.call("execve", b"text", 0, 0) == -8
+    assert open_descriptors() == before
+
+
+def test_other_processes_cannot_be_reached(guest: Guest) -> None:
+    """Neither the host's, by number, nor their memory by any call or file."""
+    guest.call("fork")
+    for pid in (1, 2, os.getpid(), os.getppid(), 0x7FFFFFFF, -0x7FFFFFFF):
+        assert guest.call("kill", pid, 9) == -3
+        assert guest.call("tgkill", pid, pid, 9) in (-3, -22)
+    for name in (b"mem", b"maps", b"environ", b"cwd", b"root", b"fd", b"task", b"status"):
+        for pid in (b"1000", b"1001", b"self", b"1"):
+            assert content(guest, b"/proc/" + pid + b"/" + name) == -2
+            assert content(guest, b"/proc/" + pid + b"/exe/../" + name) in (-20, -2)
+    for name in ("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_open", "kcmp"):
+        assert guest.call(name, 1001, 1001, 0, 0, 0, 0) == -38
+    assert guest.call("unlink", b"/proc/1001/exe") == -30
+    assert content(guest, b"/proc/1001/exe", O_RDWR) == -26
+
+
+@pytest.mark.parametrize("engine", ["python", "native"])
+def test_a_fork_bomb(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has its 256 processes and EAGAIN, and the host has lost nothing."""
+    monkeypatch.setattr("emu.process.scheduler.SLICE", 500)
+    loop = b"\xb8\2\0\0\0\xcd\x80\xeb\xf7"  # mov eax, 2; int 0x80; jmp
+    machine = ProcessMachine(tiny_elf(data=loop), ["bomb"])
+    state = process_state(machine)
+    machine.run(make_engine(engine), state, 20_000)
+    assert len(machine.table.processes) == MOST_PROCESSES
+    assert machine.space.physical.free_frames > 0
+    machine.close()
+
+
+def test_a_memory_bomb_ends_alone(guest: Guest) -> None:
+    """Who uses up all memory is killed; its parent goes on and has it back."""
+    small = Guest(memory=1 << 20)
+    where = small.call("mmap2", 0, 0x100000, 3, 0x22, -1, 0) & 0xFFFFFFFF
+    small.call("fork")
+    small.call("waitpid", -1, small.BUFFER, 0)
+    free = small.space.physical.free_frames
+    for page in range(0, 0x100000, 0x1000):
+        fault = small.space.write(where + page, b"x")
+        if fault is not None:
+            break
+    assert isinstance(fault, Fault)
+    assert small.machine.handle(small.state, Exit("fault", fault)) is None
+    assert small.process.pid == 1000
+    assert small.words("<I") == (9,)
+    assert small.space.physical.free_frames >= free
+    assert small.space.write(where, b"x") is None
+
+
+def test_pipe_bombs(guest: Guest) -> None:
+    """Pipes of all processes have one limit, and come back when they are closed."""
+    made = 0
+    while (result := guest.call("pipe", guest.BUFFER)) != -23:
+        if result == -24:  # this process has no more descriptors: a child has, once it closes them
+            guest.call("fork")
+            guest.call("waitpid", -1, 0, 0)
+            guest.call("close_range", 3, 1023, 0)
+        else:
+            made += 1
+    assert made == MOST_PIPES
+    guest.call("kill", 0, 9)
+    assert guest.outcome is not None
+    assert guest.machine.table.pipes.left == MOST_PIPES
+
+
+def test_file_bombs(guest: Guest) -> None:
+    """Open files of all processes have one limit, below what the host grants."""
+    before, opened = open_descriptors(), 0
+    while (result := guest.call("open", b"file", 0, 0)) != -23:
+        assert result >= 0
+        opened += 1
+        if opened % 300 == 0:
+            guest.call("vfork")
+            guest.call("close_range", 600, 1023, 0)
+    assert opened == MOST_FILES
+    assert open_descriptors() in (0, before + MOST_FILES)
+    guest.call("kill", 0, 9)
+    assert guest.outcome is not None
+    assert open_descriptors() <= before
+
+
+def test_mapping_bombs(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regions, and pages that are shared, cost the host memory: all processes have one limit."""
+    monkeypatch.setattr("emu.process.table.MOST_REGIONS", 100)
+    while guest.call("mmap2", 0, 0x1000, 5, 0x22, -1, 0) & 0xFFFFFFFF < 0xFFFFF000:
+        guest.call("mmap2", 0, 0x1000, 3, 0x22, -1, 0)
+        if len(guest.space.regions) > 60:
+            break
+    assert guest.call("fork") == -12
+    assert guest.call("munmap", 0xB7F00000, 0x100000) == 0
+    assert guest.call("fork") > 0
+    monkeypatch.setattr("emu.memory.MOST_SHARES", 0)
+    assert guest.call("fork") == -12
 
 
 def test_errors_are_the_sandboxs_own(guest: Guest) -> None:

@@ -434,14 +434,13 @@ def test_identity(guest: Guest) -> None:
     assert guest.call("prctl", 15, b"name", 0, 0, 0) == 0
 
 
-def test_one_process_only(guest: Guest) -> None:
-    """fork and friends are ENOSYS for now."""
-    for name in ("fork", "vfork", "clone", "clone3"):
-        assert guest.call(name, 0, 0, 0, 0, 0) == -38
-    assert guest.call("execve", b"file", 0, 0) == -38
-    assert guest.call("execve", b"missing", 0, 0) == -2
-    assert guest.call("wait4", -1, 0, 0, 0) == -10
-    assert guest.machine.unknown_calls == {}
+def test_sysinfo(guest: Guest) -> None:
+    """Uptime, memory in bytes, and how many processes there are."""
+    guest.state.count = 3 * 10**8
+    assert guest.call("sysinfo", BUFFER) == 0
+    words = guest.words("<i9I2H3I")
+    assert (words[0], words[4], words[10], words[14]) == (3, 256 << 20, 1, 1)
+    assert 0 < words[5] < words[4]
 
 
 def test_unknown_calls_are_recorded(guest: Guest) -> None:

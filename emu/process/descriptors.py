@@ -86,6 +86,17 @@ class SystemMemory:
             limit = limit << 12 | 0xFFF
         return base, limit, (high >> 20 & 0xF) << 8 | high >> 8 & 0xFF
 
+    @property
+    def tls(self) -> tuple[int, ...]:
+        """The thread-local descriptors, which each process has of its own."""
+        return tuple(self.get(index) for index in range(TLS_MIN, TLS_MAX + 1))
+
+    @tls.setter
+    def tls(self, descriptors: tuple[int, ...]) -> None:
+        for index, descriptor in enumerate(descriptors, TLS_MIN):
+            if self.get(index) != descriptor:
+                self.set(index, descriptor)
+
     def free_tls(self) -> int | None:
         """Return the first thread-local entry that is empty, or None."""
         return next((i for i in range(TLS_MIN, TLS_MAX + 1) if not self.get(i)), None)

@@ -37,8 +37,13 @@ class Segment:
 
     address: int
     memory_size: int
-    data: bytes
+    view: memoryview  # of the file: headers may name the same bytes many times
     permissions: int
+
+    @property
+    def data(self) -> bytes:
+        """What the file has of it."""
+        return bytes(self.view)
 
     @property
     def first_page(self) -> int:
@@ -210,7 +215,8 @@ def _segment(data: bytes, index: int, entry: tuple[int, ...], base: int) -> Segm
             why=f"A program may use {LOWEST:#x} to {IMAGE_END:#x}",
             advice="Link it for user space, or run it as a kernel",
         )
-    return Segment(address, memory_size, data[offset : offset + file_size], flags & ANY)
+    content = memoryview(data)[offset : offset + file_size]
+    return Segment(address, memory_size, content, flags & ANY)
 
 
 def _checked_entry(entry: int, segments: tuple[Segment, ...]) -> int:
@@ -245,7 +251,7 @@ def _interpreter(data: bytes, entries: list[tuple[int, ...]]) -> bytes | None:
 
 def load(image: Image, space: AddressSpace) -> None:
     """Map the segments and copy their bytes. Raises LoaderError if memory is too small."""
-    needed = sum(len(s.data) + 2 * PAGE_SIZE for s in image.segments)
+    needed = sum(len(s.view) + 2 * PAGE_SIZE for s in image.segments)
     if needed > space.physical.free_frames * PAGE_SIZE:
         raise _too_big(needed, space)
     permissions: dict[int, int] = {}
@@ -258,7 +264,7 @@ def load(image: Image, space: AddressSpace) -> None:
         space.protect(page, PAGE_SIZE, bits)
     try:
         for s in image.segments:
-            space.poke(s.address, s.data)
+            space.fill(s.address, s.view)
     except OutOfMemoryError:
         raise _too_big(needed, space) from None
 

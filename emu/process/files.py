@@ -147,6 +147,7 @@ class HostFile(SeekableFile):
     """A regular file below the root, by a host descriptor that the sandbox has checked.
 
     `now` is the guest's time: a file that was written gets it before anybody could see the host's.
+    `closed` is called at the end.
     """
 
     def __init__(
@@ -157,8 +158,10 @@ class HostFile(SeekableFile):
         now: Callable[[], int],
         *,
         created: bool = False,
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(flags)
+        self._closed = closed
         self._descriptor = descriptor
         self._stat = stat
         self._now = now
@@ -201,6 +204,7 @@ class HostFile(SeekableFile):
         with suppress(OSError):  # a file that somebody else owns keeps the host's time
             self._stamp()
         os.close(self._descriptor)
+        self._closed()
 
 
 class BytesFile(SeekableFile):
@@ -230,8 +234,10 @@ class Directory(OpenFile):
         flags: int,
         status: Callable[[], Status],
         listing: Callable[[], list[Entry]],
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(flags)
+        self._closed = closed
         self.path = path
         self._status = status
         self._listing = listing
@@ -254,6 +260,10 @@ class Directory(OpenFile):
         if self._entries is None or self.position == 0:
             self._entries = self._listing()
         return self._entries
+
+    def close(self) -> None:
+        """It counts no more."""
+        self._closed()
 
 
 class Stream(OpenFile):
@@ -364,28 +374,64 @@ def device_status(name: bytes) -> Status:
     return Status(S_IFCHR | 0o666, inode=100 + minor, rdevice=1 << 8 | minor)
 
 
+PIPE_BUF = 4096
+
+
+class Supply:
+    """How many of something there may be on the whole machine; ENFILE for who wants more."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def take(self) -> None:
+        """One more; ENFILE."""
+        if not self.left:
+            raise CallError(Errno.ENFILE)
+        self.left -= 1
+
+    def give_back(self) -> None:
+        """One less."""
+        self.left += 1
+
+
+MOST_PIPES = 2048  # at a time: 128 MiB, if all are full
+
+
 @dataclass
 class Pipe:
     """The buffer between two ends, as large as Linux's."""
 
+    supply: Supply
     data: bytearray = field(default_factory=bytearray)
     readers: int = 1
     writers: int = 1
     capacity = 65536
 
+    def __post_init__(self) -> None:
+        self.supply.take()
+
 
 class PipeEnd(OpenFile):
-    """One end of a pipe. With one process, waiting for the other end would never finish."""
+    """One end of a pipe. It never waits itself: that is for whoever knows the process."""
 
     def __init__(self, pipe: Pipe, flags: int) -> None:
         super().__init__(flags)
         self.pipe = pipe
 
+    def can_read(self) -> bool:
+        """Tell whether there is something to read, or end of file."""
+        return bool(self.pipe.data) or not self.pipe.writers
+
+    def can_write(self, size: int) -> bool:
+        """Tell whether a write would take something or fail: up to PIPE_BUF all or nothing."""
+        space = self.pipe.capacity - len(self.pipe.data)
+        return not self.pipe.readers or space >= (size if size <= PIPE_BUF else 1)
+
     def read(self, size: int) -> bytes:
         """Take bytes; empty at end of file; EAGAIN where a process would sleep."""
         if not self.readable:
             raise CallError(Errno.EBADF)
-        if not self.pipe.data and self.pipe.writers:
+        if size and not self.can_read():
             raise CallError(Errno.EAGAIN)
         data = bytes(self.pipe.data[:size])
         del self.pipe.data[:size]
@@ -397,9 +443,9 @@ class PipeEnd(OpenFile):
             raise CallError(Errno.EBADF)
         if not self.pipe.readers:
             raise CallError(Errno.EPIPE)
-        space = self.pipe.capacity - len(self.pipe.data)
-        if not space or (len(data) > space and len(data) <= 4096):  # PIPE_BUF: all or nothing
+        if not self.can_write(len(data)):
             raise CallError(Errno.EAGAIN)
+        space = self.pipe.capacity - len(self.pipe.data)
         self.pipe.data += data[:space]
         return min(len(data), space)
 
@@ -409,9 +455,7 @@ class PipeEnd(OpenFile):
 
     def ready(self) -> tuple[bool, bool]:
         """Data or end of file; space or a broken pipe."""
-        full = len(self.pipe.data) > self.pipe.capacity - 4096
-        can_read = bool(self.pipe.data) or not self.pipe.writers
-        return self.readable and can_read, self.writable and not full
+        return self.readable and self.can_read(), self.writable and self.can_write(PIPE_BUF)
 
     def close(self) -> None:
         """Count this end out."""
@@ -419,6 +463,8 @@ class PipeEnd(OpenFile):
             self.pipe.readers -= 1
         else:
             self.pipe.writers -= 1
+        if not self.pipe.readers and not self.pipe.writers:
+            self.pipe.supply.give_back()
 
 
 @dataclass
@@ -480,10 +526,30 @@ class DescriptorTable:
         if file.users == 0:
             file.close()
 
+    def forget(self, file: OpenFile) -> None:
+        """Remove a file that was to be installed, wherever it already is."""
+        for number in [n for n, slot in self._slots.items() if slot.file is file]:
+            self.close(number)
+            return
+        file.close()
+
     def close_all(self) -> None:
         """Close everything, at the end of the process."""
         for number in list(self._slots):
             self.close(number)
+
+    def close_for_exec(self) -> None:
+        """Close what is marked so."""
+        for number in [n for n, slot in self._slots.items() if slot.close_on_exec]:
+            self.close(number)
+
+    def copy(self) -> DescriptorTable:
+        """Return the table of a new process: the same open files."""
+        table = DescriptorTable(self.limit)
+        for number, slot in self._slots.items():
+            slot.file.users += 1
+            table._slots[number] = Slot(slot.file, slot.close_on_exec)
+        return table
 
     def numbers(self) -> list[int]:
         """Return the descriptors in use."""

@@ -109,7 +109,7 @@ def _siginfo(info: Info) -> bytes:
     if info.fault is not None:
         rest = struct.pack("<I", info.address)
     else:
-        rest = struct.pack("<II", info.sender, info.user)
+        rest = struct.pack("<III", info.sender, info.user, info.status)
     return (head + rest).ljust(SIGINFO_SIZE, b"\0")
 
 

@@ -1,44 +1,46 @@
-"""The process machine: one Linux i386 program, its system calls served by a handler of exits."""
+"""The process machine: a Linux i386 program, its system calls served by a handler of exits."""
 
 from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
-from emu.errors import GuestFileError, LoaderError
+from emu.errors import GuestFileError
 from emu.exit import Exit
 from emu.memory import PAGE_SIZE, AddressSpace, PhysicalMemory
 from emu.process import elf, frames
 from emu.process.clock import DEFAULT_EPOCH, DEFAULT_MIPS, VirtualClock
-from emu.process.descriptors import (
-    GDT_BASE,
-    GDT_ENTRIES,
-    USER_CODE_SELECTOR,
-    USER_DATA_SELECTOR,
-    SystemMemory,
-)
+from emu.process.descriptors import SystemMemory
+from emu.process.execute import Loaded, Loader, NoState
 from emu.process.files import BinaryStream, OpenFile, Stream
-from emu.process.layout import DYN_BASE, MMAP_TOP, STACK_GUARD, STACK_TOP
-from emu.process.numbers import O_RDONLY, O_WRONLY, CallError
-from emu.process.process import CpuState, Outcome, Process, ProcessEnd
+from emu.process.layout import STACK_GUARD, STACK_TOP
+from emu.process.numbers import O_RDONLY, O_WRONLY, CallError, Errno
+from emu.process.process import (
+    CpuState,
+    MemoryDescriptor,
+    Outcome,
+    Process,
+    ProcessEnd,
+    Sleep,
+)
 from emu.process.sandbox import Sandbox
+from emu.process.scheduler import Scheduler
 from emu.process.signals import SIG_DFL, SIG_IGN, Info, Signal, of_fault
-from emu.process.start import HWCAP, Start, build_stack
+from emu.process.start import HWCAP
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
+from emu.process.table import ProcessTable
+from emu.process.waking import wake
 from emu.state import State
 from isa.fault import Fault
-from isa.x86.registers import FCW_INITIAL
 
 SYSCALL_VECTOR = 0x80
 _SYSTEM_CALL = Exit("interrupt", values=(SYSCALL_VECTOR,))
 _SERVED = Exit("served")  # a handler served an exit, and the run must not just go on
-INITIAL_EFLAGS = 0x202  # IF and the bit that is always set
-OUT_OF_MEMORY = 137  # as when Linux's OOM killer ends a process with SIGKILL
 UNSUPPORTED = 70
-
-_REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
+FOR_EVER = 124
 _VECTORS = {
     0: "divide error",
     1: "debug trap",
@@ -103,13 +105,16 @@ class ProcessMachine:
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
         self.system = SystemMemory()
         path = self._name if self._name.startswith(b"/") else b"/" + self._name
-        self.sandbox = Sandbox(
-            root, writable=writable, program=path, image=image, user=user, entropy=self._entropy
-        )
+        self.sandbox = Sandbox(root, writable=writable, user=user, entropy=self._entropy)
+        loader = Loader(self.space, self.system, self.sandbox, self._entropy, user, hwcap)
+        self.table = ProcessTable(loader)
         try:
-            self._load(image, arguments, _environment(env), user, hwcap)
-            self.process = self._process(path, user, mips, epoch)
-            self.sandbox.now = lambda: self.process.now
+            self._loaded = self._load(image, arguments, _environment(env), loader)
+            clock = VirtualClock(mips=mips, epoch=epoch)
+            self._first = self._process(path, image, user, clock, self.table)
+            self.table.add(self._first)
+            self.scheduler = Scheduler(self.table, self._first)
+            self.sandbox.attach(_Programs(self.scheduler, self.table), lambda: self.process.now)
             self._set_directory(_bytes(cwd))
         except BaseException:
             self.sandbox.close()
@@ -119,60 +124,27 @@ class ProcessMachine:
     # -- setting up -------------------------------------------------------------------------
 
     def _load(
-        self,
-        data: bytes,
-        arguments: list[bytes],
-        environment: list[bytes],
-        user: int,
-        hwcap: int,
-    ) -> None:
-        """Map the program, and the dynamic linker if it asks for one; build the stack."""
+        self, data: bytes, arguments: list[bytes], environment: list[bytes], loader: Loader
+    ) -> Loaded:
         image = elf.parse(data)
-        self._heap = image.end
-        elf.load(image, self.space)
-        self._entry, base = image.entry, 0
-        if image.interpreter is not None:
-            linker = self._linker(image.interpreter)
-            elf.load(linker, self.space)
-            self._entry, base = linker.entry, linker.base
-        start = Start(
-            arguments=arguments,
-            environment=environment,
-            program_name=self._name,
-            random=self._entropy.randbytes(16),
-            user=user,
-            group=user,
-            hwcap=hwcap,
-        )
-        self._stack = build_stack(self.space, image, start, interpreter_base=base)
+        linker = loader.linker(image)
+        return loader.load(image, arguments, environment, self._name, linker)
 
-    def _linker(self, path: bytes) -> elf.Image:
-        """Read the dynamic linker from the guest's root."""
-        shown = path.decode("utf-8", "backslashreplace")
-        data = read_guest_file(self.sandbox, path)
-        if data is None:
-            raise LoaderError(
-                "This program is dynamically linked",
-                where=f"it asks for {shown}",
-                why="That file is not in the guest's root directory",
-                advice="Use a statically linked program (gcc -m32 -static), or give a root "
-                "directory with its shared objects",
-            )
-        base = elf.parse(data, base=DYN_BASE).end - DYN_BASE
-        return elf.parse(data, base=(MMAP_TOP - base) & ~(PAGE_SIZE - 1))
-
-    def _process(self, path: bytes, user: int, mips: int, epoch: int) -> Process:
+    def _process(
+        self, path: bytes, image: bytes, user: int, clock: VirtualClock, table: ProcessTable
+    ) -> Process:
+        heap = self._loaded.heap
         return Process(
             space=self.space,
             system=self.system,
             sandbox=self.sandbox,
-            clock=VirtualClock(mips=mips, epoch=epoch),
+            clock=clock,
             entropy=self._entropy,
-            state=_NoState(),
-            program=path,
+            state=NoState(),
+            table=table,
+            memory=MemoryDescriptor(self.space.mappings, path, image, heap, heap),
             user=user,
-            heap_start=self._heap,
-            heap_end=self._heap,
+            pid=table.free_pid(),
             thread_name=path.rpartition(b"/")[2][:15],
         )
 
@@ -195,23 +167,23 @@ class ProcessMachine:
             self.process.files.put(index, files[index])
         self.sandbox.stream = files.__getitem__
 
+    @property
+    def process(self) -> Process:
+        """The current process."""
+        return self.scheduler.current
+
     # -- running ----------------------------------------------------------------------------
 
     def start(self, state: CpuState) -> None:
         """Set the registers as Linux does at a program's first instruction."""
-        for name in _REGISTERS:
-            state[name] = 0
-        state["gdt_base"], state["gdt_limit"] = GDT_BASE, GDT_ENTRIES * 8 - 1
-        self.process.state = state
-        for name in ("ss", "ds", "es", "fs", "gs"):
-            self.process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
-        self.process.load_segment("cs", USER_CODE_SELECTOR)
-        state["cpl"], state["eflags"], state["fcw"] = 3, INITIAL_EFLAGS, FCW_INITIAL
-        state["esp"], state["eip"] = self._stack, self._entry
+        self._first.state = state
+        self.table.loader.begin(self._first, self._loaded)
 
     def run(self, engine: Engine, state: State, until: int = 1 << 62) -> Outcome | None:
-        """Run until the process ends or the count reaches `until` (then None)."""
-        self.process.state = state
+        """Run until all processes have ended or the count reaches `until` (then None).
+
+        The outcome is that of the first process.
+        """
         state.handlers["interrupt"] = self._interrupts(state, until)
         try:
             while state.count < until:
@@ -226,64 +198,115 @@ class ProcessMachine:
 
     def _interrupts(self, state: State, until: int) -> Callable[[int], Exit | None]:
         """The handler of interrupts while `run` is at work; `handle` without its detours."""
-        signals = self.process.signals
+
+        scheduler, running = self.scheduler, self.table.running
 
         def interrupt(vector: int) -> Exit | None:
             if vector != SYSCALL_VECTOR or self.on_call is not None:
                 self._outcome = self.handle(state, Exit("interrupt", values=(vector,)))
             else:
-                self._outcome = self._plain_call(state)
-            changed = signals.alarm is not None or self._limit != until
-            if self._outcome is not None or (
-                changed and self._limit != min(until, self.next_event())
-            ):
-                return _SERVED
-            return None
+                self._outcome = self._plain_call(state, scheduler.current)
+            alone = len(running) == 1 and scheduler.current.signals.alarm is None
+            if self._outcome is None and alone and self._limit == until:
+                return None
+            changed = self._limit != min(until, self.next_event())
+            return _SERVED if changed or self._outcome is not None else None
 
         return interrupt
 
-    def _plain_call(self, state: State) -> Outcome | None:
+    def _plain_call(self, state: State, process: Process) -> Outcome | None:
         """A system call that nobody watches; most raise no signal."""
-        number, signals = state["eax"], self.process.signals
+        number = state["eax"]
         if number not in CALLS:
             return self.handle(state, _SYSTEM_CALL)
         try:
-            serve(self.process, number)
+            serve(process, number)
         except ProcessEnd as end:
-            return self._end(end.outcome)
-        if signals.alarm is None and not signals.pending:
+            return self._settle(end.outcome)
+        except Sleep as sleep:
+            process.fall_asleep(sleep)
+            return self._settle()
+        signals = process.signals
+        if signals.alarm is None and not signals.pending and not process.stopped:
             return None
-        return self._end(self._signals())
+        return self._settle()
 
     def next_event(self) -> int:
-        """Return the instruction count at which a timer of the process runs out."""
-        alarm = self.process.signals.alarm
-        if alarm is None:
-            return 1 << 62
-        return max(self.process.clock.count_at(alarm), self.process.state.count + 1)
+        """Return the count at which a timer or a slice of the current process runs out."""
+        return self.scheduler.next_event()
 
     def handle(self, state: CpuState, stop: Exit) -> Outcome | None:
-        """Serve an exit; return None to go on, or how the process ended."""
-        self.process.state = state
+        """Serve an exit; return None to go on, or how the program ended."""
+        process = self.process
         try:
-            outcome = self._serve(state, stop) or self._signals()
+            outcome = self._serve(state, stop)
         except ProcessEnd as end:
             outcome = end.outcome
-        return self._end(outcome)
+        except Sleep as sleep:
+            process.fall_asleep(sleep)
+            outcome = None
+        return self._settle(outcome)
+
+    def _settle(self, outcome: Outcome | None = None) -> Outcome | None:
+        """Find somebody who can run an instruction, beginning with the current process.
+
+        `outcome` is how that has ended, if it has. Returns how the program ended.
+        """
+        while True:
+            process = self.process
+            if outcome is None and process.awake:
+                outcome = self._signals()
+                if outcome is None and not self.scheduler.is_over():
+                    return None
+            if outcome is not None:
+                if outcome.kind == "error":
+                    return self._finish(outcome)
+                self.table.end(process, outcome)
+            following = self.scheduler.next()
+            if following is None:
+                return self._finish(self._waits_for_ever())
+            self.scheduler.switch(following)
+            outcome = self._wake(following)
+
+    def _wake(self, process: Process) -> Outcome | None:
+        """The current process was asleep: finish the call that waited, or let a signal end it."""
+        if process.tell_child:
+            process.space.write(process.tell_child, process.pid.to_bytes(4, "little"))
+            process.tell_child = 0
+        sleep, process.sleep = process.sleep, None
+        try:
+            if sleep is not None:
+                wake(process, sleep, self._call)
+        except ProcessEnd as end:
+            return end.outcome
+        except Sleep as again:
+            process.fall_asleep(again)
+        return None
 
     def _signals(self) -> Outcome | None:
         """Raise and deliver what is due."""
         self.process.signals.expire(self.process.elapsed)
         return self._deliver()
 
-    def _end(self, outcome: Outcome | None) -> Outcome | None:
-        if outcome is not None:
-            self.close()
+    def _waits_for_ever(self) -> Outcome:
+        """How it ends if nobody can run any more: well, if the first process has ended."""
+        if self._first.ended is not None:
+            return self._first.ended
+        what = "it is stopped" if self._first.sleep is None else self._first.sleep.what
+        message = f"The program waits for ever: {what}, and no other process could end the wait"
+        return Outcome("error", FOR_EVER, message=message)
+
+    def _finish(self, outcome: Outcome) -> Outcome:
+        """The program has ended; the registers are those of the first process."""
+        if self._first.ended is not None and self.process is not self._first:
+            self._first.state.restore(self._first.saved)
+        self.close()
         return outcome
 
     def close(self) -> None:
         """Close every file."""
-        self.process.files.close_all()
+        for process in self.table.running:
+            process.files.close_all()
         self.sandbox.close()
 
     def _serve(self, state: CpuState, stop: Exit) -> Outcome | None:
@@ -307,13 +330,14 @@ class ProcessMachine:
         if self.on_call is None:
             serve(self.process, number)
             return
+        process = 0 if self.process is self._first else self.process.pid
         try:
             event = serve_shown(self.process, number)
         except ProcessEnd:
             event = CallEvent(name_of(number), (str(state["ebx"]),), None)
-            self.on_call(event)
+            self.on_call(replace(event, process=process))
             raise
-        self.on_call(event)
+        self.on_call(replace(event, process=process))
 
     def _interrupt(self, state: CpuState, vector: int) -> None:
         """INT3 and INTO are open to users; every other gate of Linux's IDT faults."""
@@ -328,6 +352,7 @@ class ProcessMachine:
         if self.space.exhausted:
             size = self.space.physical.size >> 20
             message = f"The program used all {size} MiB of its memory; give it more"
+            self.space.exhausted = False
             return Outcome("signal", Signal.SIGKILL, fault, message)
         mapped = fault.address is not None and self.space.region_at(fault.address) is not None
         self.process.signals.force(of_fault(fault, state["eip"], mapped=mapped))
@@ -371,24 +396,23 @@ class ProcessMachine:
         return f", {kind} {address:#010x}: {why}"
 
 
-def read_guest_file(sandbox: Sandbox, path: bytes, limit: int = 64 << 20) -> bytes | None:
-    """Read a whole regular file of the guest's, or None if it cannot be."""
-    try:
-        file = sandbox.open(path, (), O_RDONLY)
-    except (CallError, OSError):
-        return None
-    try:
-        return file.read_at(min(file.size(), limit), 0)
-    except (CallError, OSError):
-        return None
-    finally:
-        file.close()
+class _Programs:
+    """What /proc tells of the processes of a table."""
 
+    def __init__(self, scheduler: Scheduler, table: ProcessTable) -> None:
+        self._scheduler = scheduler
+        self._table = table
 
-class _NoState(dict[str, int]):
-    """Stands for the processor before `start`."""
+    def numbers(self) -> Collection[int]:
+        return self._table.processes.keys()
 
-    count = 0
+    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+        process = self._scheduler.current
+        if number is not None:
+            process = self._table.find(number)
+        if process.ended is not None:
+            raise CallError(Errno.ENOENT)
+        return process.memory.program, process.memory.image
 
 
 def _bytes(text: str | bytes) -> bytes:

@@ -49,6 +49,7 @@ class Errno(IntEnum):
     ELOOP = 40
     ENODATA = 61
     EOVERFLOW = 75
+    ELIBBAD = 80
     EOPNOTSUPP = 95
     EAFNOSUPPORT = 97
     ETIMEDOUT = 110

@@ -1,29 +1,36 @@
-"""What the kernel knows of the one process: memory, files, signals, identity, time."""
+"""What the kernel knows of a process: memory, files, signals, relatives, identity, time."""
 
 from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from emu.memory import AddressSpace
+from emu.memory import AddressSpace, Mappings
 from emu.process.clock import VirtualClock
 from emu.process.descriptors import SystemMemory
-from emu.process.files import DescriptorTable, Directory, Path
+from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
 from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
-from emu.process.signals import SignalState
+from emu.process.signals import Signal, SignalState
 from isa.fault import Fault
 
-RLIM_INFINITY = 0xFFFFFFFF
+if TYPE_CHECKING:
+    from emu.process.table import ProcessTable
 
-_LIMITS = {  # RLIMIT_*: soft, hard
-    3: (STACK_SIZE, RLIM_INFINITY),
-    4: (0, RLIM_INFINITY),  # no core dumps
-    6: (1, 1),  # one process
-    7: (1024, 1024),
+RLIM_INFINITY = 0xFFFFFFFF
+FIRST_PID = 1000
+RLIMIT_STACK, RLIMIT_CORE, RLIMIT_NPROC, RLIMIT_NOFILE = 3, 4, 6, 7
+MOST_PROCESSES = 256  # at a time, those that nobody has waited for included
+
+_LIMITS = {  # soft, hard
+    RLIMIT_STACK: (STACK_SIZE, RLIM_INFINITY),
+    RLIMIT_CORE: (0, RLIM_INFINITY),  # no core dumps
+    RLIMIT_NPROC: (MOST_PROCESSES, MOST_PROCESSES),
+    RLIMIT_NOFILE: (1024, 1024),
 }
 
 
@@ -42,6 +49,12 @@ class CpuState(Protocol):
 
     def __setitem__(self, name: str, value: int, /) -> None:
         """Write a register."""
+
+    def save(self) -> Any:
+        """Return every register, for `restore`."""
+
+    def restore(self, saved: Any, /) -> None:
+        """Set every register to what was saved."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +84,60 @@ class ProcessEnd(Exception):  # noqa: N818 - an ending is not an error
         super().__init__(outcome.message)
 
 
+class Sleep(Exception):  # noqa: N818 - waiting is not an error
+    """Raised inside a system call that has to wait; the call is served again when it need not.
+
+    `ready` tells when that is, a `deadline` (elapsed nanoseconds) at the latest. `finish` gives the
+    result instead of serving the call again. A signal's handler ends the wait with what
+    `interrupted` returns, else with EINTR, or has the call begin anew if it `restarts`; a `deaf`
+    wait takes no notice. `what` is for whoever learns that the wait can never end.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        ready: Callable[[], bool] = lambda: False,
+        *,
+        deadline: int | None = None,
+        finish: Callable[[], int] | None = None,
+        interrupted: Callable[[], int] | None = None,
+        restarts: bool = True,
+        deaf: bool = False,
+        terminals: Sequence[OpenFile] = (),
+    ) -> None:
+        self.what = what
+        self.ready = ready
+        self.deadline = deadline
+        self.finish = finish
+        self.interrupted = interrupted
+        self.restarts = restarts
+        self.deaf = deaf
+        self.terminals = terminals
+        super().__init__(what)
+
+
+@dataclass
+class MemoryDescriptor:
+    """What processes share after CLONE_VM: mappings, heap, and the program that is in them.
+
+    `image` has the program's bytes if it does not come from the guest's own files.
+    """
+
+    mappings: Mappings
+    program: bytes
+    image: bytes | None = None
+    heap_start: int = 0
+    heap_end: int = 0
+    users: int = 1
+
+
 @dataclass
 class Process:
-    """The state that system calls work on. `state` is the processor while a call is served."""
+    """The state that system calls work on.
+
+    `state` is the one processor, `space` what it reaches, `system` its descriptor table; they are
+    this process's while it is the current one.
+    """
 
     space: AddressSpace
     system: SystemMemory
@@ -81,17 +145,61 @@ class Process:
     clock: VirtualClock
     entropy: random.Random
     state: CpuState
-    program: bytes
+    table: ProcessTable
+    memory: MemoryDescriptor
     user: int = 1000
-    pid: int = 1000
+    pid: int = FIRST_PID
     files: DescriptorTable = field(default_factory=DescriptorTable)
     signals: SignalState = field(default_factory=SignalState)
     cwd: Path = ()
     umask: int = 0o022
-    heap_start: int = 0
-    heap_end: int = 0
     thread_name: bytes = b""
     limits: dict[int, tuple[int, int]] = field(default_factory=lambda: dict(_LIMITS))
+
+    parent: Process | None = None
+    children: list[Process] = field(default_factory=list)  # in the order of their birth
+    group: int = FIRST_PID
+    session: int = FIRST_PID
+    exit_signal: int = Signal.SIGCHLD
+    executed: bool = False  # it has replaced its program since it was born
+    clear_at_exit: int = 0  # where to write 0 when the process ends (set_tid_address)
+    tell_child: int = 0  # where a new process finds its own number (CLONE_CHILD_SETTID)
+
+    ended: Outcome | None = None
+    stopped: int = 0  # by which signal
+    news: int | None = None  # the wait status of having been stopped or continued
+    sleep: Sleep | None = None
+    progress: int = 0  # bytes that the call which sleeps has moved
+    deadline: int | None = None  # elapsed nanoseconds at which it stops waiting
+
+    saved: Any = None  # the registers, while another process is the current one
+    tls: tuple[int, ...] = ()  # the thread-local descriptors, likewise
+    used_before: int = 0  # instructions, up to the last time it became the current process
+    began_at: int = 0  # the machine's count then
+    used_by_children: int = 0  # instructions of those that were waited for
+
+    @property
+    def awake(self) -> bool:
+        """Whether it can run an instruction."""
+        return self.sleep is None and not self.stopped and self.ended is None
+
+    @property
+    def instructions(self) -> int:
+        """How many instructions the current process has run."""
+        return self.used_before + self.state.count - self.began_at
+
+    @property
+    def program(self) -> bytes:
+        """The path of the program."""
+        return self.memory.program
+
+    def fall_asleep(self, sleep: Sleep) -> None:
+        """A call of this process waits."""
+        self.sleep, self.deadline = sleep, sleep.deadline
+
+    def end_of_wait(self, duration: int) -> int:
+        """Return the elapsed time at which a call that waits so long stops waiting."""
+        return self.elapsed + duration if self.deadline is None else self.deadline
 
     def load_segment(self, name: str, selector: int) -> None:
         """Load a segment register and the descriptor behind it, as the kernel's IRET would; EFAULT.
@@ -156,8 +264,3 @@ class Process:
         if not isinstance(file, Directory):
             raise CallError(Errno.ENOTDIR)
         return file.path
-
-    def deadlock(self, what: str) -> ProcessEnd:
-        """Return the end of a process that would wait for ever."""
-        message = f"The program waits for ever: {what}, and no other process could end the wait"
-        return ProcessEnd(Outcome("error", 124, message=message))

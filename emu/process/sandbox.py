@@ -12,9 +12,10 @@ import os
 import random
 import stat as host
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Protocol, cast
 
 from emu.errors import GuestFileError
 from emu.process import virtual
@@ -26,6 +27,7 @@ from emu.process.files import (
     OpenFile,
     Path,
     Status,
+    Supply,
     VirtualDevice,
 )
 from emu.process.numbers import (
@@ -56,6 +58,7 @@ from emu.process.numbers import (
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOBODY = 65534
+MOST_FILES = 900  # below the root that are open, of all processes; hosts often grant 1024
 
 # File systems whose "regular files" are doors into the host's kernel.
 _PSEUDO_NAMES = """
@@ -125,6 +128,27 @@ class _Walk:
             os.close(descriptor)
 
 
+class Programs(Protocol):
+    """What /proc tells of processes."""
+
+    def numbers(self) -> Collection[int]:
+        """The numbers of those there are."""
+
+    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+        """The path of a process's program, and its bytes if it is not below the root; None stands
+        for the current process. ENOENT."""
+
+
+class _Nobody:
+    """No processes."""
+
+    def numbers(self) -> Collection[int]:
+        return ()
+
+    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+        raise CallError(Errno.ENOENT)
+
+
 class Sandbox:
     """A guest's view of files. Paths are bytes; `start` is where relative ones begin.
 
@@ -136,21 +160,23 @@ class Sandbox:
         root: str | os.PathLike[str] | None = None,
         *,
         writable: bool = False,
-        program: bytes = b"/program",
-        image: bytes = b"",
         user: int = 1000,
         entropy: random.Random | None = None,
     ) -> None:
         self.writable = writable and root is not None
-        self.program = program
         self.user = user
         self.now: Callable[[], int] = lambda: 0  # the guest's time, in nanoseconds since 1970
         self.stream: Callable[[int], OpenFile] | None = None  # what /dev/stdin and friends open
-        self._image = image
+        self._programs: Programs = _Nobody()
         self._entropy = entropy or random.Random(0)
         self._pseudo = _pseudo_devices()
+        self._files = Supply(MOST_FILES)
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
+
+    def attach(self, programs: Programs, now: Callable[[], int]) -> None:
+        """Know the processes, for /proc, and the time."""
+        self._programs, self.now = programs, now
 
     def close(self) -> None:
         """Let go of the root directory."""
@@ -200,7 +226,7 @@ class Sandbox:
         """Look up one name in the directory that the walk stands in."""
         path = (*walk.names, name)
         if virtual.covers(path) or walk.here < 0:
-            return Place(path, name=name, node=virtual.NODES.get(path))
+            return Place(path, name=name, node=virtual.find(path, self._programs.numbers()))
         found = None
         with suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=walk.here, follow_symlinks=False)
@@ -212,7 +238,8 @@ class Sandbox:
         """Return the directory that the walk stands in, for paths that end in a dot or slash."""
         path = tuple(walk.names)
         if walk.here < 0:
-            return Place(path, node=virtual.NODES.get(path, virtual.ROOT))
+            node = virtual.find(path, self._programs.numbers())
+            return Place(path, node=node or virtual.ROOT)
         return Place(path, walk.here, b".", os.fstat(walk.here))
 
     @contextmanager
@@ -254,9 +281,12 @@ class Sandbox:
         if place.found is not None:
             return self.convert(place.found)
         node = place.node or virtual.ROOT
-        if node.kind == "program" and follow:
-            return BytesFile(self._image).status()
-        return virtual.status(place.path, node, self.user, self.program)
+        if node.kind != "program":
+            return virtual.status(place.path, node, self.user)
+        path, image = self._programs.of(node.process)
+        if not follow:
+            return virtual.status(place.path, node, self.user, path)
+        return self.status(path) if image is None else BytesFile(image).status()
 
     def convert(self, found: os.stat_result) -> Status:
         """Make a guest's status of the host's: our own files are the guest user's."""
@@ -289,7 +319,7 @@ class Sandbox:
         """Return a link's text; EINVAL if it is no link."""
         with self.existing(path, start, follow=False) as place:
             if place.node is not None and place.node.kind == "program":
-                return self.program
+                return self._programs.of(place.node.process)[0]
             if not place.is_link:
                 raise CallError(Errno.EINVAL)
             return os.readlink(place.name, dir_fd=place.parent)
@@ -308,7 +338,7 @@ class Sandbox:
             dots = [Entry(b".", self._status_of(place).inode, DT_DIR)]
             dots.append(Entry(b"..", dots[0].inode, DT_DIR))
             if place.node is not None:
-                return dots + virtual.entries(place.path)
+                return dots + virtual.entries(place.path, self._programs.numbers())
             return dots + self._scan(place)
 
     @staticmethod
@@ -360,23 +390,46 @@ class Sandbox:
         path = place.path
         if place.found is not None and not flags & O_PATH and not _allowed(place.found) & 4:
             raise CallError(Errno.EACCES)
-        return Directory(path, flags, lambda: self.status(b".", path), lambda: self.listing(path))
+        self._files.take()
+        return Directory(
+            path, flags, lambda: self.status(b".", path), lambda: self.listing(path),
+            self._files.give_back,
+        )  # fmt: skip
 
     def _open_virtual(self, place: Place, node: virtual.Node, flags: int) -> OpenFile:
         if node.kind == "device":
             return VirtualDevice(place.name, flags, self._entropy)
         if node.kind == "stream" and self.stream is not None:
             return self.stream(node.stream)
-        if node.kind == "program" and flags & O_ACCMODE == O_RDONLY:
-            return BytesFile(self._image, flags)
-        raise CallError(Errno.ETXTBSY if node.kind == "program" else Errno.ENXIO)
+        if node.kind != "program":
+            raise CallError(Errno.ENXIO)
+        if flags & O_ACCMODE != O_RDONLY:
+            raise CallError(Errno.ETXTBSY)
+        path, image = self._programs.of(node.process)
+        return self.open(path, (), flags) if image is None else BytesFile(image, flags)
+
+    def executable(self, path: bytes, start: Path = ()) -> tuple[bytes, OpenFile]:
+        """Open a program to be executed; its canonical path, and the file. ENOENT, EACCES."""
+        with self.existing(path, start) as place:
+            if place.node is not None and place.node.kind == "program":
+                known, _ = self._programs.of(place.node.process)
+                return known, self._open_virtual(place, place.node, O_RDONLY)
+            regular = place.found is not None and host.S_ISREG(place.found.st_mode)
+            if not regular or not _allowed(cast(os.stat_result, place.found)) & 1:
+                raise CallError(Errno.EACCES)
+            return b"/" + b"/".join(place.path), self._open_host(place, O_RDONLY, 0)
 
     def _open_host(self, place: Place, flags: int, mode: int) -> OpenFile:
         """Open or create a regular file, and check that it is the one that was looked up."""
         create = flags & O_CREAT
         how = _OPEN | {0: os.O_RDONLY, 1: os.O_WRONLY}.get(flags & O_ACCMODE, os.O_RDWR)
         how |= os.O_CREAT | os.O_EXCL if create else 0
-        descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
+        self._files.take()
+        try:
+            descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
+        except BaseException:
+            self._files.give_back()
+            raise
         try:
             self._check_opened(descriptor, place)
             if create:
@@ -385,9 +438,13 @@ class Sandbox:
                 os.ftruncate(descriptor, 0)
         except BaseException:
             os.close(descriptor)
+            self._files.give_back()
             raise
         kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
-        return HostFile(descriptor, kept, self._host_status, lambda: self.now(), created=changed)
+        return HostFile(
+            descriptor, kept, self._host_status, lambda: self.now(), created=changed,
+            closed=self._files.give_back,
+        )  # fmt: skip
 
     @staticmethod
     def _check_opened(descriptor: int, place: Place) -> None:

@@ -47,15 +47,19 @@ class Signal(IntEnum):
 SIG_DFL, SIG_IGN = 0, 1
 LAST_SIGNAL = 64
 
-# What a process does with a signal that it has no handler for. Nobody could continue a stopped
-# process here, so the stop signals do nothing.
-IGNORED = frozenset({17, 18, 23, 28, 19, 20, 21, 22})
+STOPS = frozenset({Signal.SIGSTOP, Signal.SIGTSTP, Signal.SIGTTIN, Signal.SIGTTOU})
 
+# What a process does nothing about if it has no handler. The stop signals are here because they
+# take effect where they are sent, and not at all on a process that nobody could continue.
+IGNORED = STOPS | {Signal.SIGCHLD, Signal.SIGCONT, Signal.SIGURG, Signal.SIGWINCH}
+
+SA_NOCLDSTOP, SA_NOCLDWAIT, SA_RESTART = 0x1, 0x2, 0x10000000
 SA_SIGINFO, SA_ONSTACK, SA_RESTORER = 0x4, 0x08000000, 0x04000000
 SA_NODEFER, SA_RESETHAND = 0x40000000, 0x80000000
 SS_ONSTACK, SS_DISABLE = 1, 2
 
 SI_USER, SI_KERNEL, SI_TKILL = 0, 0x80, -6
+CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_CONTINUED = 1, 2, 5, 6
 
 
 def bit(number: int) -> int:
@@ -78,7 +82,10 @@ class Action:
 
 @dataclass(frozen=True, slots=True)
 class Info:
-    """A signal that was raised: siginfo's code, sender or address, and the fault behind it."""
+    """A signal that was raised: siginfo's code, sender or address, and the fault behind it.
+
+    `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number.
+    """
 
     number: int
     code: int = SI_USER
@@ -86,6 +93,7 @@ class Info:
     sender: int = 0
     user: int = 0
     fault: Fault | None = None
+    status: int = 0
 
 
 @dataclass
@@ -123,14 +131,34 @@ class SignalState:
             self.blocked &= ~bit(info.number)
         self.pending[info.number] = info
 
-    def next_deliverable(self) -> Info | None:
-        """Take the next pending signal that is not blocked; faults come first, then by number."""
+    def first_deliverable(self) -> Info | None:
+        """Return the next pending signal that is not blocked; faults come first, then by number."""
         open_ = [i for n, i in self.pending.items() if not self.blocked & bit(n)]
-        if not open_:
-            return None
-        info = min(open_, key=lambda i: (i.fault is None, i.number))
-        del self.pending[info.number]
+        return min(open_, key=lambda i: (i.fault is None, i.number)) if open_ else None
+
+    def next_deliverable(self) -> Info | None:
+        """Take that signal."""
+        info = self.first_deliverable()
+        if info is not None:
+            del self.pending[info.number]
         return info
+
+    def wakes(self) -> bool:
+        """Tell whether a pending signal would do something."""
+        blocked = self.blocked
+        return any(not blocked & bit(n) and not self.ignored(n) for n in self.pending)
+
+    def copy(self) -> SignalState:
+        """Return the signals of a new process: none is pending, and no timer runs."""
+        return SignalState(
+            dict(self.actions), self.blocked, stack=self.stack, stack_size=self.stack_size
+        )
+
+    def forget_handlers(self) -> None:
+        """What execve does: the handlers' code is gone, what is ignored stays so."""
+        ignored = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}
+        self.actions = {number: Action(SIG_IGN) for number in ignored}
+        self.stack = self.stack_size = 0
 
     def on_stack(self, pointer: int) -> bool:
         """Tell whether a stack pointer is on the alternate stack."""

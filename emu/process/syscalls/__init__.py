@@ -8,6 +8,7 @@ from emu.process.syscalls import (  # noqa: F401 - imported for the rows they ad
     memory,
     paths,
     polling,
+    processes,
     signal,
     stat,
     time,

@@ -108,7 +108,7 @@ def dup3(p: Process, fd: int, target: int, flags: int) -> int:
 @call("fcntl64", INT, INT, UINT)
 @call("fcntl", INT, INT, UINT)
 def fcntl(p: Process, fd: int, command: int, argument: int) -> int:
-    """Query and change descriptors; locks always succeed, as there is one process."""
+    """Query and change descriptors; locks always succeed: nobody is kept out."""
     slot = p.files.slot(fd)
     if command in (F_DUPFD, F_DUPFD_CLOEXEC):
         if argument >= p.files.limit:
@@ -143,19 +143,15 @@ def make_pipe(p: Process, address: int, flags: int) -> int:
     """Open both ends of a pipe and store their numbers."""
     if flags & ~(O_CLOEXEC | O_NONBLOCK | O_DIRECT):
         raise CallError(Errno.EINVAL)
-    pipe, cloexec = Pipe(), bool(flags & O_CLOEXEC)
+    pipe, cloexec = Pipe(p.table.pipes), bool(flags & O_CLOEXEC)
     ends = [PipeEnd(pipe, kind | flags & O_NONBLOCK) for kind in (O_RDONLY, O_WRONLY)]
-    first = p.files.add(ends[0], close_on_exec=cloexec)
+    numbers: list[int] = []
     try:
-        second = p.files.add(ends[1], close_on_exec=cloexec)
+        numbers += [p.files.add(end, close_on_exec=cloexec) for end in ends]
+        p.pack("<II", address, *numbers)
     except CallError:
-        p.files.close(first)
-        raise
-    try:
-        p.pack("<II", address, first, second)
-    except CallError:
-        p.files.close(first)
-        p.files.close(second)
+        for end in ends:
+            p.files.forget(end)
         raise
     return 0
 
@@ -215,7 +211,9 @@ def _terminal(p: Process, file: Stream, request: int, argument: int) -> int:
             columns, rows = os.get_terminal_size(file.terminal_descriptor())
         p.pack("<4H", argument, rows, columns, 0, 0)
     elif request == TIOCGPGRP:
-        p.pack("<I", argument, p.pid)
-    elif request not in (TCSETS, TCSETSW, TCSETSF, TIOCSPGRP):
+        p.pack("<I", argument, p.table.foreground)
+    elif request == TIOCSPGRP:
+        (p.table.foreground,) = p.unpack("<i", argument)
+    elif request not in (TCSETS, TCSETSW, TCSETSF):
         raise CallError(Errno.ENOTTY)
     return 0

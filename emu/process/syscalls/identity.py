@@ -4,33 +4,15 @@ from __future__ import annotations
 
 from emu.process.descriptors import TLS_MAX, TLS_MIN, UserDesc
 from emu.process.numbers import CHUNK, CallError, Errno
-from emu.process.process import RLIM_INFINITY, Outcome, Process, ProcessEnd
-from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, UINT, call
+from emu.process.process import RLIM_INFINITY, RLIMIT_NOFILE, Process, Sleep
+from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
 # struct new_utsname: sysname, nodename, release, version, machine, domainname
 UNAME = (b"Linux", b"popek", b"6.1.0", b"#1", b"i686", b"(none)")
-SYSINFO = "<i3I5IHHIII8x"  # struct sysinfo
+SYSINFO = "<i9I2H3I8x"  # struct sysinfo
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
 PR_SET_NAME, PR_GET_NAME = 15, 16
-
-
-@call("exit", "exit_group", INT)
-def exit_(p: Process, code: int) -> int:
-    """End the process."""
-    raise ProcessEnd(Outcome("exit", code & 0xFF))
-
-
-@call("getpid", "gettid")
-def getpid(p: Process) -> int:
-    """Return the process's number; its one thread has the same."""
-    return p.pid
-
-
-@call("getppid")
-def getppid(p: Process) -> int:
-    """Return the parent's number."""
-    return 1
 
 
 @call("getuid", "geteuid", "getgid", "getegid")
@@ -71,36 +53,6 @@ def setgroups(p: Process, size: int, groups: int) -> int:
     raise CallError(Errno.EPERM)
 
 
-@call("getpgrp")
-def getpgrp(p: Process) -> int:
-    """Return the process group: the process leads its own."""
-    return p.pid
-
-
-@call("getpgid", "getsid", INT)
-def getpgid(p: Process, pid: int) -> int:
-    """Return the group or session of the process itself."""
-    if pid not in (0, p.pid):
-        raise CallError(Errno.ESRCH)
-    return p.pid
-
-
-@call("setpgid", INT, INT)
-def setpgid(p: Process, pid: int, group: int) -> int:
-    """Stay in the own group."""
-    if pid not in (0, p.pid):
-        raise CallError(Errno.ESRCH)
-    if group not in (0, p.pid):
-        raise CallError(Errno.EPERM)
-    return 0
-
-
-@call("setsid")
-def setsid(p: Process) -> int:
-    """Refuse: the process leads its group already."""
-    raise CallError(Errno.EPERM)
-
-
 @call("uname", PTR)
 def uname(p: Process, buffer: int) -> int:
     """Store the system's names."""
@@ -119,8 +71,8 @@ def olduname(p: Process, buffer: int) -> int:
 def sysinfo(p: Process, buffer: int) -> int:
     """Store uptime, load and memory of the virtual machine."""
     total, free = p.space.physical.size, p.space.physical.free_frames * 4096
-    uptime = p.elapsed // 1_000_000_000
-    p.pack(SYSINFO, buffer, uptime, 0, 0, 0, total, free, 0, 0, 0, 0, 1, 0, 0, 0)
+    uptime, processes = p.elapsed // 1_000_000_000, len(p.table.processes)
+    p.pack(SYSINFO, buffer, uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 0, 1)
     return 0
 
 
@@ -141,13 +93,13 @@ def _limit(p: Process, resource: int) -> tuple[int, int]:
 
 
 def _set_limit(p: Process, resource: int, soft: int, hard: int) -> None:
-    """Remember a limit; only that on descriptors is enforced."""
+    """Remember a limit; those on descriptors and processes are enforced."""
     if soft > hard:
         raise CallError(Errno.EINVAL)
     if hard > _limit(p, resource)[1]:
         raise CallError(Errno.EPERM)
     p.limits[resource] = (soft, hard)
-    if resource == 7:  # RLIMIT_NOFILE
+    if resource == RLIMIT_NOFILE:
         p.files.limit = soft
 
 
@@ -175,8 +127,7 @@ def setrlimit(p: Process, resource: int, buffer: int) -> int:
 @call("prlimit64", INT, UINT, PTR, PTR)
 def prlimit64(p: Process, pid: int, resource: int, new: int, old: int) -> int:
     """Set and store a limit, 64 bits wide."""
-    if pid not in (0, p.pid):
-        raise CallError(Errno.ESRCH)
+    p = p if pid == 0 else p.table.find(pid)
     before = _limit(p, resource)
     if new:
         soft, hard = (min(value, RLIM_INFINITY) for value in p.unpack("<2Q", new))
@@ -239,12 +190,6 @@ def _tls_entry(number: int) -> int:
     return number
 
 
-@call("set_tid_address", PTR)
-def set_tid_address(p: Process, address: int) -> int:
-    """Note where to clear at exit: nobody would see it."""
-    return p.pid
-
-
 @call("set_robust_list", PTR, UINT)
 def set_robust_list(p: Process, head: int, size: int) -> int:
     """Note the list of held locks: nobody waits for them."""
@@ -255,7 +200,7 @@ def set_robust_list(p: Process, head: int, size: int) -> int:
 
 @call("futex", "futex_time64", PTR, INT, UINT, PTR)
 def futex(p: Process, address: int, operation: int, value: int, timeout: int) -> int:
-    """Wake nobody; waiting with nobody to wake us ends the process, or times out."""
+    """Wake nobody; nobody wakes who waits, so that is for ever or times out."""
     command = operation & 0x7F
     if command in (FUTEX_WAKE, FUTEX_WAKE_BITSET):
         p.read(address, 4)
@@ -266,13 +211,13 @@ def futex(p: Process, address: int, operation: int, value: int, timeout: int) ->
         raise CallError(Errno.EAGAIN)
     if timeout:
         raise CallError(Errno.ETIMEDOUT)
-    raise p.deadlock("a lock is held that only another thread could release")
+    raise Sleep("a lock is held that only another thread could release")
 
 
 @call("sched_yield")
 def sched_yield(p: Process) -> int:
-    """There is nobody else."""
-    return 0
+    """Let the others run first."""
+    raise Sleep("others run first", lambda: True, finish=lambda: 0)
 
 
 @call("sched_getaffinity", INT, UINT, PTR)
@@ -317,19 +262,8 @@ def nice(p: Process, step: int) -> int:
     return 0
 
 
-@call("fork", "vfork")
-def fork(p: Process) -> int:
-    """More than one process: not yet. ENOSYS, which shells report."""
-    raise CallError(Errno.ENOSYS)
-
-
-@call("clone", FLAGS, PTR, PTR, PTR, PTR)
-def clone(p: Process, *arguments: int) -> int:
-    """More than one process or thread: not yet."""
-    raise CallError(Errno.ENOSYS)
-
-
 @call("rseq", "clone3", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
+@call("timer_create")
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""
     raise CallError(Errno.ENOSYS)
@@ -340,17 +274,3 @@ def not_supported(p: Process) -> int:
 def no_sockets(p: Process, *arguments: int) -> int:
     """There is no network: no address family is supported."""
     raise CallError(Errno.EAFNOSUPPORT)
-
-
-@call("execve", PATH, PTR, PTR)
-def execve(p: Process, path: bytes, arguments: int, environment: int) -> int:
-    """Replacing the program: not yet. A missing file is still a missing file."""
-    p.sandbox.status(path, p.cwd)
-    raise CallError(Errno.ENOSYS)
-
-
-@call("wait4", INT, PTR, FLAGS, PTR)
-@call("waitpid", INT, PTR, FLAGS)
-def wait4(p: Process, *arguments: int) -> int:
-    """There are no children."""
-    raise CallError(Errno.ECHILD)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from emu.memory import READ, WRITE
 from emu.process.files import Directory, OpenFile, PipeEnd, VirtualDevice
 from emu.process.numbers import CHUNK, MAX_TRANSFER, O_NONBLOCK, CallError, Errno
-from emu.process.process import Process
+from emu.process.process import Process, Sleep
 from emu.process.signals import SI_USER, Info, Signal
 from emu.process.syscalls.registry import INT, PTR, UINT, call
 
@@ -37,37 +38,42 @@ def writable(p: Process, fd: int) -> OpenFile:
     return file
 
 
-def reader(p: Process, file: OpenFile) -> Reader:
-    """Return how to read from the position; an empty pipe ends a process that would sleep."""
+def reader(file: OpenFile, before: int = 0) -> Reader:
+    """Return how to read from the position; who reads an empty pipe sleeps, if the call has not
+    read anything `before`."""
 
     def read_some(size: int, done: int) -> bytes:
         try:
             return file.read(size)
         except CallError as error:
-            _check_sleep(p, file, error, "reading an empty pipe")
+            if before + done == 0 and _sleeps(file, error):
+                raise Sleep("reading an empty pipe", cast(PipeEnd, file).can_read) from None
             raise
 
     return read_some
 
 
-def writer(p: Process, file: OpenFile) -> Writer:
-    """Return how to write at the position; a full pipe ends a process that would sleep."""
+def writer(file: OpenFile) -> Writer:
+    """Return how to write at the position; who writes to a full pipe sleeps until all is written.
+
+    The process's `progress` tells how much of the call is.
+    """
 
     def write_some(data: bytes, done: int) -> int:
         try:
             return file.write(data)
         except CallError as error:
-            if done == 0:
-                _check_sleep(p, file, error, "writing to a full pipe")
+            if _sleeps(file, error):
+                pipe, size = cast(PipeEnd, file), len(data)
+                raise Sleep("writing to a full pipe", lambda: pipe.can_write(size)) from None
             raise
 
     return write_some
 
 
-def _check_sleep(p: Process, file: OpenFile, error: CallError, what: str) -> None:
+def _sleeps(file: OpenFile, error: CallError) -> bool:
     blocking = isinstance(file, PipeEnd) and not file.flags & O_NONBLOCK
-    if error.number == Errno.EAGAIN and blocking:
-        raise p.deadlock(what)
+    return error.number == Errno.EAGAIN and blocking
 
 
 def fill(p: Process, address: int, size: int, read_some: Reader, *, whole: bool) -> int:
@@ -86,25 +92,32 @@ def fill(p: Process, address: int, size: int, read_some: Reader, *, whole: bool)
             return done
 
 
-def drain(p: Process, address: int, size: int, write_some: Writer) -> int:
-    """Write from guest memory until all is taken or something stops it."""
+def drain(p: Process, address: int, size: int, write_some: Writer, before: int = 0) -> int:
+    """Write from guest memory until all is taken or something stops it.
+
+    `before` is what the call has written from other places. If it sleeps, it goes on where it was.
+    """
     size = min(size, MAX_TRANSFER)
     reach = p.space.accessible(address, size, READ)
     if size and not reach:
         raise CallError(Errno.EFAULT)
-    done = 0
-    while True:
+    done = min(max(p.progress - before, 0), reach)
+    while done < reach or not done:
         data = p.read(address + done, min(reach - done, CHUNK))
         try:
             count = write_some(data, done)
+        except Sleep:
+            p.progress = before + done
+            raise
         except (CallError, OSError) as error:
             _raise_broken_pipe(p, error)
             if done:
                 return done
             raise
         done += count
-        if done >= reach or not count:
-            return done
+        if not count:
+            break
+    return done
 
 
 def _raise_broken_pipe(p: Process, error: Exception) -> None:
@@ -117,13 +130,13 @@ def _raise_broken_pipe(p: Process, error: Exception) -> None:
 def read(p: Process, fd: int, buffer: int, size: int) -> int:
     """Read at the position."""
     file = readable(p, fd)
-    return fill(p, buffer, size, reader(p, file), whole=file.seekable)
+    return fill(p, buffer, size, reader(file), whole=file.seekable)
 
 
 @call("write", INT, PTR, UINT)
 def write(p: Process, fd: int, buffer: int, size: int) -> int:
     """Write at the position."""
-    return drain(p, buffer, size, writer(p, writable(p, fd)))
+    return drain(p, buffer, size, writer(writable(p, fd)))
 
 
 def vectors(p: Process, address: int, count: int) -> list[tuple[int, int]]:
@@ -163,8 +176,8 @@ def readv(p: Process, fd: int, vector: int, count: int) -> int:
     pairs = vectors(p, vector, count)
     whole = file.seekable
 
-    def transfer(address: int, size: int, _: int) -> int:
-        return fill(p, address, size, reader(p, file), whole=whole)
+    def transfer(address: int, size: int, done: int) -> int:
+        return fill(p, address, size, reader(file, done), whole=whole)
 
     return each_vector(pairs, transfer)
 
@@ -174,7 +187,7 @@ def writev(p: Process, fd: int, vector: int, count: int) -> int:
     """Write several buffers."""
     file = writable(p, fd)
     pairs = vectors(p, vector, count)
-    return each_vector(pairs, lambda a, size, _: drain(p, a, size, writer(p, file)))
+    return each_vector(pairs, lambda a, size, done: drain(p, a, size, writer(file), done))
 
 
 def positioned(file: OpenFile) -> OpenFile:
@@ -284,14 +297,21 @@ def copy(p: Process, out_fd: int, in_fd: int, offset: int | None, size: int) -> 
     if not source.seekable and not isinstance(source, VirtualDevice):
         raise CallError(Errno.EINVAL)
     start = source.position if offset is None else offset
-    done, size = 0, min(size, MAX_TRANSFER)
+    done, size = p.progress, min(size, MAX_TRANSFER)
     if isinstance(source, VirtualDevice):
         size = min(size, CHUNK)  # an endless source must not keep the host busy for ever
     while done < size:
         data = source.read_at(min(CHUNK, size - done), start + done)
         if not data:
             break
-        count = writer(p, target)(data, done)
+        try:
+            count = writer(target)(data, done)
+        except Sleep:
+            p.progress = done
+            raise
+        except (CallError, OSError) as error:
+            _raise_broken_pipe(p, error)
+            raise
         done += count
         if not count:
             break

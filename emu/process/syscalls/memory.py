@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, READ, WRITE, OutOfMemoryError
+from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, READ, SHARED, WRITE, OutOfMemoryError
 from emu.process.files import HostFile, OpenFile, SeekableFile, VirtualDevice
-from emu.process.layout import LOWEST, MAX_MAPPINGS, MMAP_TOP, STACK_GUARD, USER_END
+from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
 from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import Process
 from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
@@ -38,24 +38,24 @@ def check_range(start: int, size: int) -> None:
 def check_room(p: Process, size: int, bits: int) -> None:
     """Refuse what could never be backed by memory, as Linux's overcommit heuristic; ENOMEM."""
     too_big = bits and size > p.space.physical.size
-    if too_big or len(p.space.regions) >= MAX_MAPPINGS:
+    if too_big or not p.table.has_room(p):
         raise CallError(Errno.ENOMEM)
 
 
 @call("brk", PTR)
 def brk(p: Process, end: int) -> int:
     """Move the end of the heap; answers with where it is, moved or not."""
-    old, new = pages(p.heap_end), pages(end)
-    if end < p.heap_start or new > MMAP_TOP:
-        return p.heap_end
+    old, new = pages(p.memory.heap_end), pages(end)
+    if end < p.memory.heap_start or new > MMAP_TOP:
+        return p.memory.heap_end
     if new > old:
         free = not p.space.overlapping(old, new + PAGE_SIZE)
-        if not free or new - p.heap_start > p.space.physical.size:
-            return p.heap_end
+        if not free or new - p.memory.heap_start > p.space.physical.size:
+            return p.memory.heap_end
         p.space.map(old, new - old, READ | WRITE, "[heap]")
     elif new < old:
         p.space.unmap(new, old - new)
-    p.heap_end = end
+    p.memory.heap_end = end
     return end
 
 
@@ -89,7 +89,8 @@ def map_pages(
     bits = permissions(protection)
     check_room(p, size, bits)
     start = _place(p, address, size, flags)
-    p.space.map(start, size, bits, "" if file is None else "file")
+    shared = SHARED if flags & 3 != MAP_PRIVATE else ""
+    p.space.map(start, size, bits, shared if file is None else "file")
     if file is not None:
         _fill(p, file, start, size, offset)
     return start
@@ -140,7 +141,7 @@ def _fill(p: Process, file: OpenFile, start: int, size: int, offset: int) -> Non
         if not data:
             return
         try:
-            p.space.poke(start + done, data)
+            p.space.fill(start + done, data)
         except OutOfMemoryError:
             raise CallError(Errno.ENOMEM) from None
         done += len(data)
@@ -162,9 +163,13 @@ def mprotect(p: Process, start: int, size: int, protection: int) -> int:
     size = pages(size)
     if size == 0:
         return 0
-    if start + size > USER_END or len(p.space.regions) >= MAX_MAPPINGS:
+    if start + size > USER_END or not p.table.has_room(p):
         raise CallError(Errno.ENOMEM)
-    if not p.space.protect(start, size, permissions(protection)):
+    try:
+        done = p.space.protect(start, size, permissions(protection))
+    except OutOfMemoryError:
+        done = False
+    if not done:
         raise CallError(Errno.ENOMEM)
     return 0
 

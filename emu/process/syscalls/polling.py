@@ -1,15 +1,16 @@
-"""Waiting for files. All but pipes are always ready; a wait that nothing could end is an error."""
+"""Waiting for files. All but pipes and terminals are always ready."""
 
 from __future__ import annotations
 
 import select
+from collections.abc import Callable
 from contextlib import suppress
 
 from emu.process.files import OpenFile, PipeEnd, Stream
 from emu.process.numbers import CallError, Errno
-from emu.process.process import Process
+from emu.process.process import Process, Sleep
 from emu.process.syscalls.registry import INT, PTR, UINT, call
-from emu.process.syscalls.time import SECOND, TIMESPEC, TIMESPEC64, sleep, timespec
+from emu.process.syscalls.time import SECOND, TIMESPEC, TIMESPEC64, timespec
 
 POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
 POLLFD = "<iHH"
@@ -25,19 +26,18 @@ def readiness(file: OpenFile) -> tuple[bool, bool]:
     return ready_read and file.readable, ready_write and file.writable
 
 
-def wait(p: Process, files: list[OpenFile], timeout: int | None) -> None:
-    """Nothing is ready: wait for the host's terminal, or let virtual time pass."""
+def wait(
+    p: Process, files: list[OpenFile], timeout: int | None, is_ready: Callable[[], bool]
+) -> None:
+    """Nothing is ready: sleep until something is, or return if the time is over."""
+    deadline = None if timeout is None else p.end_of_wait(timeout)
+    if deadline is not None and p.elapsed >= deadline:
+        return
     terminals = [f for f in files if isinstance(f, Stream) and f.terminal and f.readable]
-    if timeout is not None:
-        if sleep(p, timeout):
-            raise CallError(Errno.EINTR)
-    elif terminals:
-        select.select([f.terminal_descriptor() for f in terminals], [], [])
-    elif p.signals.alarm is not None:
-        sleep(p, max(p.signals.alarm - p.elapsed, 0) + 1)
-        raise CallError(Errno.EINTR)
-    else:
-        raise p.deadlock("polling files that will never be ready")
+    raise Sleep(
+        "polling files that will never be ready", is_ready, deadline=deadline, restarts=False,
+        terminals=terminals,
+    )  # fmt: skip
 
 
 def _events(p: Process, fd: int, wanted: int) -> int:
@@ -58,15 +58,15 @@ def _events(p: Process, fd: int, wanted: int) -> int:
 
 
 def poll_files(p: Process, address: int, count: int, timeout: int | None) -> int:
-    """Poll an array of struct pollfd, waiting at most once."""
+    """Poll an array of struct pollfd, waiting if need be."""
     if count > p.files.limit:
         raise CallError(Errno.EINVAL)
     entries = [p.unpack(POLLFD, address + 8 * i) for i in range(count)]
     found = [_events(p, fd, wanted) for fd, wanted, _ in entries]
     if not any(found) and timeout != 0:
         known = set(p.files.numbers())
-        wait(p, [p.files.get(fd) for fd, wanted, _ in entries if fd in known and wanted], timeout)
-        found = [_events(p, fd, wanted) for fd, wanted, _ in entries]
+        files = [p.files.get(fd) for fd, wanted, _ in entries if fd in known and wanted]
+        wait(p, files, timeout, lambda: any(_events(p, fd, wanted) for fd, wanted, _ in entries))
     for i, (fd, wanted, _) in enumerate(entries):
         p.pack(POLLFD, address + 8 * i, fd, wanted, found[i])
     return sum(1 for events in found if events)
@@ -99,8 +99,7 @@ def select_files(p: Process, count: int, sets: tuple[int, int, int], timeout: in
     files = {fd: p.files.get(fd) for bits in wanted for fd in bits}
     found = _selected(wanted, files)
     if not any(found) and timeout != 0:
-        wait(p, list(files.values()), timeout)
-        found = _selected(wanted, files)
+        wait(p, list(files.values()), timeout, lambda: any(_selected(wanted, files)))
     for address, ready in zip(sets, found, strict=True):
         if address:
             p.write(address, sum(1 << fd for fd in ready).to_bytes(size, "little"))

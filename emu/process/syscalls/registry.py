@@ -57,11 +57,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallEvent:
-    """A served system call, for traces: name, arguments as text, result (None: never returns)."""
+    """A served system call, for traces: name, arguments as text, result (None: never returns).
+
+    `process` is the number of the process, 0 for the first one.
+    """
 
     name: str
     arguments: tuple[str, ...]
     result: int | None
+    process: int = 0
 
     def __str__(self) -> str:
         """One line, as strace prints it."""
@@ -73,7 +77,8 @@ class CallEvent:
             shown = f"-1 {Errno(number).name}" if known else f"-1 errno {number}"
         else:
             shown = f"{self.result:#x}" if self.result > 0xFFFFF else str(self.result)
-        return f"{self.name}({', '.join(self.arguments)}) = {shown}"
+        who = f"[pid {self.process}] " if self.process else ""
+        return f"{who}{self.name}({', '.join(self.arguments)}) = {shown}"
 
 
 CALLS: dict[int, Call] = {}

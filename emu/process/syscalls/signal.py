@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emu.process import frames
 from emu.process.numbers import CallError, Errno
-from emu.process.process import Process
+from emu.process.process import Process, Sleep
 from emu.process.signals import (
     LAST_SIGNAL,
     SA_NODEFER,
@@ -18,7 +18,6 @@ from emu.process.signals import (
     Signal,
     bit,
 )
-from emu.process.syscalls import time
 from emu.process.syscalls.registry import INT, PTR, UINT, call
 
 SIG_BLOCK, SIG_UNBLOCK, SIG_SETMASK = 0, 1, 2
@@ -126,13 +125,8 @@ def sigpending(p: Process, address: int) -> int:
 
 
 def wait_for_signal(p: Process) -> int:
-    """Sleep until the timer fires; without one, nobody could wake the process."""
-    open_ = any(not p.signals.blocked & bit(n) for n in p.signals.pending)
-    if not open_:
-        if p.signals.alarm is None:
-            raise p.deadlock("waiting for a signal")
-        time.sleep(p, max(p.signals.alarm - p.elapsed, 0) + 1)
-    raise CallError(Errno.EINTR)
+    """Sleep until a signal has been handled."""
+    raise Sleep("waiting for a signal", restarts=False)
 
 
 @call("pause")
@@ -180,14 +174,27 @@ def sigaltstack(p: Process, new: int, old: int) -> int:
     return 0
 
 
+def targets(p: Process, target: int) -> list[Process]:
+    """The processes that kill means: one, a group, or all but this one; ESRCH if none."""
+    table = p.table
+    if target > 0:
+        return [table.find(target)]
+    if target == -1:
+        found = [q for q in table.processes.values() if q is not p]
+    else:
+        found = list(table.group(-target or p.group))
+    if not found:
+        raise CallError(Errno.ESRCH)
+    return found
+
+
 def send(p: Process, target: int, number: int, code: int) -> int:
-    """Send a signal to the one process; ESRCH for all others."""
+    """Send a signal; number 0 only asks whether that could be done."""
     if not 0 <= number <= LAST_SIGNAL:
         raise CallError(Errno.EINVAL)
-    if target not in (0, p.pid, -p.pid, -1):
-        raise CallError(Errno.ESRCH)
-    if number:
-        p.signals.raise_signal(Info(number, code, sender=p.pid, user=p.user))
+    for found in targets(p, target):
+        if number:
+            p.table.send(found, p.table.from_process(p, number, code))
     return 0
 
 
@@ -199,7 +206,7 @@ def kill(p: Process, target: int, number: int) -> int:
 
 @call("tkill", INT, INT)
 def tkill(p: Process, thread: int, number: int) -> int:
-    """Send a signal to a thread."""
+    """Send a signal to a thread: each process has one, of the same number."""
     if thread <= 0:
         raise CallError(Errno.EINVAL)
     return send(p, thread, number, SI_TKILL)
@@ -210,7 +217,7 @@ def tgkill(p: Process, group: int, thread: int, number: int) -> int:
     """Send a signal to a thread of a process."""
     if group <= 0 or thread <= 0:
         raise CallError(Errno.EINVAL)
-    if group != p.pid:
+    if group != thread:
         raise CallError(Errno.ESRCH)
     return send(p, thread, number, SI_TKILL)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emu.process.numbers import CallError, Errno
-from emu.process.process import Process
+from emu.process.process import Process, Sleep
 from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
 SECOND = 1_000_000_000
@@ -23,7 +23,7 @@ def clock(p: Process, which: int) -> int:
     if which in (MONOTONIC, MONOTONIC_RAW, MONOTONIC_COARSE, BOOTTIME):
         return p.elapsed
     if which in (PROCESS, THREAD):
-        return p.clock.used(p.state.count)
+        return p.clock.used(p.instructions)
     raise CallError(Errno.EINVAL)
 
 
@@ -94,24 +94,21 @@ def timespec(p: Process, layout: str, address: int) -> int:
     return int(seconds * SECOND + rest)
 
 
-def sleep(p: Process, duration: int) -> int:
-    """Let time pass without instructions; return what is left if a timer's signal ends it."""
-    alarm = p.signals.alarm
-    left = 0
-    if alarm is not None and alarm < p.elapsed + duration:
-        left = p.elapsed + duration - alarm
-    p.clock.skip(duration - left)
-    p.signals.expire(p.elapsed)
-    return left
-
-
 def _sleep_for(p: Process, duration: int, remaining: int, layout: str) -> int:
-    left = sleep(p, duration)
-    if not left:
+    end = p.end_of_wait(duration)
+    if p.elapsed >= end:
         return 0
-    if remaining:
-        p.pack(layout, remaining, *divmod(left, SECOND))
-    raise CallError(Errno.EINTR)
+
+    def interrupted() -> int:
+        """What is left is stored."""
+        try:
+            if remaining:
+                p.pack(layout, remaining, *divmod(max(end - p.elapsed, 0), SECOND))
+        except CallError as error:
+            return -error.number
+        return -Errno.EINTR
+
+    raise Sleep("sleeping", deadline=end, interrupted=interrupted)
 
 
 @call("nanosleep", PTR, PTR)
@@ -147,7 +144,8 @@ def _clock_sleep(
 def times(p: Process, buffer: int) -> int:
     """Store processor time in ticks; return the ticks since the start."""
     if buffer:
-        p.pack("<4I", buffer, p.clock.used(p.state.count) // TICK, 0, 0, 0)
+        own, children = (p.clock.used(n) // TICK for n in (p.instructions, p.used_by_children))
+        p.pack("<4I", buffer, own, 0, children, 0)
     return p.elapsed // TICK & 0x7FFFFFFF
 
 
@@ -156,7 +154,7 @@ def getrusage(p: Process, who: int, buffer: int) -> int:
     """Store processor time and memory."""
     if who not in (0, -1, 1):
         raise CallError(Errno.EINVAL)
-    used = p.clock.used(p.state.count) if who != -1 else 0
+    used = p.clock.used(p.instructions if who != -1 else p.used_by_children)
     seconds, rest = divmod(used, SECOND)
     resident = len(p.space.frames) * 4
     p.pack(RUSAGE, buffer, seconds, rest // 1000, 0, 0, resident, *[0] * 13)

@@ -1,0 +1,204 @@
+"""The processes of a machine: who there is, who descends from whom, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from emu.memory import OutOfMemoryError
+from emu.process.files import MOST_PIPES, Supply
+from emu.process.layout import MAX_MAPPINGS
+from emu.process.numbers import CallError, Errno
+from emu.process.process import (
+    FIRST_PID,
+    RLIMIT_NPROC,
+    MemoryDescriptor,
+    Outcome,
+    Process,
+)
+from emu.process.signals import (
+    CLD_CONTINUED,
+    CLD_EXITED,
+    CLD_KILLED,
+    CLD_STOPPED,
+    SA_NOCLDSTOP,
+    SA_NOCLDWAIT,
+    SI_USER,
+    SIG_DFL,
+    SIG_IGN,
+    STOPS,
+    Info,
+    Signal,
+)
+
+if TYPE_CHECKING:
+    from emu.process.execute import Loader
+
+MOST_REGIONS = 4 * MAX_MAPPINGS  # of all processes
+LAST_PID = 32767  # kernel.pid_max of 32-bit Linux, less one
+CONTINUED = 0xFFFF  # the wait status of a process that was continued
+
+
+class ProcessTable:
+    """Processes by number, dead ones until somebody has waited for them."""
+
+    def __init__(self, loader: Loader) -> None:
+        self.loader = loader
+        self.processes: dict[int, Process] = {}
+        self.running: list[Process] = []  # those that have not ended, in the order of their birth
+        self.pipes = Supply(MOST_PIPES)
+        self.foreground = FIRST_PID  # the process group that the terminal belongs to
+        self._last = FIRST_PID - 1
+
+    def add(self, process: Process) -> None:
+        """Take in a process under its number."""
+        self.processes[process.pid] = process
+        self.running.append(process)
+
+    def find(self, pid: int) -> Process:
+        """Return a process by number, 0 for none of them; ESRCH."""
+        process = self.processes.get(pid)
+        if process is None:
+            raise CallError(Errno.ESRCH)
+        return process
+
+    def group(self, number: int) -> Iterator[Process]:
+        """The processes of a group."""
+        return (p for p in self.processes.values() if p.group == number)
+
+    def free_pid(self) -> int:
+        """Return the next free number; they are used again only after all others."""
+        while True:
+            self._last = FIRST_PID if self._last >= LAST_PID else self._last + 1
+            taken = self.processes.get(self._last) or next(self.group(self._last), None)
+            if taken is None:
+                return self._last
+
+    # -- birth ------------------------------------------------------------------------------
+
+    def fork(self, parent: Process, *, share_memory: bool = False) -> Process:
+        """Make a process that is a copy of the current one; EAGAIN, ENOMEM.
+
+        Its registers are those of the processor as it is now.
+        """
+        if len(self.processes) >= parent.limits[RLIMIT_NPROC][0]:
+            raise CallError(Errno.EAGAIN)
+        child = replace(
+            parent,
+            memory=parent.memory if share_memory else self._copy_memory(parent),
+            pid=self.free_pid(),
+            files=parent.files.copy(),
+            signals=parent.signals.copy(),
+            limits=dict(parent.limits),
+            parent=parent,
+            children=[],
+            executed=False,
+            clear_at_exit=0,
+            saved=parent.state.save(),
+            tls=parent.system.tls,
+            used_before=0,
+            used_by_children=0,
+            progress=0,
+            deadline=None,
+        )
+        parent.memory.users += share_memory
+        parent.children.append(child)
+        self.add(child)
+        return child
+
+    def has_room(self, process: Process, more: int = 1) -> bool:
+        """Tell whether the current process, and all together, may have so many more regions."""
+        total = sum(len(p.memory.mappings.regions) for p in self.running)
+        return len(process.space.regions) < MAX_MAPPINGS and total + more < MOST_REGIONS
+
+    def _copy_memory(self, parent: Process) -> MemoryDescriptor:
+        if not self.has_room(parent, len(parent.space.regions)):
+            raise CallError(Errno.ENOMEM)
+        try:
+            mappings = parent.space.copy()
+        except OutOfMemoryError:
+            raise CallError(Errno.ENOMEM) from None
+        return replace(parent.memory, mappings=mappings, users=1)
+
+    # -- death ------------------------------------------------------------------------------
+
+    def end(self, process: Process, outcome: Outcome) -> None:
+        """The current process has ended: let go of what it had, tell its parent."""
+        process.used_before, process.saved = process.instructions, process.state.save()
+        process.ended, process.sleep, process.stopped, process.news = outcome, None, 0, None
+        self.running.remove(process)
+        process.files.close_all()
+        if self.running:  # else the memory stays as it was, for whoever looks at it
+            self.release(process)
+        for child in process.children:
+            child.parent = None
+            if child.ended is not None:
+                del self.processes[child.pid]
+        process.children.clear()
+        self._tell_end(process, outcome)
+
+    def release(self, process: Process) -> None:
+        """Let go of a process's memory, for good with its last user."""
+        memory = process.memory
+        memory.users -= 1
+        if memory.users == 0:
+            process.space.release(memory.mappings)
+        elif process.clear_at_exit:
+            process.space.write(process.clear_at_exit, bytes(4))
+
+    def _tell_end(self, process: Process, outcome: Outcome) -> None:
+        """Have the parent wait for it, or forget it at once if nobody will."""
+        parent = process.parent
+        action = None if parent is None else parent.signals.action(Signal.SIGCHLD)
+        if action is None or action.handler == SIG_IGN or action.flags & SA_NOCLDWAIT:
+            self.forget(process)
+        code = CLD_EXITED if outcome.kind == "exit" else CLD_KILLED
+        self._tell(process, process.exit_signal, code, outcome.code)
+
+    def forget(self, process: Process) -> None:
+        """Nobody will ask for a dead process any more."""
+        del self.processes[process.pid]
+        if process.parent is not None:
+            process.parent.children.remove(process)
+            process.parent.used_by_children += process.used_before + process.used_by_children
+
+    @staticmethod
+    def _tell(process: Process, signal: int, code: int, status: int) -> None:
+        if process.parent is not None and signal:
+            info = Info(signal, code, sender=process.pid, user=process.user, status=status)
+            process.parent.signals.raise_signal(info)
+
+    # -- signals ----------------------------------------------------------------------------
+
+    def send(self, target: Process, info: Info) -> None:
+        """Send a signal; those that stop and continue do so at once."""
+        if target.ended is not None:
+            return
+        number = info.number
+        if number in (Signal.SIGKILL, Signal.SIGCONT) and target.stopped:
+            self._resume(target, number)
+        default = number == Signal.SIGSTOP or target.signals.action(number).handler == SIG_DFL
+        if number in STOPS and default and len(self.running) > 1:
+            self._stop(target, number)
+        else:
+            target.signals.raise_signal(info)
+
+    def _stop(self, target: Process, number: int) -> None:
+        target.stopped, target.news = number, number << 8 | 0x7F
+        self._tell_change(target, CLD_STOPPED, number)
+
+    def _resume(self, target: Process, number: int) -> None:
+        target.stopped = 0
+        if number == Signal.SIGCONT:
+            target.news = CONTINUED
+            self._tell_change(target, CLD_CONTINUED, number)
+
+    def _tell_change(self, target: Process, code: int, number: int) -> None:
+        parent = target.parent
+        if parent and not parent.signals.action(Signal.SIGCHLD).flags & SA_NOCLDSTOP:
+            self._tell(target, Signal.SIGCHLD, code, number)
+
+    def from_process(self, sender: Process, number: int, code: int = SI_USER) -> Info:
+        """A signal that a process sends."""
+        return Info(number, code, sender=sender.pid, user=sender.user)
