@@ -472,7 +472,7 @@ class AddressSpace(TranslatedMemory):
         if physical.is_shared(frame):
             self.frames[page] = physical.copy_frame(frame)
             physical.free_frame(frame)
-            self.page_changed(page)
+            self.pages_changed([page])
 
     # -- mappings ---------------------------------------------------------------------------
 

@@ -176,7 +176,7 @@ def test_registers_in_parts(engine):
         r.rax = 1
 
 
-@pytest.mark.parametrize("name", ["quicksort", "signal", "heap", "selfmod"])
+@pytest.mark.parametrize("name", ["quicksort", "signal", "heap", "selfmod", "exec"])
 def test_a_restored_guest_passes_through_the_same_states(engine, name):
     guest = emu.load(PROGRAMS / f"{name}.asm", engine=engine, stdout=io.BytesIO())
     guest.run(timeout=70)
@@ -194,6 +194,18 @@ def states(guest: emu.ScriptGuest) -> list[object]:
         guest.run(timeout=19)
         found.append((guest.count, dict(guest.state.registers()), str(guest.exit)))
     return found
+
+
+def test_several_processes_have_no_snapshot_but_can_be_taken_back(engine):
+    guest = emu.load(PROGRAMS / "fork.asm", engine=engine, stdout=io.BytesIO())
+    saved = guest.snapshot()
+    guest.run(timeout=2)  # fork has been served
+    with pytest.raises(emu.ScriptError, match="2 processes"):
+        guest.snapshot()
+    first = states(guest)
+    guest.restore(saved)
+    guest.run(timeout=2)
+    assert states(guest) == first
 
 
 def test_snapshots_share_what_has_not_changed(engine):

@@ -170,7 +170,7 @@ class Sandbox:
         self._programs: Programs = _Nobody()
         self._entropy = entropy or random.Random(0)
         self._pseudo = _pseudo_devices()
-        self._files = Supply(MOST_FILES)
+        self.supply = Supply(MOST_FILES)
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
@@ -390,10 +390,10 @@ class Sandbox:
         path = place.path
         if place.found is not None and not flags & O_PATH and not _allowed(place.found) & 4:
             raise CallError(Errno.EACCES)
-        self._files.take()
+        self.supply.take()
         return Directory(
             path, flags, lambda: self.status(b".", path), lambda: self.listing(path),
-            self._files.give_back,
+            self.supply.give_back,
         )  # fmt: skip
 
     def _open_virtual(self, place: Place, node: virtual.Node, flags: int) -> OpenFile:
@@ -424,11 +424,11 @@ class Sandbox:
         create = flags & O_CREAT
         how = _OPEN | {0: os.O_RDONLY, 1: os.O_WRONLY}.get(flags & O_ACCMODE, os.O_RDWR)
         how |= os.O_CREAT | os.O_EXCL if create else 0
-        self._files.take()
+        self.supply.take()
         try:
             descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
         except BaseException:
-            self._files.give_back()
+            self.supply.give_back()
             raise
         try:
             self._check_opened(descriptor, place)
@@ -438,12 +438,12 @@ class Sandbox:
                 os.ftruncate(descriptor, 0)
         except BaseException:
             os.close(descriptor)
-            self._files.give_back()
+            self.supply.give_back()
             raise
         kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
         return HostFile(
             descriptor, kept, self._host_status, lambda: self.now(), created=changed,
-            closed=self._files.give_back,
+            closed=self.supply.give_back,
         )  # fmt: skip
 
     @staticmethod

@@ -12,8 +12,9 @@ from emu.exit import Exit
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.process.files import HostFile, Stream
 from emu.process.machine import ProcessMachine
-from emu.process.process import Outcome
+from emu.process.process import Outcome, Process
 from emu.script.calls import SystemCall
+from emu.script.errors import ScriptError
 from emu.script.hooks import CALL, Hooks
 from emu.state import Handler, State
 from isa.fault import Fault
@@ -121,28 +122,55 @@ class ProcessScript:
 
     def save(self) -> Any:
         """See `Machine`."""
-        process = self.machine.process
-        kept = {name: getattr(process, name) for name in _PLAIN}
+        machine, process = self.machine, self.machine.process
+        if len(machine.table.processes) > 1:
+            raise ScriptError(
+                f"The guest has {len(machine.table.processes)} processes: no snapshot can be taken",
+                where=f"count {self.state.count}",
+                why="a snapshot holds one process, its memory and its files",
+                advice="Take it before the guest forks, or when the others have been waited for",
+            )
+        parts = [_plain(part, names) for part, names in self._parts(process)]
+        kept = copy.deepcopy((*parts, vars(process.clock), self._left()))
         files = self._copied(process.files)
         random = process.entropy.getstate()
-        return copy.deepcopy(kept), files, bytes(process.system.data), random
+        return process, kept, files, bytes(process.system.data), random
 
     def load(self, saved: Any) -> None:
         """See `Machine`."""
-        kept, files, system, random = saved
-        process = self.machine.process
-        for name, value in copy.deepcopy(kept).items():
-            setattr(process, name, value)
-        process.files.close_all()
+        process, kept, files, system, random = saved
+        machine, table = self.machine, self.machine.table
+        for other in {id(p): p for p in (process, *table.running)}.values():
+            other.files.close_all()
+        table.processes, table.running = {process.pid: process}, [process]
+        process.children.clear()
+        machine.scheduler.current, process.memory.mappings = process, self.space.mappings
+        parts = *(part for part, _ in self._parts(process)), process.clock
+        *values, left = copy.deepcopy(kept)
+        for part, content in zip(parts, values, strict=True):
+            for name, value in content.items():
+                setattr(part, name, value)
         process.files = self._copied(files)
+        machine.sandbox.supply.left, table.pipes.left = left
         process.system.data[:] = system
         process.system.generation += 1
         process.entropy.setstate(random)
+
+    def _parts(self, process: Process) -> list[tuple[object, tuple[str, ...]]]:
+        """What has plain values, and which."""
+        machine = self.machine
+        found = [(process, _PROCESS), (process.memory, _MEMORY), (machine, _MACHINE)]
+        return [*found, (machine.table, _TABLE), (machine.scheduler, _SCHEDULER)]
+
+    def _left(self) -> tuple[int, int]:
+        """How many files and pipes there still may be."""
+        return self.machine.sandbox.supply.left, self.machine.table.pipes.left
 
     def _copied(self, files: Any) -> Any:
         """A table of the same files at the same positions, with descriptors of its own."""
         sandbox = self.machine.sandbox
         shared: list[Any] = [sandbox, self.machine.process, self.machine.process.entropy]
+        shared += [sandbox.supply, self.machine.table.pipes]
         shared += [f for f in _open_files(files) if isinstance(f, Stream)]
         copied = copy.deepcopy(files, {id(thing): thing for thing in shared})
         for file in _open_files(copied):
@@ -155,7 +183,18 @@ class ProcessScript:
         self.machine.dispose()
 
 
-_PLAIN = ("signals", "cwd", "umask", "heap_start", "heap_end", "thread_name", "limits")
+_PROCESS = (
+    "signals", "cwd", "umask", "thread_name", "limits", "group", "session", "executed",
+    "clear_at_exit", "ended", "stopped", "news", "sleep", "progress", "deadline", "used_before",
+    "began_at", "used_by_children",
+)  # fmt: skip
+_MEMORY = ("program", "image", "heap_start", "heap_end", "users")
+_MACHINE = ("_outcome", "unknown_calls")
+_TABLE, _SCHEDULER = ("_last", "foreground"), ("_end_of_slice",)
+
+
+def _plain(thing: Any, names: tuple[str, ...]) -> dict[str, Any]:
+    return {name: getattr(thing, name) for name in names}
 
 
 def _open_files(table: Any) -> list[Any]:

@@ -17,6 +17,8 @@ from emu.state import State
 from isa.fault import Fault
 
 ZEROS = bytes(PAGE_SIZE)
+_FRAMES = ("_next_frame", "_free", "_more_users", "_shares", "_constants", "_by_hash")
+"""Which frames of storage are free, and which have several users."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,23 +71,21 @@ def put_pages(storage: PhysicalMemory, space: AddressSpace | None, pages: dict[i
 
 def mappings_of(space: AddressSpace) -> Any:
     """What is mapped where, and which frames are free."""
-    physical = space.physical
-    return (
-        copy.deepcopy(space.regions), dict(space.frames), space.exhausted,
-        physical._next_frame, list(physical._free),
-    )  # fmt: skip
+    kept = {name: getattr(space.physical, name) for name in _FRAMES}
+    return copy.deepcopy((space.regions, space.frames, space.exhausted, kept))
 
 
 def put_mappings(space: AddressSpace, saved: Any) -> None:
     """Map what was mapped."""
-    regions, frames, exhausted, next_frame, free = saved
+    regions, frames, space.exhausted, kept = copy.deepcopy(saved)
     physical = space.physical
-    for frame in set(space.frames.values()) - set(frames.values()):
-        if frame in physical.code_frames:
-            physical.release(frame)
-    space.regions, space.frames = copy.deepcopy(regions), dict(frames)
-    space.exhausted = exhausted
-    physical._next_frame, physical._free = next_frame, list(free)
+    for frame in physical.code_frames - set(frames.values()):
+        physical.release(frame)
+    space.regions[:] = regions
+    space.frames.clear()
+    space.frames.update(frames)
+    for name, value in kept.items():
+        setattr(physical, name, value)
     space.changed()
 
 
