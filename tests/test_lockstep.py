@@ -51,7 +51,7 @@ TOTAL = 50_000_000  # instructions of native code in lock-step, in all chunks to
 CHUNKS = 8
 LONG, PACE = 3_200_000, 250  # instructions of a long program, and its stretches' length
 SMALL = 300  # bytes of code of a program all of which is compiled
-SHORT = 50_000  # instructions of a program that the reference engine repeats wholly
+SHORT = 30_000  # instructions of a program that the reference engine repeats wholly
 FORCED = 2_000  # instructions of a large program with tier 2 forced: each block is compiled
 
 

@@ -65,9 +65,9 @@ def drawn(number: int, seed: int) -> Iterator[bytes]:
 
 
 def every_opcode_and_modrm(prefixes: bytes) -> Iterator[bytes]:
-    """Behind prefixes, which are part of a key, every fifth ModRM: others for each opcode."""
+    """Behind prefixes, which are part of a key, every ninth ModRM: others for each opcode."""
     random = Random(len(prefixes))
-    step = 5 if prefixes else 1
+    step = 9 if prefixes else 1
     for escape in OPCODE_MAPS:
         for opcode in range(256):
             for modrm in range(opcode % step, 256, step):
