@@ -1,4 +1,4 @@
-"""A tiny ELF file, a processor made of a dict, and a process machine to call into."""
+"""A tiny ELF file, and a process machine to call into."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emu.exit import Exit
+from emu.process.execute import NoState
 from emu.process.machine import ProcessMachine
 from emu.process.process import Outcome, Process
 from emu.process.syscalls.names import NUMBERS
@@ -50,21 +51,6 @@ def tiny_elf_with_linker(linker: bytes) -> bytes:
     return image[:offset] + linker + b"\0" + image[offset + size :]
 
 
-class FakeState(dict[str, int]):
-    """Registers by name, and the count."""
-
-    count = 0
-
-    def save(self) -> dict[str, int]:
-        """See `State`."""
-        return dict(self)
-
-    def restore(self, saved: dict[str, int]) -> None:
-        """See `State`."""
-        self.clear()
-        self.update(saved)
-
-
 class Guest:
     """A started machine; `call` does a system call and returns its signed result."""
 
@@ -81,7 +67,7 @@ class Guest:
             stderr=self.stderr,
             **options,
         )
-        self.state = FakeState()
+        self.state = NoState()
         self.machine.start(self.state)
         self.space = self.machine.space
         self.outcome: Outcome | None = None

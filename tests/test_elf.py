@@ -7,11 +7,12 @@ import struct
 import time
 
 import pytest
-from process_guest import BASE, CODE, EHDR, IDENT, PHDR, FakeState, Guest, tiny_elf
+from process_guest import BASE, CODE, EHDR, IDENT, PHDR, Guest, tiny_elf
 
 from emu.errors import GuestFileError, LoaderError
 from emu.memory import PAGE_SIZE, READ, WRITE, AddressSpace, PhysicalMemory
 from emu.process import elf
+from emu.process.execute import NoState
 from emu.process.machine import ProcessMachine
 from isa.fault import Fault
 
@@ -113,7 +114,7 @@ def test_a_dynamic_linker_in_the_root_is_used(tmp_path) -> None:
     """With shared objects in the guest's root, the program starts in its interpreter."""
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib/ld-linux.so.2").write_bytes(tiny_elf(kind=3, base=0))
-    state, machine = FakeState(), ProcessMachine(DYNAMIC, ["guest"], root=tmp_path)
+    state, machine = NoState(), ProcessMachine(DYNAMIC, ["guest"], root=tmp_path)
     machine.start(state)
     assert machine.space.read(state["eip"], len(CODE)) == CODE
     assert state["eip"] > 0xB0000000
@@ -168,7 +169,7 @@ def test_mutants_load_or_are_refused() -> None:
 
 def start_stack(argv: list[str], env: dict[str, str]) -> tuple[Guest | None, list[int], object]:
     """Start a program and return the words on its stack."""
-    state, machine = FakeState(), ProcessMachine(tiny_elf(), argv, env)
+    state, machine = NoState(), ProcessMachine(tiny_elf(), argv, env)
     machine.start(state)
     assert state["esp"] % 16 == 0
     size = 0xC0000000 - state["esp"]

@@ -101,9 +101,11 @@ class PcMachine:
             self._tick()
             if self.board.exit_code is not None:
                 return Exit("off")
-            if self._nmi_waits and self._takes_nmi():
-                if state.intercept_traps:
-                    return Exit("fault", Fault(NMI))
+            if self._nmi_waits and self._nmi_window():
+                self._nmi = False
+                intercepted = self._take(Fault(NMI))
+                if intercepted is not None:
+                    return intercepted
                 continue
             if self.halted and not self._wakes():
                 if not self._sleep(until):
@@ -134,17 +136,12 @@ class PcMachine:
     def _nmi_waits(self) -> bool:
         return self._nmi and not self.board.nmi_masked
 
-    def _takes_nmi(self) -> bool:
-        """Deliver the NMI that waits, if that can be now; it is between two instructions."""
+    def _nmi_window(self) -> bool:
+        """Whether the processor would take an NMI now; it is between two instructions."""
         state = self.state
         if state.reply is not None or state.shut_down:
             return False
-        if evaluate(state, nmi_interruptible(mode_of(state.values, self.isa.model))) != 1:
-            return False
-        self._nmi = self.halted = False
-        if not state.intercept_traps:
-            self.engine.deliver(state, Fault(NMI))
-        return True
+        return evaluate(state, nmi_interruptible(mode_of(state.values, self.isa.model))) == 1
 
     def _wakes(self) -> bool:
         return self.state.interrupt_requested and bool(self.state.values[IF.slot])
@@ -186,12 +183,15 @@ class PcMachine:
 
     def _interrupt(self) -> Exit | None:
         """The processor takes the interrupt that the board asks for."""
-        fault = Fault(self.board.acknowledge())
+        return self._take(Fault(self.board.acknowledge())) or _EVENT
+
+    def _take(self, interrupt: Fault) -> Exit | None:
+        """Deliver an interrupt; who intercepts traps gets it instead."""
         self.halted = False
         if self.state.intercept_traps:
-            return Exit("fault", fault)
-        self.engine.deliver(self.state, fault)
-        return _EVENT
+            return Exit("fault", interrupt)
+        self.engine.deliver(self.state, interrupt)
+        return None
 
     def _halt(self) -> Exit | None:
         self.halted = True

@@ -88,14 +88,10 @@ class LinearMemory(SplitMemory):
         known = self._remembered(address, access)
         if known is not None:
             return known
-        fields = {"linear": address, "write": int(access == WRITE), "user": int(self._user)}
-        evaluation, trace = _Walk(self._state, fields), walk()
-        fault = evaluation.region(trace.region)
-        if fault is not None:
+        evaluation, value = self._evaluated(address, write=access == WRITE, user=self._user)
+        if isinstance(value, Fault):
             evaluation.take_back()
-            return fault
-        assert trace.value is not None
-        value = evaluation.values[id(trace.value)]
+            return value
         if not evaluation.wrote:
             self._remember(address, access, tuple(evaluation.entries), value & ~PAGE_MASK)
         return value
@@ -121,13 +117,17 @@ class LinearMemory(SplitMemory):
         remembered. None if no page is there."""
         if not self._state.values[PG.slot]:
             return address
-        evaluation, trace = _Walk(self._state, {"linear": address, "write": 0, "user": 0}), walk()
-        fault = evaluation.region(trace.region)
+        evaluation, value = self._evaluated(address, write=False, user=False)
         evaluation.take_back()
-        if fault is not None:
-            return None
+        return None if isinstance(value, Fault) else value & _ADDRESS
+
+    def _evaluated(self, address: int, *, write: bool, user: bool) -> tuple[_Walk, int | Fault]:
+        """A walk of the tables, accessed and dirty bits included, and its value."""
+        fields = {"linear": address, "write": int(write), "user": int(user)}
+        evaluation, trace = _Walk(self._state, fields), walk()
+        fault = evaluation.region(trace.region)
         assert trace.value is not None
-        return evaluation.values[id(trace.value)] & _ADDRESS
+        return evaluation, evaluation.values[id(trace.value)] if fault is None else fault
 
     def without_change(self, address: int, access: int) -> int | Fault:
         """Where an address lies, a fault also if finding out would change anything."""

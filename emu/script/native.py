@@ -75,11 +75,18 @@ def _word(name: str, word: int, kind: str = "i64") -> str:
     )
 
 
-def _put(word: int, value: str) -> str:
+def _put(word: int, value: str, where: str = "put") -> str:
+    """`where` is part of a name: another for each time in one function."""
     return (
-        f"  %put.{int(word)}.p = getelementptr i64, ptr %hooked, i64 {int(word)}\n"
-        f"  store i64 {value}, ptr %put.{int(word)}.p\n"
+        f"  %{where}.{int(word)}.p = getelementptr i64, ptr %hooked, i64 {int(word)}\n"
+        f"  store i64 {value}, ptr %{where}.{int(word)}.p\n"
     )
+
+
+def _now(where: str) -> str:
+    """What is told: the count before, count and program counter."""
+    words = (Hooked.BEFORE, "%before"), (Hooked.NOW_COUNT, "%count"), (Hooked.NOW_PC, "%pc")
+    return "".join(_put(word, value, where) for word, value in words)
 
 
 def _function(name: str) -> str:
@@ -273,13 +280,7 @@ starts:
   %is_block = and i1 %ends, %leaves
   br i1 %is_block, label %block, label %instructions
 block:
-  %put.b.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.BEFORE)}
-  store i64 %before, ptr %put.b.p
-  %put.c.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.NOW_COUNT)}
-  store i64 %count, ptr %put.c.p
-  %put.d.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.NOW_PC)}
-  store i64 %pc, ptr %put.d.p
-  %block.bad = call i64 @tell(ptr %mailbox, ptr %blocks, i64 %pc)
+{_now("now.block")}  %block.bad = call i64 @tell(ptr %mailbox, ptr %blocks, i64 %pc)
   %block.pc = load i64, ptr %pc.p
   %block.moved = icmp ne i64 %block.pc, %pc
   %block.raised = icmp ne i64 %block.bad, 0
@@ -295,13 +296,7 @@ instructions:
   %inside = and i1 %inside.1, %some
   br i1 %inside, label %tell, label %told
 tell:
-  %put.e.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.BEFORE)}
-  store i64 %before, ptr %put.e.p
-  %put.f.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.NOW_COUNT)}
-  store i64 %count, ptr %put.f.p
-  %put.g.p = getelementptr i64, ptr %hooked, i64 {int(Hooked.NOW_PC)}
-  store i64 %pc, ptr %put.g.p
-  %raised = call i64 @tell(ptr %mailbox, ptr %callback, i64 %pc)
+{_now("now.tell")}  %raised = call i64 @tell(ptr %mailbox, ptr %callback, i64 %pc)
   %has_raised = icmp ne i64 %raised, 0
   br i1 %has_raised, label %leave, label %told
 told:

@@ -107,7 +107,7 @@ def put_back(state: State, machine: Any, saved: Snapshot) -> None:
     if space is not None:
         put_mappings(space, saved.mappings)
     put_pages(storage, space, saved.pages)
-    state.values[:] = type(state.values)("Q", saved.values)
+    state.set_values(saved.values)
     state.count, state.reply, state.shut_down = saved.count, saved.reply, saved.shut_down
     state.interrupt_requested = saved.interrupt_requested
     machine.load(saved.machine)
