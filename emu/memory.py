@@ -92,6 +92,11 @@ class PhysicalMemory:
         self._next_frame += 1
         return self._next_frame - 1
 
+    @property
+    def most_used(self) -> int:
+        """How many bytes were in use at a time, at most."""
+        return self._next_frame * PAGE_SIZE
+
     def free_frame(self, frame: int) -> None:
         """Give a frame back, the last of its users for good. Code translated from it is forgotten
         then."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 from emu.devices.disk_image import DiskImage
-from emu.exit import Exit
+from emu.exit import UNTIL, Exit
 from emu.pc.choose import FLOPPY, assembled
 from emu.pc.expect import Console
 from emu.pc.kinds import SECTOR, is_kernel
@@ -63,7 +64,7 @@ class TestPc:
             return text(machine.board.vga)
 
         return Console(
-            machine.run,
+            self.run,
             lambda: machine.state.count,
             shown if screen else lambda: self.serial.output.decode("latin-1"),
             (lambda t: machine.board.typist.type(t, machine.state.count))
@@ -71,6 +72,30 @@ class TestPc:
             else lambda t: port.feed(t.encode(), machine.state.count),
             is_stream=not screen,
         )
+
+
+class WatchedPc(TestPc):
+    """Looked at after every million instructions."""
+
+    STEP = 1_000_000
+
+    def __init__(self, engine: Any, options: dict[str, Any], memory: int = 16 * MEBIBYTE) -> None:
+        super().__init__(engine, options, memory)
+        self.digests: list[str] = []
+        self.seconds = 0.0  # that the machine ran, without the looks
+
+    def run(self, until: int) -> Exit:
+        """See `PcMachine.run`."""
+        state = self.machine.state
+        while True:
+            look = (len(self.digests) + 1) * self.STEP
+            began = time.perf_counter()
+            stop = self.machine.run(min(look, until))
+            self.seconds += time.perf_counter() - began
+            if state.count == look:
+                self.digests.append(self.machine.digest())
+            if stop != UNTIL or state.count >= until:
+                return stop
 
 
 def program(name: str, engine: Any, typed: str = "") -> TestPc:

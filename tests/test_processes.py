@@ -20,7 +20,7 @@ from emu.exit import Exit
 from emu.guests import process_state
 from emu.process import scheduler
 from emu.process.machine import ProcessMachine
-from emu.process.process import MOST_PROCESSES
+from emu.process.namespace import MOST_PROCESSES
 from emu.process.signals import Signal
 from emu.process.syscalls import CallEvent
 from isa.fault import Fault

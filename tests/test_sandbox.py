@@ -17,9 +17,8 @@ from emu.guests import process_state
 from emu.process import sandbox as sandbox_module
 from emu.process.files import MOST_PIPES
 from emu.process.machine import ProcessMachine
+from emu.process.namespace import MOST_FILES, MOST_PROCESSES
 from emu.process.numbers import CallError, Errno
-from emu.process.process import MOST_PROCESSES
-from emu.process.sandbox import MOST_FILES
 from isa.fault import Fault
 
 O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC = 1, 2, 0o100, 0o200, 0o1000

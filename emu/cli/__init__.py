@@ -185,6 +185,47 @@ def bench(
     leave(run_bench(guests, engines, without, parts, repeat, quick, as_json))
 
 
+@app.group()
+def box() -> None:
+    """Run programs in boxes: a root, process numbers, a host name and limits of their own."""
+
+
+@box.command("run", context_settings=OUTWARD)
+@click.argument("program")
+@click.argument("arguments", nargs=-1)
+@click.option("--name", default="box", show_default=True)
+@click.option("--root", type=PATH, help="directory that the box sees as /; PROGRAM is below it")
+@click.option("--writable", is_flag=True, help="let the box change --root")
+@click.option("--hostname", "host_name", default="", help="the box's host name  [its name]")
+@click.option("--memory", default="64M", show_default=True, help="of all its processes")
+@click.option("--storage", default="64M", show_default=True, help="by which --root may grow")
+@click.option("--instructions", type=click.IntRange(1), help="after which the box is ended")
+@click.option("--processes", default=256, show_default=True, help="at a time")
+@click.option("--files", default=900, show_default=True, help="open at a time")
+@click.option("--env", multiple=True, metavar="NAME=VALUE", help="set for the program")
+@click.option("--cwd", default="/", help="its working directory")
+@click.option("--seed", default=0, help="of all randomness that the box sees")
+@click.option("--engine", default="auto", show_default=True, help="auto, native or python")
+@click.option("--trace", is_flag=True, help="tell each system call on stderr")
+@click.option("--json", "as_json", is_flag=True, help="facts on the last line of stderr")
+def box_run(program: str, arguments: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Run PROGRAM in a box of its own; its output and exit code become ours."""
+    from emu.cli.box import run_box
+
+    leave(run_box(program, list(arguments), options, as_json))
+
+
+@box.command("up")
+@click.argument("description", type=PATH)
+@click.option("--kill", multiple=True, metavar="NAME@COUNT", help="after so many instructions")
+@click.option("--json", "as_json", is_flag=True, help="how they ended, on the last line of stderr")
+def box_up(description: Path, kill: tuple[str, ...], as_json: bool) -> None:
+    """Run the boxes of a TOML file side by side on one processor."""
+    from emu.cli.box import run_boxes
+
+    leave(run_boxes(description, kill, as_json))
+
+
 def main() -> None:
     """Entry point: every mistake of a user ends in a message and a documented exit code."""
     run_command(app.main, "emu")

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
     O_ACCMODE,
     O_APPEND,
@@ -159,9 +160,11 @@ class HostFile(SeekableFile):
         *,
         created: bool = False,
         closed: Callable[[], None] = lambda: None,
+        storage: Storage | None = None,
     ) -> None:
         super().__init__(flags)
         self._closed = closed
+        self._storage = storage
         self._descriptor = descriptor
         self._stat = stat
         self._now = now
@@ -172,9 +175,16 @@ class HostFile(SeekableFile):
         return os.pread(self._descriptor, size, offset)
 
     def write_at(self, data: bytes, offset: int) -> int:
-        """Write without moving the position."""
+        """Write without moving the position; ENOSPC."""
         self._written = True
-        return os.pwrite(self._descriptor, data, offset)
+        if self._storage is None:
+            return os.pwrite(self._descriptor, data, offset)
+        old = self._size()
+        self._storage.resize(old, grown := max(old, offset + len(data)))
+        try:
+            return os.pwrite(self._descriptor, data, offset)
+        finally:  # the host may have taken less
+            self._storage.resize(grown, self._size())
 
     def status(self) -> Status:
         """Ask the host."""
@@ -182,9 +192,14 @@ class HostFile(SeekableFile):
         return self._stat(self._descriptor)
 
     def truncate(self, size: int) -> None:
-        """Set the length; holes take no space."""
+        """Set the length; ENOSPC. Holes take no space of the host, but of what is granted."""
+        if self._storage is not None:
+            self._storage.resize(self._size(), size)
         self._written = True
         os.ftruncate(self._descriptor, size)
+
+    def _size(self) -> int:
+        return os.fstat(self._descriptor).st_size
 
     def set_times(self, times: tuple[int, int]) -> None:
         """Set access and modification time, in nanoseconds."""
@@ -203,8 +218,16 @@ class HostFile(SeekableFile):
         """Close the host's descriptor."""
         with suppress(OSError):  # a file that somebody else owns keeps the host's time
             self._stamp()
+        found = os.fstat(self._descriptor)
         os.close(self._descriptor)
+        if self._storage is not None:
+            self._storage.closed(identity(found), found.st_nlink, found.st_size)
         self._closed()
+
+
+def identity(found: os.stat_result) -> tuple[int, int]:
+    """What tells a host's file from all others."""
+    return found.st_dev, found.st_ino
 
 
 class BytesFile(SeekableFile):
@@ -375,23 +398,6 @@ def device_status(name: bytes) -> Status:
 
 
 PIPE_BUF = 4096
-
-
-class Supply:
-    """How many of something there may be on the whole machine; ENFILE for who wants more."""
-
-    def __init__(self, most: int) -> None:
-        self.left = most
-
-    def take(self) -> None:
-        """One more; ENFILE."""
-        if not self.left:
-            raise CallError(Errno.ENFILE)
-        self.left -= 1
-
-    def give_back(self) -> None:
-        """One less."""
-        self.left += 1
 
 
 MOST_PIPES = 2048  # at a time: 128 MiB, if all are full

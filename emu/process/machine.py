@@ -17,8 +17,10 @@ from emu.process.descriptors import SystemMemory
 from emu.process.execute import Loaded, Loader, NoState
 from emu.process.files import BinaryStream, OpenFile, Stream
 from emu.process.layout import STACK_GUARD, STACK_TOP
+from emu.process.namespace import Namespace
 from emu.process.numbers import O_RDONLY, O_WRONLY, CallError, Errno
 from emu.process.process import (
+    RLIMIT_NPROC,
     CpuState,
     MemoryDescriptor,
     Outcome,
@@ -94,6 +96,7 @@ class ProcessMachine:
         program: str | bytes | None = None,
         hwcap: int = HWCAP,
         on_call: Callable[[CallEvent], None] | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
         arguments = [_bytes(a) for a in argv] or [b"program"]
         self._name = _bytes(program) if program is not None else arguments[0]
@@ -105,9 +108,12 @@ class ProcessMachine:
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
         self.system = SystemMemory()
         path = self._name if self._name.startswith(b"/") else b"/" + self._name
-        self.sandbox = Sandbox(root, writable=writable, user=user, entropy=self._entropy)
+        namespace = namespace or Namespace()
+        self.sandbox = Sandbox(
+            root, writable=writable, user=user, entropy=self._entropy, namespace=namespace
+        )
         loader = Loader(self.space, self.system, self.sandbox, self._entropy, user, hwcap)
-        self.table = ProcessTable(loader)
+        self.table = ProcessTable(loader, namespace)
         try:
             self._loaded = self._load(image, arguments, _environment(env), loader)
             clock = VirtualClock(mips=mips, epoch=epoch)
@@ -133,8 +139,8 @@ class ProcessMachine:
     def _process(
         self, path: bytes, image: bytes, user: int, clock: VirtualClock, table: ProcessTable
     ) -> Process:
-        heap = self._loaded.heap
-        return Process(
+        heap, number, most = self._loaded.heap, table.free_pid(), table.namespace.processes
+        process = Process(
             space=self.space,
             system=self.system,
             sandbox=self.sandbox,
@@ -144,9 +150,13 @@ class ProcessMachine:
             table=table,
             memory=MemoryDescriptor(self.space.mappings, path, image, heap, heap),
             user=user,
-            pid=table.free_pid(),
+            pid=number,
+            group=number,
+            session=number,
             thread_name=path.rpartition(b"/")[2][:15],
         )
+        process.limits[RLIMIT_NPROC] = most, most
+        return process
 
     def _set_directory(self, cwd: bytes) -> None:
         try:
@@ -262,6 +272,8 @@ class ProcessMachine:
                 if outcome.kind == "error":
                     return self._finish(outcome)
                 self.table.end(process, outcome)
+                if process is self._first and self.table.namespace.contained:
+                    return self._finish(outcome)  # and nobody outlives it
             following = self.scheduler.next()
             if following is None:
                 return self._finish(self._waits_for_ever())

@@ -13,6 +13,7 @@ from emu.process.clock import VirtualClock
 from emu.process.descriptors import SystemMemory
 from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
+from emu.process.namespace import FIRST_PID, MOST_PROCESSES
 from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
 from emu.process.signals import Signal, SignalState
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from emu.process.table import ProcessTable
 
 RLIM_INFINITY = 0xFFFFFFFF
-FIRST_PID = 1000
 RLIMIT_STACK, RLIMIT_CORE, RLIMIT_NPROC, RLIMIT_NOFILE = 3, 4, 6, 7
-MOST_PROCESSES = 256  # at a time, those that nobody has waited for included
 
 _LIMITS = {  # soft, hard
     RLIMIT_STACK: (STACK_SIZE, RLIM_INFINITY),

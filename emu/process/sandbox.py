@@ -27,9 +27,10 @@ from emu.process.files import (
     OpenFile,
     Path,
     Status,
-    Supply,
     VirtualDevice,
+    identity,
 )
+from emu.process.namespace import Namespace, Storage, Supply
 from emu.process.numbers import (
     DT_DIR,
     DT_LNK,
@@ -58,7 +59,6 @@ from emu.process.numbers import (
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NOBODY = 65534
-MOST_FILES = 900  # below the root that are open, of all processes; hosts often grant 1024
 
 # File systems whose "regular files" are doors into the host's kernel.
 _PSEUDO_NAMES = """
@@ -162,7 +162,9 @@ class Sandbox:
         writable: bool = False,
         user: int = 1000,
         entropy: random.Random | None = None,
+        namespace: Namespace | None = None,
     ) -> None:
+        namespace = namespace or Namespace()
         self.writable = writable and root is not None
         self.user = user
         self.now: Callable[[], int] = lambda: 0  # the guest's time, in nanoseconds since 1970
@@ -170,7 +172,8 @@ class Sandbox:
         self._programs: Programs = _Nobody()
         self._entropy = entropy or random.Random(0)
         self._pseudo = _pseudo_devices()
-        self.supply = Supply(MOST_FILES)
+        self.supply = Supply(namespace.files)
+        self.storage = None if namespace.storage is None else Storage(namespace.storage)
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
@@ -264,7 +267,29 @@ class Sandbox:
             if place.exists:
                 raise CallError(Errno.EEXIST)
             self._require_writable(place)
-            yield place
+            with self._naming():
+                yield place
+
+    @contextmanager
+    def _naming(self, new: int = 1) -> Iterator[None]:
+        """Make a name, if it is `new`; ENOSPC."""
+        if new and self.storage is not None:
+            self.storage.name()
+        try:
+            yield
+        except BaseException:
+            if new:
+                self._unname()
+            raise
+
+    def _unname(self, removed: os.stat_result | None = None) -> None:
+        """A name was not made after all, or one is gone that led to a file."""
+        if self.storage is None:
+            return
+        if removed is None or not host.S_ISREG(removed.st_mode):  # what it holds was not counted
+            self.storage.removed((0, 0), 0, 0)
+        else:
+            self.storage.removed(identity(removed), removed.st_nlink, removed.st_size)
 
     def _require_writable(self, place: Place) -> None:
         if not self.writable or virtual.covers(place.path):
@@ -424,27 +449,39 @@ class Sandbox:
         create = flags & O_CREAT
         how = _OPEN | {0: os.O_RDONLY, 1: os.O_WRONLY}.get(flags & O_ACCMODE, os.O_RDWR)
         how |= os.O_CREAT | os.O_EXCL if create else 0
-        self.supply.take()
-        try:
-            descriptor = os.open(place.name, how, mode, dir_fd=place.parent)
-        except BaseException:
-            self.supply.give_back()
-            raise
+        with self._naming(create):
+            descriptor = self._descriptor(place, how, mode)
         try:
             self._check_opened(descriptor, place)
             if create:
                 os.fchmod(descriptor, mode)
             elif flags & O_TRUNC:
-                os.ftruncate(descriptor, 0)
+                self._empty(descriptor)
         except BaseException:
             os.close(descriptor)
             self.supply.give_back()
             raise
+        if self.storage is not None:
+            self.storage.opened(identity(os.fstat(descriptor)))
         kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
         return HostFile(
             descriptor, kept, self._host_status, lambda: self.now(), created=changed,
-            closed=self.supply.give_back,
+            closed=self.supply.give_back, storage=self.storage,
         )  # fmt: skip
+
+    def _descriptor(self, place: Place, how: int, mode: int) -> int:
+        """One more of the host's descriptors; ENFILE."""
+        self.supply.take()
+        try:
+            return os.open(place.name, how, mode, dir_fd=place.parent)
+        except BaseException:
+            self.supply.give_back()
+            raise
+
+    def _empty(self, descriptor: int) -> None:
+        if self.storage is not None:
+            self.storage.resize(os.fstat(descriptor).st_size, 0)
+        os.ftruncate(descriptor, 0)
 
     @staticmethod
     def _check_opened(descriptor: int, place: Place) -> None:
@@ -470,6 +507,7 @@ class Sandbox:
             _require_directory(place)
             _require_name(place, path)
             os.rmdir(place.name, dir_fd=place.parent)
+            self._unname(place.found)
 
     def unlink(self, path: bytes, start: Path) -> None:
         """Remove a name that is no directory."""
@@ -477,6 +515,7 @@ class Sandbox:
             if place.is_directory:
                 raise CallError(Errno.EISDIR)
             os.unlink(place.name, dir_fd=place.parent)
+            self._unname(place.found)
 
     def rename(
         self, old: bytes, old_start: Path, new: bytes, new_start: Path, *, replace: bool = True
@@ -492,6 +531,8 @@ class Sandbox:
             if target.exists and not replace:
                 raise CallError(Errno.EEXIST)
             os.rename(source.name, target.name, src_dir_fd=source.parent, dst_dir_fd=target.parent)
+            if target.found is not None and not _same(source.found, target.found):
+                self._unname(target.found)
 
     def link(
         self, old: bytes, old_start: Path, new: bytes, new_start: Path, *, follow: bool = False
@@ -609,6 +650,10 @@ def _require_name(place: Place, path: bytes) -> None:
     if place.name == b".":
         dotted = path.rstrip(b"/").endswith(b".") and not path.rstrip(b"/").endswith(b"..")
         raise CallError(Errno.EINVAL if dotted else Errno.EBUSY)
+
+
+def _same(one: os.stat_result | None, other: os.stat_result) -> bool:
+    return one is not None and os.path.samestat(one, other)
 
 
 def _allowed(found: os.stat_result) -> int:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from emu.memory import OutOfMemoryError
-from emu.process.files import MOST_PIPES, Supply
+from emu.process.files import MOST_PIPES
 from emu.process.layout import MAX_MAPPINGS
+from emu.process.namespace import Namespace, Supply
 from emu.process.numbers import CallError, Errno
 from emu.process.process import (
-    FIRST_PID,
     RLIMIT_NPROC,
     MemoryDescriptor,
     Outcome,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from emu.process.execute import Loader
 
 MOST_REGIONS = 4 * MAX_MAPPINGS  # of all processes
+UNCATCHABLE = (Signal.SIGKILL, Signal.SIGSTOP)
 LAST_PID = 32767  # kernel.pid_max of 32-bit Linux, less one
 CONTINUED = 0xFFFF  # the wait status of a process that was continued
 
@@ -43,13 +44,14 @@ CONTINUED = 0xFFFF  # the wait status of a process that was continued
 class ProcessTable:
     """Processes by number, dead ones until somebody has waited for them."""
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, namespace: Namespace | None = None) -> None:
         self.loader = loader
+        self.namespace = namespace or Namespace()
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)
-        self.foreground = FIRST_PID  # the process group that the terminal belongs to
-        self._last = FIRST_PID - 1
+        self.foreground = self.namespace.first_pid  # the process group that the terminal belongs to
+        self._last = self.namespace.first_pid - 1
 
     def add(self, process: Process) -> None:
         """Take in a process under its number."""
@@ -69,8 +71,9 @@ class ProcessTable:
 
     def free_pid(self) -> int:
         """Return the next free number; they are used again only after all others."""
+        first = self.namespace.first_pid
         while True:
-            self._last = FIRST_PID if self._last >= LAST_PID else self._last + 1
+            self._last = first if self._last >= LAST_PID else self._last + 1
             taken = self.processes.get(self._last) or next(self.group(self._last), None)
             if taken is None:
                 return self._last
@@ -132,11 +135,18 @@ class ProcessTable:
         if self.running:  # else the memory stays as it was, for whoever looks at it
             self.release(process)
         for child in process.children:
-            child.parent = None
-            if child.ended is not None:
-                del self.processes[child.pid]
+            self._adopt(child, process)
         process.children.clear()
         self._tell_end(process, outcome)
+
+    def _adopt(self, orphan: Process, parent: Process) -> None:
+        """Nobody waits for an orphan, unless there is an init."""
+        init = self.processes.get(self.namespace.first_pid) if self.namespace.contained else None
+        orphan.parent = None if init is parent else init
+        if orphan.parent is not None:
+            orphan.parent.children.append(orphan)
+        elif orphan.ended is not None:
+            del self.processes[orphan.pid]
 
     def release(self, process: Process) -> None:
         """Let go of a process's memory, for good with its last user."""
@@ -176,9 +186,11 @@ class ProcessTable:
         if target.ended is not None:
             return
         number = info.number
+        default = target.signals.action(number).handler == SIG_DFL or number in UNCATCHABLE
+        if default and self.namespace.contained and target.pid == self.namespace.first_pid:
+            return
         if number in (Signal.SIGKILL, Signal.SIGCONT) and target.stopped:
             self._resume(target, number)
-        default = number == Signal.SIGSTOP or target.signals.action(number).handler == SIG_DFL
         if number in STOPS and default and len(self.running) > 1:
             self._stop(target, number)
         else:

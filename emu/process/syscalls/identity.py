@@ -7,8 +7,7 @@ from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import RLIM_INFINITY, RLIMIT_NOFILE, Process, Sleep
 from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
-# struct new_utsname: sysname, nodename, release, version, machine, domainname
-UNAME = (b"Linux", b"popek", b"6.1.0", b"#1", b"i686", b"(none)")
+RELEASE = (b"6.1.0", b"#1", b"i686", b"(none)")
 SYSINFO = "<i9I2H3I8x"  # struct sysinfo
 FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
@@ -53,17 +52,22 @@ def setgroups(p: Process, size: int, groups: int) -> int:
     raise CallError(Errno.EPERM)
 
 
+def _names(p: Process) -> tuple[bytes, ...]:
+    """struct new_utsname: sysname, nodename, release, version, machine, domainname."""
+    return (b"Linux", p.table.namespace.host_name, *RELEASE)
+
+
 @call("uname", PTR)
 def uname(p: Process, buffer: int) -> int:
     """Store the system's names."""
-    p.write(buffer, b"".join(name.ljust(65, b"\0") for name in UNAME))
+    p.write(buffer, b"".join(name.ljust(65, b"\0") for name in _names(p)))
     return 0
 
 
 @call("olduname", PTR)
 def olduname(p: Process, buffer: int) -> int:
     """Store the system's names, 65 bytes each, without the domain."""
-    p.write(buffer, b"".join(name.ljust(65, b"\0") for name in UNAME[:5]))
+    p.write(buffer, b"".join(name.ljust(65, b"\0") for name in _names(p)[:5]))
     return 0
 
 

@@ -205,8 +205,10 @@ def getpid(p: Process) -> int:
 
 @call("getppid")
 def getppid(p: Process) -> int:
-    """Return the parent's number; who has none is init's child."""
-    return 1 if p.parent is None else p.parent.pid
+    """Return the parent's number; who has none is init's child, or init."""
+    if p.parent is not None:
+        return p.parent.pid
+    return 0 if p.table.namespace.contained else 1
 
 
 @call("set_tid_address", PTR)
