@@ -70,6 +70,13 @@ class LinearMemory(SplitMemory):
         if isinstance(found, Fault):
             return found
         page = address >> PAGE_BITS
+        self._note(page, found)
+        where = self._map.place(found & _ADDRESS, access)
+        self._cached[access][page] = where & ~PAGE_MASK
+        return where
+
+    def _note(self, page: int, found: int) -> None:
+        """Somebody keeps a page's translation, so that its change will have to be told."""
         if found & _GLOBAL:
             self._global.add(page)
             self.local.discard(page)
@@ -77,9 +84,6 @@ class LinearMemory(SplitMemory):
             self.local.add(page)
         if found & _LARGE:
             self._large.setdefault(page >> _LARGE_PAGES, set()).add(page)
-        where = self._map.place(found & _ADDRESS, access)
-        self._cached[access][page] = where & ~PAGE_MASK
-        return where
 
     def _translated(self, address: int, access: int) -> int | Fault:
         """The walk's value for an address; without paging, the address itself."""
@@ -130,13 +134,15 @@ class LinearMemory(SplitMemory):
         return evaluation, evaluation.values[id(trace.value)] if fault is None else fault
 
     def without_change(self, address: int, access: int) -> int | Fault:
-        """Where an address lies, a fault also if finding out would change anything."""
+        """Where an address lies, a fault also if finding out would change anything. Engines keep
+        code that is still there without asking anew."""
         cached = self._cached[access].get(address >> PAGE_BITS)
         if cached is not None:
             return cached + (address & PAGE_MASK)
         value = address if not self._state.values[PG.slot] else self._remembered(address, access)
         if value is None:
             return Fault(PAGE_FAULT, 0, address)
+        self._note(address >> PAGE_BITS, value)
         return self._map.place(value & _ADDRESS, access)
 
     # -- forgetting ------------------------------------------------------------------------------
