@@ -13,6 +13,8 @@ import platform
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,7 +42,7 @@ def packages() -> Path:
 def trees(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The root of either side: programs, shared objects, and files to work on in /w."""
     root = tmp_path_factory.mktemp("debian") / "native"
-    ignored = shutil.ignore_patterns("share", "gconv", "dev")
+    ignored = shutil.ignore_patterns("share", "gconv", "dev", "include", "gcc")
     shutil.copytree(packages, root, symlinks=True, ignore=ignored)
     (root / "bin/sh").unlink(missing_ok=True)
     (root / "bin/sh").symlink_to("dash")
@@ -173,10 +175,86 @@ COMPRESSORS = {
 SCRIPTS = {**SHELL, **COREUTILS, **COMPRESSORS}
 
 
+LANGUAGES = {
+    "lua": "lua5.4 work.lua",
+    "perl": "perl work.pl",
+    "python": "python3.11 -S -B work.py",
+    "tcl": "tclsh8.6 work.tcl",
+    "sqlite": """
+        sqlite3 -batch data.db <work.sql; sqlite3 data.db 'pragma integrity_check'
+        wc -c <data.db
+        """,
+    "openssl": """
+        for f in poem big binary; do openssl dgst -sha256 $f; openssl dgst -md5 $f; done
+        openssl dgst -sha3-256 poem; openssl dgst -blake2b512 -r big
+        key=00112233445566778899aabbccddeeff
+        openssl enc -aes-256-cbc -K $key$key -iv $key -in big | openssl dgst -sha1
+        openssl enc -base64 -in binary | tail -n 2; openssl prime 1000000007
+        """,
+    "tcc": """
+        tcc -run work.c; echo $?; tcc work.c -o work; ./work a b; echo $?; wc -c <work
+        tcc -c work.c -o work.o && tcc work.o -o again && cmp work again && echo same
+        """,
+    "gcc": """
+        set -e
+        gcc-12 -O1 -S work.c && md5sum work.s
+        gcc-12 -c work.s -o work.o
+        gcc-12 work.o -o work
+        set +e; ./work; echo $?
+        """,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def languages(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A root with everything in it for either side; /w has what the programs work on."""
+    root = tmp_path_factory.mktemp("languages") / "native"
+    shutil.copytree(packages, root, symlinks=True, ignore=shutil.ignore_patterns("doc", "man"))
+    (root / "bin/sh").unlink(missing_ok=True)
+    (root / "bin/sh").symlink_to("dash")
+    for name in ("dev", "tmp"):
+        (root / name).mkdir(exist_ok=True)
+    (root / "dev" / "null").touch()
+    (root / "tmp").chmod(0o777)
+    fill(root / "w")
+    for path in Path(__file__).with_name("languages").iterdir():
+        shutil.copy(path, root / "w")
+    return {"native": settle(root), "emulated": copy(root, root.with_name("emulated"))}
+
+
+@pytest.mark.parametrize("name", LANGUAGES)
+def test_interpreters_and_compilers(
+    languages: dict[str, Path], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    """Scripts that do real work, and a program that is compiled, linked and run, all inside."""
+    argv = ["/bin/dash", "-c", LANGUAGES[name]]
+    host = native(languages["native"], argv, b"", ENVIRONMENT)
+    began = time.perf_counter()
+    ours = emulated(
+        languages["emulated"], argv, b"", "auto", writable=True, environment=ENVIRONMENT
+    )
+    record_property("measured", f"{name}: {time.perf_counter() - began:.1f} s")
+    assert host.stdout.count(b"\n") > 3, "the script does something"
+    assert (ours.returncode, ours.stdout, ours.stderr) == (
+        host.returncode, host.stdout, host.stderr,
+    )  # fmt: skip
+    assert picture(languages["emulated"] / "w") == picture(languages["native"] / "w")
+
+
+def linked(root: Path, to: Path) -> Path:
+    """A tree of which only /w, which scripts change, is copied."""
+    shutil.copytree(
+        root, to, symlinks=True, copy_function=os.link,
+        ignore=lambda directory, names: ["w"] if Path(directory) == root else [],
+    )  # fmt: skip
+    shutil.copytree(root / "w", to / "w", symlinks=True)
+    return settle(to)
+
+
 def sides(trees: dict[str, Path], script: str, written: Path) -> tuple[Said, Said]:
     """What host and emulator say to a script, each in a tree of its own."""
     argv = ["/bin/dash", "-c", script]
-    roots = {side: copy(tree, written / side) for side, tree in trees.items()}
+    roots = {side: linked(tree, written / side) for side, tree in trees.items()}
     host = native(roots["native"], argv, b"", ENVIRONMENT)
     ours = emulated(roots["emulated"], argv, b"", "auto", writable=True, environment=ENVIRONMENT)
     pictures = {side: picture(root / "w") for side, root in roots.items()}
