@@ -75,7 +75,8 @@ def olduname(p: Process, buffer: int) -> int:
 def sysinfo(p: Process, buffer: int) -> int:
     """Store uptime, load and memory of the virtual machine."""
     total, free = p.space.physical.size, p.space.physical.free_frames * 4096
-    uptime, processes = p.elapsed // 1_000_000_000, len(p.table.processes)
+    uptime = p.elapsed // 1_000_000_000 & 0x7FFFFFFF  # a long, after many a long sleep
+    processes = len(p.table.processes)
     p.pack(SYSINFO, buffer, uptime, 0, 0, 0, total, free, 0, 0, 0, 0, processes, 0, 0, 0, 1)
     return 0
 
