@@ -23,6 +23,8 @@ def execute(p: Process, path: bytes, arguments: int, environment: int) -> None:
 
     Raises CallError, and has changed nothing then.
     """
+    if p is not p.main:  # it would have to become its process's first thread
+        raise CallError(Errno.ENOSYS)
     room = [STACK_SIZE // 4]
     strings = _strings(p, arguments, room), _strings(p, environment, room)
     program, data, argv = _program(p, path, strings[0] or [b""])
@@ -45,6 +47,7 @@ def execute(p: Process, path: bytes, arguments: int, environment: int) -> None:
 
 def _begin(p: Process, memory: MemoryDescriptor, loaded: Loaded) -> None:
     """There is no way back: let go of the old program, start the new one."""
+    p.table.alone(p)
     p.table.release(p)
     p.memory, p.executed, p.clear_at_exit = memory, True, 0
     p.files.close_for_exec()

@@ -272,8 +272,8 @@ class ProcessMachine:
                 if outcome.kind == "error":
                     return self._finish(outcome)
                 self.table.end(process, outcome)
-                if process is self._first and self.table.namespace.contained:
-                    return self._finish(outcome)  # and nobody outlives it
+                if self._first.ended is not None and self.table.namespace.contained:
+                    return self._finish(self._first.ended)  # and nobody outlives it
             following = self.scheduler.next()
             if following is None:
                 return self._finish(self._waits_for_ever())
@@ -342,7 +342,7 @@ class ProcessMachine:
         if self.on_call is None:
             serve(self.process, number)
             return
-        process = 0 if self.process is self._first else self.process.pid
+        process = 0 if self.process is self._first else self.process.pid  # or thread
         try:
             event = serve_shown(self.process, number)
         except ProcessEnd:

@@ -68,6 +68,7 @@ class Outcome:
     code: int
     fault: Fault | None = None
     message: str = ""
+    of_thread: bool = False  # its process goes on with the other threads
 
     @property
     def exit_code(self) -> int:
@@ -132,7 +133,9 @@ class MemoryDescriptor:
 
 @dataclass
 class Process:
-    """The state that system calls work on.
+    """The state that system calls work on: a process, or one of its threads but the first.
+
+    Threads share what CLONE_THREAD shares: memory, files, actions of signals, children, limits.
 
     `state` is the one processor, `space` what it reaches, `system` its descriptor table; they are
     this process's while it is the current one.
@@ -155,6 +158,9 @@ class Process:
     thread_name: bytes = b""
     limits: dict[int, tuple[int, int]] = field(default_factory=lambda: dict(_LIMITS))
 
+    leader: Process | None = None  # of a thread that is not its process's first
+    dead: Outcome | None = None  # how the first thread ended, if others go on
+
     parent: Process | None = None
     children: list[Process] = field(default_factory=list)  # in the order of their birth
     group: int = FIRST_PID
@@ -176,6 +182,11 @@ class Process:
     used_before: int = 0  # instructions, up to the last time it became the current process
     began_at: int = 0  # the machine's count then
     used_by_children: int = 0  # instructions of those that were waited for
+
+    @property
+    def main(self) -> Process:
+        """The first thread of its process, which stands for the process."""
+        return self.leader or self
 
     @property
     def awake(self) -> bool:

@@ -98,7 +98,8 @@ class Scheduler:
         self.current = process
         state.restore(process.saved)
         process.system.tls = process.tls
-        process.space.use(process.memory.mappings)
+        if process.space.mappings is not process.memory.mappings:
+            process.space.use(process.memory.mappings)
         process.began_at = state.count
         self.begin_slice()
 

@@ -154,6 +154,10 @@ class SignalState:
             dict(self.actions), self.blocked, stack=self.stack, stack_size=self.stack_size
         )
 
+    def of_thread(self) -> SignalState:
+        """Return the signals of a new thread: what they do is the same, then and later."""
+        return SignalState(self.actions, self.blocked)
+
     def forget_handlers(self) -> None:
         """What execve does: the handlers' code is gone, what is ignored stays so."""
         ignored = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}

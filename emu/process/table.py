@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from emu.memory import OutOfMemoryError
 from emu.process.files import MOST_PIPES
+from emu.process.futex import Futexes
 from emu.process.layout import MAX_MAPPINGS
 from emu.process.namespace import Namespace, Supply
 from emu.process.numbers import CallError, Errno
@@ -16,6 +17,7 @@ from emu.process.process import (
     MemoryDescriptor,
     Outcome,
     Process,
+    Sleep,
 )
 from emu.process.signals import (
     CLD_CONTINUED,
@@ -30,6 +32,7 @@ from emu.process.signals import (
     STOPS,
     Info,
     Signal,
+    bit,
 )
 
 if TYPE_CHECKING:
@@ -50,6 +53,7 @@ class ProcessTable:
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)
+        self.futexes = Futexes()
         self.foreground = self.namespace.first_pid  # the process group that the terminal belongs to
         self._last = self.namespace.first_pid - 1
 
@@ -67,7 +71,12 @@ class ProcessTable:
 
     def group(self, number: int) -> Iterator[Process]:
         """The processes of a group."""
-        return (p for p in self.processes.values() if p.group == number)
+        return (p for p in self.processes.values() if p.group == number and p is p.main)
+
+    def threads(self, process: Process) -> list[Process]:
+        """The threads of a process, the first one (which may have ended) first."""
+        main = process.main
+        return [main, *(p for p in self.running if p.leader is main)]
 
     def free_pid(self) -> int:
         """Return the next free number; they are used again only after all others."""
@@ -85,18 +94,40 @@ class ProcessTable:
 
         Its registers are those of the processor as it is now.
         """
-        if len(self.processes) >= parent.limits[RLIMIT_NPROC][0]:
-            raise CallError(Errno.EAGAIN)
-        child = replace(
+        self._check_number(parent)
+        child = self._like(
             parent,
             memory=parent.memory if share_memory else self._copy_memory(parent),
-            pid=self.free_pid(),
             files=parent.files.copy(),
             signals=parent.signals.copy(),
             limits=dict(parent.limits),
-            parent=parent,
+            leader=None,
+            parent=parent.main,
             children=[],
             executed=False,
+        )
+        parent.memory.users += share_memory
+        parent.main.children.append(child)
+        self.add(child)
+        return child
+
+    def thread(self, parent: Process) -> Process:
+        """Begin a thread of the current one's process; EAGAIN."""
+        self._check_number(parent)
+        child = self._like(parent, signals=parent.signals.of_thread(), leader=parent.main)
+        parent.memory.users += 1
+        self.add(child)
+        return child
+
+    def _check_number(self, parent: Process) -> None:
+        if len(self.processes) >= parent.limits[RLIMIT_NPROC][0]:
+            raise CallError(Errno.EAGAIN)
+
+    def _like(self, parent: Process, /, **different: Any) -> Process:
+        """What a process or thread begins as."""
+        return replace(
+            parent,
+            pid=self.free_pid(),
             clear_at_exit=0,
             saved=parent.state.save(),
             tls=parent.system.tls,
@@ -104,11 +135,8 @@ class ProcessTable:
             used_by_children=0,
             progress=0,
             deadline=None,
+            **different,
         )
-        parent.memory.users += share_memory
-        parent.children.append(child)
-        self.add(child)
-        return child
 
     def has_room(self, process: Process, more: int = 1) -> bool:
         """Tell whether the current process, and all together, may have so many more regions."""
@@ -127,8 +155,45 @@ class ProcessTable:
     # -- death ------------------------------------------------------------------------------
 
     def end(self, process: Process, outcome: Outcome) -> None:
-        """The current process has ended: let go of what it had, tell its parent."""
+        """The current thread has ended, and unless it is only that, its process: let go of what it
+        had, tell its parent."""
         process.used_before, process.saved = process.instructions, process.state.save()
+        main, others = process.main, [t for t in self.threads(process)[1:] if t is not process]
+        if outcome.of_thread and (others or main not in (process, *self._dead(main))):
+            self._end_thread(process, outcome)
+            return
+        if outcome.of_thread and main.dead is not None:
+            outcome = main.dead
+        for thread in [*others, process]:
+            if thread is not main:
+                self._remove(thread, outcome)
+        self._end_process(main, replace(outcome, of_thread=False))
+
+    @staticmethod
+    def _dead(main: Process) -> list[Process]:
+        return [main] if main.dead is not None else []
+
+    def _end_thread(self, thread: Process, outcome: Outcome) -> None:
+        """The current thread has ended, and others go on."""
+        address, thread.clear_at_exit = thread.clear_at_exit, 0
+        if address:
+            thread.space.write(address, bytes(4))
+            self.futexes.wake(thread.memory, address, 1)
+        if thread is thread.main:  # it stays, as its process is known by it
+            thread.dead = outcome
+            thread.sleep = Sleep("its other threads go on", deaf=True)
+        else:
+            self._remove(thread, outcome)
+
+    def _remove(self, thread: Process, outcome: Outcome) -> None:
+        """A thread that is not its process's first is no more."""
+        thread.ended, thread.sleep = outcome, None
+        thread.main.used_before += thread.used_before
+        thread.memory.users -= 1
+        self.running.remove(thread)
+        del self.processes[thread.pid]
+
+    def _end_process(self, process: Process, outcome: Outcome) -> None:
         process.ended, process.sleep, process.stopped, process.news = outcome, None, 0, None
         self.running.remove(process)
         process.files.close_all()
@@ -138,6 +203,11 @@ class ProcessTable:
             self._adopt(child, process)
         process.children.clear()
         self._tell_end(process, outcome)
+
+    def alone(self, process: Process) -> None:
+        """End all other threads of the current one's process (execve)."""
+        for thread in self.threads(process)[1:]:
+            self._remove(thread, Outcome("exit", 0, of_thread=True))
 
     def _adopt(self, orphan: Process, parent: Process) -> None:
         """Nobody waits for an orphan, unless there is an init."""
@@ -173,35 +243,49 @@ class ProcessTable:
             process.parent.children.remove(process)
             process.parent.used_by_children += process.used_before + process.used_by_children
 
-    @staticmethod
-    def _tell(process: Process, signal: int, code: int, status: int) -> None:
+    def _tell(self, process: Process, signal: int, code: int, status: int) -> None:
         if process.parent is not None and signal:
             info = Info(signal, code, sender=process.pid, user=process.user, status=status)
-            process.parent.signals.raise_signal(info)
+            self._receiver(process.parent, signal).signals.raise_signal(info)
 
     # -- signals ----------------------------------------------------------------------------
 
-    def send(self, target: Process, info: Info) -> None:
-        """Send a signal; those that stop and continue do so at once."""
+    def send(self, target: Process, info: Info, *, to_thread: bool = False) -> None:
+        """Send a signal to a process, which one of its threads gets, or to a thread; those that
+        stop and continue do so at once."""
         if target.ended is not None:
             return
         number = info.number
+        if not to_thread:
+            target = self._receiver(target, number)
         default = target.signals.action(number).handler == SIG_DFL or number in UNCATCHABLE
-        if default and self.namespace.contained and target.pid == self.namespace.first_pid:
+        if default and self.namespace.contained and target.main.pid == self.namespace.first_pid:
             return
-        if number in (Signal.SIGKILL, Signal.SIGCONT) and target.stopped:
-            self._resume(target, number)
+        if number in (Signal.SIGKILL, Signal.SIGCONT) and target.main.stopped:
+            self._resume(target.main, number)
         if number in STOPS and default and len(self.running) > 1:
-            self._stop(target, number)
+            self._stop(target.main, number)
         else:
             target.signals.raise_signal(info)
 
+    def _receiver(self, target: Process, number: int) -> Process:
+        """The thread that takes a signal to its process: the first that does not block it."""
+        able = (
+            t
+            for t in self.threads(target)
+            if t.dead is None and not t.signals.blocked & bit(number)
+        )
+        return next(able, target.main)
+
     def _stop(self, target: Process, number: int) -> None:
-        target.stopped, target.news = number, number << 8 | 0x7F
+        for thread in self.threads(target):
+            thread.stopped = number
+        target.news = number << 8 | 0x7F
         self._tell_change(target, CLD_STOPPED, number)
 
     def _resume(self, target: Process, number: int) -> None:
-        target.stopped = 0
+        for thread in self.threads(target):
+            thread.stopped = 0
         if number == Signal.SIGCONT:
             target.news = CONTINUED
             self._tell_change(target, CLD_CONTINUED, number)
@@ -213,4 +297,4 @@ class ProcessTable:
 
     def from_process(self, sender: Process, number: int, code: int = SI_USER) -> Info:
         """A signal that a process sends."""
-        return Info(number, code, sender=sender.pid, user=sender.user)
+        return Info(number, code, sender=sender.main.pid, user=sender.user)

@@ -11,6 +11,7 @@ from emu.process.syscalls import (  # noqa: F401 - imported for the rows they ad
     processes,
     signal,
     stat,
+    threads,
     time,
 )
 from emu.process.syscalls.names import NAMES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from emu.process.files import Directory, Entry
+from emu.process.files import Directory, Entry, Path
 from emu.process.numbers import AT_FDCWD, AT_REMOVEDIR, CallError, Errno
 from emu.process.process import Process
 from emu.process.syscalls.registry import FLAGS, INT, MODE, PATH, PTR, UINT, call
@@ -26,15 +26,21 @@ def getcwd(p: Process, buffer: int, size: int) -> int:
 @call("chdir", PATH)
 def chdir(p: Process, path: bytes) -> int:
     """Change the working directory."""
-    p.cwd = p.sandbox.resolve(path, p.cwd)
+    _move(p, p.sandbox.resolve(path, p.cwd))
     return 0
 
 
 @call("fchdir", INT)
 def fchdir(p: Process, fd: int) -> int:
     """Change the working directory to an open one."""
-    p.cwd = p.sandbox.resolve(b".", p.start(fd if fd >= 0 else -1))
+    _move(p, p.sandbox.resolve(b".", p.start(fd if fd >= 0 else -1)))
     return 0
+
+
+def _move(p: Process, path: Path) -> None:
+    """Change the working directory, which threads share."""
+    for thread in p.table.threads(p):
+        thread.cwd = path
 
 
 @call("mkdir", PATH, MODE)

@@ -9,7 +9,6 @@ from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
 RELEASE = (b"6.1.0", b"#1", b"i686", b"(none)")
 SYSINFO = "<i9I2H3I8x"  # struct sysinfo
-FUTEX_WAIT, FUTEX_WAKE, FUTEX_WAIT_BITSET, FUTEX_WAKE_BITSET = 0, 1, 9, 10
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
 PR_SET_NAME, PR_GET_NAME = 15, 16
 
@@ -203,22 +202,6 @@ def set_robust_list(p: Process, head: int, size: int) -> int:
     return 0
 
 
-@call("futex", "futex_time64", PTR, INT, UINT, PTR)
-def futex(p: Process, address: int, operation: int, value: int, timeout: int) -> int:
-    """Wake nobody; nobody wakes who waits, so that is for ever or times out."""
-    command = operation & 0x7F
-    if command in (FUTEX_WAKE, FUTEX_WAKE_BITSET):
-        p.read(address, 4)
-        return 0
-    if command not in (FUTEX_WAIT, FUTEX_WAIT_BITSET):
-        raise CallError(Errno.ENOSYS)
-    if p.unpack("<I", address)[0] != value:
-        raise CallError(Errno.EAGAIN)
-    if timeout:
-        raise CallError(Errno.ETIMEDOUT)
-    raise Sleep("a lock is held that only another thread could release")
-
-
 @call("sched_yield")
 def sched_yield(p: Process) -> int:
     """Let the others run first."""
@@ -267,7 +250,7 @@ def nice(p: Process, step: int) -> int:
     return 0
 
 
-@call("rseq", "clone3", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
+@call("rseq", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
 @call("timer_create")
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""

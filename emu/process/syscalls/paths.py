@@ -303,5 +303,7 @@ def listxattr(p: Process, target: bytes | int, names: int, size: int) -> int:
 @call("umask", MODE)
 def umask(p: Process, mask: int) -> int:
     """Set the mask of new files; return the old one."""
-    old, p.umask = p.umask, mask & 0o777
+    old = p.umask
+    for thread in p.table.threads(p):
+        thread.umask = mask & 0o777
     return old

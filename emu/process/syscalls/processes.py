@@ -7,15 +7,13 @@ from collections.abc import Callable
 from emu.process.execution import execute
 from emu.process.numbers import CallError, Errno
 from emu.process.process import Outcome, Process, ProcessEnd, Sleep
-from emu.process.signals import LAST_SIGNAL, Signal
+from emu.process.signals import Signal
 from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, call
 from emu.process.syscalls.time import RUSAGE, SECOND
 
 CLONE_VM, CLONE_VFORK = 0x100, 0x4000
 CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x100000, 0x200000, 0x1000000
 CLONE_SIGNAL = 0xFF
-CLONE_KNOWN = CLONE_SIGNAL | CLONE_VM | CLONE_VFORK | CLONE_PARENT_SETTID
-CLONE_KNOWN |= CLONE_CHILD_CLEARTID | CLONE_CHILD_SETTID
 
 WNOHANG, WUNTRACED, WEXITED, WCONTINUED, WNOWAIT = 1, 2, 4, 8, 0x1000000
 WAIT_ANYWAY = 0xE0000000  # __WNOTHREAD, __WALL, __WCLONE: all our processes are alike
@@ -23,8 +21,14 @@ P_ALL, P_PID, P_PGID = range(3)
 CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_CONTINUED = 1, 2, 5, 6
 
 
-@call("exit", "exit_group", INT)
+@call("exit", INT)
 def exit_(p: Process, code: int) -> int:
+    """End the thread, and with the last one the process."""
+    raise ProcessEnd(Outcome("exit", code & 0xFF, of_thread=True))
+
+
+@call("exit_group", INT)
+def exit_group(p: Process, code: int) -> int:
     """End the process."""
     raise ProcessEnd(Outcome("exit", code & 0xFF))
 
@@ -32,16 +36,17 @@ def exit_(p: Process, code: int) -> int:
 # -- birth ------------------------------------------------------------------------------------
 
 
-def make_process(p: Process, flags: int, stack: int, parent_tid: int, child_tid: int) -> int:
-    """Do any of the forks; after a vfork the parent waits for exec or exit."""
-    child = p.table.fork(p, share_memory=bool(flags & CLONE_VM))
+def make_process(
+    p: Process, flags: int, stack: int, parent_tid: int, child_tid: int,
+    tls: tuple[int, int] | None = None, *, thread: bool = False,
+) -> int:  # fmt: skip
+    """Do any of the forks; after a vfork the parent waits for exec or exit.
+
+    `tls` is an entry of the descriptor table and what the child has there.
+    """
+    child = p.table.thread(p) if thread else p.table.fork(p, share_memory=bool(flags & CLONE_VM))
     child.exit_signal = flags & CLONE_SIGNAL
-    own = p.state.save()
-    p.state["eax"] = 0
-    if stack:
-        p.state["esp"] = stack
-    child.saved = p.state.save()
-    p.state.restore(own)
+    _first_registers(p, child, stack, tls)
     if flags & CLONE_PARENT_SETTID:
         p.space.write(parent_tid, child.pid.to_bytes(4, "little"))
     child.tell_child = child_tid if flags & CLONE_CHILD_SETTID else 0
@@ -49,6 +54,20 @@ def make_process(p: Process, flags: int, stack: int, parent_tid: int, child_tid:
     if flags & CLONE_VFORK:
         raise _until_released(child)
     return child.pid
+
+
+def _first_registers(p: Process, child: Process, stack: int, tls: tuple[int, int] | None) -> None:
+    """Those of the parent, but for the call's result and what was asked for."""
+    own, descriptors = p.state.save(), p.system.tls
+    p.state["eax"] = 0
+    if stack:
+        p.state["esp"] = stack
+    if tls is not None:
+        p.system.set(*tls)
+        p.load_segment("gs", p.state["gs"])
+    child.saved, child.tls = p.state.save(), p.system.tls
+    p.state.restore(own)
+    p.system.tls = descriptors
 
 
 def _until_released(child: Process) -> Sleep:
@@ -71,17 +90,6 @@ def fork(p: Process) -> int:
 def vfork(p: Process) -> int:
     """Lend the memory to a new process, until that executes a program or ends."""
     return make_process(p, CLONE_VM | CLONE_VFORK | Signal.SIGCHLD, 0, 0, 0)
-
-
-@call("clone", FLAGS, PTR, PTR, PTR, PTR)
-def clone(p: Process, flags: int, stack: int, parent_tid: int, tls: int, child_tid: int) -> int:
-    """Fork in any of its forms; threads, which would share more, are ENOSYS."""
-    lent = flags & (CLONE_VM | CLONE_VFORK)
-    if flags & ~CLONE_KNOWN or lent == CLONE_VM:
-        raise CallError(Errno.ENOSYS)
-    if flags & CLONE_SIGNAL > LAST_SIGNAL:
-        raise CallError(Errno.EINVAL)
-    return make_process(p, flags, stack, parent_tid, child_tid)
 
 
 @call("execve", PATH, PTR, PTR)
@@ -197,25 +205,18 @@ def _siginfo(child: Process) -> list[int]:
 # -- who is who -------------------------------------------------------------------------------
 
 
-@call("getpid", "gettid")
+@call("getpid")
 def getpid(p: Process) -> int:
-    """Return the process's number; its one thread has the same."""
-    return p.pid
+    """Return the process's number, which its first thread has too."""
+    return p.main.pid
 
 
 @call("getppid")
 def getppid(p: Process) -> int:
     """Return the parent's number; who has none is init's child, or init."""
-    if p.parent is not None:
-        return p.parent.pid
+    if p.main.parent is not None:
+        return p.main.parent.pid
     return 0 if p.table.namespace.contained else 1
-
-
-@call("set_tid_address", PTR)
-def set_tid_address(p: Process, address: int) -> int:
-    """Note where to clear at exit, if somebody shares the memory."""
-    p.clear_at_exit = address
-    return p.pid
 
 
 @call("getpgrp")
@@ -226,7 +227,7 @@ def getpgrp(p: Process) -> int:
 
 def _named(p: Process, pid: int) -> Process:
     """The process that a call means by a number; ESRCH."""
-    return p if pid == 0 else p.table.find(pid)
+    return p.main if pid == 0 else p.table.find(pid).main
 
 
 @call("getpgid", INT)
@@ -246,7 +247,7 @@ def setpgid(p: Process, pid: int, group: int) -> int:
     """Put this process or a child of it into a group of its session, perhaps a new one."""
     if group < 0:
         raise CallError(Errno.EINVAL)
-    target = _named(p, pid)
+    target, p = _named(p, pid), p.main
     if target is not p and target.parent is not p:
         raise CallError(Errno.ESRCH)
     if target is not p and target.executed:
@@ -258,14 +259,17 @@ def setpgid(p: Process, pid: int, group: int) -> int:
     leads = target.session == target.pid
     if leads or target.session != p.session or not (there or group == target.pid):
         raise CallError(Errno.EPERM)
-    target.group = group
+    for thread in p.table.threads(target):
+        thread.group = group
     return 0
 
 
 @call("setsid")
 def setsid(p: Process) -> int:
     """Begin a session; EPERM for whoever leads a group already."""
-    if any(p.table.group(p.pid)):
+    number = p.main.pid
+    if any(p.table.group(number)):
         raise CallError(Errno.EPERM)
-    p.group = p.session = p.pid
-    return p.pid
+    for thread in p.table.threads(p):
+        thread.group = thread.session = number
+    return number

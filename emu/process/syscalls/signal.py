@@ -178,9 +178,9 @@ def targets(p: Process, target: int) -> list[Process]:
     """The processes that kill means: one, a group, or all but this one; ESRCH if none."""
     table = p.table
     if target > 0:
-        return [table.find(target)]
+        return [table.find(target).main]
     if target == -1:
-        found = [q for q in table.processes.values() if q is not p]
+        found = [q for q in table.processes.values() if q is q.main and q is not p.main]
     else:
         found = list(table.group(-target or p.group))
     if not found:
@@ -206,10 +206,10 @@ def kill(p: Process, target: int, number: int) -> int:
 
 @call("tkill", INT, INT)
 def tkill(p: Process, thread: int, number: int) -> int:
-    """Send a signal to a thread: each process has one, of the same number."""
+    """Send a signal to a thread."""
     if thread <= 0:
         raise CallError(Errno.EINVAL)
-    return send(p, thread, number, SI_TKILL)
+    return _send_to_thread(p, p.table.find(thread), number)
 
 
 @call("tgkill", INT, INT, INT)
@@ -217,9 +217,18 @@ def tgkill(p: Process, group: int, thread: int, number: int) -> int:
     """Send a signal to a thread of a process."""
     if group <= 0 or thread <= 0:
         raise CallError(Errno.EINVAL)
-    if group != thread:
+    target = p.table.find(thread)
+    if target.main.pid != group:
         raise CallError(Errno.ESRCH)
-    return send(p, thread, number, SI_TKILL)
+    return _send_to_thread(p, target, number)
+
+
+def _send_to_thread(p: Process, target: Process, number: int) -> int:
+    if not 0 <= number <= LAST_SIGNAL:
+        raise CallError(Errno.EINVAL)
+    if number:
+        p.table.send(target, p.table.from_process(p, number, SI_TKILL), to_thread=True)
+    return 0
 
 
 @call("sigreturn")
