@@ -144,6 +144,9 @@ def generate(random: Random) -> System:
 _KINDS: Final = ("kernel",) * 5 + ("user",) * 6 + ("v86", "real", "ring 1", "task", "called task")
 
 
+_ENDS: Final = ("hlt", "iretd", "retf")  # would end the kernel, or the activity, too often
+
+
 def _activity(random: Random) -> Activity:
     kind = random.choice(_KINDS)
     flags = {"kernel": _KERNEL_FLAGS, "v86": _SMALL_FLAGS, "real": (2, 2, 0x202, 0x302)}
@@ -153,13 +156,15 @@ def _activity(random: Random) -> Activity:
 
 def _steps(random: Random, kind: str, count: int) -> Iterator[Step]:
     wild, skips = (t.WILD_32, t.SKIPS_32)
-    pools: Sequence[Sequence[Template]] = (t.ANYWHERE, t.ANYWHERE, t.ANYWHERE, t.KERNEL)
+    pools: Sequence[Sequence[Template]] = (*(t.CALM,) * 5, t.ANYWHERE, t.ANYWHERE, t.KERNEL)
     if kind == "kernel":
-        pools = (t.ANYWHERE, t.KERNEL)
+        pools = (t.CALM, t.ANYWHERE, t.KERNEL, t.KERNEL)
     elif kind in ("v86", "real"):
         pools, wild, skips = (t.SMALL,), t.WILD_16, t.SKIPS_16
     for _ in range(count):
         template = random.choice(random.choice(pools))
+        while kind == "kernel" and template.text in _ENDS:
+            template = random.choice(t.KERNEL)
         if random.randrange(12) == 0:
             template = random.choice(skips)
         elif random.randrange(20) == 0 and kind != "kernel":

@@ -93,56 +93,58 @@ def _value(name: str, numbers: Mapping[str, int]) -> int:
 # -- templates ----------------------------------------------------------------------------------
 
 _SAME_PLACE: Final = "call 1f\n1: pop eax\n.byte 0x83, 0xC0, 2f - 1b\n"
-_ANYWHERE: Final = """
+_CALM: Final = """
 pushfd; pop eax | push 0x202; popfd | push 2; popfd | push 0x3202; popfd | push 0x40202; popfd
-push 0x4002; popfd | push 0x302; popfd | push 0x200202; popfd | pushfd; popfd | pushf; popf
-cli | sti | cli; sti | sti; nop; cli | lahf; sahf | std; cld | stc; cmc; .byte 0xD6
-sgdt [{safe}] | sidt [{safe}] | sldt ax | sldt [{safe}] | str ax | str [{page}]
-smsw eax | smsw [{safe}] | mov eax, cs | mov eax, ss | mov [{safe}], cs | push cs; pop eax
-push ss; pop eax | push ds; pop es | push es; push fs; push gs; popa
-mov ecx, {selector}; lar eax, ecx | mov ecx, {selector}; lsl eax, ecx
-mov ecx, {selector}; verr cx | mov ecx, {selector}; verw cx | arpl ax, cx
-mov ecx, {selector}; mov ds, cx | mov ecx, {selector}; mov es, cx; mov eax, es:[{safe}]
-mov ecx, {selector}; mov fs, cx; mov eax, fs:[{page}] | mov ecx, {selector}; mov ss, cx
-mov ecx, {selector}; mov gs, cx; mov gs:[{safe}], eax | push {selector}; pop ss; nop
-push {selector}; pop es | mov dword ptr [{safe}], {number}; lss ecx, [{safe}]
-mov dword ptr [ebx], {number}; mov dword ptr [ebx + 4], {selector}; lfs ecx, [ebx]
-mov dword ptr [ebx], {number}; mov dword ptr [ebx + 4], {selector}; les edx, [ebx]
-int3 | int 0x31 | mov eax, {number}; int 0x31 | int 0x32 | int 0x33 | int 0x34 | int 0x35
-int 0x36 | int 0x3F | int 0x80 | into | xor eax, eax; div eax | mov eax, 0x80000000; cdq; idiv ecx
-ud2 | bound eax, [{safe}] | aam 0 | daa | .byte 0xF1 | .byte 0xD6 | cpuid | xor eax, eax; cpuid | rdtsc
-rdtsc; mov [{safe}], eax | mov ecx, 0x174; rdmsr | xor ecx, ecx; rdpmc | clts | invd | wbinvd
-mov eax, cr0 | mov edx, cr2 | mov eax, cr3; mov cr3, eax | mov eax, cr4 | hlt | lmsw ax
-invlpg [{page}] | mov eax, dr7 | mov dr6, eax | sysexit | rsm | iretd | retf | nop
-in al, 0x60 | in al, 0x40 | in eax, 0x80 | out 0x80, al | out 0x20, al | mov edx, 0x3F8; out dx, al
-mov edx, 0x3F8; in al, dx; out dx, al | mov edx, 0x3FD; in al, dx | in al, 0x21
-mov edx, 0x60; lea edi, [{page}]; insb | mov edx, 0x80; mov esi, {safe}; mov ecx, 3; rep outsb
-mov eax, [{page}] | mov [{page}], eax | inc dword ptr [{page}] | mov ax, [{page}]
-add [{page}], cl | xchg eax, [{page}] | lock xadd [{page}], edx | lock cmpxchg [{page}], ecx
+push 0x200202; popfd | pushfd; popfd | pushf; popf | lahf; sahf | std; cld | stc; cmc; .byte 0xD6
+mov eax, cs | mov eax, ss | mov [{safe}], cs | push cs; pop eax | push ss; pop eax | push ds; pop es
+push es; push fs; push gs; popa | mov ecx, {selector}; lar eax, ecx
+mov ecx, {selector}; lsl eax, ecx | mov ecx, {selector}; verr cx | mov ecx, {selector}; verw cx
+int 0x31 | mov eax, {number}; int 0x31 | daa | .byte 0xD6 | cpuid | xor eax, eax; cpuid | rdtsc
+rdtsc; mov [{safe}], eax | nop | mov edx, 0x80; mov esi, {safe}; mov ecx, 3; rep outsb
+mov eax, [{page}] | mov [{page}], eax | inc dword ptr [{page}] | mov ax, [{page}] | add [{page}], cl
+xchg eax, [{page}] | lock xadd [{page}], edx | lock cmpxchg [{page}], ecx
 push dword ptr [{page}]; pop dword ptr [{safe}] | cmpxchg8b [{page}] | bts dword ptr [{page}], eax
 mov eax, [{safe}] | mov [{safe}], eax | inc dword ptr [{safe}] | add eax, [{safe}]
-mov eax, [{far}] | mov eax, [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd
 mov esi, {safe}; mov edi, {page}; mov ecx, 5; rep movsd | mov edi, {page}; mov ecx, 9; rep stosb
 mov esi, {page}; mov edi, {safe}; mov ecx, 4; repe cmpsb | mov edi, {page}; mov ecx, 6; repne scasw
 std; mov esi, {safe}; mov edi, {page}; mov ecx, 3; rep movsb; cld | mov esi, {page}; lodsw
 mov edi, {code}; mov al, 0x90; mov ecx, 2; rep stosb | mov edi, {page}; mov esi, {safe}; movsb
 mov byte ptr [{code}], 0x43 | mov byte ptr [{code}], 0x90 | mov byte ptr [{code}], 0xCC
 mov byte ptr [{code}], 0x9C | mov byte ptr [{code}], 0xFA | mov word ptr [{code}], 0xC88C
-mov dword ptr [{code}], {wild} | cmp byte ptr [{code}], 0x9C
-call 1f; 1: pop eax; .byte 0xC6, 0x40, 2f - 1b, 0x43; 2: inc ecx
+cmp byte ptr [{code}], 0x9C | call 1f; 1: pop eax; .byte 0xC6, 0x40, 2f - 1b, 0x43; 2: inc ecx
 call 1f; 1: pop eax; .byte 0x66, 0xC7, 0x40, 2f - 1b, 0x9C, 0x58; 2: inc ecx; inc edx
 call 1f; 1: pop eax; .byte 0x80, 0x70, 2f - 1b, 8; mov ecx, 3; 2: inc edx; loop 2b
 mov eax, {number} | mov ecx, {number}; mul ecx | imul eax, ecx, 77 | shld eax, edx, 5 | bswap eax
 adc eax, {number} | sbb edx, eax | rcl eax, 3 | bsf ecx, eax | cmp eax, edx; setc cl | cwde; cdq
-mov ecx, 3; 1: add eax, ecx; loop 1b | call 1f; jmp 2f; 1: inc edx; ret; 2:
-pusha; popa | enter 8, 2; leave | xlatb | push esp; pop ebp | mov ecx, 70; 1: dec ecx; jnz 1b
-fld1; fstp dword ptr [{safe}] | fld1; fnstenv [{safe}] | fninit; fnstsw ax | fldz; fdiv st, st; fwait
-.byte 0xEA; .long 0; .word 0x38 | .byte 0x9A; .long 0; .word 0x6B | .byte 0x9A; .long 0; .word 0x73
+mov ecx, 3; 1: add eax, ecx; loop 1b | call 1f; jmp 2f; 1: inc edx; ret; 2: | pusha; popa
+enter 8, 2; leave | xlatb | push esp; pop ebp | mov ecx, 20; 1: dec ecx; jnz 1b
+fld1; fstp dword ptr [{safe}] | fld1; fnstenv [{safe}] | fninit; fnstsw ax
+fldz; fdiv st, st; fwait
 call 1f; 1: pop edx; .byte 0x83, 0xC2, 2f - 1b; mov ecx, esp; sysenter; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; push cs; push eax; retf; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; pushfd; push cs; push eax; iretd; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; mov [ebx], eax; mov [ebx + 4], cs; .byte 0xFF, 0x2B; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; mov [ebx], eax; mov [ebx + 4], cs; .byte 0xFF, 0x1B; 2: pop edx
+"""
+_TRAPPING: Final = """
+push 0x4002; popfd | push 0x302; popfd | cli | sti | cli; sti | sti; nop; cli | sgdt [{safe}]
+sidt [{safe}] | sldt ax | sldt [{safe}] | str ax | str [{page}] | smsw eax | smsw [{safe}]
+arpl ax, cx | mov ecx, {selector}; mov ds, cx
+mov ecx, {selector}; mov es, cx; mov eax, es:[{safe}]
+mov ecx, {selector}; mov fs, cx; mov eax, fs:[{page}] | mov ecx, {selector}; mov ss, cx
+mov ecx, {selector}; mov gs, cx; mov gs:[{safe}], eax | push {selector}; pop ss; nop
+push {selector}; pop es | mov dword ptr [{safe}], {number}; lss ecx, [{safe}]
+mov dword ptr [ebx], {number}; mov dword ptr [ebx + 4], {selector}; lfs ecx, [ebx]
+mov dword ptr [ebx], {number}; mov dword ptr [ebx + 4], {selector}; les edx, [ebx] | int3 | int 0x32
+int 0x33 | int 0x34 | int 0x35 | int 0x36 | int 0x3F | int 0x80 | into | xor eax, eax; div eax
+mov eax, 0x80000000; cdq; idiv ecx | ud2 | bound eax, [{safe}] | aam 0 | .byte 0xF1
+mov ecx, 0x174; rdmsr | xor ecx, ecx; rdpmc | clts | invd | wbinvd | mov eax, cr0 | mov edx, cr2
+mov eax, cr3; mov cr3, eax | mov eax, cr4 | hlt | lmsw ax | invlpg [{page}] | mov eax, dr7
+mov dr6, eax | sysexit | rsm | iretd | retf | in al, 0x60 | in al, 0x40 | in eax, 0x80
+out 0x80, al | out 0x20, al | mov edx, 0x3F8; out dx, al | mov edx, 0x3F8; in al, dx; out dx, al
+mov edx, 0x3FD; in al, dx | in al, 0x21 | mov edx, 0x60; lea edi, [{page}]; insb | mov eax, [{far}]
+mov eax, [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd | mov dword ptr [{code}], {wild}
+.byte 0xEA; .long 0; .word 0x38 | .byte 0x9A; .long 0; .word 0x6B | .byte 0x9A; .long 0; .word 0x73
 push 0x23; push {number}; push 0x202; push 0x1B; push {code}; iretd
 push 0x23; push {safe}; push 0x1B; push {code}; retf
 push 0x63; call 1f; 1: .byte 0x83, 0x04, 0x24, 2f - 1b; retf; 2:
@@ -170,7 +172,7 @@ lgdt [ebx] | sgdt [ebx]; lgdt [ebx] | sidt [ebx]; lidt [ebx]
 mov al, 0x34; out 0x43, al; mov eax, {period}; out 0x40, al; xor eax, eax; out 0x40, al; sti
 mov al, 0xEC; out 0x21, al | mov al, 0xFF; out 0x21, al | in al, 0x21; xor al, 1; out 0x21, al
 mov al, 0x0A; out 0x20, al; in al, 0x20 | mov edx, 0x3F9; mov al, 3; out dx, al; sti; nop
-sti; hlt | sti; mov ecx, 30; 1: loop 1b; cli | sti; mov ecx, 60; 1: dec dword ptr [ebx]; loop 1b
+sti; hlt | sti; mov ecx, 30; 1: loop 1b; cli | sti; mov ecx, 40; 1: dec dword ptr [ebx]; loop 1b
 mov ecx, 0x176; rdmsr; wrmsr | mov ecx, 0x10; rdmsr; wrmsr | mov eax, {safe}; mov dr0, eax
 mov eax, {code}; mov dr1, eax; mov eax, 0x404; mov dr7, eax | xor eax, eax; mov dr7, eax
 mov eax, 0xD0703; mov dr7, eax; mov [{safe}], eax | mov dr6, eax; mov eax, dr6
@@ -195,7 +197,7 @@ call 1f; 1: pop ax; .byte 0x83, 0xC0, 2f - 1b; push cs; push ax; retf; 2:
 call 1f; 1: pop ax; .byte 0x83, 0xC0, 2f - 1b; pushf; push cs; push ax; iret; 2:
 call 1f; 1: pop si; .byte 0x2E, 0xC6, 0x44, 2f - 1b, 0x43; 2: inc ax
 lds si, [bx] | les di, [bx + 4] | push ss; pop ss; nop | sub sp, 2; add sp, 2 | xchg ax, [bx + 6]
-mov eax, {wild}; mov [bx + 16], eax | mov ecx, 70; 1: dec ecx; jnz 1b | jmp 1f; nop; 1: nop
+mov eax, {wild}; mov [bx + 16], eax | mov ecx, 20; 1: dec ecx; jnz 1b | jmp 1f; nop; 1: nop
 """
 _CONSTANTS: Final = {
     "directory": at.DIRECTORY,
@@ -238,7 +240,9 @@ def _lines(text: str, bits: int) -> tuple[Template, ...]:
 _SPECIAL: Final = tuple(
     Template(text, bits, skips=text != WILD) for bits in (32, 16) for text in (WILD, *SKIPS)
 )
-ANYWHERE: Final = _lines(_ANYWHERE, 32)
+CALM: Final = _lines(_CALM, 32)
+"""What seldom traps in any ring."""
+ANYWHERE: Final = CALM + _lines(_TRAPPING, 32)
 KERNEL: Final = _lines(_KERNEL, 32)
 SMALL: Final = _lines(_SMALL, 16)
 WILD_32, *SKIPS_32 = _SPECIAL[:4]
