@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from emu.engines.access import CalledAccess, Stop
+from emu.engines.block import is_emitted
 from emu.engines.fetch import decode_at
 from emu.engines.python import Session
 from emu.engines.reference import Reference
@@ -22,6 +23,7 @@ from isa.trace import Trace
 
 HOT: Final = 24  # times that a form is evaluated before it is compiled, which takes as long
 MOST_DECODED: Final = 1 << 14
+_left: Final[dict[Hashable, int]] = {}  # by form, until it is compiled for a machine of the process
 
 
 class _Calls(Session):
@@ -38,7 +40,6 @@ class Stepper(Reference):
     def __init__(self) -> None:
         super().__init__()
         self._session: _Calls | None = None
-        self._left: dict[Hashable, int] = {}  # by form, until it is compiled
         self._decoded: dict[tuple[bytes, Hashable], Instruction] = {}
 
     def step(self, state: State) -> Exit | None:
@@ -49,7 +50,7 @@ class Stepper(Reference):
         mode = state.isa.mode(state.values)
         try:
             instruction = self._fetched(session, mode)
-            if not self._is_hot(instruction.form):
+            if not self._is_hot(session, instruction.form):
                 return super().step(state)
             return self._carry_out(session, instruction)
         except Stop as stop:
@@ -92,10 +93,13 @@ class Stepper(Reference):
             self._decoded.clear()
         self._decoded[key] = instruction
 
-    def _is_hot(self, form: Hashable) -> bool:
-        left = self._left.get(form, HOT)
+    def _is_hot(self, session: _Calls, form: Hashable) -> bool:
+        """Whether a form was met often, or somebody has compiled it already."""
+        left = _left.get(form, HOT)
         if left:
-            self._left[form] = left - 1
+            undo = session.facts(form).undo
+            known = is_emitted(session, session.isa.trace(form), undo)
+            _left[form] = 0 if known else left - 1
         return not left
 
     def _carry_out(self, session: _Calls, instruction: Instruction) -> Exit | None:

@@ -14,8 +14,8 @@ from vmm.pc.systems import nucleus
 from vmm.pc.systems import templates as t
 from vmm.pc.systems.templates import Template, assembled
 
-LONGEST: Final = 14  # steps of an activity
-MOST: Final = 9  # activities
+LONGEST: Final = 12  # steps of an activity
+MOST: Final = 6  # activities
 PASSES: Final = 2  # each is entered so often
 END_32, END_16 = b"\xcd\x30", b"\xcd\x30"  # INT 30h, everywhere but in the kernel
 _RET: Final = b"\xc3"

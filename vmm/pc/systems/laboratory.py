@@ -17,6 +17,7 @@ import numpy as np
 
 from emu.engines import Engine
 from emu.engines.python import Python
+from emu.engines.stepper import Stepper
 from emu.exit import Exit
 from emu.memory import PAGE_SIZE
 from emu.pc.machine import PcMachine
@@ -33,7 +34,7 @@ from vmm.pc.machine import VirtualPc
 from vmm.pc.systems import layout as at
 from vmm.pc.systems.generator import System, image, start
 
-LIMIT: Final = 1_200  # instructions
+LIMIT: Final = 600  # instructions
 CURES: Final = ("hybrid", "translation", "hardware-assist", "interpretation")
 MakeEngine = Callable[[], Engine]
 
@@ -121,7 +122,7 @@ class Laboratory:
 
     def __init__(self, make_engine: MakeEngine = Python, monitors: Iterable[str] = CURES) -> None:
         self._make_engine = make_engine
-        self._bare = Bench(new_bare(Python(hot=1 << 60, longest=1)))
+        self._bare = Bench(new_bare(Stepper()))
         self._virtual = {
             name: Bench(new_virtual(MONITORS[name], make_engine())) for name in monitors
         }
