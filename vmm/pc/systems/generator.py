@@ -76,6 +76,7 @@ class System:
     activities: tuple[Activity, ...]
     paging: bool = True
     write_protect: bool = False
+    alignment: bool = False
     large: bool = False
     extensions: int = 0  # more of CR4
     period: int = 0
@@ -92,7 +93,8 @@ class System:
 
     def _lines(self) -> Iterator[str]:
         yield (
-            f"# paging={self.paging} write_protect={self.write_protect} large={self.large} "
+            f"# paging={self.paging} write_protect={self.write_protect} "
+            f"alignment={self.alignment} large={self.large} "
             f"extensions={self.extensions:#x} period={self.period} preempts={self.preempts} "
             f"mask={self.mask:#x} keys={self.keys!r} received={self.received!r} "
             f"mends={self.mends} skips={self.skips} skipped={self.skipped:#x}"
@@ -128,6 +130,7 @@ def generate(random: Random) -> System:
         activities,
         paging=paging,
         write_protect=chance() < 0.5,
+        alignment=chance() < 0.3,
         large=chance() < 0.5,
         extensions=random.choice((0, 0, 0, 1, 2, 4, 8, 0x80, 0x8F)),
         period=random.choice((0, 3, 7, 13, 24, 60)),
@@ -284,7 +287,7 @@ def _tasks(system: System) -> Iterator[tuple[int, bytes]]:
 
 
 def _variables(system: System) -> Iterator[tuple[int, bytes]]:
-    control = 0x11 | system.write_protect << 16 | system.paging << 31 | 0x20
+    control = 0x11 | system.write_protect << 16 | system.alignment << 18 | system.paging << 31 | 0x20
     words = [at.ACTIVITIES, control, system.extensions | system.large << 4]
     words += [system.mends, system.skips, system.skipped]
     yield at.VARIABLES, struct.pack("<6I", *words)

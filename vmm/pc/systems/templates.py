@@ -40,8 +40,9 @@ def _far(random: Random) -> int:
     """The same memory elsewhere, the kernel's, or nothing."""
     other = random.choice((at.LARGE, at.ALIAS, at.HIGH))
     alias = other + STABLE + 4 * random.randrange(64)
-    nothing = random.choice((0x00F00000, 0xC0000000, 0xFFBFFFFE, 0xFFFFFFFE, 0x000F0000))
-    return random.choice((alias, alias, alias, nothing, at.KERNEL_STACK + 0x400))
+    nothing = random.choice((at.LARGE + 0x180000, 0x00F00000, 0xC0000000, 0xFFBFFFFE, 0xFFFFFFFE, 0x000F0000))
+    own = at.HIGH + 0x400 + 4 * random.randrange(64)
+    return random.choice((alias, alias, alias, nothing, at.KERNEL_STACK - 0x800, own))
 
 
 def _code(random: Random) -> int:
@@ -143,7 +144,7 @@ mov eax, cr3; mov cr3, eax | mov eax, cr4 | hlt | lmsw ax | invlpg [{page}] | mo
 mov dr6, eax | sysexit | rsm | iretd | retf | in al, 0x60 | in al, 0x40 | in eax, 0x80
 out 0x80, al | out 0x20, al | mov edx, 0x3F8; out dx, al | mov edx, 0x3F8; in al, dx; out dx, al
 mov edx, 0x3FD; in al, dx | in al, 0x21 | mov edx, 0x60; lea edi, [{page}]; insb | mov eax, [{far}]
-mov eax, [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd | mov dword ptr [{code}], {wild}
+mov [{far}], eax | inc dword ptr [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd | mov dword ptr [{code}], {wild}
 .byte 0xEA; .long 0; .word 0x38 | .byte 0x9A; .long 0; .word 0x6B | .byte 0x9A; .long 0; .word 0x73
 push 0x23; push {number}; push 0x202; push 0x1B; push {code}; iretd
 push 0x23; push {safe}; push 0x1B; push {code}; retf
