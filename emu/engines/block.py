@@ -134,7 +134,7 @@ def is_emitted(session: Session, trace: Trace, undo: bool) -> bool:
 
 def _key(session: Session, trace: Trace, undo: bool) -> Hashable:
     """The source depends on the ways to memory and not on the memory."""
-    return id(trace), undo, session.ways
+    return id(trace), undo, session.access_types
 
 
 def _emit(session: Session, trace: Trace, undo: bool) -> _Emitted:
