@@ -254,9 +254,7 @@ def _without(name: str) -> Wrong:
 
 def _fault(change: Callable[[Any, Any, Fault], Fault]) -> Wrong:
     """Another trap than the one that occurred."""
-    return instead(
-        lambda right, self, state, fault: right(self, state, change(self, state, fault))
-    )
+    return instead(lambda right, self, state, fault: right(self, state, change(self, state, fault)))
 
 
 def _set(state: Any, name: str, value: int) -> bool:
@@ -609,8 +607,3 @@ def _kept_p(right: Any, self: Monitor, state: Any, real: Any) -> None:
     was = real["p"]
     right(self, state, real)
     real["p"] = was
-
-
-def score(mutants: tuple[Mutant[Trial], ...] = MUTANTS, systems: int = SYSTEMS) -> Iterator[Caught[Trial]]:
-    """Try them all."""
-    return (attempt(mutant, systems) for mutant in mutants)

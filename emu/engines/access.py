@@ -11,7 +11,16 @@ import sys
 from typing import Any
 
 from emu.exit import Exit
-from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Memory, TranslatedMemory, replaced
+from emu.memory import (
+    PAGE_BITS,
+    PAGE_MASK,
+    PAGE_SIZE,
+    READ,
+    WRITE,
+    Memory,
+    TranslatedMemory,
+    replaced,
+)
 from isa.fault import Fault
 
 FORMATS: dict[int, Any] = {1: "B", 2: "H", 4: "I"}  # size -> memoryview format

@@ -113,7 +113,9 @@ class Session:
         self.accesses: dict[str, CalledAccess] = {
             space: self.reach(space, memory) for space, memory in state.memory.items()
         }
-        self.access_types = tuple([(space, type(access)) for space, access in self.accesses.items()])
+        self.access_types = tuple(
+            [(space, type(access)) for space, access in self.accesses.items()]
+        )
         self.bulk = Bulk(self.accesses, self.undo)
         self.globals = self._globals()
         self.handlers: dict[Any, Any] = {}

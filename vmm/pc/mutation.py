@@ -23,7 +23,7 @@ from vmm.pc.assist import HardwareAssist
 from vmm.pc.control_program import Monitor
 from vmm.pc.direct import Hybrid
 from vmm.pc.processor import Processor
-from vmm.pc.sensitivity import Sensitivity, sensitivity
+from vmm.pc.sensitivity import Sensitivity
 from vmm.pc.shadow import OWN_LINEAR, Shadow
 from vmm.pc.systems.generator import System, generate
 from vmm.pc.systems.laboratory import Bench, Laboratory, Noted, new_bare
@@ -378,11 +378,3 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
     Mutant("code-unseen", "the engine below is not told of writes to its code", PhysicalWindow,
            "write", instead(_without_below), _HYBRID),
 )  # fmt: skip
-assert sensitivity is translation.sensitivity
-
-
-def score(
-    mutants: tuple[Mutant[Trial], ...] = MUTANTS, systems: int = SYSTEMS
-) -> Iterator[Caught[Trial]]:
-    """Try them all."""
-    return (attempt(mutant, systems) for mutant in mutants)

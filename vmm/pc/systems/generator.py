@@ -281,13 +281,18 @@ def _tasks(system: System) -> Iterator[tuple[int, bytes]]:
     data = at.USER_DATA
     segments = struct.pack("<6I", data, at.USER, data, data, data, 0)
     directory = struct.pack("<I", at.OTHER_DIRECTORY if system.preempts else at.DIRECTORY)
-    yield at.FRESH_TASK, b"".join(
-        [stacks, directory, bytes(8), registers, segments, struct.pack("<IHH", 0, 0, 104)]
+    yield (
+        at.FRESH_TASK,
+        b"".join(
+            [stacks, directory, bytes(8), registers, segments, struct.pack("<IHH", 0, 0, 104)]
+        ),
     )
 
 
 def _variables(system: System) -> Iterator[tuple[int, bytes]]:
-    control = 0x11 | system.write_protect << 16 | system.alignment << 18 | system.paging << 31 | 0x20
+    control = (
+        0x11 | system.write_protect << 16 | system.alignment << 18 | system.paging << 31 | 0x20
+    )
     words = [at.ACTIVITIES, control, system.extensions | system.large << 4]
     words += [system.mends, system.skips, system.skipped]
     yield at.VARIABLES, struct.pack("<6I", *words)

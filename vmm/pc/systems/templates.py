@@ -40,7 +40,9 @@ def _far(random: Random) -> int:
     """The same memory elsewhere, the kernel's, or nothing."""
     other = random.choice((at.LARGE, at.ALIAS, at.HIGH))
     alias = other + STABLE + 4 * random.randrange(64)
-    nothing = random.choice((at.LARGE + 0x180000, 0x00F00000, 0xC0000000, 0xFFBFFFFE, 0xFFFFFFFE, 0x000F0000))
+    nothing = random.choice(
+        (at.LARGE + 0x180000, 0x00F00000, 0xC0000000, 0xFFBFFFFE, 0xFFFFFFFE, 0x000F0000)
+    )
     own = at.HIGH + 0x400 + 4 * random.randrange(64)
     return random.choice((alias, alias, alias, nothing, at.KERNEL_STACK - 0x800, own))
 
