@@ -189,7 +189,7 @@ def refuse_process(path: Path, data: bytes, text: str | None) -> None:
         raise GuestFileError(
             f"{path} is a program of a process, and monitors run whole machines",
             why="its system calls are for a Linux that is not in the virtual machine",
-            advice="Run it with `emu run`; a guest for monitors begins with .machine toy/…, pc/boot "
+            advice="Run it with `emu run`; a monitor's guest begins with .machine toy/…, pc/boot "
             "or pc/kernel (programs/x86/pc/kernel.asm has programs in ring 3), or is a disk or a "
             "kernel",
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ def seeded(
 @click.option("--isa", type=click.Choice(["toy", "x86"]), default="toy", show_default=True,
               help="whose monitors")  # fmt: skip
 @click.option("--systems", type=click.IntRange(1),
-              help="generated guest systems that each is tried on at most  [400; x86: 150]")  # fmt: skip
+              help="generated systems that each is tried on at most  [400; x86: 150]")  # fmt: skip
 @JSON
 def mutate(names: tuple[str, ...], isa: str, systems: int | None, as_json: bool) -> None:
     """Plant known faults in the monitors, all or NAMES, and see whether each is caught."""

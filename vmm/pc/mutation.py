@@ -16,6 +16,7 @@ from typing import Any, Final
 from emu.engines.stepper import Stepper
 from emu.exit import Exit
 from isa.fault import Fault
+from isa.registers import Register
 from isa.x86 import registers as r
 from isa.x86.vectors import PAGE_FAULT
 from vmm.pc import control_program, direct, processor, translation
@@ -113,18 +114,18 @@ def _sound(trial: Trial, seed: int) -> bool:
 # -- wrong code -----------------------------------------------------------------------------------
 
 
-def _without(*registers: r.Register) -> Wrong:
+def _without(*registers: Register) -> Wrong:
     """Some registers are left as the guest has them: constants, by slot."""
     slots = {register.slot for register in registers}
     return lambda right: [(slot, value) for slot, value in right if slot not in slots]
 
 
-def _with(register: r.Register, number: int) -> Wrong:
+def _with(register: Register, number: int) -> Wrong:
     """Another constant."""
     return lambda right: [(s, number if s == register.slot else v) for s, v in right]
 
 
-def _computed(register: r.Register, change: Any) -> Wrong:
+def _computed(register: Register, change: Any) -> Wrong:
     """Another value of what is computed at each entry."""
 
     def wrong(right: Any, self: Processor, state: Any, user: bool) -> Any:
@@ -214,11 +215,12 @@ def _sensitive_by(*kept: str) -> Wrong:
 def _never_again(right: Any, self: Translation, state: Any, mode: Any) -> Unit:
     address = (state["cs_base"] + state.pc) & 0xFFFFFFFF
     known = self._units.get((mode, address))
-    return right(self, state, mode) if known is None else known
+    found: Unit = right(self, state, mode) if known is None else known
+    return found
 
 
 def _longer(right: Any, self: Translation, *arguments: Any) -> Unit:
-    unit = right(self, *arguments)
+    unit: Unit = right(self, *arguments)
     return replace(unit, length=unit.length + 1) if unit.length and not unit.repeats else unit
 
 
@@ -292,8 +294,6 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
            _HYBRID),
     Mutant("real-sysenter", "SYSENTER is left to the guest", processor, _CONSTANTS,
            _without(r.SYSENTER_CS, r.SYSENTER_ESP, r.SYSENTER_EIP), _HYBRID),
-    Mutant("real-level", "virtual ring 0 runs in real ring 0", processor, _CONSTANTS,
-           _without(r.CPL), _TRANSLATION),
     Mutant("no-umip", "UMIP is not switched on", Processor, "_computed",
            _computed(r.UMIP, lambda *_: 0), _HYBRID),
     Mutant("no-alignment", "alignment is never checked", Processor, "_computed",
@@ -353,10 +353,8 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
                    if direct.is_protected(v) and v["cpl"] == 1 else right(s, v, until)), _HYBRID),
     Mutant("reads-innocuous", "what reads the monitor's registers runs directly", translation,
            "sensitivity", _sensitive_by("writes", "by_level"), _TRANSLATION),
-    Mutant("writes-innocuous", "what writes the monitor's registers runs directly", translation,
-           "sensitivity", _sensitive_by("reads", "by_level"), _TRANSLATION),
-    Mutant("levels-innocuous", "what means something else at CPL 3 runs directly", translation,
-           "sensitivity", _sensitive_by("reads", "writes"), _TRANSLATION),
+    Mutant("only-reads-count", "what only writes them, or has levels, runs directly", translation,
+           "sensitivity", _sensitive_by("reads"), _TRANSLATION),
     Mutant("all-innocuous", "everything runs directly", translation, "sensitivity",
            instead(lambda *_: Sensitivity((), (), by_level=False)), _TRANSLATION),
     Mutant("unit-stale", "a unit is never looked at again", Translation, "_unit",

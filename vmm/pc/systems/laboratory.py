@@ -18,7 +18,7 @@ import numpy as np
 from emu.engines import Engine
 from emu.engines.python import Python
 from emu.engines.stepper import Stepper
-from emu.exit import Exit
+from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_SIZE
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
@@ -94,7 +94,7 @@ class Noted:
 
     states: dict[int, array[int]] = field(default_factory=dict)
     outputs: dict[int, int] = field(default_factory=dict)
-    stop: Exit = Exit("until")
+    stop: Exit = UNTIL
     digest: str = ""
     output: bytes = b""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from vmm.pc.systems.generator import System
 
@@ -39,4 +40,5 @@ def _smaller(system: System) -> Iterator[System]:
 def _plainer(system: System) -> Iterator[System]:
     for option in fields(System):
         if option.name != "activities" and getattr(system, option.name) != option.default:
-            yield replace(system, **{option.name: option.default})
+            plain: dict[str, Any] = {option.name: option.default}
+            yield replace(system, **plain)

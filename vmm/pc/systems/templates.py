@@ -72,7 +72,7 @@ DRAWS: Final[Mapping[str, Callable[[Random], int]]] = {
     "selector": lambda random: random.choice(at.SELECTORS),
     "bit": lambda random: random.choice((1, 2, 2, 4, 4, 0x20, 0x40, 0x62)),
     "large_bit": lambda random: random.choice((2, 4, 0x20, 0x40)),
-    "descriptor": lambda random: at.GDT + (random.choice(at.SELECTORS[2:28]) & 0xF8) + 5,
+    "descriptor": lambda random: at.GDT + (random.choice(at.SELECTORS[2:26]) & 0xF8) + 5,
     "period": lambda random: random.choice((3, 7, 19, 40)),
     "task_bit": lambda random: random.choice((0x0008, 0x10000, 0x40000, 0x20)),
     "control_bit": lambda random: random.choice((1, 2, 4, 8, 0x100)),
@@ -126,8 +126,8 @@ fldz; fdiv st, st; fwait
 call 1f; 1: pop edx; .byte 0x83, 0xC2, 2f - 1b; mov ecx, esp; sysenter; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; push cs; push eax; retf; 2:
 call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; pushfd; push cs; push eax; iretd; 2:
-call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; mov [ebx], eax; mov [ebx + 4], cs; .byte 0xFF, 0x2B; 2:
-call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f - 1b; mov [ebx], eax; mov [ebx + 4], cs; .byte 0xFF, 0x1B; 2: pop edx
+call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f-1b; mov [ebx], eax; mov [ebx+4], cs; .byte 0xFF, 43; 2:
+call 1f; 1: pop eax; .byte 0x83, 0xC0, 2f-1b; mov [ebx], eax; mov [ebx+4], cs; .byte 255, 27; 2:
 """
 _TRAPPING: Final = """
 push 0x4002; popfd | push 0x302; popfd | cli | sti | cli; sti | sti; nop; cli | sgdt [{safe}]
@@ -146,7 +146,8 @@ mov eax, cr3; mov cr3, eax | mov eax, cr4 | hlt | lmsw ax | invlpg [{page}] | mo
 mov dr6, eax | sysexit | rsm | iretd | retf | in al, 0x60 | in al, 0x40 | in eax, 0x80
 out 0x80, al | out 0x20, al | mov edx, 0x3F8; out dx, al | mov edx, 0x3F8; in al, dx; out dx, al
 mov edx, 0x3FD; in al, dx | in al, 0x21 | mov edx, 0x60; lea edi, [{page}]; insb | mov eax, [{far}]
-mov [{far}], eax | inc dword ptr [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd | mov dword ptr [{code}], {wild}
+mov [{far}], eax | inc dword ptr [{far}] | cmp byte ptr [{far}], 0 | mov esi, {far}; lodsd
+mov dword ptr [{code}], {wild}
 .byte 0xEA; .long 0; .word 0x38 | .byte 0x9A; .long 0; .word 0x6B | .byte 0x9A; .long 0; .word 0x73
 push 0x23; push {number}; push 0x202; push 0x1B; push {code}; iretd
 push 0x23; push {safe}; push 0x1B; push {code}; retf
@@ -192,8 +193,10 @@ int3 | int 0x31 | int 0x21 | into | xor ax, ax; div ax | aam 0 | bound ax, [bx +
 in al, 0x60 | in ax, 0x40 | out 0x80, al | out 0x20, al | mov dx, 0x3F8; out dx, al | in al, 0x21
 mov ax, [bx + {offset}] | mov [bx + 4], ax | inc dword ptr [bx + 12] | mov al, [{offset}]
 mov bx, {offset} | mov bx, 16; mov [bx], cx | xor bx, bx | push {offset}; pop ax
-mov si, {offset}; lodsw | mov si, 4; mov di, 64; mov cx, 5; rep movsw | mov di, 8; mov cx, 4; rep stosd
-mov di, {offset}; mov cx, 3; repne scasb | mov ebx, 0x18000; mov eax, [ebx] | xor ebx, ebx; mov al, [ebx + 8]
+mov si, {offset}; lodsw | mov si, 4; mov di, 64; mov cx, 5; rep movsw
+mov di, 8; mov cx, 4; rep stosd
+mov di, {offset}; mov cx, 3; repne scasb | mov ebx, 0x18000; mov eax, [ebx]
+xor ebx, ebx; mov al, [ebx + 8]
 mov cx, 3; 1: add ax, cx; loop 1b | pusha; popa | enter 4, 0; leave | xlatb | daa | lahf | cpuid
 call 1f; jmp 2f; 1: inc dx; ret; 2: | rdtsc | fld1; fnstenv [bx + 32] | fninit; fnstsw ax
 call 1f; 1: pop ax; .byte 0x83, 0xC0, 2f - 1b; push cs; push ax; retf; 2:
