@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
+from emu.engines.reference import Reference
+from emu.engines.stepper import Stepper
 from tests.machines import NO_CACHE
 from vmm.pc import translation
 from vmm.pc.sensitivity import Sensitivity
 from vmm.pc.systems.generator import PASSES, Activity, Step, System, generate, image
-from vmm.pc.systems.laboratory import CURES, Laboratory
+from vmm.pc.systems.laboratory import CURES, Bench, Laboratory, new_bare
 from vmm.pc.systems.shrink import shrink
 from vmm.pc.systems.templates import TEMPLATES, assembled, drawn
 
@@ -166,7 +168,18 @@ def test_machines_are_set_back() -> None:
     assert fresh.violation(system) is None
 
 
+@pytest.mark.heavy
 def test_the_whole_machinery_agrees() -> None:
     """`first_divergence`, which makes machines anew, finds nothing either."""
     lab = Laboratory(monitors=[])
     assert lab.explain(generate(Random(5)), "translation") is None
+
+
+def test_engines_agree_on_systems() -> None:
+    """The bare machine that is compared with is no engine's own: the reference is the judge."""
+    makers = (Reference, Stepper, Python)
+    labs = [Laboratory(monitors=[], bare=Bench(new_bare(make()))) for make in makers]
+    for seed in (2,):
+        noted = [lab.note(generate(Random(seed)), 200) for lab in labs]
+        assert all(other.digest == noted[0].digest for other in noted)
+        assert all(other.states == noted[0].states for other in noted)
