@@ -19,7 +19,7 @@ MOST: Final = 6  # activities
 PASSES: Final = 2  # each is entered so often
 END_32, END_16 = b"\xcd\x30", b"\xcd\x30"  # INT 30h, everywhere but in the kernel
 _RET: Final = b"\xc3"
-_USER_FLAGS: Final = (0x202, 0x202, 0x202, 2, 0x3202, 0x3002, 0x40202, 0x602, 0x1202, 0x302)
+_USER_FLAGS: Final = (0x202, 0x202, 0x40202, 2, 0x3202, 0x3002, 0x40202, 0x40202, 0x1602, 0x302)
 _KERNEL_FLAGS: Final = (2, 2, 0x202, 0x202, 0x3202, 0x40002, 0x302)
 _SMALL_FLAGS: Final = (0x202, 0x3202, 0x3202, 2, 0x3002, 0x302)
 _AREAS: Final = {
@@ -130,7 +130,7 @@ def generate(random: Random) -> System:
         activities,
         paging=paging,
         write_protect=chance() < 0.5,
-        alignment=chance() < 0.3,
+        alignment=chance() < 0.6,
         large=chance() < 0.5,
         extensions=random.choice((0, 0, 0, 1, 2, 4, 8, 0x80, 0x8F)),
         period=random.choice((0, 3, 7, 13, 24, 60)),
