@@ -411,6 +411,15 @@ class TranslatedMemory(ABC):
         return self.write(address, value.to_bytes(size, "little"))
 
 
+def replaced(memory: Memory, address: int, size: int) -> int | Fault:
+    """What a store would write over, or the fault that it would meet: a walk for reading instead
+    might set accessed bits of a page that cannot be written."""
+    if not isinstance(memory, TranslatedMemory):
+        return memory.load_for_write(address, size)
+    data = memory.read(address, size, WRITE)
+    return data if isinstance(data, Fault) else int.from_bytes(data, "little")
+
+
 class AddressSpace(TranslatedMemory):
     """The linear memory of one process: regions, and frames allocated at first touch.
 

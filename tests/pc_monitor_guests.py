@@ -10,11 +10,11 @@ from random import Random
 from emu.pc.choose import assembled
 from emu.pc.guest import Choice
 from emu.pc.kinds import is_kernel
-from tests.pc_machines import PROGRAMS
-from vmm.pc.guest import Guest
+from tests.pc_machines import PROGRAMS, guest_file
+from vmm.pc.guest import Guest, open_guest
 
 MEMORY = 4 << 20
-TYPED = {"timer": "x"}
+TYPED = {"timer": "x", "bios": "hello\n"}
 
 PROLOGUE = """
 .machine pc/kernel
@@ -132,6 +132,12 @@ def program(name: str, *, engine: str = "python") -> Guest:
     data = binary((PROGRAMS / f"{name}.asm").read_text())
     assert is_kernel(data)
     return guest(data, engine=engine, typed=TYPED.get(name, ""))
+
+
+def booted(name: str) -> Guest:
+    """A program of programs/x86/pc that the firmware boots."""
+    guest_file("usr/share/seabios/bios.bin")  # skipped, or under CI failed, without it
+    return open_guest(PROGRAMS / f"{name}.asm", None, {"typed": TYPED.get(name, "")})
 
 
 def in_ring_0(prepared: str, critical: str) -> Guest:

@@ -13,6 +13,7 @@ from emu.errors import GuestFileError
 from emu.exit import Exit
 from emu.pc.loaders.multiboot import load_multiboot
 from emu.pc.machine import PcMachine
+from emu.pc.screen import text
 from emu.pc.serial import MemorySerial
 from emu.state import State
 from tests.pc_machines import PROGRAMS
@@ -22,6 +23,7 @@ from tests.pc_monitor_guests import (
     PROGRAM,
     SUPERVISOR,
     binary,
+    booted,
     in_ring_0,
     in_ring_3,
     program,
@@ -73,6 +75,30 @@ def test_programs_pass_through_the_bare_machines_states(run: str) -> None:
         return
     assert found is None, str(found)
     assert pair.virtual_serial.output.decode() == (PROGRAMS / f"{name}.out").read_text()
+
+
+BOOTED = [f"{name} {monitor}" for name in ("hello", "protected") for monitor in MONITORS]
+BOOTED += [f"bios {monitor}" for monitor in ("trap-and-emulate", "hardware-assist")]
+# the others interpret all of it, as trap-and-emulate does
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("run", BOOTED)
+def test_booted_programs_pass_through_the_bare_machines_states(run: str) -> None:
+    """What calls the BIOS from real mode; no critical instruction runs directly."""
+    name, monitor = run.split()
+    found, pair = first_divergence(lambda: booted(name).pair(MONITORS[monitor]), 60_000_000, 256)
+    assert found is None, str(found)
+    assert in_control(pair.virtual)
+    assert shown(pair) == (PROGRAMS / f"{name}.out").read_text()
+
+
+def shown(pair: Pair) -> str:
+    """What came out of the serial port, else what stands on the screen."""
+    if pair.virtual_serial.output:
+        return pair.virtual_serial.output.decode("latin-1").replace("\r", "")
+    assert pair.virtual.board.vga is not None
+    return text(pair.virtual.board.vga) + "\n"
 
 
 @pytest.mark.heavy
@@ -230,6 +256,14 @@ def test_vmm_compare_tells_of_every_monitor() -> None:
     assert facts["isa"] == "x86/ia32"
     assert [row["name"] for row in facts["monitors"]] == list(MONITORS)
     assert all(row["equivalent"] and row["resource_control"] for row in facts["monitors"])
+
+
+@pytest.mark.parametrize("arguments", [("compare",), ("run", "--isa", "x86/ia32")])
+def test_a_program_of_a_process_is_no_machines_guest(arguments: tuple[str, ...]) -> None:
+    done = vmm(*arguments, PROGRAMS.parent / "hello.asm")
+    assert done.exit_code == 65
+    assert "hello.asm is a program of a process" in done.stderr
+    assert "emu run" in done.stderr
 
 
 @pytest.mark.parametrize(

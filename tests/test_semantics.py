@@ -31,6 +31,8 @@ class Cells:
         found = int.from_bytes(self.bytes[address : address + size], "little")
         return found if address < 200 else Fault(14, 0, address)
 
+    load_for_write = load
+
     def store(self, address: int, size: int, value: int) -> Fault | None:
         if address >= 200:
             return Fault(14, 2, address)

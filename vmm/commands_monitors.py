@@ -124,9 +124,13 @@ def compare(
 
 def is_pc(guest: Path, isa: str | None) -> bool:
     """Whether a guest is for a PC: by what it is, or because its user says so."""
-    from emu.guests import is_for_pc
+    from emu.guests import is_for_pc, read_file, source_text
 
-    return is_for_pc(guest) if isa is None else isa.startswith("x86/")
+    pc = is_for_pc(guest)
+    if not pc and isa is not None and isa.startswith("x86/"):
+        data = read_file(guest)
+        refuse_process(guest, data, source_text(guest, data))
+    return pc if isa is None else isa.startswith("x86/")
 
 
 def only_for_pcs(memory: str | None, typed: str) -> None:
@@ -161,8 +165,11 @@ def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
         raise GuestFileError(
             f"There is no engine {engine!r}", advice=f"Use one of {', '.join(ENGINES)}"
         )
-    text = source_text(path, read_file(path))
+    data = read_file(path)
+    text = source_text(path, data)
     name = isa or (None if text is None else machine_named(text))
+    if name is None:
+        refuse_process(path, data, text)
     if text is None or name is None:
         raise GuestFileError(
             f"{path} is no program of the toy machine",
@@ -172,6 +179,20 @@ def open_guest(path: Path, isa: str | None, engine: str) -> Guest:
     guest = Guest(path, text, Toy(name), _given(path.with_suffix(".in")), engine)
     guest.program(guest.isa.shape.storage)
     return guest
+
+
+def refuse_process(path: Path, data: bytes, text: str | None) -> None:
+    """Raises GuestFileError if a file is a program that needs a kernel: ELF, or x86 assembly."""
+    from emu.guests import is_source
+
+    if data.startswith(b"\x7fELF") or (text is not None and is_source(path)):
+        raise GuestFileError(
+            f"{path} is a program of a process, and monitors run whole machines",
+            why="its system calls are for a Linux that is not in the virtual machine",
+            advice="Run it with `emu run`; a monitor's guest begins with .machine toy/…, pc/boot "
+            "or pc/kernel (programs/x86/pc/kernel.asm has programs in ring 3), or is a disk or a "
+            "kernel",
+        )
 
 
 def _given(path: Path) -> bytes:

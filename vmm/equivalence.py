@@ -264,6 +264,8 @@ class _Moved:
         """What lies where the window was."""
         return self._memory.load(max(address - self._by, 0), size)
 
+    load_for_write = load
+
     def store(self, address: int, size: int, value: int) -> None:
         """Note it."""
         self.stores.append((address - self._by, value))

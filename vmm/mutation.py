@@ -43,6 +43,7 @@ from vmm.monitors import (
 )  # fmt: skip
 from vmm.monitors.allocation import Allocator
 from vmm.partitions import Partitions, alone
+from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then
 from vmm.systems import Generator, Q, System
 
 SYSTEMS: Final = 400  # generated for each mutant at most
@@ -50,12 +51,6 @@ BOUNDARIES: Final = 700
 POISON: Final = 0xA5A5A5A5
 BASE: Final = 19 * 64
 STUCK: Final = 3_000  # rounds of a monitor in which no time passes
-
-Wrong = Callable[[Any], Any]
-
-
-class StuckError(Exception):
-    """A monitor goes on and on, and its guest does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,49 +65,6 @@ class Trial:
     def __str__(self) -> str:
         where = " in partitions" if self.partitions else f" {self.depth} deep" * (self.depth > 1)
         return f"{self.monitor} on {self.isa}{where}"
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """A fault: what it does, where it is, the wrong code made of the right, where it is tried."""
-
-    name: str
-    what: str
-    owner: Any
-    attribute: str
-    wrong: Wrong
-    trial: Trial = Trial()
-
-    @contextmanager
-    def planted(self) -> Iterator[None]:
-        """With the fault in place."""
-        right = vars(self.owner)[self.attribute]
-        wrong = self.wrong(right.__func__ if isinstance(right, staticmethod) else right)
-        setattr(
-            self.owner,
-            self.attribute,
-            staticmethod(wrong) if isinstance(right, staticmethod) else wrong,
-        )
-        try:
-            yield
-        finally:
-            setattr(self.owner, self.attribute, right)
-
-
-@dataclass(frozen=True, slots=True)
-class Caught:
-    """How a mutant fared; `by` is "" if nothing noticed."""
-
-    mutant: Mutant
-    by: str
-    systems: int
-
-    def facts(self) -> dict[str, Any]:
-        """What `--json` shows."""
-        return {
-            "name": self.mutant.name, "what": self.mutant.what, "trial": str(self.mutant.trial),
-            "caught": bool(self.by), "by": self.by, "systems": self.systems,
-        }  # fmt: skip
 
 
 # -- the properties -----------------------------------------------------------------------------
@@ -240,7 +192,7 @@ def _sound(trial: Trial, seed: int) -> bool:
     return not violation(trial, seed)
 
 
-def attempt(mutant: Mutant, systems: int = SYSTEMS) -> Caught:
+def attempt(mutant: Mutant[Trial], systems: int = SYSTEMS) -> Caught[Trial]:
     """Try one mutant on generated systems until one catches it."""
     for seed in range(systems):
         with mutant.planted():
@@ -251,29 +203,6 @@ def attempt(mutant: Mutant, systems: int = SYSTEMS) -> Caught:
 
 
 # -- the list -----------------------------------------------------------------------------------
-
-
-def _then(change: Callable[..., None]) -> Wrong:
-    """The right thing, and after it something wrong, with the same arguments."""
-
-    def wrong(right: Any) -> Any:
-        def both(*arguments: Any) -> Any:
-            outcome = right(*arguments)
-            change(*arguments)
-            return outcome
-
-        return both
-
-    return wrong
-
-
-def _instead(replacement: Callable[..., Any]) -> Wrong:
-    """Something wrong instead; the right function comes as its first argument."""
-
-    def wrong(right: Any) -> Any:
-        return lambda *arguments: replacement(right, *arguments)
-
-    return wrong
 
 
 def _keeping(*names: str) -> Wrong:
@@ -295,7 +224,7 @@ def _keeping(*names: str) -> Wrong:
 
 def _window(base: int, bound: Callable[[Allocator, int, int], int]) -> Wrong:
     """Another R for the processor: moved by `base` more, with another bound."""
-    return _instead(
+    return instead(
         lambda _, a, at, b: (max(a._first + at + base, 0) & 0xFF, max(bound(a, at, b), 0) & 0x1FF)
     )
 
@@ -325,9 +254,7 @@ def _without(name: str) -> Wrong:
 
 def _fault(change: Callable[[Any, Any, Fault], Fault]) -> Wrong:
     """Another trap than the one that occurred."""
-    return _instead(
-        lambda right, self, state, fault: right(self, state, change(self, state, fault))
-    )
+    return instead(lambda right, self, state, fault: right(self, state, change(self, state, fault)))
 
 
 def _set(state: Any, name: str, value: int) -> bool:
@@ -339,7 +266,7 @@ def _counted(by: int) -> Wrong:
     def late(self: Any, state: Any, *_: Any) -> None:
         state.count += by
 
-    return _then(late)
+    return then(late)
 
 
 def _as_supervisor(right: Any, self: Monitor, state: Any, fault: Fault) -> Any:
@@ -361,7 +288,7 @@ def _skipped(*vectors: Trap) -> Wrong:
         state.count += 1
         return None
 
-    return _instead(skip)
+    return instead(skip)
 
 
 def _from_the_old(self: Monitor, state: Any, fault: Fault) -> None:
@@ -378,7 +305,7 @@ def _timer_late(by: int) -> Wrong:
         if instruction.form == "STIMER":
             state["timer"] = state["timer"] + by
 
-    return _then(late)
+    return then(late)
 
 
 def _only(form: str, wrong: Wrong) -> Wrong:
@@ -519,153 +446,160 @@ _SHARED = Trial(partitions=True)
 _NESTED = Trial(depth=2)
 _R = "_moved_and_clipped"
 
-MUTANTS: Final[tuple[Mutant, ...]] = (
-    Mutant("allocator-no-shift", "R is not moved to the allocation", Allocator, _R,
-           _instead(lambda _, a, at, b: (at, _clipped(a, at, b)))),
-    Mutant("allocator-no-clip", "the bound is not clipped to the allocation", Allocator, _R,
+
+def _mutant(
+    name: str, what: str, owner: Any, attribute: str, wrong: Wrong, trial: Trial = Trial()
+) -> Mutant[Trial]:
+    return Mutant(name, what, owner, attribute, wrong, trial)
+
+
+MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
+    _mutant("allocator-no-shift", "R is not moved to the allocation", Allocator, _R,
+           instead(lambda _, a, at, b: (at, _clipped(a, at, b)))),
+    _mutant("allocator-no-clip", "the bound is not clipped to the allocation", Allocator, _R,
            _window(0, lambda a, at, b: b)),
-    Mutant("allocator-clip-high", "the clipped bound is one granule too large", Allocator, _R,
+    _mutant("allocator-clip-high", "the clipped bound is one granule too large", Allocator, _R,
            _window(0, lambda a, at, b: min(b, a._granules - at + 1))),
-    Mutant("allocator-clip-low", "the clipped bound is one granule too small", Allocator, _R,
+    _mutant("allocator-clip-low", "the clipped bound is one granule too small", Allocator, _R,
            _window(0, lambda a, at, b: min(b, a._granules - at - 1))),
-    Mutant("allocator-clip-without-base", "clips the bound but forgets the base", Allocator, _R,
+    _mutant("allocator-clip-without-base", "clips the bound but forgets the base", Allocator, _R,
            _window(0, lambda a, at, b: min(b, a._granules))),
-    Mutant("allocator-shift-high", "R is moved one granule too far", Allocator, _R,
+    _mutant("allocator-shift-high", "R is moved one granule too far", Allocator, _R,
            _window(1, _clipped)),
-    Mutant("allocator-shift-low", "R is moved one granule too little", Allocator, _R,
+    _mutant("allocator-shift-low", "R is moved one granule too little", Allocator, _R,
            _window(-1, _clipped)),
-    Mutant("allocator-bound-7-bits", "the bound loses its higher bits", Allocator, _R,
+    _mutant("allocator-bound-7-bits", "the bound loses its higher bits", Allocator, _R,
            _window(0, lambda a, at, b: _clipped(a, at, b & 7))),
-    Mutant("allocator-first-r", "the first R is kept for ever", Allocator, "real",
-           _instead(_lagging)),
-    Mutant("allocator-base-only", "a new bound with the old base goes unnoticed", Allocator,
-           "real", _instead(_only_base)),
-    Mutant("allocator-blind", "R that a guest changed itself is not looked at", Allocator,
-           "observe", _instead(lambda *_: None), _DECB),
-    Mutant("allocator-observes-real", "R that a guest changed itself is kept unmoved", Allocator,
-           "observe", _then(_unmoved), _DECB),
-    Mutant("real-supervisor", "virtual supervisor mode runs in real supervisor mode", Monitor,
-           "_real_mode", _instead(_sees_mode)),
-    Mutant("enter-without-p", "the processor is entered with the P it had", Monitor, "_enter",
-           _instead(lambda right, s, v, m: _kept_p(right, s, v, m))),
-    Mutant("leave-without-p", "P is not stored when the guest stops", Monitor, "_leave",
+    _mutant("allocator-first-r", "the first R is kept for ever", Allocator, "real",
+           instead(_lagging)),
+    _mutant("allocator-base-only", "a new bound with the old base goes unnoticed", Allocator,
+           "real", instead(_only_base)),
+    _mutant("allocator-blind", "R that a guest changed itself is not looked at", Allocator,
+           "observe", instead(lambda *_: None), _DECB),
+    _mutant("allocator-observes-real", "R that a guest changed itself is kept unmoved", Allocator,
+           "observe", then(_unmoved), _DECB),
+    _mutant("real-supervisor", "virtual supervisor mode runs in real supervisor mode", Monitor,
+           "_real_mode", instead(_sees_mode)),
+    _mutant("enter-without-p", "the processor is entered with the P it had", Monitor, "_enter",
+           instead(lambda right, s, v, m: _kept_p(right, s, v, m))),
+    _mutant("leave-without-p", "P is not stored when the guest stops", Monitor, "_leave",
            _keeping("p")),
-    Mutant("load-without-r0", "r0 is not loaded", Monitor, "_load", _without("r0"),
+    _mutant("load-without-r0", "r0 is not loaded", Monitor, "_load", _without("r0"),
            _SHARED),
-    Mutant("load-without-r7", "the stack pointer is not loaded", Monitor, "_load", _without("r7"),
+    _mutant("load-without-r7", "the stack pointer is not loaded", Monitor, "_load", _without("r7"),
            _SHARED),
-    Mutant("store-without-r3", "r3 is not stored", Monitor, "_store", _without("r3")),
-    Mutant("store-without-r7", "the stack pointer is not stored", Monitor, "_store",
+    _mutant("store-without-r3", "r3 is not stored", Monitor, "_store", _without("r3")),
+    _mutant("store-without-r7", "the stack pointer is not stored", Monitor, "_store",
            _without("r7")),
-    Mutant("count-high", "every direct run counts one instruction too many", Monitor, "_let_run",
+    _mutant("count-high", "every direct run counts one instruction too many", Monitor, "_let_run",
            _counted(1)),
-    Mutant("count-low", "every direct run counts one instruction too few", Monitor, "_let_run",
+    _mutant("count-low", "every direct run counts one instruction too few", Monitor, "_let_run",
            _counted(-1)),
-    Mutant("one-more", "the guest keeps the processor for one instruction more", Monitor,
-           "_let_run", _instead(_one_more)),
-    Mutant("delivery-uncounted", "a delivered trap takes no time", Monitor, "deliver",
+    _mutant("one-more", "the guest keeps the processor for one instruction more", Monitor,
+           "_let_run", instead(_one_more)),
+    _mutant("delivery-uncounted", "a delivered trap takes no time", Monitor, "deliver",
            _counted(-1)),
-    Mutant("delivery-twice-counted", "a delivered trap counts as two", Monitor, "deliver",
+    _mutant("delivery-twice-counted", "a delivered trap counts as two", Monitor, "deliver",
            _counted(1)),
-    Mutant("old-psw-moved-on", "the old PSW points behind the instruction that trapped", Monitor,
+    _mutant("old-psw-moved-on", "the old PSW points behind the instruction that trapped", Monitor,
            "reflect", _fault(lambda s, v, f: (_set(v, "p", v["p"] + 1), f)[1])),
-    Mutant("old-psw-supervisor", "the old PSW always says supervisor mode", Monitor, "reflect",
+    _mutant("old-psw-supervisor", "the old PSW always says supervisor mode", Monitor, "reflect",
            _fault(lambda s, v, f: (_set(v, "mode", SUPERVISOR), f)[1])),
-    Mutant("old-psw-user", "the old PSW always says user mode", Monitor, "reflect",
+    _mutant("old-psw-user", "the old PSW always says user mode", Monitor, "reflect",
            _fault(lambda s, v, f: (_set(v, "mode", USER), f)[1])),
-    Mutant("new-psw-is-old", "the new PSW is loaded from E[0]", Monitor, "deliver",
-           _then(_from_the_old)),
-    Mutant("handler-in-old-r", "the trap handler runs in the R of what trapped", Monitor, "deliver",
-           _keeping("l", "b")),
-    Mutant("handler-in-old-mode", "the trap handler runs in the mode of what trapped", Monitor,
+    _mutant("new-psw-is-old", "the new PSW is loaded from E[0]", Monitor, "deliver",
+           then(_from_the_old)),
+    _mutant("handler-in-old-r", "the trap handler runs in the R of what trapped", Monitor,
+           "deliver", _keeping("l", "b")),
+    _mutant("handler-in-old-mode", "the trap handler runs in the mode of what trapped", Monitor,
            "deliver", _keeping("mode")),
-    Mutant("wrong-cause", "privileged instructions are reflected as illegal ones", Monitor,
+    _mutant("wrong-cause", "privileged instructions are reflected as illegal ones", Monitor,
            "reflect", _fault(lambda s, v, f: Fault(
                Trap.ILLEGAL if f.vector == Trap.PRIVILEGED else f.vector, f.code, f.address))),
-    Mutant("lost-info", "a trap's INFO is lost", Monitor, "reflect",
+    _mutant("lost-info", "a trap's INFO is lost", Monitor, "reflect",
            _fault(lambda s, v, f: Fault(f.vector))),
-    Mutant("stale-cause", "the latch CAUSE keeps what it held", Monitor, "deliver",
+    _mutant("stale-cause", "the latch CAUSE keeps what it held", Monitor, "deliver",
            _keeping("cause")),
-    Mutant("real-address", "a memory trap tells the address moved by the allocation", Monitor,
+    _mutant("real-address", "a memory trap tells the address moved by the allocation", Monitor,
            "reflect", _fault(lambda s, v, f: Fault(f.vector, f.code, None if f.address is None
                                                    else f.address + BASE))),
-    Mutant("skipped-memory-trap", "an address out of the window is stepped over", Monitor,
+    _mutant("skipped-memory-trap", "an address out of the window is stepped over", Monitor,
            "reflect", _skipped(Trap.MEMORY)),
-    Mutant("skipped-svc", "supervisor calls are not reflected", Monitor, "reflect",
+    _mutant("skipped-svc", "supervisor calls are not reflected", Monitor, "reflect",
            _skipped(Trap.SVC)),
-    Mutant("skipped-division", "a division by zero goes on", Monitor, "reflect",
+    _mutant("skipped-division", "a division by zero goes on", Monitor, "reflect",
            _skipped(Trap.ARITHMETIC)),
-    Mutant("reflect-ignores-monitor", "a trap for a monitor in the guest goes to the guest",
-           Monitor, "reflect", _instead(lambda right, s, v, f: s.deliver(v, f) and None), _NESTED),
-    Mutant("mode-not-checked", "privileged instructions of virtual user mode are carried out",
-           Monitor, "privileged", _instead(_as_supervisor)),
-    Mutant("never-interpreted", "privileged instructions are always the guest's trap", Monitor,
-           "privileged", _instead(lambda right, s, v, f: s.reflect(v, f))),
-    Mutant("in-forgets-register", "IN does not write its register", Monitor, "interpret",
+    _mutant("reflect-ignores-monitor", "a trap for a monitor in the guest goes to the guest",
+           Monitor, "reflect", instead(lambda right, s, v, f: s.deliver(v, f) and None), _NESTED),
+    _mutant("mode-not-checked", "privileged instructions of virtual user mode are carried out",
+           Monitor, "privileged", instead(_as_supervisor)),
+    _mutant("never-interpreted", "privileged instructions are always the guest's trap", Monitor,
+           "privileged", instead(lambda right, s, v, f: s.reflect(v, f))),
+    _mutant("in-forgets-register", "IN does not write its register", Monitor, "interpret",
            _keeping("r1", "r2", "r3", "r4")),
-    Mutant("interpreter-forgets-p", "interpreter routines do not move P on", interpreters,
+    _mutant("interpreter-forgets-p", "interpreter routines do not move P on", interpreters,
            "carry_out", _keeping("p")),
-    Mutant("lpsw-forgets-mode", "LPSW does not load M", interpreters, "carry_out",
+    _mutant("lpsw-forgets-mode", "LPSW does not load M", interpreters, "carry_out",
            _only("LPSW", _keeping("mode"))),
-    Mutant("lpsw-forgets-r", "LPSW does not load R", interpreters, "carry_out",
+    _mutant("lpsw-forgets-r", "LPSW does not load R", interpreters, "carry_out",
            _only("LPSW", _keeping("l", "b"))),
-    Mutant("lr-forgets-bound", "LR does not load the bound", interpreters, "carry_out",
+    _mutant("lr-forgets-bound", "LR does not load the bound", interpreters, "carry_out",
            _only("LR", _keeping("b"))),
-    Mutant("lr-forgets-base", "LR does not load the base", interpreters, "carry_out",
+    _mutant("lr-forgets-base", "LR does not load the base", interpreters, "carry_out",
            _only("LR", _keeping("l"))),
-    Mutant("stimer-forgets-flag", "STIMER does not arm the timer", interpreters, "carry_out",
+    _mutant("stimer-forgets-flag", "STIMER does not arm the timer", interpreters, "carry_out",
            _only("STIMER", _keeping("armed"))),
-    Mutant("timer-late", "the timer fires one instruction late", interpreters, "carry_out",
+    _mutant("timer-late", "the timer fires one instruction late", interpreters, "carry_out",
            _timer_late(1)),
-    Mutant("timer-early", "the timer fires one instruction early", interpreters, "carry_out",
+    _mutant("timer-early", "the timer fires one instruction early", interpreters, "carry_out",
            _timer_late(-1)),
-    Mutant("timer-not-restarted", "STIMER leaves an old interrupt pending", interpreters,
-           "carry_out", _instead(_without_timer_exit)),
-    Mutant("output-lost", "OUT does not reach the device", interpreters, "carry_out",
-           _instead(_without_output)),
-    Mutant("interrupt-in-supervisor", "interrupts come in virtual supervisor mode too",
-           control_program, "before", _instead(_anytime)),
-    Mutant("interrupt-never", "interrupts never come", control_program, "before",
-           _instead(_never)),
-    Mutant("input-lost", "IN always reads 0", Monitor, "_continue", _instead(_reply_lost)),
-    Mutant("storage-not-cleared", "a virtual machine finds what others left", machine,
+    _mutant("timer-not-restarted", "STIMER leaves an old interrupt pending", interpreters,
+           "carry_out", instead(_without_timer_exit)),
+    _mutant("output-lost", "OUT does not reach the device", interpreters, "carry_out",
+           instead(_without_output)),
+    _mutant("interrupt-in-supervisor", "interrupts come in virtual supervisor mode too",
+           control_program, "before", instead(_anytime)),
+    _mutant("interrupt-never", "interrupts never come", control_program, "before",
+           instead(_never)),
+    _mutant("input-lost", "IN always reads 0", Monitor, "_continue", instead(_reply_lost)),
+    _mutant("storage-not-cleared", "a virtual machine finds what others left", machine,
            "WindowMemory", lambda right: _Dirty, _SHARED),
-    Mutant("disk-unmoved", "the disk's addresses are not moved to the allocation", VirtualMachine,
+    _mutant("disk-unmoved", "the disk's addresses are not moved to the allocation", VirtualMachine,
            "__init__", _virtual_init(_real_disk)),
-    Mutant("hybrid-direct", "the hybrid monitor runs virtual supervisor mode directly",
+    _mutant("hybrid-direct", "the hybrid monitor runs virtual supervisor mode directly",
            MONITORS["hybrid"], "advance",
-           _instead(lambda right, s, v, until: s.direct(v, until)), _PDP10),
-    Mutant("hybrid-mode-stuck", "the interpreter forgets the mode that JRST 1 sets", Monitor,
+           instead(lambda right, s, v, until: s.direct(v, until)), _PDP10),
+    _mutant("hybrid-mode-stuck", "the interpreter forgets the mode that JRST 1 sets", Monitor,
            "interpret", _keeping("mode"), _PDP10),
-    Mutant("interpreter-forgets-flag", "interpretation does not keep the timer's flag", Monitor,
+    _mutant("interpreter-forgets-flag", "interpretation does not keep the timer's flag", Monitor,
            "interpret", _keeping("armed"), _PDP10),
-    Mutant("translation-stale", "the cache is not checked after storage has changed", Translation,
-           "_validate", _instead(lambda *_: None), _TRANSLATION),
-    Mutant("translation-runs-all", "sensitive instructions run from the cache",
-           translation, "_touches_registers_only", _instead(_plain_roles),
+    _mutant("translation-stale", "the cache is not checked after storage has changed", Translation,
+           "_validate", instead(lambda *_: None), _TRANSLATION),
+    _mutant("translation-runs-all", "sensitive instructions run from the cache",
+           translation, "_touches_registers_only", instead(_plain_roles),
            Trial("translation", "toy/popf")),
-    Mutant("translation-unlinked", "jumps in the cache go to the guest's addresses", Translation,
-           "_jump_to", _instead(lambda right, s, word, slot: word), _TRANSLATION),
-    Mutant("translation-no-way-back", "P is left as an address of the cache", Translation,
-           "_run_copy", _instead(_unmapped), _TRANSLATION),
-    Mutant("translation-one-window", "the cache forgets that R belongs to an address", Translation,
-           "_slot", _instead(_one_window), _TRANSLATION),
-    Mutant("hypercall-for-all", "user programs may make hypercalls", Paravirtual, "reflect",
-           _instead(_hypercall_for_all), Trial("paravirtual")),
-    Mutant("turn-too-long", "a turn lasts one instruction too long", Partitions, "_slice",
-           _instead(lambda right, s, p: right(s, p) + 1), _SHARED),
-    Mutant("share-ignored", "every partition gets one share", Partitions, "_slice",
-           _instead(lambda right, s, p: s.quantum), _SHARED),
-    Mutant("partitions-overlap", "a partition begins in another's last granule", Partitions,
-           "_place", _instead(_free_elsewhere), _SHARED),
-    Mutant("moved-without-r5", "a partition that moves loses a register", partitions, "take_over",
-           _then(_register_lost), _SHARED),
-    Mutant("moved-without-timer", "a partition that moves loses its timer", partitions,
-           "take_over", _then(_timer_lost), _SHARED),
-    Mutant("move-takes-time", "a partition that moves is one instruction older", partitions,
-           "take_over", _then(_older), _SHARED),
-    Mutant("storage-left-behind", "what a moved partition had stays behind", Partitions, "_free",
-           _instead(_forgotten_storage), _SHARED),
+    _mutant("translation-unlinked", "jumps in the cache go to the guest's addresses", Translation,
+           "_jump_to", instead(lambda right, s, word, slot: word), _TRANSLATION),
+    _mutant("translation-no-way-back", "P is left as an address of the cache", Translation,
+           "_run_copy", instead(_unmapped), _TRANSLATION),
+    _mutant("translation-one-window", "the cache forgets that R belongs to an address", Translation,
+           "_slot", instead(_one_window), _TRANSLATION),
+    _mutant("hypercall-for-all", "user programs may make hypercalls", Paravirtual, "reflect",
+           instead(_hypercall_for_all), Trial("paravirtual")),
+    _mutant("turn-too-long", "a turn lasts one instruction too long", Partitions, "_slice",
+           instead(lambda right, s, p: right(s, p) + 1), _SHARED),
+    _mutant("share-ignored", "every partition gets one share", Partitions, "_slice",
+           instead(lambda right, s, p: s.quantum), _SHARED),
+    _mutant("partitions-overlap", "a partition begins in another's last granule", Partitions,
+           "_place", instead(_free_elsewhere), _SHARED),
+    _mutant("moved-without-r5", "a partition that moves loses a register", partitions, "take_over",
+           then(_register_lost), _SHARED),
+    _mutant("moved-without-timer", "a partition that moves loses its timer", partitions,
+           "take_over", then(_timer_lost), _SHARED),
+    _mutant("move-takes-time", "a partition that moves is one instruction older", partitions,
+           "take_over", then(_older), _SHARED),
+    _mutant("storage-left-behind", "what a moved partition had stays behind", Partitions, "_free",
+           instead(_forgotten_storage), _SHARED),
 )  # fmt: skip
 
 
@@ -673,8 +607,3 @@ def _kept_p(right: Any, self: Monitor, state: Any, real: Any) -> None:
     was = real["p"]
     right(self, state, real)
     real["p"] = was
-
-
-def score(mutants: tuple[Mutant, ...] = MUTANTS, systems: int = SYSTEMS) -> Iterator[Caught]:
-    """Try them all."""
-    return (attempt(mutant, systems) for mutant in mutants)

@@ -11,7 +11,16 @@ import sys
 from typing import Any
 
 from emu.exit import Exit
-from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Memory, TranslatedMemory
+from emu.memory import (
+    PAGE_BITS,
+    PAGE_MASK,
+    PAGE_SIZE,
+    READ,
+    WRITE,
+    Memory,
+    TranslatedMemory,
+    replaced,
+)
 from isa.fault import Fault
 
 FORMATS: dict[int, Any] = {1: "B", 2: "H", 4: "I"}  # size -> memoryview format
@@ -166,7 +175,7 @@ class CalledAccess:
 
     def store_logged(self, address: int, size: int, value: int) -> None:
         """Store, remembering what was there."""
-        old = self.memory.load(address, size)
+        old = replaced(self.memory, address, size)
         self.store_now(address, size, value)
         self._undo.append((self.memory, address, size, old))
 
@@ -219,7 +228,9 @@ class PagedAccess(CalledAccess):
             pieces = [(address, room), (address + room & 0xFFFFFFFF, size - room)]
         for start, count in pieces:
             where = self.pages.translate(start, WRITE)
-            if not isinstance(where, Fault) and self.pages.physical.is_code(where, count):
+            if isinstance(where, Fault):  # before the other page has been looked for
+                return False
+            if self.pages.physical.is_code(where, count):
                 return True
         return False
 

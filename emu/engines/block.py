@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, MutableSequence
+from dataclasses import dataclass
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from types import CodeType
+from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.access import Stop
 from emu.engines.emit import Emitter
@@ -19,6 +21,7 @@ from isa.trace import Region, Trace, expander, schedule, specialise
 if TYPE_CHECKING:
     from emu.engines.python import Session
 
+MOST: Final = 1 << 14  # handlers that a process remembers
 _serial = count(1)
 
 
@@ -96,8 +99,45 @@ def _after_fetch(fetch: Callable[[MutableSequence[int]], int], handler: Any) -> 
     return run
 
 
+@dataclass(slots=True)
+class _Emitted:
+    """A handler's source, compiled, before it is bound to a session's memory."""
+
+    trace: Trace  # kept, as it is known by its id
+    fields: list[str]
+    source: str
+    code: CodeType
+
+
+_EMITTED: dict[Hashable, _Emitted] = {}
+
+
 def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
     """Compile a trace to handler(values, fields); its value, if any, is returned."""
+    key = _key(session, trace, undo)
+    found = _EMITTED.get(key)
+    if found is None:
+        if len(_EMITTED) >= MOST:
+            _EMITTED.clear()
+        found = _EMITTED[key] = _emit(session, trace, undo)
+    names: dict[str, Any] = {}
+    exec(found.code, session.globals, names)
+    function = names["handler"]
+    function.fields, function.source = found.fields, found.source
+    return function
+
+
+def is_emitted(session: Session, trace: Trace, undo: bool) -> bool:
+    """Whether the process has compiled that already, perhaps for another machine."""
+    return _key(session, trace, undo) in _EMITTED
+
+
+def _key(session: Session, trace: Trace, undo: bool) -> Hashable:
+    """The source depends on the ways to memory and not on the memory."""
+    return id(trace), undo, session.access_types
+
+
+def _emit(session: Session, trace: Trace, undo: bool) -> _Emitted:
     rewriter = expander()
     expanded = check(rewriter.trace(trace))
     fields = sorted({n.attribute[0] for n in expanded.walk() if n.op == "field"})
@@ -111,10 +151,7 @@ def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
         emitter.line(f"return {emitter.text(expanded.value)}")
     emitter.line("return")
     source = "def handler(V, F=()):\n" + "\n".join(emitter.lines)
-    function = _compile(source, f"<handler {trace.name}>", session.globals)["handler"]
-    function.fields = fields
-    function.source = source
-    return function
+    return _Emitted(trace, fields, source, compile(source, f"<handler {trace.name}>", "exec"))
 
 
 def _emit_with_undo(emitter: Emitter, nodes: list[Bits], undo: bool) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -11,6 +13,7 @@ from isa.ops import OPS
 from isa.registers import Register
 from isa.trace import Region, Rewriter, Trace
 
+MOST: Final = 1 << 15  # traces whose facts are remembered, for all machines of a process
 _PROBE = 64  # any program counter: what falls through there falls through anywhere
 
 
@@ -33,14 +36,18 @@ class Facts:
 
 def facts(isa: InstructionSet, form: Hashable, watched: frozenset[Register]) -> Facts:
     """Facts of a form; `watched` are the registers after whose change the engine must look."""
-    trace = isa.trace(form)
+    return _facts(isa.trace(form), isa.pc, watched)
+
+
+@lru_cache(maxsize=MOST)
+def _facts(trace: Trace, pc: Register, watched: frozenset[Register]) -> Facts:
     alone = trace.has("retire", "clock") or any(
         n.op in ("load", "store") and n.attribute[0] == "port" for n in trace.walk()
     )
     changes = bool(trace.written() & watched)
     leaves = trace.has("exit") or trace.region.ends
     checks = alone or changes or trace.has("exit")
-    ends = alone or changes or leaves or _jumps(isa, trace)
+    ends = alone or changes or leaves or _jumps(pc, trace)
     return Facts(alone, ends, checks, _undo(trace), trace.has("retire"))
 
 
@@ -52,14 +59,14 @@ def fetches_at_pc(isa: InstructionSet, fetch: Trace) -> bool:
     return simple and not fetch.region.effects
 
 
-def _jumps(isa: InstructionSet, trace: Trace) -> bool:
+def _jumps(pc: Register, trace: Trace) -> bool:
     """Whether the next instruction is not always the one that follows in memory."""
-    targets = [n.args[0] for n in trace.puts if n.attribute is isa.pc]
+    targets = [n.args[0] for n in trace.puts if n.attribute is pc]
     if not targets:
         return True
 
     def substitute(node: Bits) -> Bits | None:
-        if node.op == "get" and node.attribute[0] is isa.pc:
+        if node.op == "get" and node.attribute[0] is pc:
             return Bits.of(_PROBE, node.width)
         if node.op == "field" and node.attribute[0] == "length":
             return Bits.of(1, node.width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.access import Stop
-from emu.engines.block import emit_handler
+from emu.engines.block import emit_handler, is_emitted
 from emu.engines.reference import Reference
 from emu.exit import Exit
 from emu.state import State
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from emu.engines.python import Session
 
 HOT: Final = 64  # deliveries by a trace before it is compiled, which takes as long as hundreds
+_left: Final[dict[int, int]] = {}  # the same for all machines of a process
 
 
 class Judge(Reference):
@@ -28,8 +29,7 @@ class Judge(Reference):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self._session = session
-        self._left: dict[int, int] = {}  # by the id of a trace, which `isa` keeps
-        self._compiled: dict[int, Any] = {}
+        self._compiled: dict[int, Any] = {}  # by the id of a trace, which `isa` keeps
 
     def enter_handler(
         self, state: State, trace: Trace, fields: dict[str, int]
@@ -57,7 +57,7 @@ class Judge(Reference):
         key = id(trace)
         found = self._compiled.get(key)
         if found is None:
-            self._left[key] = self._left.get(key, HOT) - 1
-            if self._left[key] < 0:
+            _left[key] = _left.get(key, HOT) - 1
+            if _left[key] < 0 or is_emitted(self._session, trace, undo=True):
                 found = self._compiled[key] = emit_handler(self._session, trace, undo=True)
         return found

@@ -26,7 +26,7 @@ from emu.engines.judge import Judge
 from emu.engines.reference import Reference, before
 from emu.engines.serve import begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
-from emu.memory import PAGE_SIZE, TranslatedMemory
+from emu.memory import PAGE_SIZE, Memory, TranslatedMemory
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
@@ -111,9 +111,11 @@ class Session:
         self.hot = hot
         self.undo: list[Any] = []
         self.accesses: dict[str, CalledAccess] = {
-            space: access_for(space, memory, self.isa.spaces[space], self.undo)
-            for space, memory in state.memory.items()
+            space: self.reach(space, memory) for space, memory in state.memory.items()
         }
+        self.access_types = tuple(
+            [(space, type(access)) for space, access in self.accesses.items()]
+        )
         self.bulk = Bulk(self.accesses, self.undo)
         self.globals = self._globals()
         self.handlers: dict[Any, Any] = {}
@@ -125,6 +127,10 @@ class Session:
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
         self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
+
+    def reach(self, space: str, memory: Memory) -> CalledAccess:
+        """How emitted code reaches a space that the machine has."""
+        return access_for(space, memory, self.isa.spaces[space], self.undo)
 
     def _globals(self) -> dict[str, Any]:
         names: dict[str, Any] = {

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from emu.engines.fetch import decode_at
 from emu.engines.serve import begin, end, offer
 from emu.exit import UNTIL, Exit
+from emu.memory import replaced
 from emu.state import State
 from isa.bits import Bits
 from isa.fault import Fault
@@ -269,7 +270,7 @@ class Evaluation:
 
     def _store(self, space: str, address: int, size: int, value: int) -> Fault | None:
         memory = self.state.memory[space]
-        old = memory.load(address, size)
+        old = replaced(memory, address, size)
         fault = memory.store(address, size, value)
         if fault is None and not isinstance(old, Fault):
             self.undo.append((space, address, size, old))

@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from typing import Any, Final, cast
 
 from emu.engines.reference import Evaluation
-from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, WRITE, pieces_of
+from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, READ, WRITE, pieces_of
 from emu.pc.memory import PhysicalMap, SplitMemory
 from emu.state import State
 from isa.fault import Fault
@@ -73,6 +73,9 @@ class LinearMemory(SplitMemory):
         self._note(page, found)
         where = self._map.place(found & _ADDRESS, access)
         self._cached[access][page] = where & ~PAGE_MASK
+        if access == WRITE:  # what can be written can be read from now on, on every engine
+            readable = self._map.place(found & _ADDRESS, READ)
+            self._cached[READ].setdefault(page, readable & ~PAGE_MASK)
         return where
 
     def _note(self, page: int, found: int) -> None:

@@ -13,6 +13,7 @@ from emu.engines.access import CalledAccess, Stop
 from emu.engines.block import Block
 from emu.engines.python import MOST_BLOCKS, Python, Session
 from emu.exit import Exit
+from emu.memory import replaced
 from emu.script.judge import WatchedReference
 from emu.script.watch import AGAIN, READ, TELLS, WRITE, Access, Watch
 from emu.state import State
@@ -56,7 +57,7 @@ class NotedAccess(CalledAccess):
 
     def store_logged(self, address: int, size: int, value: int) -> None:
         """See `CalledAccess`: to be taken back, if need be."""
-        old = self.memory.load(address, size)
+        old = replaced(self.memory, address, size)
         self.store_now(address, size, value)
         self._undo.append((self.memory, address, size, old))
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from emu.engines.reference import Reference, before
+from emu.engines.reference import before
 from emu.engines.serve import begin, end, offer
+from emu.engines.stepper import Stepper
 from emu.exit import UNTIL, Exit
 from emu.pc.machine import PcMachine
 from emu.state import Handler, State
@@ -26,7 +27,7 @@ from vmm.pc.shadow import Shadow
 _WRITE, _USER = 2, 4  # in a page fault's error code
 
 
-class _Interpreter(Reference):
+class _Interpreter(Stepper):
     """One instruction by its own meaning, on the virtual state; counts what was delivered."""
 
     def __init__(self, efficiency: Efficiency) -> None:

@@ -14,7 +14,6 @@ from typing import Final, cast
 
 from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Mark, TranslatedMemory
 from emu.pc.machine import PcMachine
-from emu.pc.memory import PhysicalMap
 from emu.pc.paging import ALL, PAGE_ONLY, LinearMemory, UserMemory
 from emu.state import State
 from isa.fault import Fault
@@ -129,7 +128,8 @@ class Shadow:
         """Map a page that the virtual processor may access; False: that is not for us to do.
 
         It is the virtual processor's fault if it may not. Interpreted are accesses to linear
-        addresses that the monitor has, and stores to where reads find something else (ROM).
+        addresses that the monitor has, and stores to where reads find something else: ROM, or a
+        page whose entry has changed since reads were translated.
         """
         if address >= OWN_LINEAR:
             return False
@@ -137,7 +137,7 @@ class Shadow:
         where = memory.translate(address, WRITE if write else READ)
         if isinstance(where, Fault):
             return False
-        if write and not _is_plain(cast(PhysicalMap, state.memory["physical"]), where):
+        if write and memory.is_split(address):
             return False
         self._map(user, address, self._allocation.base + where, write)
         return True
@@ -179,9 +179,3 @@ class Shadow:
         self._shown[number] = entry
         self._below.memory.store(self._own + 4 * number, 4, entry)
         self._below.linear.invalidate(OWN_LINEAR + number * PAGE_SIZE, PAGE_ONLY)
-
-
-def _is_plain(memory: PhysicalMap, where: int) -> bool:
-    """Whether storage is RAM that is read where it is written."""
-    page = where >> PAGE_BITS
-    return where < memory.ram and page not in memory.readable and page not in memory.writable

@@ -1,0 +1,1 @@
+"""Generated systems: kernels and programs that nobody thought of, to try monitors on."""
