@@ -28,7 +28,7 @@ Entries = tuple[tuple[int, int], ...]
 """What a walk has read: physical addresses and the words there."""
 
 
-class _Walk(Evaluation):
+class WalkEvaluation(Evaluation):
     """A walk of the page tables, which keeps what it has read and whether it has written."""
 
     def __init__(self, state: State, fields: dict[str, int]) -> None:
@@ -77,9 +77,13 @@ class LinearMemory(SplitMemory):
             self.local.add(page)
         if found & _LARGE:
             self._large.setdefault(page >> _LARGE_PAGES, set()).add(page)
-        where = self._map.place(found & _ADDRESS, access)
+        where = self._place(found, access)
         self._cached[access][page] = where & ~PAGE_MASK
         return where
+
+    def _place(self, found: int, access: int) -> int:
+        """Where in storage the value of a walk leads."""
+        return self._map.place(found & _ADDRESS, access)
 
     def _translated(self, address: int, access: int) -> int | Fault:
         """The walk's value for an address; without paging, the address itself."""
@@ -121,10 +125,10 @@ class LinearMemory(SplitMemory):
         evaluation.take_back()
         return None if isinstance(value, Fault) else value & _ADDRESS
 
-    def _evaluated(self, address: int, *, write: bool, user: bool) -> tuple[_Walk, int | Fault]:
+    def _evaluated(self, address: int, *, write: bool, user: bool) -> tuple[WalkEvaluation, int | Fault]:
         """A walk of the tables, accessed and dirty bits included, and its value."""
         fields = {"linear": address, "write": int(write), "user": int(user)}
-        evaluation, trace = _Walk(self._state, fields), walk()
+        evaluation, trace = WalkEvaluation(self._state, fields), walk()
         fault = evaluation.region(trace.region)
         assert trace.value is not None
         return evaluation, evaluation.values[id(trace.value)] if fault is None else fault
@@ -137,7 +141,7 @@ class LinearMemory(SplitMemory):
         value = address if not self._state.values[PG.slot] else self._remembered(address, access)
         if value is None:
             return Fault(PAGE_FAULT, 0, address)
-        return self._map.place(value & _ADDRESS, access)
+        return self._place(value, access)
 
     # -- forgetting ------------------------------------------------------------------------------
 

@@ -50,12 +50,7 @@ def in_control(machine: VirtualPc) -> bool:
     the shadow tables lead nowhere but into the allocation.
     """
     outside = machine.below.memory.physical.array[machine.allocation.end : machine.below.memory.ram]
-    monitor = machine.monitor
-    return bool(
-        (outside == POISON).all()
-        and monitor.processor.in_control()
-        and monitor.shadow.is_confined()
-    )
+    return bool((outside == POISON).all() and machine.monitor.in_control())
 
 
 def timed(machine: PcMachine, limit: int) -> tuple[float, Exit]:
