@@ -37,11 +37,13 @@ class WalkEvaluation(Evaluation):
         self.wrote = False
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
+        """Loads are kept."""
         value = super().do_load(node, address)
         self.entries.append((address, cast(int, value)))
         return value
 
     def do_store(self, node: Any, address: int, value: int) -> Fault | None:
+        """Stores are told of."""
         self.wrote = True
         return super().do_store(node, address, value)
 
@@ -125,7 +127,9 @@ class LinearMemory(SplitMemory):
         evaluation.take_back()
         return None if isinstance(value, Fault) else value & _ADDRESS
 
-    def _evaluated(self, address: int, *, write: bool, user: bool) -> tuple[WalkEvaluation, int | Fault]:
+    def _evaluated(
+        self, address: int, *, write: bool, user: bool
+    ) -> tuple[WalkEvaluation, int | Fault]:
         """A walk of the tables, accessed and dirty bits included, and its value."""
         fields = {"linear": address, "write": int(write), "user": int(user)}
         evaluation, trace = WalkEvaluation(self._state, fields), walk()

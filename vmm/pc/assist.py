@@ -296,7 +296,9 @@ class HardwareAssist(Monitor):
             if handler is not None and not isinstance(handler, _Exiting):
                 state.handlers[reason] = _Exiting(self.vmx, handler, serve)
 
-    def _port(self, state: State, reads: bool, handler: Handler, port: int, *rest: int) -> Exit | None:
+    def _port(
+        self, state: State, reads: bool, handler: Handler, port: int, *rest: int
+    ) -> Exit | None:
         size = rest[0]
         if not io.exits(self._vmcs.read, self.below.memory, port, size):
             return self._real_port(state, reads, port, *rest)
@@ -320,6 +322,7 @@ class HardwareAssist(Monitor):
         """The window for which an interrupt has waited."""
         self._leave(state, Reason.INTERRUPT_WINDOW)
         self._want_window(False)
+        state.intercept_traps = False  # the board's interrupt is no trap of the guest's
         return handler()
 
     def _fault(self, state: State, fault: Fault) -> Exit | None:

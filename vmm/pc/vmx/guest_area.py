@@ -66,7 +66,7 @@ class GuestArea:
         for field, value in self.fields():
             if field in (Field.GUEST_CR0, Field.GUEST_CR4):
                 mask = vmcs.read(Field[f"{field.name[-3:]}_MASK"])
-                value = value & ~mask | vmcs.read(field) & mask  # noqa: PLW2901
+                value = value & ~mask | vmcs.read(field) & mask
             vmcs.write(field, value)
 
     def fields(self) -> Iterator[tuple[Field, int]]:

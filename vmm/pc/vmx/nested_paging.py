@@ -1,4 +1,4 @@
-"""Nested paging: the guest's own tables, over the monitor's EPT. Its changes of them do not exit."""
+"""Nested paging: the guest's own tables over the monitor's. Changes of the former do not exit."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class CountingEvaluation(Evaluation):
         self.wrote = False
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
+        """Loads are kept."""
         value = super().do_load(node, address)
         self.references += 1
         if node.attribute[1] == 32:
@@ -43,6 +44,7 @@ class CountingEvaluation(Evaluation):
         return value
 
     def do_store(self, node: Any, address: int, value: int) -> Fault | None:
+        """Stores are told of."""
         self.wrote = True
         return super().do_store(node, address, value)
 

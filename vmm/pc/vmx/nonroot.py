@@ -175,9 +175,7 @@ def mov(m: X86Builder, *, controls: Controls) -> bool:
     return to and _masked(m, name, src, controls, told)
 
 
-def _masked(
-    m: X86Builder, name: str, value: Operand, controls: Controls, told: Bits
-) -> bool:
+def _masked(m: X86Builder, name: str, value: Operand, controls: Controls, told: Bits) -> bool:
     """CR0 and CR4 exit if a bit that the host owns shall be other than what it shows."""
     register: PackedRegister = CR0 if name == "cr0" else CR4
     mask = controls.cr0_mask if name == "cr0" else controls.cr4_mask

@@ -1,4 +1,4 @@
-"""Basic exit reasons and how an exit qualifies itself (SDM volume 3, appendix C, section 27.2.1)."""
+"""Basic exit reasons and how an exit qualifies itself (SDM 3, appendix C; section 27.2.1)."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, cast
 
-from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Mark
+from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, WRITE, Mark
 from emu.pc.machine import PcMachine
 from emu.pc.memory import PhysicalMap
 from emu.pc.paging import PAGE_ONLY, LinearMemory, UserMemory, WalkEvaluation
@@ -98,10 +98,8 @@ class ShadowPaging:
         self._physical = physical
         self._base = base
         self.tables = tables
-        self.virtual = {
-            True: cast(UserMemory, state.memory["linear"]),
-            False: cast(LinearMemory, state.memory["system"]),
-        }
+        self._own = cast(UserMemory, state.memory["linear"])
+        self.virtual = {True: self._own, False: cast(LinearMemory, state.memory["system"])}
         self._host = State(state.isa, {"physical": below.memory})
         for register, value in ((CR3, tables.root), (PG, 1), (WP, 1)):
             self._host.write(register, value)
@@ -112,7 +110,7 @@ class ShadowPaging:
         self._writers: dict[int, set[int]] = {}  # frame -> linear pages that may be written there
         self._again = False  # a fault was only to have the engine forget a page
         self._once = False
-        self._mark: Mark = self.virtual[True].changes_since((0, 0))[0]
+        self._mark: Mark = self._own.changes_since((0, 0))[0]
 
     # -- walks -------------------------------------------------------------------------------
 
@@ -229,8 +227,8 @@ class ShadowPaging:
 
     def invalidated(self, address: int, what: int) -> None:
         """The guest's INVLPG, CR3, CR0 or CR4: what its TLB forgets is taken out of the tables."""
-        self.virtual[True].invalidate(address, what)
-        self._mark, pages = self.virtual[True].changes_since(self._mark)
+        self._own.invalidate(address, what)
+        self._mark, pages = self._own.changes_since(self._mark)
         if what != PAGE_ONLY:
             self.traced.clear()
         if pages is None:
