@@ -383,8 +383,14 @@ def test_ports_exit_by_their_bitmap() -> None:
             bitmap.store(0x4000 + 0x80 // 8, 1, 0xFE)
             return super()._roots() | {Field.IO_BITMAP_A: 0x4000, Field.IO_BITMAP_B: 0x4000}
 
-    found = exits(Bitmaps, "out 0x80, al\nout 0x81, al\nout 0x80, al")
-    assert found["I/O instruction (30)"] == 1
+    virtual = kernel("out 0x81, al\nmov al, 0x42\nout 0x80, al\nin al, 0x80\nout 0x81, al").pair(
+        Bitmaps
+    ).virtual  # fmt: skip
+    virtual.run(10_000)
+    assert virtual.monitor.efficiency.exits["I/O instruction (30)"] == 2
+    ports = (virtual.below.board, virtual.board)
+    assert [board.read_port(0x80, 1, 0) == 0x42 for board in ports] == [True, False]
+    assert virtual.state["eax"] & 0xFF == 0x42
 
 
 def test_qualifications_are_the_manuals() -> None:

@@ -24,6 +24,7 @@ from vmm.pc.allocation import Allocation
 OWN_LINEAR: Final = 0xFFC00000  # linear addresses from here on are the monitor's
 MARKED: Final = 1 << PRESENT | 1 << ACCESSED | 1 << DIRTY
 ENTRIES: Final = 1024
+FEW: Final = 256  # pages that are forgotten one by one
 
 
 class OutOfFramesError(Exception):
@@ -78,6 +79,12 @@ class Tree:
         if old & 1 << PRESENT and (old ^ entry) & ~PAGE_MASK:
             self._below.linear.invalidate(address, PAGE_ONLY)
 
+    def unmap(self, address: int) -> None:
+        """A page is not mapped any more; the processor must be told."""
+        table = self._tables.get(address >> 22)
+        if table is not None:
+            self._put(table + 4 * (address >> PAGE_BITS & ENTRIES - 1), 0)
+
     def pages(self) -> Iterator[int]:
         """Where the pages lie that are mapped now, but for the monitor's."""
         for table in self._tables.values():
@@ -108,6 +115,7 @@ class Shadow:
         self.trees = {user: Tree(below, self._frames, self._own) for user in (False, True)}
         self._mark: Mark = (-1, 0)
         self.clears = 0
+        self.unmapped: list[int] = []  # pages since the last look at them
 
     # -- the guest's pages -------------------------------------------------------------------
 
@@ -116,8 +124,17 @@ class Shadow:
         linear = cast(UserMemory, state.memory["linear"])
         mark, pages = linear.changes_since(self._mark)
         self._mark = mark
-        if pages is None or pages:
+        if pages is None or len(pages) > FEW:
             self._clear()
+            return
+        for page in pages:
+            self._unmap(page << PAGE_BITS)
+
+    def _unmap(self, address: int) -> None:
+        for tree in self.trees.values():
+            tree.unmap(address)
+        self._below.linear.invalidate(address, PAGE_ONLY)
+        self.unmapped.append(address)
 
     def _clear(self) -> None:
         self.clears += 1
