@@ -377,11 +377,11 @@ def test_ports_exit_by_their_bitmap() -> None:
         primary = HardwareAssist.primary | int(Primary.USE_IO_BITMAPS)
 
         def _roots(self) -> dict[Field, int]:
-            """Bitmap A at 4000h: every port but one exits."""
-            bitmap = self.below.memory
-            bitmap.write(0x4000, b"\xff" * 4096)
-            bitmap.store(0x4000 + 0x80 // 8, 1, 0xFE)
-            return super()._roots() | {Field.IO_BITMAP_A: 0x4000, Field.IO_BITMAP_B: 0x4000}
+            """Every port but one exits."""
+            memory, bitmap = self.below.memory, self.allocation.base - 4096
+            memory.write(bitmap, b"\xff" * 4096)
+            memory.store(bitmap + 0x80 // 8, 1, 0xFE)
+            return super()._roots() | {Field.IO_BITMAP_A: bitmap, Field.IO_BITMAP_B: bitmap}
 
     virtual = kernel("out 0x81, al\nmov al, 0x42\nout 0x80, al\nin al, 0x80\nout 0x81, al").pair(
         Bitmaps
