@@ -1,10 +1,10 @@
 """What the translating monitor makes of ring 0's code, as an instruction set of its own.
 
-Each instruction is translated by its meaning. Most are *identical*. What only reads or changes the
-flags, selectors and tables that the monitor keeps for the virtual processor is done *inline*, on the
-virtual registers. What leads elsewhere (another ring, a device, other translations) is a *call-out*:
-it ends the translated code, by the fault `CALL_OUT`, and the monitor carries it out. The engine below
-keeps and chains the translated code as it does any other.
+Each instruction is translated by its meaning. Most are *identical*. What only reads or changes
+flags, selectors and tables that the monitor keeps for the virtual processor is done *inline*, on
+the virtual registers. What leads elsewhere (another ring, a device, other translations) is a
+*call-out*: it ends the translated code, by the fault `CALL_OUT`, and the monitor carries it out.
+The engine below keeps and chains translated code as it does any other.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The translating monitor: ring 0 runs as translated code (`translated`), ring 3 directly.
 
 On a machine that is virtual itself, whose engine runs nothing but instructions of a PC, ring 0 runs
-by units where it stands. A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each is
-identical to its translation, so the unit runs where it stands, at real CPL 3. It ends with a jump,
+by units. A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each
+is identical to its translation, so the unit runs where it stands, at real CPL 3. It ends with a jump,
 with a store (which may change what follows), or before an instruction that must not run: that one
 is a call-out, carried out by its own meaning on the virtual state. A unit is looked at again
 whenever it is entered, so no page need be write-protected. Ring 3 runs as under the hybrid monitor.
