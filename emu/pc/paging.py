@@ -127,6 +127,13 @@ class LinearMemory(SplitMemory):
         evaluation.take_back()
         return None if isinstance(value, Fault) else value & _ADDRESS
 
+    def tables_of(self, address: int) -> list[int]:
+        """Physical addresses of the entries by which an address is translated now; nothing is
+        changed."""
+        evaluation, _ = self._evaluated(address, write=False, user=False)
+        evaluation.take_back()
+        return [at for at, _ in evaluation.entries]
+
     def _evaluated(
         self, address: int, *, write: bool, user: bool
     ) -> tuple[WalkEvaluation, int | Fault]:

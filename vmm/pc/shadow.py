@@ -9,7 +9,7 @@ gate make that TLB forget is forgotten here too; the guest's tables are not writ
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Mark, TranslatedMemory
@@ -127,14 +127,15 @@ class Shadow:
         if pages is None or len(pages) > FEW:
             self._clear()
             return
-        for page in pages:
-            self._unmap(page << PAGE_BITS)
+        self.unmap(pages)
 
-    def _unmap(self, address: int) -> None:
-        for tree in self.trees.values():
-            tree.unmap(address)
-        self._below.linear.invalidate(address, PAGE_ONLY)
-        self.unmapped.append(address)
+    def unmap(self, pages: Iterable[int]) -> None:
+        """Map some pages no longer, in either tree."""
+        for page in pages:
+            for tree in self.trees.values():
+                tree.unmap(page << PAGE_BITS)
+            self._below.linear.invalidate(page << PAGE_BITS, PAGE_ONLY)
+            self.unmapped.append(page << PAGE_BITS)
 
     def _clear(self) -> None:
         self.clears += 1

@@ -9,7 +9,7 @@ The engine below keeps and chains translated code as it does any other.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
 from functools import cache
 from typing import Final, cast
 
@@ -144,15 +144,15 @@ class Kernel:
             if elsewhere is not None:
                 elsewhere(state)
 
-    def run(self, state: State, until: int) -> Exit:
-        """Run translated code in the virtual processor's time."""
+    def run(self, state: State, until: int, sites: Collection[int]) -> Exit:
+        """Run translated code in the virtual processor's time. `sites` are stores that were
+        translated as call-outs."""
         kernel = self.state
-        kernel.values, kernel.count, kernel.breakpoints = (
-            state.values,
-            state.count,
-            state.breakpoints,
-        )
+        kernel.values, kernel.count = state.values, state.count
+        kernel.breakpoints = state.breakpoints.union(sites) if sites else state.breakpoints
         kernel.interrupt_requested = state.interrupt_requested
+        if state.pc in kernel.breakpoints and state.pc not in state.breakpoints:
+            return Exit("breakpoint")
         stop = self._below.engine.run(kernel, until)
         state.count = kernel.count
         return stop

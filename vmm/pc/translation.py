@@ -2,7 +2,7 @@
 
 On a machine that is virtual itself, whose engine runs nothing but instructions of a PC, ring 0 runs
 by units. A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each
-is identical to its translation, so the unit runs where it stands, at real CPL 3. It ends with a jump,
+is identical to its translation, so it runs where it stands, at real CPL 3. It ends with a jump,
 with a store (which may change what follows), or before an instruction that must not run: that one
 is a call-out, carried out by its own meaning on the virtual state. A unit is looked at again
 whenever it is entered, so no page need be write-protected. Ring 3 runs as under the hybrid monitor.
@@ -20,12 +20,15 @@ from emu.memory import PAGE_MASK, PAGE_SIZE, TranslatedMemory
 from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.definition import TruncatedError
+from isa.fault import Fault
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 from isa.x86.registers import CPL
+from isa.x86.vectors import PAGE_FAULT
 from vmm.pc.allocation import Allocation
 from vmm.pc.direct import Hybrid, is_protected
 from vmm.pc.sensitivity import sensitivity
+from vmm.pc.traces import Traces
 from vmm.pc.translated import CALL_OUT, Kernel, is_real
 
 LONGEST: Final = 48  # instructions in a unit
@@ -52,6 +55,8 @@ class Translation(Hybrid):
         super().__init__(below, allocation, umip=umip)
         self._units: dict[tuple[Mode, int], Unit] = {}
         self.scanned = 0  # units
+        self._traces = Traces()
+        self._clears = 0  # of the shadow tables, when the traces were last looked at
         self._kernel: Kernel | None = None
 
     def attach(self, machine: PcMachine) -> None:
@@ -82,8 +87,11 @@ class Translation(Hybrid):
         self.shadow.refresh(state)
         kernel.forget(self.shadow.clears, self.shadow.unmapped)
         kernel.look_out(kernel.state)
+        if self._clears != self.shadow.clears:
+            self._clears = self.shadow.clears
+            self._traces.clear()
         began = state.count
-        stop = kernel.run(state, until)
+        stop = kernel.run(state, until, self._traces.sites)
         self.efficiency.direct += state.count - began
         self.efficiency.entries += 1
         answer = self._at_boundary(state) if state.count > began else None
@@ -93,6 +101,30 @@ class Translation(Hybrid):
             self.efficiency.exits["call-out"] += 1
             return self.interpret(state)
         return self.dispatch(state, stop)
+
+    def dispatch(self, state: State, stop: Exit) -> Exit | None:
+        """See `Monitor`; a store to a page table is carried out, with a trap or as a call-out."""
+        if self._kernel is None or state.values[CPL.slot]:
+            return super().dispatch(state, stop)
+        if stop.reason == "breakpoint" and state.pc not in state.breakpoints:
+            self.efficiency.exits["call-out: page table write"] += 1
+            return self.interpret(state)
+        fault = stop.fault
+        if fault is not None and fault.vector == PAGE_FAULT and (fault.code or 0) & 2:
+            assert fault.address is not None
+            if self._traces.is_traced(state, fault.address):
+                self.efficiency.exits["page table write"] += 1
+                self._traces.trapped(state.pc)
+                return self.interpret(state)
+        return super().dispatch(state, stop)
+
+    def _hidden(self, state: State, fault: Fault) -> bool:
+        found = super()._hidden(state, fault)
+        if found and self._kernel is not None and not state.values[CPL.slot]:
+            assert fault.address is not None
+            write = bool((fault.code or 0) & 2)
+            self.shadow.unmap(self._traces.mapped(state, fault.address, write=write))
+        return found
 
     def direct(self, state: State, until: int, stops: Collection[int] = ()) -> Exit | None:
         """See `Monitor`."""

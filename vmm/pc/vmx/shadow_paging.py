@@ -191,9 +191,7 @@ class ShadowPaging:
         may write to one."""
         if not self._state.values[PG.slot]:
             return False
-        evaluation, _ = self.virtual[False]._evaluated(address, write=False, user=False)
-        evaluation.take_back()
-        frames = {at >> PAGE_BITS for at, _ in evaluation.entries} - self.traced
+        frames = {at >> PAGE_BITS for at in self.virtual[False].tables_of(address)} - self.traced
         self.traced |= frames
         pages = set().union(*(self._writers.pop(frame, set()) for frame in frames))
         for page in pages:
