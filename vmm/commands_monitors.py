@@ -149,6 +149,9 @@ def table(rows: list[Comparison]) -> list[str]:
             f"{'yes' if row.resource_control else 'NO':<9}{row.direct_fraction:>9.2%}"
             f"{row.slowdown:>9.1f}x  {exits}"
         )
+    told = [f"{row.name} {row.modelled:.2f}x" for row in rows if row.modelled is not None]
+    if told:
+        lines.append(f"by published cycle costs, were an instruction one cycle: {', '.join(told)}")
     lines += [f"{row.name}: {row.divergence}" for row in rows if row.divergence is not None]
     return lines
 

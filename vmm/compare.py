@@ -137,6 +137,7 @@ class Comparison:
     slowdown: float
     output: bytes = b""
     stop: str = ""
+    modelled: float | None = None  # slowdown by published costs of exits
 
     def facts(self) -> dict[str, Any]:
         """What `--json` shows."""
@@ -148,6 +149,7 @@ class Comparison:
             "direct_fraction": round(self.direct_fraction, 6),
             "exits": self.exits,
             "slowdown": round(self.slowdown, 3),
+            "modelled": None if self.modelled is None else round(self.modelled, 3),
         }
 
 

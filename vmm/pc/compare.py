@@ -10,6 +10,7 @@ from emu.pc.machine import PcMachine
 from emu.pc.serial import MemorySerial
 from vmm.compare import WARM_UP, Comparison
 from vmm.pc import Monitor, monitors
+from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
 from vmm.pc.machine import VirtualPc
@@ -44,6 +45,7 @@ def compare_one(
         seconds / bare_seconds,
         bytes(output.output),
         stop.reason,
+        modelled(monitor.name, efficiency.instructions, efficiency.exits),
     )
 
 

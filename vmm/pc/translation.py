@@ -57,13 +57,13 @@ class Translation(Hybrid):
         self.scanned = 0  # units
         self._traces = Traces()
         self._clears = 0  # of the shadow tables, when the traces were last looked at
-        self._kernel: Kernel | None = None
+        self.kernel: Kernel | None = None
 
     def attach(self, machine: PcMachine) -> None:
         """Have a processor for translated code, if the machine below can run it."""
         if is_real(self.below):
             directory = self.shadow.trees[False].directory
-            self._kernel = Kernel(machine, self.below, directory, self.allocation.base)
+            self.kernel = Kernel(machine, self.below, directory, self.allocation.base)
 
     def advance(self, state: State, until: int) -> Exit | None:
         """A unit or a call-out of the guest's kernel, or as much of a user program as possible."""
@@ -72,8 +72,8 @@ class Translation(Hybrid):
         mode = cast(Mode, state.isa.mode(state.values))
         if mode.pending or mode.single_step or mode.debugged:
             return self.interpret(state)
-        if self._kernel is not None:
-            return self._translated(self._kernel, state, until)
+        if self.kernel is not None:
+            return self._translated(self.kernel, state, until)
         unit = self._unit(state, mode)
         if not unit.length:
             self.efficiency.exits["call-out"] += 1
@@ -104,7 +104,7 @@ class Translation(Hybrid):
 
     def dispatch(self, state: State, stop: Exit) -> Exit | None:
         """See `Monitor`; a store to a page table is carried out, with a trap or as a call-out."""
-        if self._kernel is None or state.values[CPL.slot]:
+        if self.kernel is None or state.values[CPL.slot]:
             return super().dispatch(state, stop)
         if stop.reason == "breakpoint" and state.pc not in state.breakpoints:
             self.efficiency.exits["call-out: page table write"] += 1
@@ -120,7 +120,7 @@ class Translation(Hybrid):
 
     def _hidden(self, state: State, fault: Fault) -> bool:
         found = super()._hidden(state, fault)
-        if found and self._kernel is not None and not state.values[CPL.slot]:
+        if found and self.kernel is not None and not state.values[CPL.slot]:
             assert fault.address is not None
             write = bool((fault.code or 0) & 2)
             self.shadow.unmap(self._traces.mapped(state, fault.address, write=write))
@@ -128,8 +128,8 @@ class Translation(Hybrid):
 
     def direct(self, state: State, until: int, stops: Collection[int] = ()) -> Exit | None:
         """See `Monitor`."""
-        if self._kernel is not None:
-            self._kernel.look_out(self.below.state)
+        if self.kernel is not None:
+            self.kernel.look_out(self.below.state)
         return super().direct(state, until, stops)
 
     def _unit(self, state: State, mode: Mode) -> Unit:
