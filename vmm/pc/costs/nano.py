@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -128,7 +129,11 @@ def source(name: str, rounds: int) -> str:
 
 def guest(name: str, rounds: int, engine: str) -> Guest:
     """It on a small machine."""
-    path = Path(f"{name}.asm")
-    data = assembled(source(name, rounds), path)
+    data = _binary(name, rounds)
     choice = Choice(engine=engine, memory=MEMORY, kernel=data, kernel_name=name)
-    return Guest(path, choice)
+    return Guest(Path(f"{name}.asm"), choice)
+
+
+@cache
+def _binary(name: str, rounds: int) -> bytes:
+    return assembled(source(name, rounds), Path(f"{name}.asm"))
