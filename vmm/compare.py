@@ -149,8 +149,7 @@ class Comparison:
             "direct_fraction": round(self.direct_fraction, 6),
             "exits": self.exits,
             "slowdown": round(self.slowdown, 3),
-            "modelled": None if self.modelled is None else round(self.modelled, 3),
-        }
+        } | ({} if self.modelled is None else {"modelled": round(self.modelled, 3)})
 
 
 def allocation_for(isa: Toy) -> Allocation:

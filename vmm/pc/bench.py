@@ -20,9 +20,9 @@ from vmm.pc import VirtualPc, monitors
 from vmm.pc.guest import CONFIGURATION, Guest
 
 FOLDER: Final = Path(__file__).parent.parent.parent / "programs" / "bench" / "pc"
-WARM: Final = 6.0  # seconds of a machine's warm-up, at most
+WARM: Final = 3.0  # seconds of a machine's warm-up, at most
 WARMED: Final = 200_000_000  # instructions after which it has warmed up anyway
-ROUND: Final = 0.25  # seconds of one turn
+ROUND: Final = 0.2  # seconds of one turn
 FIRST_STEP: Final = 1 << 12
 
 
