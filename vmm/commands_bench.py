@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vmm.commands_monitors import ENGINE, ISA, JSON, LIMIT, PATH, open_guest
+from emu.command import leave
+from vmm.commands_monitors import ENGINE, ISA, JSON, LIMIT, PAGING, PATH, is_pc, open_guest
 
 if TYPE_CHECKING:
     from vmm.bench import Bench
+    from vmm.pc.bench import PcBench
 
 
 @click.command()
@@ -21,15 +23,19 @@ if TYPE_CHECKING:
 @ISA
 @ENGINE
 @LIMIT
+@PAGING
 @JSON
 def bench(
     guest: Path | None, repeat: int, isa: str | None, engine: str, max_instructions: int | None,
-    as_json: bool,
+    paging: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Time GUEST under every monitor and on the bare machine, in turns; ratios with their spread.
 
-    Without GUEST, a sieve: a user program that computes and hardly ever calls its kernel.
+    Without GUEST, a sieve: a user program that computes and hardly ever calls its kernel; for a PC,
+    see programs/bench/pc. A PC's guest is timed when it has run for a while, and until it ends.
     """
+    if guest is not None and is_pc(guest, isa):
+        leave(_bench_pc(guest, repeat, isa, engine, paging, as_json=as_json))
     from vmm import bench as measured
     from vmm.compare import LIMIT as LONGEST
     from vmm.show.progress import progress
@@ -41,7 +47,21 @@ def bench(
     print(json.dumps(found.facts()) if as_json else "\n".join(table(found)))
 
 
-def table(found: Bench) -> list[str]:
+def _bench_pc(
+    path: Path, repeat: int, isa: str | None, engine: str, paging: str | None, *, as_json: bool
+) -> int:
+    from vmm.pc import bench as measured
+    from vmm.pc.commands import opened
+    from vmm.show.progress import progress
+
+    found = measured.warm_up(opened(path, isa, engine, None, ""), paging)
+    for _ in progress(measured.rounds(found, repeat), "rounds", repeat):
+        pass
+    print(json.dumps(found.facts()) if as_json else "\n".join(table(found)))
+    return 0
+
+
+def table(found: Bench | PcBench) -> list[str]:
     """The result for the terminal."""
     facts = found.facts()
     bare = facts["bare"]

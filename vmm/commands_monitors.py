@@ -27,6 +27,8 @@ EVERY = click.option(
     help="compare states at every so many boundaries; a difference is then searched for",
 )  # fmt: skip
 MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
+PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
+                      help="of hardware-assist on a PC  [nested]")  # fmt: skip
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 
 
@@ -37,11 +39,12 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @ENGINE
 @LIMIT
 @MEMORY
+@PAGING
 @TYPED
 @JSON
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    memory: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, typed: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
 
@@ -53,8 +56,8 @@ def run(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
-        leave(commands.run_guest(chosen, monitor, max_instructions, as_json=as_json))
-    only_for_pcs(memory, typed)
+        leave(commands.run_guest(chosen, monitor, paging, max_instructions, as_json=as_json))
+    only_for_pcs(memory, typed, paging)
     from emu.toy.run import outcome
     from vmm import compare as measured
 
@@ -89,11 +92,12 @@ def run(
 @LIMIT
 @EVERY
 @MEMORY
+@PAGING
 @TYPED
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
-    memory: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, typed: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST under every monitor and on the bare machine: the paper's three properties.
 
@@ -103,10 +107,10 @@ def compare(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
-        facts, rows = commands.compare_guest(guest, chosen, isa, max_instructions, every)
+        facts, rows = commands.compare_guest(guest, chosen, isa, paging, max_instructions, every)
         commands.print_comparison(facts, table(rows), as_json=as_json)
         return
-    only_for_pcs(memory, typed)
+    only_for_pcs(memory, typed, paging)
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
@@ -133,10 +137,10 @@ def is_pc(guest: Path, isa: str | None) -> bool:
     return pc if isa is None else isa.startswith("x86/")
 
 
-def only_for_pcs(memory: str | None, typed: str) -> None:
+def only_for_pcs(memory: str | None, typed: str, paging: str | None) -> None:
     """Raises GuestFileError if a toy's user has asked for what only a PC has."""
-    if memory or typed:
-        raise GuestFileError("--memory and --type are for PCs, and the guest is a toy's")
+    if memory or typed or paging:
+        raise GuestFileError("--memory, --paging and --type are for PCs, and the guest is a toy's")
 
 
 def table(rows: list[Comparison]) -> list[str]:
@@ -149,6 +153,9 @@ def table(rows: list[Comparison]) -> list[str]:
             f"{'yes' if row.resource_control else 'NO':<9}{row.direct_fraction:>9.2%}"
             f"{row.slowdown:>9.1f}x  {exits}"
         )
+    told = [f"{row.name} {row.modelled:.2f}x" for row in rows if row.modelled is not None]
+    if told:
+        lines.append(f"by published cycle costs, were an instruction one cycle: {', '.join(told)}")
     lines += [f"{row.name}: {row.divergence}" for row in rows if row.divergence is not None]
     return lines
 

@@ -137,6 +137,7 @@ class Comparison:
     slowdown: float
     output: bytes = b""
     stop: str = ""
+    modelled: float | None = None  # slowdown by published costs of exits
 
     def facts(self) -> dict[str, Any]:
         """What `--json` shows."""
@@ -148,7 +149,7 @@ class Comparison:
             "direct_fraction": round(self.direct_fraction, 6),
             "exits": self.exits,
             "slowdown": round(self.slowdown, 3),
-        }
+        } | ({} if self.modelled is None else {"modelled": round(self.modelled, 3)})
 
 
 def allocation_for(isa: Toy) -> Allocation:

@@ -28,7 +28,7 @@ Entries = tuple[tuple[int, int], ...]
 """What a walk has read: physical addresses and the words there."""
 
 
-class _Walk(Evaluation):
+class WalkEvaluation(Evaluation):
     """A walk of the page tables, which keeps what it has read and whether it has written."""
 
     def __init__(self, state: State, fields: dict[str, int]) -> None:
@@ -37,11 +37,13 @@ class _Walk(Evaluation):
         self.wrote = False
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
+        """Loads are kept."""
         value = super().do_load(node, address)
         self.entries.append((address, cast(int, value)))
         return value
 
     def do_store(self, node: Any, address: int, value: int) -> Fault | None:
+        """Stores are told of."""
         self.wrote = True
         return super().do_store(node, address, value)
 
@@ -71,10 +73,10 @@ class LinearMemory(SplitMemory):
             return found
         page = address >> PAGE_BITS
         self._note(page, found)
-        where = self._map.place(found & _ADDRESS, access)
+        where = self._place(found, access)
         self._cached[access][page] = where & ~PAGE_MASK
         if access == WRITE:  # what can be written can be read from now on, on every engine
-            readable = self._map.place(found & _ADDRESS, READ)
+            readable = self._place(found, READ)
             self._cached[READ].setdefault(page, readable & ~PAGE_MASK)
         return where
 
@@ -87,6 +89,10 @@ class LinearMemory(SplitMemory):
             self.local.add(page)
         if found & _LARGE:
             self._large.setdefault(page >> _LARGE_PAGES, set()).add(page)
+
+    def _place(self, found: int, access: int) -> int:
+        """Where in storage the value of a walk leads."""
+        return self._map.place(found & _ADDRESS, access)
 
     def _translated(self, address: int, access: int) -> int | Fault:
         """The walk's value for an address; without paging, the address itself."""
@@ -128,10 +134,19 @@ class LinearMemory(SplitMemory):
         evaluation.take_back()
         return None if isinstance(value, Fault) else value & _ADDRESS
 
-    def _evaluated(self, address: int, *, write: bool, user: bool) -> tuple[_Walk, int | Fault]:
+    def tables_of(self, address: int) -> list[int]:
+        """Physical addresses of the entries by which an address is translated now; nothing is
+        changed."""
+        evaluation, _ = self._evaluated(address, write=False, user=False)
+        evaluation.take_back()
+        return [at for at, _ in evaluation.entries]
+
+    def _evaluated(
+        self, address: int, *, write: bool, user: bool
+    ) -> tuple[WalkEvaluation, int | Fault]:
         """A walk of the tables, accessed and dirty bits included, and its value."""
         fields = {"linear": address, "write": int(write), "user": int(user)}
-        evaluation, trace = _Walk(self._state, fields), walk()
+        evaluation, trace = WalkEvaluation(self._state, fields), walk()
         fault = evaluation.region(trace.region)
         assert trace.value is not None
         return evaluation, evaluation.values[id(trace.value)] if fault is None else fault
@@ -146,7 +161,7 @@ class LinearMemory(SplitMemory):
         if value is None:
             return Fault(PAGE_FAULT, 0, address)
         self._note(address >> PAGE_BITS, value)
-        return self._map.place(value & _ADDRESS, access)
+        return self._place(value, access)
 
     # -- forgetting ------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from typing import cast
 
@@ -89,13 +89,24 @@ class X86:
 @cache
 def trace(form: Form) -> Trace:
     """Run the form's meaning on the builder; again if it modifies an operand in memory."""
-    m = _run(X86Builder(form))
+    return trace_behind(form, _nothing)
+
+
+def trace_behind(form: Form, prelude: Callable[[X86Builder], bool]) -> Trace:
+    """The trace of a form behind something that comes before its meaning, and may end it: then it
+    answers with True."""
+    m = _run(X86Builder(form), prelude)
     if m.modified_operands:
-        m = _run(X86Builder(form, m.modified_operands))
+        m = _run(X86Builder(form, m.modified_operands), prelude)
     return m.finish(form_name(form))
 
 
-def _run(m: X86Builder) -> X86Builder:
+def _nothing(_: X86Builder) -> bool:
+    """What comes before a meaning outside of any special operation."""
+    return False
+
+
+def _run(m: X86Builder, prelude: Callable[[X86Builder], bool]) -> X86Builder:
     form = m.form
     _check_end(m)
     if form.mnemonic == UNIMPLEMENTED:
@@ -106,7 +117,7 @@ def _run(m: X86Builder) -> X86Builder:
         m.general_protection()
     elif form.mnemonic == BAD or not _lock_allowed(m):
         m.invalid_opcode()
-    else:
+    elif not prelude(m):
         entry = INSTRUCTIONS[form.mnemonic]
         if form.mode.single_step:
             _trap_after(m)

@@ -18,7 +18,7 @@ PRESENT, WRITABLE, USER, ACCESSED, DIRTY, LARGE, GLOBAL = 0, 1, 2, 5, 6, 7, 8
 """Bits of a page directory entry and of a page table entry (SDM volume 3, figure 4-4)."""
 
 
-class _Walk(Builder):
+class Walk(Builder):
     """The builder of a walk, with the fields `linear`, `write` and `user` (CPL is 3)."""
 
     def __init__(self) -> None:
@@ -58,7 +58,12 @@ def walk() -> Trace:
 
     A directory entry that maps 4 MiB is its own last level.
     """
-    m = _Walk()
+    m = Walk()
+    return m.finish("walk", translation(m))
+
+
+def translation(m: Walk) -> Bits:
+    """The meaning of a walk, on a builder that says where physical addresses lead."""
     directory_address = _place(m.get(CR3), m.linear.bits(22, 10))
     directory = m.entry(directory_address)
     large = directory.bit(LARGE) & m.get(PSE)
@@ -72,7 +77,7 @@ def walk() -> Trace:
     large_frame = page.bits(22, 10).concat(m.linear.low(22))
     physical = large.select(large_frame, small_frame)
     kind = large.concat(page.bit(GLOBAL) & m.get(PGE))
-    return m.finish("walk", kind.concat(physical))
+    return kind.concat(physical)
 
 
 def _place(table: Bits, index: Bits) -> Bits:

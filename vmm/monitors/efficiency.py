@@ -28,5 +28,9 @@ class Efficiency:
     @property
     def direct_fraction(self) -> float:
         """Of all that retired, the part that ran directly; 1 if nothing ran."""
-        total = self.direct + self.interpreted + self.delivered
-        return self.direct / total if total else 1.0
+        return self.direct / self.instructions if self.instructions else 1.0
+
+    @property
+    def instructions(self) -> int:
+        """All that retired."""
+        return self.direct + self.interpreted + self.delivered

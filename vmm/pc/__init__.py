@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from vmm.pc.allocation import Allocation, allocation_for
-from vmm.pc.assist import HardwareAssist
+from vmm.pc.assist import HardwareAssist, ShadowedAssist
 from vmm.pc.control_program import Monitor
 from vmm.pc.direct import Hybrid, Interpretation, TrapAndEmulate
 from vmm.pc.machine import VirtualPc
@@ -16,7 +16,18 @@ MONITORS: Final[dict[str, type[Monitor]]] = {
     for monitor in (TrapAndEmulate, Hybrid, Translation, HardwareAssist, Interpretation)
 }
 
+PAGINGS: Final[dict[str, type[Monitor]]] = {
+    monitor.paging_kind: monitor for monitor in (HardwareAssist, ShadowedAssist)
+}
+"""Hardware assistance by how it translates addresses; the first is what is meant by default."""
+
+
+def monitors(paging: str | None) -> dict[str, type[Monitor]]:
+    """The monitors, that with hardware assistance with the paging that is asked for."""
+    return MONITORS | {HardwareAssist.name: PAGINGS[paging or HardwareAssist.paging_kind]}
+
+
 __all__ = [
-    "MONITORS", "Allocation", "HardwareAssist", "Hybrid", "Interpretation", "Monitor",
-    "Translation", "TrapAndEmulate", "VirtualPc", "allocation_for",
+    "MONITORS", "PAGINGS", "Allocation", "HardwareAssist", "Hybrid", "Interpretation", "Monitor",
+    "ShadowedAssist", "Translation", "TrapAndEmulate", "VirtualPc", "allocation_for", "monitors",
 ]  # fmt: skip

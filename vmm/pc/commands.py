@@ -12,7 +12,7 @@ from emu.errors import GuestFileError
 from emu.pc.serial import StreamSerial
 from vmm.compare import Comparison
 from vmm.monitors.efficiency import Efficiency
-from vmm.pc import MONITORS, Monitor
+from vmm.pc import Monitor, monitors
 from vmm.pc import compare as measured
 from vmm.pc.guest import CONFIGURATION, Guest, open_guest
 from vmm.pc.machine import VirtualPc
@@ -27,18 +27,21 @@ def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: 
     return open_guest(path, isa, chosen)
 
 
-def find_monitor(name: str) -> type[Monitor]:
+def find_monitor(name: str, paging: str | None) -> type[Monitor]:
     """The monitor of that name. Raises GuestFileError."""
-    if name not in MONITORS:
+    found = monitors(paging)
+    if name not in found:
         raise GuestFileError(
-            f"There is no monitor {name!r} of the PC", advice=f"Use one of {', '.join(MONITORS)}"
+            f"There is no monitor {name!r} of the PC", advice=f"Use one of {', '.join(found)}"
         )
-    return MONITORS[name]
+    return found[name]
 
 
-def run_guest(guest: Guest, monitor: str, limit: int | None, *, as_json: bool) -> int:
+def run_guest(
+    guest: Guest, monitor: str, paging: str | None, limit: int | None, *, as_json: bool
+) -> int:
     """Run a guest under a monitor to its end; returns the exit code."""
-    virtual = guest.virtual(find_monitor(monitor), StreamSerial())
+    virtual = guest.virtual(find_monitor(monitor, paging), StreamSerial())
     machine = cast(VirtualPc, virtual.machine)
     report = finish(virtual, None if limit is None else machine.state.count + limit)
     virtual.show_screen()
@@ -63,10 +66,10 @@ def counts(efficiency: Efficiency) -> dict[str, Any]:
 
 
 def compare_guest(
-    path: Path, guest: Guest, isa: str | None, limit: int | None, every: int
+    path: Path, guest: Guest, isa: str | None, paging: str | None, limit: int | None, every: int
 ) -> tuple[dict[str, Any], list[Comparison]]:
     """Facts for `--json`, and rows for the terminal."""
-    rows = measured.compare(guest, limit or measured.LIMIT, every)
+    rows = measured.compare(guest, limit or measured.LIMIT, every, paging)
     facts = {
         "guest": str(path),
         "isa": isa or CONFIGURATION,

@@ -9,7 +9,8 @@ from emu.exit import Exit
 from emu.pc.machine import PcMachine
 from emu.pc.serial import MemorySerial
 from vmm.compare import WARM_UP, Comparison
-from vmm.pc import MONITORS
+from vmm.pc import Monitor, monitors
+from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
 from vmm.pc.machine import VirtualPc
@@ -17,22 +18,26 @@ from vmm.pc.machine import VirtualPc
 LIMIT: Final = 10_000_000
 
 
-def compare(guest: Guest, limit: int = LIMIT, every: int = 1) -> list[Comparison]:
+def compare(
+    guest: Guest, limit: int = LIMIT, every: int = 1, paging: str | None = None
+) -> list[Comparison]:
     """Every monitor, the bare machine's time being 1."""
-    return [compare_one(guest, name, limit, every) for name in MONITORS]
+    return [compare_one(guest, monitor, limit, every) for monitor in monitors(paging).values()]
 
 
-def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> Comparison:
+def compare_one(
+    guest: Guest, monitor: type[Monitor], limit: int = LIMIT, every: int = 1
+) -> Comparison:
     """One monitor against the bare machine."""
     timed(guest.bare(MemorySerial()).machine, min(limit, WARM_UP))  # not to time imports
     bare_seconds, _ = timed(guest.bare(MemorySerial()).machine, limit)
     output = MemorySerial()
-    machine = cast(VirtualPc, guest.virtual(MONITORS[name], output).machine)
+    machine = cast(VirtualPc, guest.virtual(monitor, output).machine)
     seconds, stop = timed(machine, limit)
     efficiency = machine.monitor.efficiency
-    divergence, _ = first_divergence(lambda: guest.pair(MONITORS[name]), limit, every)
+    divergence, _ = first_divergence(lambda: guest.pair(monitor), limit, every)
     return Comparison(
-        name,
+        monitor.name,
         None if divergence is None else str(divergence),
         in_control(machine),
         efficiency.direct_fraction,
@@ -40,6 +45,7 @@ def compare_one(guest: Guest, name: str, limit: int = LIMIT, every: int = 1) -> 
         seconds / bare_seconds,
         bytes(output.output),
         stop.reason,
+        modelled(monitor.name, efficiency.instructions, efficiency.exits),
     )
 
 
@@ -50,12 +56,7 @@ def in_control(machine: VirtualPc) -> bool:
     the shadow tables lead nowhere but into the allocation.
     """
     outside = machine.below.memory.physical.array[machine.allocation.end : machine.below.memory.ram]
-    monitor = machine.monitor
-    return bool(
-        (outside == POISON).all()
-        and monitor.processor.in_control()
-        and monitor.shadow.is_confined()
-    )
+    return bool((outside == POISON).all() and machine.monitor.in_control())
 
 
 def timed(machine: PcMachine, limit: int) -> tuple[float, Exit]:

@@ -59,6 +59,14 @@ class Monitor:
         self.boundary: Handler | None = None
         below.state.intercept_traps = True
 
+    def attach(self, machine: PcMachine) -> None:
+        """The virtual machine is there; a monitor may change how its processor works."""
+
+    def in_control(self) -> bool:
+        """Whether the real processor has what the monitor put into it, and the tables that it uses
+        lead nowhere but into the allocation."""
+        return self.processor.in_control() and self.shadow.is_confined()
+
     # -- the engine contract -----------------------------------------------------------------
 
     def run(self, state: State, until: int) -> Exit:

@@ -43,3 +43,4 @@ class VirtualPc(PcMachine):
             options=options,
             storage=storage,
         )
+        self.monitor.attach(self)

@@ -9,7 +9,7 @@ gate make that TLB forget is forgotten here too; the guest's tables are not writ
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, cast
 
 from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, READ, WRITE, Mark, TranslatedMemory
@@ -23,6 +23,7 @@ from vmm.pc.allocation import Allocation
 OWN_LINEAR: Final = 0xFFC00000  # linear addresses from here on are the monitor's
 MARKED: Final = 1 << PRESENT | 1 << ACCESSED | 1 << DIRTY
 ENTRIES: Final = 1024
+FEW: Final = 256  # pages that are forgotten one by one
 
 
 class OutOfFramesError(Exception):
@@ -32,9 +33,9 @@ class OutOfFramesError(Exception):
 class Frames:
     """The pages of the monitor's own memory, for page tables."""
 
-    def __init__(self, below: PcMachine, end: int) -> None:
+    def __init__(self, below: PcMachine, end: int, first: int = PAGE_SIZE) -> None:
         self._physical = below.memory
-        self._free = list(range(end - PAGE_SIZE, 0, -PAGE_SIZE))
+        self._free = list(range(end - PAGE_SIZE, first - PAGE_SIZE, -PAGE_SIZE))
 
     def take(self) -> int:
         """The address of a page of zeros; raises OutOfFramesError."""
@@ -77,6 +78,12 @@ class Tree:
         if old & 1 << PRESENT and (old ^ entry) & ~PAGE_MASK:
             self._below.linear.invalidate(address, PAGE_ONLY)
 
+    def unmap(self, address: int) -> None:
+        """A page is not mapped any more; the processor must be told."""
+        table = self._tables.get(address >> 22)
+        if table is not None:
+            self._put(table + 4 * (address >> PAGE_BITS & ENTRIES - 1), 0)
+
     def pages(self) -> Iterator[int]:
         """Where the pages lie that are mapped now, but for the monitor's."""
         for table in self._tables.values():
@@ -107,6 +114,7 @@ class Shadow:
         self.trees = {user: Tree(below, self._frames, self._own) for user in (False, True)}
         self._mark: Mark = (-1, 0)
         self.clears = 0
+        self.unmapped: list[int] = []  # pages since the last look at them
 
     # -- the guest's pages -------------------------------------------------------------------
 
@@ -115,8 +123,18 @@ class Shadow:
         linear = cast(UserMemory, state.memory["linear"])
         mark, pages = linear.changes_since(self._mark)
         self._mark = mark
-        if pages is None or pages:
+        if pages is None or len(pages) > FEW:
             self._clear()
+            return
+        self.unmap(pages)
+
+    def unmap(self, pages: Iterable[int]) -> None:
+        """Map some pages no longer, in either tree."""
+        for page in pages:
+            for tree in self.trees.values():
+                tree.unmap(page << PAGE_BITS)
+            self._below.linear.invalidate(page << PAGE_BITS, PAGE_ONLY)
+            self.unmapped.append(page << PAGE_BITS)
 
     def _clear(self) -> None:
         self.clears += 1

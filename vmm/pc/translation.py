@@ -1,7 +1,8 @@
-"""The translating monitor: ring 0 by units of code in which critical instructions are call-outs.
+"""The translating monitor: ring 0 runs as translated code (`translated`), ring 3 directly.
 
-A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each is
-identical to its translation, so the unit runs where it stands, at real CPL 3. It ends with a jump,
+On a machine that is virtual itself, whose engine runs nothing but instructions of a PC, ring 0 runs
+by units. A unit is a run of instructions that are innocuous by their meaning (`sensitivity`): each
+is identical to its translation, so it runs where it stands, at real CPL 3. It ends with a jump,
 with a store (which may change what follows), or before an instruction that must not run: that one
 is a call-out, carried out by its own meaning on the virtual state. A unit is looked at again
 whenever it is entered, so no page need be write-protected. Ring 3 runs as under the hybrid monitor.
@@ -9,6 +10,7 @@ whenever it is entered, so no page need be write-protected. Ring 3 runs as under
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -18,12 +20,16 @@ from emu.memory import PAGE_MASK, PAGE_SIZE, TranslatedMemory
 from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.definition import TruncatedError
+from isa.fault import Fault
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 from isa.x86.registers import CPL
+from isa.x86.vectors import PAGE_FAULT
 from vmm.pc.allocation import Allocation
 from vmm.pc.direct import Hybrid, is_protected
 from vmm.pc.sensitivity import sensitivity
+from vmm.pc.traces import Traces
+from vmm.pc.translated import CALL_OUT, Kernel, is_real
 
 LONGEST: Final = 48  # instructions in a unit
 MOST_UNITS: Final = 1 << 14  # remembered at a time
@@ -49,6 +55,15 @@ class Translation(Hybrid):
         super().__init__(below, allocation, umip=umip)
         self._units: dict[tuple[Mode, int], Unit] = {}
         self.scanned = 0  # units
+        self._traces = Traces()
+        self._clears = 0  # of the shadow tables, when the traces were last looked at
+        self.kernel: Kernel | None = None
+
+    def attach(self, machine: PcMachine) -> None:
+        """Have a processor for translated code, if the machine below can run it."""
+        if is_real(self.below):
+            directory = self.shadow.trees[False].directory
+            self.kernel = Kernel(machine, self.below, directory, self.allocation.base)
 
     def advance(self, state: State, until: int) -> Exit | None:
         """A unit or a call-out of the guest's kernel, or as much of a user program as possible."""
@@ -57,6 +72,8 @@ class Translation(Hybrid):
         mode = cast(Mode, state.isa.mode(state.values))
         if mode.pending or mode.single_step or mode.debugged:
             return self.interpret(state)
+        if self.kernel is not None:
+            return self._translated(self.kernel, state, until)
         unit = self._unit(state, mode)
         if not unit.length:
             self.efficiency.exits["call-out"] += 1
@@ -64,6 +81,56 @@ class Translation(Hybrid):
         if unit.repeats:
             return self.direct(state, until, {state.pc + len(unit.code) & 0xFFFFFFFF})
         return self.direct(state, min(until, state.count + unit.length))
+
+    def _translated(self, kernel: Kernel, state: State, until: int) -> Exit | None:
+        """Translated code, until it leads elsewhere or does not find a page."""
+        self.shadow.refresh(state)
+        kernel.forget(self.shadow.clears, self.shadow.unmapped)
+        kernel.look_out(kernel.state)
+        if self._clears != self.shadow.clears:
+            self._clears = self.shadow.clears
+            self._traces.clear()
+        began = state.count
+        stop = kernel.run(state, until, self._traces.sites)
+        self.efficiency.direct += state.count - began
+        self.efficiency.entries += 1
+        answer = self._at_boundary(state) if state.count > began else None
+        if answer is not None or stop.reason == "window":
+            return answer
+        if stop.fault is not None and stop.fault.vector == CALL_OUT:
+            self.efficiency.exits["call-out"] += 1
+            return self.interpret(state)
+        return self.dispatch(state, stop)
+
+    def dispatch(self, state: State, stop: Exit) -> Exit | None:
+        """See `Monitor`; a store to a page table is carried out, with a trap or as a call-out."""
+        if self.kernel is None or state.values[CPL.slot]:
+            return super().dispatch(state, stop)
+        if stop.reason == "breakpoint" and state.pc not in state.breakpoints:
+            self.efficiency.exits["call-out: page table write"] += 1
+            return self.interpret(state)
+        fault = stop.fault
+        if fault is not None and fault.vector == PAGE_FAULT and (fault.code or 0) & 2:
+            assert fault.address is not None
+            if self._traces.is_traced(state, fault.address):
+                self.efficiency.exits["page table write"] += 1
+                self._traces.trapped(state.pc)
+                return self.interpret(state)
+        return super().dispatch(state, stop)
+
+    def _hidden(self, state: State, fault: Fault) -> bool:
+        found = super()._hidden(state, fault)
+        if found and self.kernel is not None and not state.values[CPL.slot]:
+            assert fault.address is not None
+            write = bool((fault.code or 0) & 2)
+            self.shadow.unmap(self._traces.mapped(state, fault.address, write=write))
+        return found
+
+    def direct(self, state: State, until: int, stops: Collection[int] = ()) -> Exit | None:
+        """See `Monitor`."""
+        if self.kernel is not None:
+            self.kernel.look_out(self.below.state)
+        return super().direct(state, until, stops)
 
     def _unit(self, state: State, mode: Mode) -> Unit:
         """The unit at the program counter, as the code there is now."""

@@ -2,7 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import cast
+
 from emu.memory import PAGE_SIZE, PhysicalMemory
+
+
+class _Frames:
+    """The frames of a window that hold code: those of the storage below, by their numbers here. So
+    whoever has translated code there, above or below, nobody writes to it without a look."""
+
+    def __init__(self, below: PhysicalMemory, base: int, size: int) -> None:
+        self._below = below
+        self._first = base // PAGE_SIZE
+        self._range = range(size // PAGE_SIZE)
+
+    def __contains__(self, frame: int) -> bool:
+        return frame in self._range and self._first + frame in self._below.code_frames
+
+    def __iter__(self) -> Iterator[int]:
+        return (n - self._first for n in self._below.code_frames if n - self._first in self._range)
+
+    def __bool__(self) -> bool:
+        return bool(self._below.code_frames)
+
+    def add(self, frame: int) -> None:
+        """There is code in it."""
+        self._below.code_frames.add(self._first + frame)
 
 
 class PhysicalWindow(PhysicalMemory):
@@ -19,7 +45,7 @@ class PhysicalWindow(PhysicalMemory):
         self.array = below.array[base : base + size]
         self.view = below.view[base : base + size]
         self.code = below.code[base : base + size]
-        self.code_frames: set[int] = set()
+        self.code_frames = cast("set[int]", _Frames(below, base, size))
         self.watches = 0
         self.listeners = []
         self._next_frame, self._free = 0, []
@@ -30,27 +56,14 @@ class PhysicalWindow(PhysicalMemory):
         if start < end:
             super().notify(start, end - start)
 
-    def watch(self, address: int, size: int) -> None:
-        """See `PhysicalMemory`; below it is watched too."""
-        super().watch(address, size)
-        self.below.code_frames.add((self.base + address) // PAGE_SIZE)
-
     def release(self, frame: int) -> None:
         """See `PhysicalMemory`."""
-        self.code_frames.discard(frame)
-        real = self.base // PAGE_SIZE + frame
-        if real in self.below.code_frames:
-            self.below.release(real)
-        else:
-            super().notify(frame * PAGE_SIZE, PAGE_SIZE)
+        self.below.release(self.base // PAGE_SIZE + frame)
 
     def notify(self, address: int, size: int) -> None:
         """Tell the listeners below, and so ours."""
         self.below.notify(self.base + address, size)
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes inside one frame. Engines may have watched it without telling below."""
+        """Write bytes inside one frame."""
         self.below.write(self.base + address, data)
-        unseen = (self.base + address) // PAGE_SIZE not in self.below.code_frames
-        if unseen and self.is_code(address, len(data)):
-            super().notify(address, len(data))
