@@ -196,8 +196,8 @@ def test_states_keep_what_the_monitor_keeps():
 # -- the commands ---------------------------------------------------------------------------------
 
 
-def test_witness_tells_both_states():
-    done = vmm("witness", "sgdt", "--isa", "x86/ia32")
+def test_explain_tells_both_states():
+    done = vmm("explain", "sgdt", "--isa", "x86/ia32")
     assert done.exit_code == 0
     for words in ("SGDT is location sensitive", "state A   CPL=3", "state B   CPL=3", "differs",
                   "witnessed by execution"):  # fmt: skip

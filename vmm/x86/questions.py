@@ -115,10 +115,7 @@ class Questions:
         side = Side(self.configuration, mode, opaque=self.opaque, **apart)
         form = replace_mode(self.sample, self.configuration, mode)
         if self.fixed:
-            widths = _widths(form)
-            side.symbols.fields = {
-                n: z3.BitVecVal(v, widths[n]) for n, v in self.sample.fields.items() if n in widths
-            }
+            side.symbols.fields = with_operands(form, self.sample)
         return Step(side, execute(reduced(form, side), side.symbols), self.sample.code)
 
     # -- the definitions ---------------------------------------------------------------------
@@ -228,6 +225,12 @@ def reduced(form: Any, side: Side) -> Trace:
         return Bits.of(side.registers[node.attribute[0]].as_long(), node.width)
 
     return Rewriter(known).trace(trace(form))
+
+
+def with_operands(form: Any, sample: Sample) -> dict[str, Term]:
+    """The form's operand fields as the sample has them."""
+    widths = _widths(form)
+    return {n: z3.BitVecVal(v, widths[n]) for n, v in sample.fields.items() if n in widths}
 
 
 def _widths(form: Any) -> dict[str, int]:
