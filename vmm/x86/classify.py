@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -14,7 +14,7 @@ from vmm.theory.classify import TIMEOUT_MS, UndecidedError
 from vmm.theory.theorems import Theorem, theorem1, theorem3
 from vmm.x86 import exploration
 from vmm.x86.configuration import X86Configuration
-from vmm.x86.forms import Row, Sample, rows
+from vmm.x86.forms import Row, Sample, alternatives, rows
 from vmm.x86.questions import Question, Questions
 from vmm.x86.states import Parts
 from vmm.x86.witness import ReplayError, Witness, witness
@@ -163,13 +163,27 @@ def classify_row(configuration: X86Configuration, row: Row) -> X86Class:
     """All claims about one row. What one form has shown, no other is asked."""
     found = {claim: Evidence(claim, False, How.PROVED) for claim in CLAIMS[1:]}
     privileged: list[Evidence] = []
-    for sample in row.samples:
-        inquiry = _Inquiry(configuration, sample)
+    for inquiry in _inquiries(configuration, row):
         found = {claim: _joined(e, inquiry) for claim, e in found.items()}
         if not any(e.witness and not e.holds for e in privileged):
             sensitive = any(e.holds for e in found.values())
             privileged += filter(None, [inquiry.privileged(replayed=sensitive)])
+    if configuration.nonroot is not None:
+        privileged += [e for e in map(_missed, found.values()) if e is not None]
     return X86Class(row, {"privileged": _every(privileged)} | found)
+
+
+def _missed(evidence: Evidence) -> Evidence | None:
+    """That a claim holds of a state in u, where nothing exits."""
+    if not evidence.holds or (evidence.claim == "control_sensitive" and not evidence.user):
+        return None
+    return Evidence("privileged", False, evidence.how, evidence.witness)
+
+
+def _inquiries(configuration: X86Configuration, row: Row) -> Iterator[_Inquiry]:
+    """Each form, at each level that a guest may have."""
+    for variant in configuration.variants():
+        yield from (_Inquiry(variant, sample) for sample in row.samples)
 
 
 def _joined(before: Evidence, inquiry: _Inquiry) -> Evidence:
@@ -200,16 +214,13 @@ class _Inquiry:
     def __init__(self, configuration: X86Configuration, sample: Sample) -> None:
         self.configuration, self.sample = configuration, sample
         self.parts = Parts.of(configuration)
-        self.large = exploration.large(configuration, sample)
+        self._questions: dict[tuple[bytes, bool], Questions] = {}
+        self.explored = configuration.nonroot is None and exploration.large(configuration, sample)
 
     @cached_property
     def general(self) -> Questions:
         """Of the form with any operands, whatever its functions compute: for proofs."""
         return Questions(self.configuration, self.sample, fixed=False, opaque=True)
-
-    def particular(self, *, opaque: bool) -> Questions:
-        """Of the sample, for witnesses; in every detail, or with functions left open."""
-        return Questions(self.configuration, self.sample, fixed=True, opaque=opaque)
 
     def behaviour(self, claim: str) -> Evidence:
         """Whether it is behaviour sensitive in one of the ways."""
@@ -227,9 +238,11 @@ class _Inquiry:
 
     def privileged(self, *, replayed: bool) -> Evidence | None:
         """Whether it is privileged; None if it is never carried out in s."""
-        if self.large:
-            return self._privileged_in_states()
-        for refute in _REFUTE:
+        if self.explored:
+            refuted = self._refuted_in_states()
+            if refuted is not None:
+                return refuted
+        for refute in _REFUTE if self.configuration.nonroot is None else (Questions.exits_fail,):
             if self._solver(refute(self.general)) is not None:
                 shown = self._shown(refute) if replayed else None
                 return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
@@ -237,40 +250,48 @@ class _Inquiry:
             return None
         return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
 
-    def _privileged_in_states(self) -> Evidence | None:
+    def _refuted_in_states(self) -> Evidence | None:
         for claim, mode in (("not privileged", ""), ("unseen in u", "user")):
             refuted = exploration.tried(claim, self.configuration, self.sample, mode)
             if refuted is not None:
                 return Evidence("privileged", False, How.WITNESSED, refuted)
-        shown = exploration.tried("privileged", self.configuration, self.sample)
-        return None if shown is None else Evidence("privileged", True, How.EXPLORED, shown)
+        return None
 
     def _exists(self, claim: str, ask: Callable[[Questions], Question], mode: str = "") -> Evidence:
         """Whether the states that the question asks for exist."""
-        if self.large:
-            found = None
-            if claim == "control_sensitive":
-                found = exploration.tried(claim, self.configuration, self.sample, mode)
-            how = How.WITNESSED if found else How.EXPLORED
-            return Evidence(claim, found is not None, how, found)
+        if self.explored:
+            found = exploration.tried(claim, self.configuration, self.sample, mode)
+            if found is not None:
+                return Evidence(claim, True, How.WITNESSED, found)
+        try:
+            return self._by_solver(claim, ask)
+        except UndecidedError:
+            return Evidence(claim, False, How.EXPLORED)
+
+    def _by_solver(self, claim: str, ask: Callable[[Questions], Question]) -> Evidence:
         if self._solver(ask(self.general)) is None:
             return Evidence(claim, False, How.PROVED)
         shown = self._shown(ask)
         return Evidence(claim, shown is not None, How.WITNESSED if shown else How.EXPLORED, shown)
 
     def _shown(self, ask: Callable[[Questions], Question]) -> Witness | None:
-        """The witness; None if only other operands than the sample's have one.
+        """The witness; None if only other operands than those tried have one."""
+        tried = (self._shown_of(s, ask) for s in (self.sample, *alternatives(self.sample)))
+        return next((found for found in tried if found is not None), None)
 
-        Functions are left open first, which is quicker, and mostly does not matter.
-        """
+    def _shown_of(self, sample: Sample, ask: Callable[[Questions], Question]) -> Witness | None:
+        """Functions are left open first, which is quicker, and mostly does not matter."""
         try:
-            return self._replayed(ask(self._open))
+            return self._replayed(ask(self._particular(sample, opaque=True)))
         except ReplayError:
-            return self._replayed(ask(self.particular(opaque=False)))
+            return self._replayed(ask(self._particular(sample, opaque=False)))
 
-    @cached_property
-    def _open(self) -> Questions:
-        return self.particular(opaque=True)
+    def _particular(self, sample: Sample, *, opaque: bool) -> Questions:
+        """Of one instruction, for witnesses; in every detail, or with functions left open."""
+        key = sample.code, opaque
+        if key not in self._questions:
+            self._questions[key] = Questions(self.configuration, sample, fixed=True, opaque=opaque)
+        return self._questions[key]
 
     def _replayed(self, question: Question) -> Witness | None:
         solver = self._solver(question)

@@ -34,7 +34,6 @@ from vmm.x86.replay import (
     controls,
     misses,
     refutes_privileged,
-    run,
     shows_privileged,
 )
 from vmm.x86.states import BORDER, Condition, Parts
@@ -82,7 +81,7 @@ def witness(question: Question, solver: Any, parts: Parts, processor: str) -> Wi
     if solver.check() != z3.sat:
         return None
     model = _readable(solver, steps)
-    runs = [run(concrete(step, model), processor) for step in steps]
+    runs = [step.ran(concrete(step, model), processor) for step in steps]
     return checked(question.claim, runs, parts)
 
 

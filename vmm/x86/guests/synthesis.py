@@ -26,6 +26,7 @@ from vmm.x86.story import outcome
 from vmm.x86.witness import ReplayError, Witness, concrete
 
 TIMEOUT_MS: Final = 60_000
+WISH_MS: Final = 1000  # for each register that is to be a round number
 
 
 class NoGuestError(Exception):
@@ -100,6 +101,7 @@ def _answer(question: Question) -> Any:
 def _readable(solver: Any, question: Question) -> Any:
     """A model with round numbers in registers, as far as they go with the question."""
     model, registers = solver.model(), question.one.side.registers
+    solver.set("timeout", WISH_MS)
     flags = [(flag, (0,)) for flag in (*r.REGISTERS.with_role(Role.FLAG), r.IF)]
     general = [(x, (STACK,) if x is r.ESP else (0, DATA)) for x in r.GPR.members]
     for register, values in flags + general:
