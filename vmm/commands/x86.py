@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.errors import GuestFileError
+from vmm.commands.report import Views
 from vmm.show.output import write_text
 from vmm.show.progress import progress
 from vmm.x86.classify import X86Class, X86Classification, classify, classify_row
@@ -27,15 +28,7 @@ def check_x86(name: str, *, as_json: bool, html: Path | None) -> int:
     """Print the classification of one configuration, or of all; returns the exit code."""
     names = X86Configuration.names() if name == "x86" else [name]
     found = [_watched(X86Configuration.load(each)) for each in names]
-    if as_json:
-        objects = [facts(one) for one in found]
-        print(json.dumps(objects[0] if len(objects) == 1 else
-                         {"isa": name, "configurations": objects}))  # fmt: skip
-    else:
-        print(table(found[0]) if len(found) == 1 else overview(found))
-    if html is not None:
-        write_text(html, page(found))
-    return 0
+    return Views(facts, table, overview, page).report(name, found, as_json=as_json, html=html)
 
 
 def _watched(configuration: X86Configuration) -> X86Classification:

@@ -11,17 +11,20 @@ from typing import Any, Final
 
 from isa.ops import z3
 from vmm.theory.classify import TIMEOUT_MS, UndecidedError
-from vmm.theory.theorems import Theorem, theorem1, theorem3
+from vmm.theory.shared import Classes, ReplayError, Verdicts, witness_of_sensitivity
 from vmm.x86 import exploration
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, Sample, alternatives, rows
 from vmm.x86.questions import Question, Questions
 from vmm.x86.states import Parts
-from vmm.x86.witness import ReplayError, Witness, witness
+from vmm.x86.witness import Witness, witness
 
 CLAUSES: Final[Mapping[str, str]] = {
     "privileged": "definition of privileged: i traps in u in every state, also in one that s "
     "traps in; and it does execute in s",
+    "privileged_by_states": "privileged, by states: i leaves u (an exit) from every state from "
+    "which it is sensitive, and it does execute in s. The paper asks for a trap from every state: "
+    "by its words MOV to CR0, which exits only if a masked bit changes, would be critical",
     "control_sensitive": "definition of control sensitive: i, not trapping, changes M (CPL, PE, "
     "VM), R (segments, tables, control registers) or a resource (IF, IOPL, ports, debugging)",
     "mode_sensitive": "definition of behaviour sensitive, by mode: (e,s,p,r) and (e,u,p,r); i "
@@ -55,15 +58,16 @@ class Evidence:
     witness: Witness | None = None
     user: bool = False
     supervisor: bool = False
+    rule: str = ""  # the clause, if not the claim's own
 
     @property
     def clause(self) -> str:
         """The definition that it rests on."""
-        return CLAUSES[self.claim]
+        return CLAUSES[self.rule or self.claim]
 
 
 @dataclass(frozen=True, slots=True)
-class X86Class:
+class X86Class(Classes):
     """What one row of instructions is; it has a property if one of its forms has it."""
 
     row: Row
@@ -85,9 +89,9 @@ class X86Class:
         return any(self.evidence[claim].holds for claim in BEHAVIOUR)
 
     @property
-    def sensitive(self) -> bool:
-        """Control or behaviour sensitive."""
-        return self.evidence["control_sensitive"].holds or self.behaviour_sensitive
+    def control_sensitive(self) -> bool:
+        """Changes M, R or a resource."""
+        return self.evidence["control_sensitive"].holds
 
     @property
     def user_sensitive(self) -> bool:
@@ -101,24 +105,13 @@ class X86Class:
         return self.evidence["control_sensitive"].supervisor
 
     @property
-    def innocuous(self) -> bool:
-        """Not sensitive."""
-        return not self.sensitive
-
-    @property
-    def critical(self) -> bool:
-        """Sensitive and not privileged."""
-        return self.sensitive and not self.privileged
-
-    @property
     def witness(self) -> Witness | None:
         """The witness of its sensitivity."""
-        found = (e.witness for c, e in self.evidence.items() if c != "privileged" and e.holds)
-        return next((w for w in found if w is not None), None)
+        return witness_of_sensitivity(self.evidence)
 
 
 @dataclass(frozen=True, slots=True)
-class X86Classification:
+class X86Classification(Verdicts):
     """A configuration's instructions by name, and what the theorems say of them."""
 
     configuration: X86Configuration
@@ -129,21 +122,6 @@ class X86Classification:
     def name(self) -> str:
         """The configuration."""
         return self.configuration.name
-
-    @property
-    def critical(self) -> list[str]:
-        """What Theorem 1 stumbles over."""
-        return [i.name for i in self.instructions.values() if i.critical]
-
-    @property
-    def theorem1(self) -> Theorem:
-        """Sensitive ⊆ privileged."""
-        return theorem1(self.instructions.values())
-
-    @property
-    def theorem3(self) -> Theorem:
-        """User sensitive ⊆ privileged."""
-        return theorem3(self.instructions.values())
 
 
 def classify(
@@ -168,9 +146,10 @@ def classify_row(configuration: X86Configuration, row: Row) -> X86Class:
         if not any(e.witness and not e.holds for e in privileged):
             sensitive = any(e.holds for e in found.values())
             privileged += filter(None, [inquiry.privileged(replayed=sensitive)])
-    if configuration.nonroot is not None:
+    rule = "" if configuration.nonroot is None else "privileged_by_states"
+    if rule:
         privileged += [e for e in map(_missed, found.values()) if e is not None]
-    return X86Class(row, {"privileged": _every(privileged)} | found)
+    return X86Class(row, {"privileged": replace(_every(privileged), rule=rule)} | found)
 
 
 def _missed(evidence: Evidence) -> Evidence | None:

@@ -80,7 +80,7 @@ def sample_of(code: bytes, mode: Mode) -> Sample | None:
 
 
 def alternatives(sample: Sample) -> Iterator[Sample]:
-    """The same form with zeros for the last bytes: 0 is an operand that some meanings treat apart."""
+    """The same form with zeros for the last bytes: some meanings treat an operand of 0 apart."""
     for zeros in range(len(sample.code) - 1, 0, -1):
         code = sample.code[:-zeros] + bytes(zeros)
         found = sample_of(code, sample.form.mode)

@@ -9,8 +9,8 @@ from typing import Final
 from vmm.pc import MONITORS
 from vmm.pc.direct import TrapAndEmulate
 from vmm.pc.equivalence import Divergence, first_divergence
+from vmm.theory.shared import ReplayError
 from vmm.x86.guests.synthesis import Synthesis
-from vmm.x86.witness import ReplayError
 
 LIMIT: Final = 10_000
 CURES: Final = ("hybrid", "translation", "hardware-assist", "interpretation")

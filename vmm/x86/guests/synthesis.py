@@ -14,6 +14,7 @@ from isa.registers import Role
 from isa.x86 import registers as r
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
+from vmm.theory.shared import ReplayError
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.exploration import large
 from vmm.x86.forms import Row
@@ -23,7 +24,7 @@ from vmm.x86.guests.source import source
 from vmm.x86.questions import Question
 from vmm.x86.replay import FILL, Difference, Ran, run
 from vmm.x86.story import outcome
-from vmm.x86.witness import ReplayError, Witness, concrete
+from vmm.x86.witness import Witness, concrete
 
 TIMEOUT_MS: Final = 60_000
 WISH_MS: Final = 1000  # for each register that is to be a round number
