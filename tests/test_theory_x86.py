@@ -23,8 +23,9 @@ from vmm.theory.shared import ReplayError
 from vmm.x86.classify import How, X86Class, X86Classification, classify, classify_row
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import rows
+from vmm.x86.page import page
 from vmm.x86.replay import run
-from vmm.x86.show import page, table
+from vmm.x86.show import table
 from vmm.x86.states import Parts
 from vmm.x86.witness import checked
 

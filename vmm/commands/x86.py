@@ -16,7 +16,8 @@ from vmm.show.progress import progress
 from vmm.x86.classify import X86Class, X86Classification, classify, classify_row
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, rows, shared_name
-from vmm.x86.show import facts, overview, page, row_facts, stories, table
+from vmm.x86.page import page
+from vmm.x86.show import facts, overview, row_facts, stories, table
 
 if TYPE_CHECKING:
     from vmm.x86.guests.demonstration import Demonstration
