@@ -10,6 +10,7 @@ import pytest
 from isa.x86 import registers as r
 from tests.robin_irvine import PUBLISHED
 from tests.vmm_command import vmm
+from vmm.pc.guest import open_guest
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, rows
 from vmm.x86.guests.demonstration import CURES, demonstrate, divergence
@@ -85,3 +86,21 @@ def test_what_diverges_runs_rightly_if_the_instruction_is_another():
     harmless = Synthesis(made.row, made.witness, made.heading,
                          made.text.replace(code, ".byte 0x90"))  # fmt: skip
     assert divergence(harmless, "trap-and-emulate") is None
+
+
+def test_umip_is_used_only_if_the_configuration_has_it(tmp_path):
+    """Both say what UMIP is; one says that it is on."""
+    path = tmp_path / "w.asm"
+    path.write_text(guest("POPF").text)
+    chosen = {"engine": "reference", "typed": "", "memory": 4 << 20}
+    assert [open_guest(path, f"x86/{name}", chosen).umip for name in ("ia32", "ia32+umip")] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("configuration", ["x86/v86", "x86/8086", "x86/ia32+vmx"])
+def test_guests_are_for_whole_pcs(configuration):
+    done = vmm("witness", "POPF", "--isa", configuration)
+    assert done.exit_code != 0
+    assert "no machine of a whole PC" in done.output

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.errors import GuestFileError
+from isa.x86.registers import PE, VM
 from vmm.commands.report import Views
 from vmm.show.output import write_text
 from vmm.show.progress import progress
@@ -50,6 +51,7 @@ def explain_x86(name: str, configuration: str, *, as_json: bool) -> int:
 def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: bool) -> int:
     """Write a guest of the PC that diverges by a critical instruction, and how it did."""
     loaded = X86Configuration.load(configuration)
+    need_kernels(loaded)
     found = classify_row(loaded, row_named(name, loaded))
     if not found.critical:
         why = "innocuous" if found.innocuous else "privileged"
@@ -75,6 +77,19 @@ def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: 
     else:
         print(program if output is None else "\n".join(told))
     return 0
+
+
+def need_kernels(configuration: X86Configuration) -> None:
+    """Raise an error if the configuration is none of a whole PC's kernels of 32 bits."""
+    sides = configuration.supervisor, configuration.user
+    protected = all(side[PE] and not side[VM] for side in sides)
+    if configuration.code == 32 and protected and configuration.nonroot is None:
+        return
+    raise GuestFileError(
+        f"{configuration.name} is no machine of a whole PC",
+        why="Guests are kernels in protected mode, of 32 bits",
+        advice="Use x86/ia32 or a variant of it; vmm explain tells a witness's states",
+    )
 
 
 def _demonstration(configuration: X86Configuration, found: X86Class) -> Demonstration:

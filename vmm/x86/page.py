@@ -83,8 +83,8 @@ def _configuration(found: X86Classification) -> Iterator[str]:
     drawn = [row for row in rows if not only_by_fcs(row)]
     yield diagram(found.name, drawn)
     if by_fcs:
-        yield '<p class="soft">Not drawn, but critical too, as the x87 keeps CS in FCS, and the low '
-        yield f"bits of CS are CPL: {quoted(', '.join(by_fcs))}.</p>"
+        yield '<p class="soft">Not drawn, but critical: the x87 keeps CS in FCS, and its low bits '
+        yield f"are CPL: {quoted(', '.join(by_fcs))}.</p>"
     told = [row for row in drawn if row.sensitive or row.privileged]
     yield from _table(found, told)
     yield "<h2>Why</h2>"

@@ -53,7 +53,7 @@ def _lines(found: X86Classification) -> Iterator[str]:
     for theorem in (found.theorem1, found.theorem3):
         yield from textwrap.wrap(str(theorem), WIDTH, subsequent_indent="  ")
     yield wrapped(f"({len(found.instructions)} rows, {found.seconds:.1f} s; "
-                  f"vmm witness ROW --isa {found.name} tells how each is known)")  # fmt: skip
+                  f"vmm explain ROW --isa {found.name} tells how each is known)")  # fmt: skip
 
 
 def modes(configuration: X86Configuration) -> str:
