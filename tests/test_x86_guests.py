@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 
+from emu.pc.serial import MemorySerial
 from isa.x86 import registers as r
 from tests.robin_irvine import PUBLISHED
 from tests.vmm_command import vmm
@@ -15,6 +16,7 @@ from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, rows
 from vmm.x86.guests.demonstration import CURES, demonstrate, divergence
 from vmm.x86.guests.image import real_registers
+from vmm.x86.guests.layout import KERNEL, segments
 from vmm.x86.guests.synthesis import NoGuestError, Synthesis, synthesize
 
 CRITICAL = sorted({*PUBLISHED.values(), "IRET"})
@@ -104,3 +106,18 @@ def test_guests_are_for_whole_pcs(configuration):
     done = vmm("witness", "POPF", "--isa", configuration)
     assert done.exit_code != 0
     assert "no machine of a whole PC" in done.output
+
+
+@pytest.mark.parametrize("name", ["POPF", pytest.param("LAR", marks=pytest.mark.heavy)])
+def test_the_kernel_brings_about_the_state_of_the_witness(name):
+    """On the bare PC, when the instruction's turn comes, register by register, and in memory."""
+    made = guest(name)
+    machine = made.guest().bare(MemorySerial()).machine
+    machine.state.breakpoints = {made.address}
+    assert machine.run(10_000).reason == "breakpoint"
+    before = made.witness.one.before
+    flags = [flag for flag, _ in r.EFLAGS.fields]
+    told = {*KERNEL, *dict(segments()), *r.GPR.members, *flags}
+    found = {x.name: int(machine.state.values[x.slot]) for x in told}
+    assert found == {x.name: before.registers[x] for x in told}
+    assert all(machine.memory.read(a, 1) == bytes([byte]) for a, byte in before.memory.items())

@@ -34,7 +34,8 @@ _CODE, _DATA, _BUSY_TASK = 0xC9B, 0xC93, 0x08B
 
 KERNEL: Final[Mapping[Register, int]] = {
     r.PE: 1, r.ET: 1, r.CPL: 0, r.IOPL: 0, r.NT: 0, r.ID: 0, r.VIF: 0, r.VIP: 0, r.OF: 0,
-    **dict.fromkeys((r.MP, r.EM, r.TS, r.NE, r.WP, r.AM, r.NW, r.CD, r.PG, r.CR2, r.CR3), 0),
+    **dict.fromkeys((r.MP, r.EM, r.TS, r.NE, r.WP, r.AM, r.PG, r.CR2, r.CR3), 0),
+    **dict.fromkeys((r.NW, r.CD), 1),  # as a reset leaves them
     **dict.fromkeys((r.VME, r.PVI, r.TSD, r.DE, r.PSE, r.PAE, r.MCE, r.PGE, r.PCE, r.UMIP), 0),
     **dict.fromkeys((*r.DR.members, r.SYSENTER_CS, r.SYSENTER_ESP, r.SYSENTER_EIP), 0),
     r.GDT_BASE: GDT, r.GDT_LIMIT: GDT_LIMIT, r.IDT_BASE: IDT, r.IDT_LIMIT: IDT_LIMIT,

@@ -55,6 +55,8 @@ flat:
     mov ss, eax
     mov eax, {TASK:#x}
     ltr ax
+    mov eax, 0
+    lldt ax
 """
 REST: Final = f"""\
 trap:                           # whatever traps ends here
