@@ -39,6 +39,10 @@ BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive"
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
 
 
+PATIENCE_MS: Final = 4 * TIMEOUT_MS  # these meanings have many paths, and machines may be busy
+Ask = Callable[[Questions], Question]
+
+
 class How(Enum):
     """How a verdict was obtained."""
 
@@ -221,13 +225,31 @@ class _Inquiry:
             refuted = self._refuted_in_states()
             if refuted is not None:
                 return refuted
-        for refute in _REFUTE if self.configuration.nonroot is None else (Questions.exits_fail,):
-            if self._solver(refute(self.general)) is not None:
-                shown = self._shown(refute) if replayed else None
-                return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
+        try:
+            refute = self._refuting()
+        except UndecidedError:
+            if not self.explored:
+                raise
+            found = exploration.tried("privileged", self.configuration, self.sample)
+            return None if found is None else Evidence("privileged", True, How.EXPLORED, found)
+        if refute is not None:
+            shown = self._shown(refute) if replayed else None
+            return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
         if self._solver(self.general.privileged_shows()) is None:
             return None
         return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
+
+    def _refuting(self) -> Ask | None:
+        """The question that has states in which it is not privileged; None if there is none."""
+        if self.configuration.nonroot is not None:
+            return Questions.exits_fail if self._has(Questions.exits_fail) else None
+        if not self._has(Questions.privileged_misses):  # so that no pair refutes it either
+            return None
+        pair = self._has(Questions.privileged_fails)
+        return Questions.privileged_fails if pair else Questions.privileged_misses
+
+    def _has(self, ask: Ask) -> bool:
+        return self._solver(ask(self.general)) is not None
 
     def _refuted_in_states(self) -> Evidence | None:
         for claim, mode in (("not privileged", ""), ("unseen in u", "user")):
@@ -236,7 +258,7 @@ class _Inquiry:
                 return Evidence("privileged", False, How.WITNESSED, refuted)
         return None
 
-    def _exists(self, claim: str, ask: Callable[[Questions], Question], mode: str = "") -> Evidence:
+    def _exists(self, claim: str, ask: Ask, mode: str = "") -> Evidence:
         """Whether the states that the question asks for exist."""
         if self.explored:
             found = exploration.tried(claim, self.configuration, self.sample, mode)
@@ -247,18 +269,18 @@ class _Inquiry:
         except UndecidedError:
             return Evidence(claim, False, How.EXPLORED)
 
-    def _by_solver(self, claim: str, ask: Callable[[Questions], Question]) -> Evidence:
+    def _by_solver(self, claim: str, ask: Ask) -> Evidence:
         if self._solver(ask(self.general)) is None:
             return Evidence(claim, False, How.PROVED)
         shown = self._shown(ask)
         return Evidence(claim, shown is not None, How.WITNESSED if shown else How.EXPLORED, shown)
 
-    def _shown(self, ask: Callable[[Questions], Question]) -> Witness | None:
+    def _shown(self, ask: Ask) -> Witness | None:
         """The witness; None if only other operands than those tried have one."""
         tried = (self._shown_of(s, ask) for s in (self.sample, *alternatives(self.sample)))
         return next((found for found in tried if found is not None), None)
 
-    def _shown_of(self, sample: Sample, ask: Callable[[Questions], Question]) -> Witness | None:
+    def _shown_of(self, sample: Sample, ask: Ask) -> Witness | None:
         """Functions are left open first, which is quicker, and mostly does not matter."""
         try:
             return self._replayed(ask(self._particular(sample, opaque=True)))
@@ -283,7 +305,7 @@ class _Inquiry:
         if z3.is_false(condition):
             return None
         solver = z3.SolverFor("QF_AUFBV")
-        solver.set("timeout", TIMEOUT_MS)
+        solver.set("timeout", PATIENCE_MS)
         solver.add(condition)
         answer = solver.check()
         if answer == z3.unknown:
@@ -291,8 +313,7 @@ class _Inquiry:
         return solver if answer == z3.sat else None
 
 
-_REFUTE: Final = (Questions.privileged_fails, Questions.privileged_misses)
-_ASK: Final[Mapping[str, Callable[[Questions], Question]]] = {
+_ASK: Final[Mapping[str, Ask]] = {
     "mode_sensitive": Questions.by_mode,
     "location_sensitive": Questions.location,
     "resource_sensitive": Questions.resource,

@@ -15,6 +15,7 @@ from isa.x86 import registers as r
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
 from vmm.theory.shared import ReplayError
+from vmm.x86.classify import PATIENCE_MS
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.exploration import large
 from vmm.x86.forms import Row
@@ -26,7 +27,6 @@ from vmm.x86.replay import FILL, Difference, Ran, run
 from vmm.x86.story import outcome
 from vmm.x86.witness import Witness, concrete
 
-TIMEOUT_MS: Final = 60_000
 WISH_MS: Final = 1000  # for each register that is to be a round number
 
 
@@ -91,7 +91,7 @@ def _answer(question: Question) -> Any:
     if z3.is_false(condition):
         return None
     solver = z3.SolverFor("QF_AUFBV")
-    solver.set("timeout", TIMEOUT_MS)
+    solver.set("timeout", PATIENCE_MS)
     solver.add(condition)
     answer = solver.check()
     if answer != z3.sat:
