@@ -178,7 +178,8 @@ class Rewriter:
             return
         otherwise = [self.value(y[1]) for y in yields]
         region = self.region(branch.region)
-        then = [self.value(y[0]) for y in yields]
+        # Nothing comes out of a region that always faults, and what follows the fault is gone.
+        then = otherwise if region.ends else [self.value(y[0]) for y in yields]
         rebuilt = Branch(region, list(zip(then, otherwise, strict=True)))
         into.effects.append(self._remember(effect, Bits("when", 0, (condition,), rebuilt)))
 

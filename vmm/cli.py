@@ -64,8 +64,8 @@ def witness(
     """Write a guest that tells a monitor from a bare machine by the critical INSTRUCTION.
 
     The solver finds a witness that a program can bring about; `vmm compare` on the program shows
-    trap-and-emulate diverging, and the cure not. Of an x86 (--isa x86/ia32) the states are shown
-    that tell s from u, or one place from another.
+    trap-and-emulate diverging, and the cures not. For an x86 (--isa x86/ia32) it is a kernel of the
+    PC.
     """
     from vmm.commands.witness import write_witness
 

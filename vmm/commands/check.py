@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emu.errors import GuestFileError
 from isa.toy import Configuration, Toy
+from vmm.commands.report import Views
 from vmm.show.facts import facts
-from vmm.show.output import write_text
 from vmm.show.page import page
 from vmm.show.progress import progress
 from vmm.show.table import overview, table
@@ -27,15 +26,7 @@ def check_configuration(name: str, *, literal: bool, as_json: bool, html: Path |
 
         return check_x86(name, as_json=as_json, html=html)
     found = classified(name, literal=literal)
-    if as_json:
-        objects = [facts(one) for one in found]
-        print(json.dumps(objects[0] if len(objects) == 1 else
-                         {"isa": name, "configurations": objects}))  # fmt: skip
-    else:
-        print(table(found[0]) if len(found) == 1 else overview(found))
-    if html is not None:
-        write_text(html, page(found))
-    return 0
+    return Views(facts, table, overview, page).report(name, found, as_json=as_json, html=html)
 
 
 def classified(name: str, *, literal: bool) -> list[Classification]:

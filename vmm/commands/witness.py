@@ -25,10 +25,7 @@ COLUMNS: Final = 98
 def write_witness(
     name: str, configuration: str, *, mode: str | None, output: Path | None, as_json: bool
 ) -> int:
-    """Write the program to a file or print it; returns the exit code.
-
-    Of an x86 the states that the witness is of; there are no monitors to run a program under.
-    """
+    """Write the program to a file or print it; returns the exit code."""
     need_prover()
     if is_x86(configuration):
         from vmm.commands.x86 import witness_x86

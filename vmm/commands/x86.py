@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import difflib
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from emu.errors import GuestFileError
+from isa.x86.registers import PE, VM
+from vmm.commands.report import Views
 from vmm.show.output import write_text
 from vmm.show.progress import progress
 from vmm.x86.classify import X86Class, X86Classification, classify, classify_row
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, rows, shared_name
-from vmm.x86.show import facts, overview, page, row_facts, stories, table
+from vmm.x86.page import page
+from vmm.x86.show import facts, overview, row_facts, stories, table
+
+if TYPE_CHECKING:
+    from vmm.x86.guests.demonstration import Demonstration
+
+COLUMNS: Final = 98
 
 
 def check_x86(name: str, *, as_json: bool, html: Path | None) -> int:
     """Print the classification of one configuration, or of all; returns the exit code."""
     names = X86Configuration.names() if name == "x86" else [name]
     found = [_watched(X86Configuration.load(each)) for each in names]
-    if as_json:
-        objects = [facts(one) for one in found]
-        print(json.dumps(objects[0] if len(objects) == 1 else
-                         {"isa": name, "configurations": objects}))  # fmt: skip
-    else:
-        print(table(found[0]) if len(found) == 1 else overview(found))
-    if html is not None:
-        write_text(html, page(found))
-    return 0
+    return Views(facts, table, overview, page).report(name, found, as_json=as_json, html=html)
 
 
 def _watched(configuration: X86Configuration) -> X86Classification:
@@ -47,8 +49,9 @@ def explain_x86(name: str, configuration: str, *, as_json: bool) -> int:
 
 
 def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: bool) -> int:
-    """The same of a critical instruction; other instructions have nothing to witness."""
+    """Write a guest of the PC that diverges by a critical instruction, and how it did."""
     loaded = X86Configuration.load(configuration)
+    need_kernels(loaded)
     found = classify_row(loaded, row_named(name, loaded))
     if not found.critical:
         why = "innocuous" if found.innocuous else "privileged"
@@ -57,13 +60,63 @@ def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: 
             why="No guest diverges by it",
             advice=f"See vmm explain {found.name!r} --isa {loaded.name}",
         )
+    from vmm.x86.guests.synthesis import NoGuestError
+
+    try:
+        shown = _demonstration(loaded, found)
+    except NoGuestError as error:
+        raise GuestFileError(
+            str(error), advice=f"See vmm explain {found.name!r} --isa {loaded.name}"
+        ) from None
+    told = _lines_of(shown)
+    program = "\n".join([*(f"# {line}".rstrip() for line in told), "", shown.synthesis.text])
     if output is not None:
-        write_text(output, _told(found) + "\n")
+        write_text(output, program)
     if as_json:
-        print(json.dumps({"config": loaded.name} | row_facts(found)))
-    elif output is None:
-        print(_told(found))
+        print(json.dumps(_facts_of(shown) | {"config": loaded.name, "program": program}))
+    else:
+        print(program if output is None else "\n".join(told))
     return 0
+
+
+def need_kernels(configuration: X86Configuration) -> None:
+    """Raise an error if the configuration is none of a whole PC's kernels of 32 bits."""
+    sides = configuration.supervisor, configuration.user
+    protected = all(side[PE] and not side[VM] for side in sides)
+    if configuration.code == 32 and protected and configuration.nonroot is None:
+        return
+    raise GuestFileError(
+        f"{configuration.name} is no machine of a whole PC",
+        why="Guests are kernels in protected mode, of 32 bits",
+        advice="Use x86/ia32 or a variant of it; vmm explain tells a witness's states",
+    )
+
+
+def _demonstration(configuration: X86Configuration, found: X86Class) -> Demonstration:
+    from vmm.x86.guests.demonstration import demonstrate
+    from vmm.x86.guests.synthesis import synthesize
+
+    return demonstrate(synthesize(configuration, found.row))
+
+
+def _lines_of(shown: Demonstration) -> list[str]:
+    """What the program shows, for its head and the terminal."""
+    made = shown.synthesis
+    lines = [
+        *made.heading,
+        f"trap-and-emulate: {shown.divergence}.",
+        *(f"{monitor}: {found or 'no divergence'}" for monitor, found in shown.cures.items()),
+    ]
+    return [part for line in lines for part in textwrap.wrap(line, COLUMNS)]
+
+
+def _facts_of(shown: Demonstration) -> dict[str, Any]:
+    return {
+        "instruction": shown.synthesis.row.name,
+        "address": shown.synthesis.address,
+        "divergence": str(shown.divergence),
+        "cures": {m: None if found is None else str(found) for m, found in shown.cures.items()},
+    }
 
 
 def row_named(name: str, configuration: X86Configuration) -> Row:

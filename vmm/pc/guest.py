@@ -136,4 +136,4 @@ def open_guest(path: Path, isa: str | None, chosen: dict[str, Any]) -> Guest:
     given |= {"cpu": configuration.processor} | chosen
     given["memory"] = given.get("memory") or MEMORY
     guest = pc_guest(path, given)
-    return Guest(path, guest.choice, UMIP in configuration.kept)
+    return Guest(path, guest.choice, configuration.kept.get(UMIP) == (1, 1))

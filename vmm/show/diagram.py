@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape as quoted
 
-from vmm.theory import Classification, InstructionClass
+from vmm.theory.theorems import Classified
 
 LINE, CHARACTER, GAP, HEAD = 20, 8, 16, 48
 WIDE = 960
@@ -18,7 +18,7 @@ class _Box:
 
     title: str
     meaning: str
-    rows: Sequence[InstructionClass]
+    rows: Sequence[Classified]
     columns: int
     machine: str
 
@@ -50,14 +50,13 @@ class _Box:
             )
 
 
-def diagram(found: Classification) -> str:
+def diagram(machine: str, rows: Sequence[Classified]) -> str:
     """The drawing. A star marks what is user sensitive (Theorem 3)."""
-    rows = list(found.instructions.values())
     critical = [row for row in rows if row.critical]
     spread = 1 if len(critical) < 5 else 3
 
-    def box(title: str, meaning: str, rows: Sequence[InstructionClass], columns: int) -> _Box:
-        return _Box(title, meaning, rows, columns, found.name)
+    def box(title: str, meaning: str, rows: Sequence[Classified], columns: int) -> _Box:
+        return _Box(title, meaning, rows, columns, machine)
 
     only = box("privileged", "traps in user mode",
                [i for i in rows if i.privileged and not i.sensitive], 1)  # fmt: skip

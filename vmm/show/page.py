@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape as quoted
 from typing import Final
 
@@ -52,7 +52,12 @@ svg .bad { fill: var(--bad); font-weight: 700; }
 def page(all_found: Sequence[Classification]) -> str:
     """The page, of one configuration or several."""
     title = ", ".join(found.name for found in all_found)
-    body = "\n".join(part for found in all_found for part in _configuration(found))
+    return document(title, (part for found in all_found for part in _configuration(found)))
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A page about the machines of the title."""
+    body = "\n".join(parts)
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
@@ -67,12 +72,12 @@ def _configuration(found: Classification) -> Iterator[str]:
     yield f'<p class="soft">{quoted(configuration.title)}. Source: {quoted(configuration.source)}. '
     yield f"Reading: {quoted(reading(found.reading))}.</p>"
     for theorem in (found.theorem1, found.theorem2, found.theorem3):
-        yield _verdict(theorem)
+        yield verdict(theorem)
     yield f"<p>Repair: {quoted(_shortened(str(found.repair), found.repair.instructions))}.</p>"
     way_out = escape(found)
     if way_out is not None:
         yield f"<p>Not necessary: {quoted(str(way_out))}.</p>"
-    yield diagram(found)
+    yield diagram(found.name, list(found.instructions.values()))
     yield from _table(found)
     yield "<h2>Why</h2>"
     ordered = sorted(found.instructions.values(), key=_order)
@@ -86,7 +91,8 @@ def _configuration(found: Classification) -> Iterator[str]:
     yield "</details>"
 
 
-def _verdict(theorem: Theorem) -> str:
+def verdict(theorem: Theorem) -> str:
+    """A theorem's verdict, with the first of very many names."""
     kind = "verdict" if theorem.holds else "verdict fails"
     head, rest = _shortened(str(theorem), theorem.offending).split(":", 1)
     return f'<p class="{kind}"><b>{quoted(head)}</b>:{quoted(rest)}</p>'
@@ -159,11 +165,11 @@ def _claim(told: Story, evidence: Evidence, again: bool) -> Iterator[str]:
     if again:
         yield '<p class="soft">the same witness as above</p>'
     else:
-        yield from _states(told)
+        yield from states(told)
     yield f'<p class="clause">{quoted(told.clause)}</p>'
 
 
-def _states(told: Story) -> Iterator[str]:
+def states(told: Story) -> Iterator[str]:
     """State A and its step beside state B and its step, and what came of it below."""
     rest = list(told.lines)
     yield '<div class="states">'

@@ -12,8 +12,8 @@ from vmm.monitors import TrapAndEmulate
 from vmm.synthesis.cure import promised
 from vmm.synthesis.synthesis import Synthesis
 from vmm.theory import InstructionClass
+from vmm.theory.shared import ReplayError
 from vmm.theory.verdict import reason
-from vmm.theory.witness import ReplayError
 
 LIMIT = 200
 """Instructions: a guest prepares, enters, runs the instruction and whatever follows it."""

@@ -24,9 +24,9 @@ from vmm.theory.classify import solve
 from vmm.theory.model import Condition
 from vmm.theory.queries import SUPERVISOR, Question, Questions
 from vmm.theory.readings import Reading
+from vmm.theory.shared import ReplayError
 from vmm.theory.step import Step
 from vmm.theory.toy import ToyModel
-from vmm.theory.witness import ReplayError
 
 LATER: Final = 1 << 30
 """A large number: what is prepared may be a time, which should not come meanwhile."""

@@ -12,7 +12,8 @@ from isa.ops import z3
 from isa.toy import Toy
 from vmm.theory.queries import MODES, SUPERVISOR, USER, Question, Questions
 from vmm.theory.readings import Reading, clause
-from vmm.theory.theorems import Repair, Theorem, repair_of, theorem1, theorem2, theorem3
+from vmm.theory.shared import Classes, Verdicts, witness_of_sensitivity
+from vmm.theory.theorems import Repair, Theorem, repair_of, theorem2
 from vmm.theory.timing import Timing, timing
 from vmm.theory.toy import ToyModel
 from vmm.theory.witness import Witness, witness
@@ -49,7 +50,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class InstructionClass:
+class InstructionClass(Classes):
     """What one instruction is."""
 
     name: str
@@ -64,29 +65,13 @@ class InstructionClass:
     evidence: Mapping[str, Evidence]
 
     @property
-    def sensitive(self) -> bool:
-        """Control or behaviour sensitive."""
-        return self.control_sensitive or self.behaviour_sensitive
-
-    @property
-    def innocuous(self) -> bool:
-        """Not sensitive."""
-        return not self.sensitive
-
-    @property
-    def critical(self) -> bool:
-        """Sensitive and not privileged: what Theorem 1 forbids."""
-        return self.sensitive and not self.privileged
-
-    @property
     def witness(self) -> Witness | None:
         """The witness of its sensitivity; None if it is innocuous."""
-        found = (e for c, e in self.evidence.items() if c != "privileged" and e.holds)
-        return next((e.witness for e in found), None)
+        return witness_of_sensitivity(self.evidence)
 
 
 @dataclass(frozen=True)
-class Classification:
+class Classification(Verdicts):
     """A machine's instructions by name, and what the theorems say of them."""
 
     model: ToyModel
@@ -100,16 +85,6 @@ class Classification:
         return self.model.name
 
     @property
-    def critical(self) -> list[str]:
-        """The instructions that Theorem 1 stumbles over."""
-        return [i.name for i in self.instructions.values() if i.critical]
-
-    @property
-    def theorem1(self) -> Theorem:
-        """Sensitive ⊆ privileged."""
-        return theorem1(self.instructions.values())
-
-    @property
     def theorem2(self) -> Theorem:
         """Theorem 1, and a monitor without timing dependence."""
         return theorem2(self.instructions.values(), self.timing)
@@ -118,11 +93,6 @@ class Classification:
     def timing(self) -> Timing:
         """What lets a program tell time, for Theorem 2."""
         return timing(self.model, self.reading, self.instructions.values())
-
-    @property
-    def theorem3(self) -> Theorem:
-        """User sensitive ⊆ privileged."""
-        return theorem3(self.instructions.values())
 
     @cached_property
     def repair(self) -> Repair:

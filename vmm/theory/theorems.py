@@ -26,6 +26,10 @@ class Classified(Protocol):
         """Whether it traps in u and not in s."""
 
     @property
+    def sensitive(self) -> bool:
+        """Whether it is control or behaviour sensitive."""
+
+    @property
     def user_sensitive(self) -> bool:
         """Whether it is sensitive with all states in u."""
 

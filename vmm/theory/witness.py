@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from isa.ops import z3
@@ -19,27 +18,15 @@ from vmm.theory.concrete import (
 )
 from vmm.theory.queries import Question
 from vmm.theory.readings import Reading
+from vmm.theory.shared import ReplayError, Steps
 from vmm.theory.step import Step
 from vmm.theory.toy import ToyModel
 
 
-class ReplayError(Exception):
-    """A witness that the reference engine does not bear out: a bug of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Steps[Ran, Difference]):
     """One or two states, the step from each, and what differed."""
 
-    claim: str
-    one: Ran
-    other: Ran | None
-    differences: tuple[Difference, ...]
-
-    @property
-    def text(self) -> str:
-        """The instruction."""
-        return self.one.text
+    __slots__ = ()
 
 
 def witness(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -11,17 +11,20 @@ from typing import Any, Final
 
 from isa.ops import z3
 from vmm.theory.classify import TIMEOUT_MS, UndecidedError
-from vmm.theory.theorems import Theorem, theorem1, theorem3
+from vmm.theory.shared import Classes, ReplayError, Verdicts, witness_of_sensitivity
 from vmm.x86 import exploration
 from vmm.x86.configuration import X86Configuration
-from vmm.x86.forms import Row, Sample, rows
+from vmm.x86.forms import Row, Sample, alternatives, rows
 from vmm.x86.questions import Question, Questions
 from vmm.x86.states import Parts
-from vmm.x86.witness import ReplayError, Witness, witness
+from vmm.x86.witness import Witness, witness
 
 CLAUSES: Final[Mapping[str, str]] = {
     "privileged": "definition of privileged: i traps in u in every state, also in one that s "
     "traps in; and it does execute in s",
+    "privileged_by_states": "privileged, by states: i leaves u (an exit) from every state from "
+    "which it is sensitive, and it does execute in s. The paper asks for a trap from every state: "
+    "by its words MOV to CR0, which exits only if a masked bit changes, would be critical",
     "control_sensitive": "definition of control sensitive: i, not trapping, changes M (CPL, PE, "
     "VM), R (segments, tables, control registers) or a resource (IF, IOPL, ports, debugging)",
     "mode_sensitive": "definition of behaviour sensitive, by mode: (e,s,p,r) and (e,u,p,r); i "
@@ -34,6 +37,10 @@ CLAUSES: Final[Mapping[str, str]] = {
 }  # fmt: skip
 BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive")
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
+
+
+PATIENCE_MS: Final = 4 * TIMEOUT_MS  # these meanings have many paths, and machines may be busy
+Ask = Callable[[Questions], Question]
 
 
 class How(Enum):
@@ -55,15 +62,16 @@ class Evidence:
     witness: Witness | None = None
     user: bool = False
     supervisor: bool = False
+    rule: str = ""  # the clause, if not the claim's own
 
     @property
     def clause(self) -> str:
         """The definition that it rests on."""
-        return CLAUSES[self.claim]
+        return CLAUSES[self.rule or self.claim]
 
 
 @dataclass(frozen=True, slots=True)
-class X86Class:
+class X86Class(Classes):
     """What one row of instructions is; it has a property if one of its forms has it."""
 
     row: Row
@@ -85,9 +93,9 @@ class X86Class:
         return any(self.evidence[claim].holds for claim in BEHAVIOUR)
 
     @property
-    def sensitive(self) -> bool:
-        """Control or behaviour sensitive."""
-        return self.evidence["control_sensitive"].holds or self.behaviour_sensitive
+    def control_sensitive(self) -> bool:
+        """Changes M, R or a resource."""
+        return self.evidence["control_sensitive"].holds
 
     @property
     def user_sensitive(self) -> bool:
@@ -101,24 +109,13 @@ class X86Class:
         return self.evidence["control_sensitive"].supervisor
 
     @property
-    def innocuous(self) -> bool:
-        """Not sensitive."""
-        return not self.sensitive
-
-    @property
-    def critical(self) -> bool:
-        """Sensitive and not privileged."""
-        return self.sensitive and not self.privileged
-
-    @property
     def witness(self) -> Witness | None:
         """The witness of its sensitivity."""
-        found = (e.witness for c, e in self.evidence.items() if c != "privileged" and e.holds)
-        return next((w for w in found if w is not None), None)
+        return witness_of_sensitivity(self.evidence)
 
 
 @dataclass(frozen=True, slots=True)
-class X86Classification:
+class X86Classification(Verdicts):
     """A configuration's instructions by name, and what the theorems say of them."""
 
     configuration: X86Configuration
@@ -129,21 +126,6 @@ class X86Classification:
     def name(self) -> str:
         """The configuration."""
         return self.configuration.name
-
-    @property
-    def critical(self) -> list[str]:
-        """What Theorem 1 stumbles over."""
-        return [i.name for i in self.instructions.values() if i.critical]
-
-    @property
-    def theorem1(self) -> Theorem:
-        """Sensitive ⊆ privileged."""
-        return theorem1(self.instructions.values())
-
-    @property
-    def theorem3(self) -> Theorem:
-        """User sensitive ⊆ privileged."""
-        return theorem3(self.instructions.values())
 
 
 def classify(
@@ -163,13 +145,28 @@ def classify_row(configuration: X86Configuration, row: Row) -> X86Class:
     """All claims about one row. What one form has shown, no other is asked."""
     found = {claim: Evidence(claim, False, How.PROVED) for claim in CLAIMS[1:]}
     privileged: list[Evidence] = []
-    for sample in row.samples:
-        inquiry = _Inquiry(configuration, sample)
+    for inquiry in _inquiries(configuration, row):
         found = {claim: _joined(e, inquiry) for claim, e in found.items()}
         if not any(e.witness and not e.holds for e in privileged):
             sensitive = any(e.holds for e in found.values())
             privileged += filter(None, [inquiry.privileged(replayed=sensitive)])
-    return X86Class(row, {"privileged": _every(privileged)} | found)
+    rule = "" if configuration.nonroot is None else "privileged_by_states"
+    if rule:
+        privileged += [e for e in map(_missed, found.values()) if e is not None]
+    return X86Class(row, {"privileged": replace(_every(privileged), rule=rule)} | found)
+
+
+def _missed(evidence: Evidence) -> Evidence | None:
+    """That a claim holds of a state in u, where nothing exits."""
+    if not evidence.holds or (evidence.claim == "control_sensitive" and not evidence.user):
+        return None
+    return Evidence("privileged", False, evidence.how, evidence.witness)
+
+
+def _inquiries(configuration: X86Configuration, row: Row) -> Iterator[_Inquiry]:
+    """Each form, at each level that a guest may have."""
+    for variant in configuration.variants():
+        yield from (_Inquiry(variant, sample) for sample in row.samples)
 
 
 def _joined(before: Evidence, inquiry: _Inquiry) -> Evidence:
@@ -200,16 +197,13 @@ class _Inquiry:
     def __init__(self, configuration: X86Configuration, sample: Sample) -> None:
         self.configuration, self.sample = configuration, sample
         self.parts = Parts.of(configuration)
-        self.large = exploration.large(configuration, sample)
+        self._questions: dict[tuple[bytes, bool], Questions] = {}
+        self.explored = configuration.nonroot is None and exploration.large(configuration, sample)
 
     @cached_property
     def general(self) -> Questions:
         """Of the form with any operands, whatever its functions compute: for proofs."""
         return Questions(self.configuration, self.sample, fixed=False, opaque=True)
-
-    def particular(self, *, opaque: bool) -> Questions:
-        """Of the sample, for witnesses; in every detail, or with functions left open."""
-        return Questions(self.configuration, self.sample, fixed=True, opaque=opaque)
 
     def behaviour(self, claim: str) -> Evidence:
         """Whether it is behaviour sensitive in one of the ways."""
@@ -227,50 +221,78 @@ class _Inquiry:
 
     def privileged(self, *, replayed: bool) -> Evidence | None:
         """Whether it is privileged; None if it is never carried out in s."""
-        if self.large:
-            return self._privileged_in_states()
-        for refute in _REFUTE:
-            if self._solver(refute(self.general)) is not None:
-                shown = self._shown(refute) if replayed else None
-                return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
+        if self.explored:
+            refuted = self._refuted_in_states()
+            if refuted is not None:
+                return refuted
+        try:
+            refute = self._refuting()
+        except UndecidedError:
+            if not self.explored:
+                raise
+            found = exploration.tried("privileged", self.configuration, self.sample)
+            return None if found is None else Evidence("privileged", True, How.EXPLORED, found)
+        if refute is not None:
+            shown = self._shown(refute) if replayed else None
+            return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
         if self._solver(self.general.privileged_shows()) is None:
             return None
         return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
 
-    def _privileged_in_states(self) -> Evidence | None:
+    def _refuting(self) -> Ask | None:
+        """The question that has states in which it is not privileged; None if there is none."""
+        if self.configuration.nonroot is not None:
+            return Questions.exits_fail if self._has(Questions.exits_fail) else None
+        if not self._has(Questions.privileged_misses):  # so that no pair refutes it either
+            return None
+        pair = self._has(Questions.privileged_fails)
+        return Questions.privileged_fails if pair else Questions.privileged_misses
+
+    def _has(self, ask: Ask) -> bool:
+        return self._solver(ask(self.general)) is not None
+
+    def _refuted_in_states(self) -> Evidence | None:
         for claim, mode in (("not privileged", ""), ("unseen in u", "user")):
             refuted = exploration.tried(claim, self.configuration, self.sample, mode)
             if refuted is not None:
                 return Evidence("privileged", False, How.WITNESSED, refuted)
-        shown = exploration.tried("privileged", self.configuration, self.sample)
-        return None if shown is None else Evidence("privileged", True, How.EXPLORED, shown)
+        return None
 
-    def _exists(self, claim: str, ask: Callable[[Questions], Question], mode: str = "") -> Evidence:
+    def _exists(self, claim: str, ask: Ask, mode: str = "") -> Evidence:
         """Whether the states that the question asks for exist."""
-        if self.large:
-            found = None
-            if claim == "control_sensitive":
-                found = exploration.tried(claim, self.configuration, self.sample, mode)
-            how = How.WITNESSED if found else How.EXPLORED
-            return Evidence(claim, found is not None, how, found)
+        if self.explored:
+            found = exploration.tried(claim, self.configuration, self.sample, mode)
+            if found is not None:
+                return Evidence(claim, True, How.WITNESSED, found)
+        try:
+            return self._by_solver(claim, ask)
+        except UndecidedError:
+            return Evidence(claim, False, How.EXPLORED)
+
+    def _by_solver(self, claim: str, ask: Ask) -> Evidence:
         if self._solver(ask(self.general)) is None:
             return Evidence(claim, False, How.PROVED)
         shown = self._shown(ask)
         return Evidence(claim, shown is not None, How.WITNESSED if shown else How.EXPLORED, shown)
 
-    def _shown(self, ask: Callable[[Questions], Question]) -> Witness | None:
-        """The witness; None if only other operands than the sample's have one.
+    def _shown(self, ask: Ask) -> Witness | None:
+        """The witness; None if only other operands than those tried have one."""
+        tried = (self._shown_of(s, ask) for s in (self.sample, *alternatives(self.sample)))
+        return next((found for found in tried if found is not None), None)
 
-        Functions are left open first, which is quicker, and mostly does not matter.
-        """
+    def _shown_of(self, sample: Sample, ask: Ask) -> Witness | None:
+        """Functions are left open first, which is quicker, and mostly does not matter."""
         try:
-            return self._replayed(ask(self._open))
+            return self._replayed(ask(self._particular(sample, opaque=True)))
         except ReplayError:
-            return self._replayed(ask(self.particular(opaque=False)))
+            return self._replayed(ask(self._particular(sample, opaque=False)))
 
-    @cached_property
-    def _open(self) -> Questions:
-        return self.particular(opaque=True)
+    def _particular(self, sample: Sample, *, opaque: bool) -> Questions:
+        """Of one instruction, for witnesses; in every detail, or with functions left open."""
+        key = sample.code, opaque
+        if key not in self._questions:
+            self._questions[key] = Questions(self.configuration, sample, fixed=True, opaque=opaque)
+        return self._questions[key]
 
     def _replayed(self, question: Question) -> Witness | None:
         solver = self._solver(question)
@@ -283,7 +305,7 @@ class _Inquiry:
         if z3.is_false(condition):
             return None
         solver = z3.SolverFor("QF_AUFBV")
-        solver.set("timeout", TIMEOUT_MS)
+        solver.set("timeout", PATIENCE_MS)
         solver.add(condition)
         answer = solver.check()
         if answer == z3.unknown:
@@ -291,8 +313,7 @@ class _Inquiry:
         return solver if answer == z3.sat else None
 
 
-_REFUTE: Final = (Questions.privileged_fails, Questions.privileged_misses)
-_ASK: Final[Mapping[str, Callable[[Questions], Question]]] = {
+_ASK: Final[Mapping[str, Ask]] = {
     "mode_sensitive": Questions.by_mode,
     "location_sensitive": Questions.location,
     "resource_sensitive": Questions.resource,

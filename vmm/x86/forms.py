@@ -79,6 +79,16 @@ def sample_of(code: bytes, mode: Mode) -> Sample | None:
     return Sample((code + FILLER)[: found.length], form, found.fields)
 
 
+def alternatives(sample: Sample) -> Iterator[Sample]:
+    """The same form with zeros for the last bytes: some meanings treat an operand of 0 apart."""
+    for zeros in range(len(sample.code) - 1, 0, -1):
+        code = sample.code[:-zeros] + bytes(zeros)
+        found = sample_of(code, sample.form.mode)
+        if found is not None and (found.code, found.form) == (code, sample.form):
+            yield found
+            return
+
+
 def row_name(form: Form) -> str:
     """The name of a form's row."""
     kinds = dict.fromkeys(filter(None, map(_system_kind, form.shapes)))

@@ -7,7 +7,7 @@ machine always runs there: (s, u) for the mode, (u, u) for the place and for res
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from isa.bits import Bits
@@ -18,7 +18,8 @@ from isa.trace import Rewriter, Trace
 from isa.x86.machine import trace
 from isa.x86.registers import CPL, SEGMENTS
 from vmm.x86.configuration import X86Configuration
-from vmm.x86.forms import Sample
+from vmm.x86.forms import Sample, row_name
+from vmm.x86.replay import Concrete, Ran, run
 from vmm.x86.states import BORDER, Condition, Parts, Side, Term, parts_of
 
 INDEX: Final = "index"
@@ -26,13 +27,40 @@ INDEX: Final = "index"
 SEGMENT_REGISTERS: Final = frozenset(r for s in SEGMENTS.values() for r in parts_of(s))
 
 
+MASKED: Final = "CR0's guest/host mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Intercepts:
+    """What exits from non-root operation: by a control, or by a change of a masked register."""
+
+    control: str
+    masked: tuple[Register, ...]
+
+    @staticmethod
+    def of(configuration: X86Configuration, sample: Sample) -> Intercepts | None:
+        """Those of the form, if u is non-root operation."""
+        nonroot = configuration.nonroot
+        if nonroot is None:
+            return None
+        return Intercepts(nonroot.control(row_name(sample.form)), nonroot.masked)
+
+    def applied(self, ran: Ran) -> Ran:
+        """The same step in numbers, taken back if it exits."""
+        ran = replace(ran, own_levels=True)
+        reason = self.control or (MASKED if ran.changed(self.masked) else "")
+        return replace(ran, after=ran.before, exited=reason) if ran.executes and reason else ran
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A side and what the form makes of it."""
+    """A side and what the form makes of it. `intercepts`: it is in non-root operation."""
 
     side: Side
     outcome: Outcome
     code: bytes
+    intercepts: Intercepts | None = None
+    own_levels: bool = False
 
     @property
     def traps(self) -> Condition:
@@ -42,8 +70,23 @@ class Step:
         ends where the monitor has said.
         """
         missing = [e.condition for e in self.outcome.exits if e.what == "unimplemented"]
-        level = self.side.mode[CPL]
-        return z3.Or(self.outcome.faulted, *missing, z3.ULT(self.after(CPL), level))
+        raised = [] if self.own_levels else [z3.ULT(self.after(CPL), self.side.mode[CPL])]
+        return z3.Or(self.outcome.faulted, *missing, *raised, *self._exits)
+
+    @property
+    def _exits(self) -> list[Condition]:
+        """What leads out of the guest."""
+        if self.intercepts is None:
+            return []
+        always = [z3.BoolVal(True)] if self.intercepts.control else []
+        return [*always, *self.changes(self.intercepts.masked)]
+
+    def ran(self, state: Concrete, processor: str) -> Ran:
+        """The same step in numbers."""
+        ran = run(state, processor)
+        if self.intercepts is not None:
+            return self.intercepts.applied(ran)
+        return replace(ran, own_levels=self.own_levels)
 
     def after(self, register: Register) -> Term:
         """The register after it, if it does not trap."""
@@ -109,17 +152,20 @@ class Questions:
         self.parts = Parts.of(configuration)
         self._system = frozenset(self.parts.relocation) - SEGMENT_REGISTERS
         self.s = self._step(configuration.supervisor)
-        self.u = self._step(configuration.user)
+        self.u = self._user()
+
+    def _user(self, **apart: Any) -> Step:
+        step = self._step(self.configuration.user, **apart)
+        return replace(step, intercepts=Intercepts.of(self.configuration, self.sample))
 
     def _step(self, mode: Mapping[Register, int], **apart: Any) -> Step:
         side = Side(self.configuration, mode, opaque=self.opaque, **apart)
         form = replace_mode(self.sample, self.configuration, mode)
         if self.fixed:
-            widths = _widths(form)
-            side.symbols.fields = {
-                n: z3.BitVecVal(v, widths[n]) for n, v in self.sample.fields.items() if n in widths
-            }
-        return Step(side, execute(reduced(form, side), side.symbols), self.sample.code)
+            side.symbols.fields = with_operands(form, self.sample)
+        outcome = execute(reduced(form, side), side.symbols)
+        own_levels = self.configuration.nonroot is not None
+        return Step(side, outcome, self.sample.code, own_levels=own_levels)
 
     # -- the definitions ---------------------------------------------------------------------
 
@@ -127,6 +173,12 @@ class Questions:
         """A pair that refutes "traps in u whenever it does not trap in s"."""
         executed = z3.Not(self.s.traps), z3.Not(self.u.traps)
         return self._ask("not privileged", self.s, self.u, *executed)
+
+    def exits_fail(self) -> Question:
+        """A state from which the form is control sensitive in s, and from which u does not exit."""
+        changes = [*self.s.changes(self.parts.resources), *self.s.drives]
+        executed = z3.Not(self.s.traps), z3.Not(self.u.traps)
+        return self._ask("not privileged", self.s, self.u, *executed, z3.Or(changes))
 
     def privileged_misses(self) -> Question:
         """A state in u that it does not trap in: if s traps there, the monitor still misses it.
@@ -153,17 +205,20 @@ class Questions:
 
     def location(self) -> Question:
         """Two states in u with system registers and tables of their own."""
-        if not self._reads(self._system, "system"):
+        own = self.configuration.nonroot is not None  # then its tables are a guest's own
+        if own or not self._reads(self._system, "system"):
             return Question("location_sensitive", self.u, self.u, (z3.BoolVal(False),))
-        elsewhere = self._step(self.configuration.user, apart=self._system, own_system=True)
+        elsewhere = self._user(apart=self._system, own_system=True)
         return self._behaviour("location_sensitive", self.u, elsewhere)
 
     def resource(self) -> Question:
-        """Two states in u that differ in resources only."""
+        """Two states in u that differ in resources only; of masked ones a guest reads its own."""
         resources = frozenset(self.parts.resources)
+        if self.configuration.nonroot is not None:
+            resources -= frozenset(self.configuration.nonroot.masked)
         if not self._reads(resources, "port"):
             return Question("resource_sensitive", self.u, self.u, (z3.BoolVal(False),))
-        other = self._step(self.configuration.user, apart=resources, own_devices=True)
+        other = self._user(apart=resources, own_devices=True)
         return self._behaviour("resource_sensitive", self.u, other)
 
     def _reads(self, registers: frozenset[Register], space: str) -> bool:
@@ -214,8 +269,6 @@ def replace_mode(
     sample: Sample, configuration: X86Configuration, mode: Mapping[Register, int]
 ) -> Any:
     """The form that the sample's bytes have in a mode."""
-    if mode == configuration.user:
-        return sample.form
     return sample.form._replace(mode=configuration.mode(mode))
 
 
@@ -228,6 +281,12 @@ def reduced(form: Any, side: Side) -> Trace:
         return Bits.of(side.registers[node.attribute[0]].as_long(), node.width)
 
     return Rewriter(known).trace(trace(form))
+
+
+def with_operands(form: Any, sample: Sample) -> dict[str, Term]:
+    """The form's operand fields as the sample has them."""
+    widths = _widths(form)
+    return {n: z3.BitVecVal(v, widths[n]) for n, v in sample.fields.items() if n in widths}
 
 
 def _widths(form: Any) -> dict[str, int]:

@@ -65,6 +65,8 @@ class Ran:
     trap: Fault | None = None
     missing: bool = False  # no instruction of this processor
     driven: tuple[int, ...] = field(default=())  # (port, size, value) that it wrote
+    exited: str = ""  # by which control of the VMCS
+    own_levels: bool = False  # a more privileged level is the guest's own
 
     @property
     def executes(self) -> bool:
@@ -73,8 +75,11 @@ class Ran:
 
     @property
     def trapped(self) -> bool:
-        """Whether an exception or another way led to a more privileged level."""
-        return self.trap is not None or self.after.registers[CPL] < self.before.registers[CPL]
+        """Whether an exception or another way led to a more privileged level, or out of a guest."""
+        if self.trap is not None or self.exited:
+            return True
+        raised = self.after.registers[CPL] < self.before.registers[CPL]
+        return raised and not self.own_levels
 
     def changed(self, registers: tuple[Register, ...]) -> list[Register]:
         """Those of the registers that are not what they were."""
@@ -146,9 +151,10 @@ def refutes_privileged(one: Ran, other: Ran | None, _: Parts) -> Found:
     return [] if other is not None and one.executes and other.executes else None
 
 
-def misses(one: Ran, _: Ran | None, __: Parts) -> Found:
+def misses(one: Ran, _: Ran | None, parts: Parts) -> Found:
     """Carried out in u."""
-    return [] if one.executes and one.before.registers[CPL] else None
+    in_user = all(one.before.registers[r] == value for r, value in parts.user.items())
+    return [] if one.executes and in_user else None
 
 
 def shows_privileged(one: Ran, other: Ran | None, _: Parts) -> Found:

@@ -1,7 +1,8 @@
 """States of an x86 on symbols: what is M, R, a resource and E, and what holds of every state.
 
 A state is numbers for M and variables for the rest. Where CPL stands besides CPL itself – in the
-selectors and descriptors of CS and SS – is no choice of the state, so it follows M.
+selectors and descriptors of CS and SS – is no choice of the state, so it follows M. Only a
+conforming CS may have a DPL below CPL.
 """
 
 from __future__ import annotations
@@ -53,14 +54,21 @@ class Parts:
     relocation: tuple[Register, ...]
     resources: tuple[Register, ...]
     program: tuple[Register, ...]  # E, with general registers, flags and P
+    user: Mapping[Register, int]  # what makes a state one of u
 
     @staticmethod
     def of(configuration: X86Configuration) -> Parts:
         """By the roles of the registers, and by what the configuration says of segments.
 
+        In non-root operation all is the guest's own but what is there once; M is no register.
+
         IOPL is a resource: it says who may use interrupts and ports. What lasts no longer than
         the next instruction is none.
         """
+        if configuration.nonroot is not None:
+            real = tuple(r for r in REGISTERS if r in configuration.nonroot.real)
+            guest = tuple(r for r in REGISTERS if r not in real and r not in QUIET)
+            return Parts((), (), real, guest, configuration.user)
         segments = {r for s in SEGMENTS.values() for r in parts_of(s)}
         mode = (CPL, PE, VM)
         lasting = (r for r in REGISTERS.with_role(Role.RESOURCE) if r not in QUIET)
@@ -76,7 +84,7 @@ class Parts:
             program = (*program, *(r for r in system if r in segments - follow))
         else:
             relocation = system
-        return Parts(mode, tuple(relocation), resources, program)
+        return Parts(mode, tuple(relocation), resources, program, configuration.user)
 
 
 def parts_of(segment: Any) -> tuple[Register, ...]:
@@ -142,16 +150,19 @@ class Side:
 
     def _descriptors(self) -> None:
         cpl, big = self.mode[CPL], _BIG if self.configuration.code == 32 else 0
-        for name, fixed, free in (
-            ("cs", _FIXED_CODE, _CONFORMING | _CODE), ("ss", _FIXED_DATA, _CODE | 2),
+        for name, fixed, read_as in (
+            ("cs", _FIXED_CODE, _CODE), ("ss", _FIXED_DATA, _CODE | 2),
         ):  # fmt: skip
             segment = SEGMENTS[name]
             selector, attributes = (
                 self.variable(r) for r in (segment.selector, segment.attributes)
             )
-            said = free | 0x90 | _DPL | _BIG | _LONG
+            said = read_as | 0x90 | _DPL | _BIG | _LONG
             kept = attributes & z3.BitVecVal(0xFFF & ~said, 12)
-            self.registers[segment.attributes] = kept | z3.BitVecVal(fixed | cpl << 5 | big, 12)
+            level = z3.BitVecVal(cpl << 5, 12)
+            if name == "cs":
+                level = z3.If(_is_conforming(attributes), attributes & _DPL, level)
+            self.registers[segment.attributes] = kept | level | z3.BitVecVal(fixed | big, 12)
             self.registers[segment.selector] = z3.Concat(
                 z3.Extract(15, 2, selector), z3.BitVecVal(cpl, 2)
             )
@@ -165,8 +176,12 @@ class Side:
             self.registers[segment.attributes] = z3.BitVecVal(attributes, 12)
 
     def invariants(self) -> list[Condition]:
-        """What holds of the state: what the monitor keeps, and that no breakpoint is set."""
+        """What holds of the state: what the monitor keeps, that no breakpoint is set, CS's DPL."""
         held = [self.registers[DR7] & 0xFF == 0]
+        if self.mode[PE] and not self.mode[VM]:
+            attributes = self.registers[SEGMENTS["cs"].attributes]
+            level = z3.BitVecVal(self.mode[CPL] << 5, 12)
+            held.append(z3.ULE(attributes & _DPL, level))
         for register, (low, high) in self.configuration.kept.items():
             term = self.registers[register]
             held += [z3.UGE(term, low), z3.ULE(term, high)] if low != high else []
@@ -184,6 +199,10 @@ class Side:
             z3.UGE(self.registers[SEGMENTS["cs"].limit], 15),
             ends,
         ]
+
+
+def _is_conforming(attributes: Term) -> Condition:
+    return attributes & _CONFORMING != 0
 
 
 def _array(name: str) -> Any:

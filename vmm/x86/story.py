@@ -122,6 +122,8 @@ def outcome(ran: Ran) -> str:
     if ran.trap is not None:
         code = "" if ran.trap.code is None else f"({ran.trap.code:#x})"
         return f"{ran.text}: {VECTORS.get(ran.trap.vector, f'vector {ran.trap.vector}')}{code}"
+    if ran.exited:
+        return f"{ran.text}: exits ({ran.exited})"
     after = ran.after
     told = [f"{r.name}={after.registers[r]:#x}" for r in ran.changed(tuple(REGISTERS))]
     told += [f"[{a:#x}]={after.memory[a]:#04x}" for a in sorted(ran.stored)]

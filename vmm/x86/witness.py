@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from isa.ops import z3
@@ -24,6 +23,7 @@ from isa.x86.registers import (
     TR_BASE,
     VM,
 )  # fmt: skip
+from vmm.theory.shared import ReplayError, Steps
 from vmm.x86.questions import Question, Step
 from vmm.x86.replay import (
     Concrete,
@@ -34,29 +34,15 @@ from vmm.x86.replay import (
     controls,
     misses,
     refutes_privileged,
-    run,
     shows_privileged,
 )
 from vmm.x86.states import BORDER, Condition, Parts
 
 
-class ReplayError(Exception):
-    """A witness that the reference engine does not bear out: a bug of ours."""
-
-
-@dataclass(frozen=True, slots=True)
-class Witness:
+class Witness(Steps[Ran, Difference]):
     """One or two states, the step from each, and what differed."""
 
-    claim: str
-    one: Ran
-    other: Ran | None
-    differences: tuple[Difference, ...]
-
-    @property
-    def text(self) -> str:
-        """The instruction."""
-        return self.one.text
+    __slots__ = ()
 
 
 Check = Callable[[Ran, Ran | None, Parts], Found]
@@ -82,7 +68,7 @@ def witness(question: Question, solver: Any, parts: Parts, processor: str) -> Wi
     if solver.check() != z3.sat:
         return None
     model = _readable(solver, steps)
-    runs = [run(concrete(step, model), processor) for step in steps]
+    runs = [step.ran(concrete(step, model), processor) for step in steps]
     return checked(question.claim, runs, parts)
 
 
