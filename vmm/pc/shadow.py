@@ -33,9 +33,9 @@ class OutOfFramesError(Exception):
 class Frames:
     """The pages of the monitor's own memory, for page tables."""
 
-    def __init__(self, below: PcMachine, end: int) -> None:
+    def __init__(self, below: PcMachine, end: int, begin: int = PAGE_SIZE) -> None:
         self._physical = below.memory
-        self._free = list(range(end - PAGE_SIZE, 0, -PAGE_SIZE))
+        self._free = list(range(end - PAGE_SIZE, begin - 1, -PAGE_SIZE))
 
     def take(self) -> int:
         """The address of a page of zeros; raises OutOfFramesError."""
