@@ -11,7 +11,8 @@ from typing import Any, Final, cast
 from emu.devices.ns16550 import SerialBackend
 from emu.engines import Engine
 from emu.errors import GuestFileError
-from emu.pc.choose import pc_guest
+from emu.guests import read_file
+from emu.pc.choose import assembled, pc_guest
 from emu.pc.guest import Choice, PcGuest
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
@@ -67,6 +68,11 @@ class Guest:
         mine, its = MemorySerial(), MemorySerial()
         bare, virtual = self.bare(mine), self.virtual(monitor, its)
         return Pair(bare.machine, cast(VirtualPc, virtual.machine), mine, its)
+
+    def ported(self, path: Path) -> Guest:
+        """A port of its kernel, for the same machine."""
+        kernel = assembled(read_file(path).decode(), path)
+        return replace(self, path=path, choice=replace(self.choice, kernel=kernel))
 
     def _started(self, make: Callable[..., PcMachine]) -> PcGuest:
         found = PcGuest(self._choice(self.choice.engine), make)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from emu.memory import PAGE_BITS, PAGE_SIZE
@@ -50,7 +51,7 @@ def mmuext_op(call: Call) -> Outcome:
     return _batch(call, xen.MMUEXT_OP.size, _extended)
 
 
-def _batch(call, size, work):  # type: ignore[no-untyped-def]
+def _batch(call: Call, size: int, work: Callable[[Call, int], None]) -> Outcome:
     """A slice of a list of requests."""
     at, count, told, whose = call.arguments[:4]
     guest = call.domain.guest
@@ -62,7 +63,7 @@ def _batch(call, size, work):  # type: ignore[no-untyped-def]
     result = 0
     for _ in range(min(count, SLICE)):
         try:
-            work(call, guest, at)
+            work(call, at)
         except Refusal as refusal:
             result = -refusal.errno
             break
@@ -72,8 +73,8 @@ def _batch(call, size, work):  # type: ignore[no-untyped-def]
     return call.again(at, count | _PREEMPTED) if count and not result else result
 
 
-def _update(call, guest, at):  # type: ignore[no-untyped-def]
-    pointer, value = guest.unpack(xen.MMU_UPDATE, at)
+def _update(call: Call, at: int) -> None:
+    pointer, value = call.domain.guest.unpack(xen.MMU_UPDATE, at)
     command, address = pointer & 3, pointer & ~3
     if address >> 32:
         raise Refusal(Errno.EINVAL, "there is no such frame")
@@ -89,15 +90,15 @@ def _update(call, guest, at):  # type: ignore[no-untyped-def]
         raise Refusal(Errno.ENOSYS)
 
 
-def _extended(call, guest, at):  # type: ignore[no-untyped-def]
-    command, first, second = guest.unpack(xen.MMUEXT_OP, at)
+def _extended(call: Call, at: int) -> None:
+    command, first, second = call.domain.guest.unpack(xen.MMUEXT_OP, at)
     tables = call.domain.tables
     if command == MmuExtended.PIN_L1_TABLE:
         tables.pin(first, Kind.PAGE_TABLE)
     elif command == MmuExtended.PIN_L2_TABLE:
         tables.pin(first, Kind.PAGE_DIRECTORY)
     elif command == MmuExtended.UNPIN_TABLE:
-        _unpin(call, first)
+        tables.unpin(first)
     elif command == MmuExtended.NEW_BASEPTR:
         call.monitor.set_directory(call.domain, first)
     elif command == MmuExtended.SET_LDT:
@@ -106,10 +107,6 @@ def _extended(call, guest, at):  # type: ignore[no-untyped-def]
         tables.flush()
     else:
         raise Refusal(Errno.EINVAL, "no such command")
-
-
-def _unpin(call: Call, frame: int) -> None:
-    call.domain.tables.unpin(frame)
 
 
 @hypercall
@@ -178,31 +175,28 @@ def memory_op(call: Call) -> Outcome:
         told = xen.MACHPHYS_MAPPING.pack(xen.MACHINE_TO_PHYSICAL, xen.SEGMENT_END, most)
         domain.guest.write(at, told)
         return 0
-    works = {
-        MemoryCommand.DECREASE_RESERVATION: _give_up,
-        MemoryCommand.INCREASE_RESERVATION: _take_back,
-        MemoryCommand.POPULATE_PHYSMAP: _populate,
-    }
-    if command not in works:
+    work = _EXTENTS.get(command)
+    if work is None:
         raise Refusal(Errno.ENOSYS)
-    return _extents(call, start, at, MemoryCommand(command), works[command])
+    return _extents(call, start, command, work)
 
 
-def _extents(call, start, at, command, work):  # type: ignore[no-untyped-def]
+def _extents(call: Call, start: int, command: int, work: Callable[[Call, int], None]) -> Outcome:
     """A slice of a list of frames; the result is how many were done."""
-    guest = call.domain.guest
-    where, count, order, _, whose = guest.unpack(xen.RESERVATION, at)
+    guest, at = call.domain.guest, call.arguments[1]
+    fields: tuple[int, ...] = guest.unpack(xen.RESERVATION, at)
+    where, count, order, _, whose = fields
     only_self(call, whose)
     if order:
         raise Refusal(Errno.EINVAL, "frames come one by one")
     end = min(count, start + SLICE)
-    for index in range(start, end):
+    for index in range(start, max(start, end)):
         try:
             work(call, (where + 4 * index) & 0xFFFFFFFF)
         except Refusal:
             return index
     if end < count:
-        return call.again(end << xen.EXTENT_SHIFT | command)
+        return call.again(end << xen.EXTENT_SHIFT & 0xFFFFFFFF | command)
     return count
 
 
@@ -241,3 +235,10 @@ def _populate(call: Call, at: int) -> None:
     call.domain.receive(frame)
     call.domain.put_physical(frame, physical)
     call.domain.guest.put_word(at, frame)
+
+
+_EXTENTS: Final[dict[int, Callable[[Call, int], None]]] = {
+    MemoryCommand.DECREASE_RESERVATION: _give_up,
+    MemoryCommand.INCREASE_RESERVATION: _take_back,
+    MemoryCommand.POPULATE_PHYSMAP: _populate,
+}

@@ -27,7 +27,7 @@ class VirtualClock:
         return -(-nanoseconds * self.tick.denominator // self.tick.numerator)
 
     def scale(self) -> tuple[int, int]:
-        """Multiplier and shift of VCPU time: nanoseconds are (ticks << shift) * multiplier >> 32."""
+        """Multiplier and shift: nanoseconds are (ticks << shift) * multiplier >> 32."""
         shift = 0
         while self.tick >= 1 << shift:
             shift += 1

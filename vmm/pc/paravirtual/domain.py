@@ -92,7 +92,10 @@ class Domain:
         self._map_own()
         self._map_machine_to_physical(pages)
         self.tables = PageTables(
-            below, frames, number, [table | _MAPPED for table in self._own] + [0] * (OWN_ENTRIES - 2)
+            below,
+            frames,
+            number,
+            [table | _MAPPED for table in self._own] + [0] * (OWN_ENTRIES - 2),
         )
         self.descriptors = DescriptorTables(below, frames, number, self._own[1], self._empty)
         self.shared = SharedInfo(below, self._lent(pages))
@@ -214,4 +217,3 @@ class Domain:
 def _gate(trap: Trap, attributes: int) -> int:
     low = trap.selector << 16 | trap.address & 0xFFFF
     return (trap.address & 0xFFFF0000 | attributes) << 32 | low
-

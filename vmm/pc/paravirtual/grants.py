@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from emu.memory import PAGE_BITS, PAGE_SIZE
 from emu.pc.machine import PcMachine
@@ -213,12 +213,10 @@ class Grants:
         self._below.memory.store(
             other.grants.table + reference * xen.GRANT_ENTRY.size + 4, 4, frame
         )
-        other.grants.put_flags(
-            reference, flags | xen.TRANSFER_COMMITTED | xen.TRANSFER_COMPLETED
-        )
+        other.grants.put_flags(reference, flags | xen.TRANSFER_COMMITTED | xen.TRANSFER_COMPLETED)
 
     def setup(self, frames: int) -> list[int]:
         """The frames of the table, if so many are there."""
         if frames > 1:
             raise GrantError(GrantStatus.GENERAL_ERROR)
-        return [cast(int, self.table) >> PAGE_BITS] * frames
+        return [self.table >> PAGE_BITS] * frames

@@ -69,7 +69,7 @@ class Hypervisor:
         self.domains: dict[int, Domain] = {}
         self.calls: Counter[str] = Counter()  # hypercalls by name
         self._interpreter = Reference()
-        self._current: Domain | None = None
+        self.current: Domain | None = None
         below.state.intercept_traps = True
 
     def add(self, memory: range, console: SerialBackend, clock: VirtualClock) -> Domain:
@@ -117,11 +117,11 @@ class Hypervisor:
 
     def switch_to(self, domain: Domain) -> None:
         """Let the processor have a domain's registers, if it has not."""
-        if self._current is domain:
+        if self.current is domain:
             return
-        if self._current is not None:
-            self._current.values[:] = self.state.values
-        self._current = domain
+        if self.current is not None:
+            self.current.values[:] = self.state.values
+        self.current = domain
         self.state.values[:] = domain.values
         self.below.linear.invalidate(0, ALL)
 
@@ -287,9 +287,7 @@ class Hypervisor:
         mode = cast(Mode, state.isa.mode(state.values))._replace(code_size=32)
         instruction = state.isa.decode(code, mode)
         count = state.count
-        outcome = Evaluation(state, instruction.fields).carry_out(
-            state.isa.trace(instruction.form)
-        )
+        outcome = Evaluation(state, instruction.fields).carry_out(state.isa.trace(instruction.form))
         state.count = count
         return outcome
 
@@ -322,4 +320,4 @@ def _named(fault: Fault) -> str:
     name = NAMES.get(fault.vector, f"vector {fault.vector:#x}")
     code = "" if fault.code is None else f", error code {fault.code:#x}"
     address = "" if fault.address is None else f", address {fault.address:#x}"
-    return cast(str, name) + code + address
+    return name + code + address

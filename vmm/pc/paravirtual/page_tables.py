@@ -37,7 +37,7 @@ class PageTables:
         self._below = below
         self._frames = frames
         self._domain = domain
-        self._own = own
+        self.own = own
         self.granted: set[int] = set()
         self.torn_down: Callable[[int], None] = self.granted.discard
 
@@ -110,7 +110,7 @@ class PageTables:
                 self._release(entry, kind)
             raise
         if kind is Kind.PAGE_DIRECTORY:
-            self._put_own(number, self._own)
+            self._put_own(number, self.own)
         self.flush()
 
     def _invalidate(self, number: int, kind: Kind) -> None:
@@ -123,7 +123,7 @@ class PageTables:
             else:
                 self._release(entry, kind)
         if kind is Kind.PAGE_DIRECTORY:
-            self._put_own(number, [0] * len(self._own))
+            self._put_own(number, [0] * len(self.own))
         self.flush()
 
     def _put_own(self, number: int, entries: list[int]) -> None:

@@ -51,9 +51,7 @@ class SharedInfo:
     def raise_event(self, port: int) -> bool:
         """Let an event be pending at a port; whether the VCPU is to be told of it."""
         offset, bit = port // _BITS * 4, 1 << port % _BITS
-        self.put_word(
-            xen.EVENTS_PENDING + offset, self.word(xen.EVENTS_PENDING + offset) | bit
-        )
+        self.put_word(xen.EVENTS_PENDING + offset, self.word(xen.EVENTS_PENDING + offset) | bit)
         if self.word(xen.EVENTS_MASK + offset) & bit:
             return False
         self._select(port)
