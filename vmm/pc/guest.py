@@ -18,7 +18,7 @@ from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import MemorySerial
 from isa.x86.registers import UMIP, VM
-from vmm.pc.allocation import allocation_for
+from vmm.pc.allocation import Allocation, allocation_for
 from vmm.pc.control_program import Monitor
 from vmm.pc.equivalence import Pair
 from vmm.pc.machine import VirtualPc
@@ -55,13 +55,29 @@ class Guest:
             allocation, needed = allocation_for(memory)
             below = PcMachine(engine, model=model, memory=needed)
             below.memory.physical.array[allocation.end : needed] = POISON
-            chosen = replace(options, serial=[serial])
-            return VirtualPc(
-                lambda machine, given: monitor(machine, given, umip=self.umip),
-                below, allocation, options=chosen,
-            )  # fmt: skip
+            return self._virtual_pc(monitor, below, allocation, options, serial)
 
         return self._started(make)
+
+    def virtual_on(
+        self, monitor: type[Monitor], below: PcMachine, allocation: Allocation,
+        serial: SerialBackend,
+    ) -> PcGuest:  # fmt: skip
+        """On a virtual machine, on a machine below on which there may be others."""
+
+        def make(engine: Engine, /, *, model: str, memory: int, options: Options) -> VirtualPc:
+            return self._virtual_pc(monitor, below, allocation, options, serial)
+
+        return self._started(make)
+
+    def _virtual_pc(
+        self, monitor: type[Monitor], below: PcMachine, allocation: Allocation, options: Options,
+        serial: SerialBackend,
+    ) -> VirtualPc:  # fmt: skip
+        return VirtualPc(
+            lambda machine, given: monitor(machine, given, umip=self.umip),
+            below, allocation, options=replace(options, serial=[serial]),
+        )  # fmt: skip
 
     def pair(self, monitor: type[Monitor]) -> Pair:
         """The bare machine and a virtual one, for comparison."""

@@ -169,12 +169,13 @@ def vcpu_op(call: Call) -> Outcome:
 
 @hypercall
 def sched_op(call: Call) -> Outcome:
-    """Yield the turn, sleep until an event, end, or sleep until one of some ports."""
+    """Yield, which changes nobody's turn, sleep until an event, end, or sleep until one of some
+    ports."""
     command, at = call.arguments[:2]
     domain = call.domain
     if command == SchedCommand.YIELD:
-        domain.yields = True
-    elif command == SchedCommand.BLOCK:
+        return 0
+    if command == SchedCommand.BLOCK:
         _block(call)
     elif command == SchedCommand.SHUTDOWN:
         _shut_down(call, domain.guest.word(at))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -56,7 +56,7 @@ class Domain:
         below: PcMachine,
         frames: FrameTable,
         pages: Frames,
-        memory: list[int],
+        memory: Sequence[int],
         domains: Mapping[int, Domain],
         console: SerialBackend,
         clock: VirtualClock,
@@ -75,7 +75,6 @@ class Domain:
         self.failsafe_callback: tuple[int, int] | None = None
         self.blocked = False
         self.polled: tuple[int, ...] = ()  # ports that end its sleep though events are masked
-        self.yields = False  # it gives the rest of its turn away
         self.ended: str | None = None
         self.why = ""
         self.noticed = False  # something happened after which events have to be looked at
@@ -85,6 +84,7 @@ class Domain:
         self._frames = frames
         for frame in memory:
             frames[frame].owner = number
+            below.memory.write(frame << PAGE_BITS, bytes(PAGE_SIZE))  # nobody's bytes are left
         self._own = [pages.take() for _ in range(2)]  # page tables
         self._pages = {place: pages.take() for place in (TSS_PAGE, IDT_PAGE, FAST_IDT_PAGE)}
         self._pages[GDT_PAGE + xen.FIRST_RESERVED_GDT_PAGE] = pages.take()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,12 +11,11 @@ from emu.devices.ns16550 import SerialBackend
 from emu.engines import make_engine
 from emu.errors import GuestFileError
 from emu.exit import Exit
-from emu.memory import PAGE_BITS
 from emu.pc.guest import Choice
 from emu.pc.machine import PcMachine
 from emu.report import EXIT_LIMIT, EXIT_SHUTDOWN, Report
 from vmm.monitors.paravirtual import ported_lines
-from vmm.pc.allocation import Allocation, allocation_for
+from vmm.pc.allocation import OWN, allocation_for
 from vmm.pc.paravirtual.audit import violations
 from vmm.pc.paravirtual.builder import build
 from vmm.pc.paravirtual.clock import VirtualClock
@@ -35,12 +34,13 @@ class ParavirtualGuest:
                 f"{path} is no kernel", why="a domain has no firmware", advice="Give a kernel"
             )
         allocation, needed = allocation_for(choice.memory)
+        allocation = replace(allocation, own=OWN // 4)
         self.engine = make_engine(choice.engine)
         self.below = PcMachine(self.engine, model=choice.cpu, memory=needed)
         self.below.memory.physical.array[allocation.end : needed] = POISON
         self.state = self.below.state  # the real processor's
-        self.monitor = Hypervisor(self.below, allocation.base)
-        self.domain = self.monitor.add(frames_of(allocation), console, VirtualClock(choice.mips))
+        self.monitor = Hypervisor(self.below)
+        self.domain = self.monitor.add(allocation, console, VirtualClock(choice.mips))
         self._allocation = allocation
         build(self.monitor, self.domain, choice.kernel, choice.append)
         self._began = time.perf_counter()
@@ -82,12 +82,6 @@ class ParavirtualGuest:
         """Whether the guest has changed nothing but its own memory, and holds none but its own."""
         outside = self.below.memory.physical.array[self._allocation.end : self.below.memory.ram]
         return bool((outside == POISON).all()) and next(violations(self.monitor), None) is None
-
-
-def frames_of(allocation: Allocation) -> range:
-    """The machine frames of an allocation's memory."""
-    first = allocation.base >> PAGE_BITS
-    return range(first, first + (allocation.memory >> PAGE_BITS))
 
 
 @dataclass(frozen=True, slots=True)

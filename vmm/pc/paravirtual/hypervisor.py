@@ -23,7 +23,7 @@ from isa.fault import Fault
 from isa.x86 import registers as r
 from isa.x86.mode import ATTRIBUTE_BIG, Mode
 from isa.x86.vectors import DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, NAMES, PAGE_FAULT
-from vmm.pc.allocation import OWN
+from vmm.pc.allocation import Allocation
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.clock import NEVER, VirtualClock
 from vmm.pc.paravirtual.domain import (
@@ -41,7 +41,6 @@ from vmm.pc.paravirtual.hypercalls import Again, Done, perform
 from vmm.pc.paravirtual.refusal import Refusal
 from vmm.pc.shadow import Frames
 
-MONITORS_MEMORY: Final = 1 << 20  # the monitor's pages lie from here to the first allocation
 _SOFTWARE: Final = 2  # in an error code: it is about a gate, so an INT n has met no gate
 _IDT_LIMIT: Final = 0x7FF
 _FAST_LIMIT: Final = xen.FAST_VECTOR * 8 + 7
@@ -61,23 +60,30 @@ CONTROL: Final = {
 class Hypervisor:
     """A PC and the domains on it; one of them runs at a time."""
 
-    def __init__(self, below: PcMachine, monitors_end: int = OWN) -> None:
+    def __init__(self, below: PcMachine) -> None:
         self.below = below
         self.state: State = below.state
         self.frames = FrameTable(below.memory.ram >> PAGE_BITS)
-        self.pages = Frames(below, monitors_end, MONITORS_MEMORY)
         self.domains: dict[int, Domain] = {}
         self.calls: Counter[str] = Counter()  # hypercalls by name
-        self._interpreter = Reference()
         self.current: Domain | None = None
+        self._interpreter = Reference()
         below.state.intercept_traps = True
 
-    def add(self, memory: range, console: SerialBackend, clock: VirtualClock) -> Domain:
-        """A domain that has these frames and no program yet."""
-        number = len(self.domains)
+    def add(
+        self,
+        allocation: Allocation,
+        console: SerialBackend,
+        clock: VirtualClock,
+        number: int | None = None,
+    ) -> Domain:
+        """A domain that has this memory and no program yet."""
+        number = len(self.domains) if number is None else number
+        pages = Frames(self.below, allocation.base, allocation.own)
         domain = Domain(
-            number, self.below, self.frames, self.pages, list(memory), self.domains, console, clock
-        )
+            number, self.below, self.frames, pages, frames_of(allocation), self.domains, console,
+            clock,
+        )  # fmt: skip
         self.domains[number] = domain
         self._set_up(domain)
         return domain
@@ -294,6 +300,12 @@ class Hypervisor:
     def refuse(self, domain: Domain, fault: Fault) -> None:
         """Let a hypercall's instruction fault."""
         self._deliver(domain, fault)
+
+
+def frames_of(allocation: Allocation) -> range:
+    """The machine frames of an allocation's memory."""
+    first = allocation.base >> PAGE_BITS
+    return range(first, first + (allocation.memory >> PAGE_BITS))
 
 
 class _GuestGates:
