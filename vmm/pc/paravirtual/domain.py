@@ -82,9 +82,10 @@ class Domain:
         self.guest = GuestMemory(below)
         self._below = below
         self._frames = frames
+        storage = below.memory.physical.array
         for frame in memory:
             frames[frame].owner = number
-            below.memory.write(frame << PAGE_BITS, bytes(PAGE_SIZE))  # nobody's bytes are left
+            storage[frame << PAGE_BITS : frame + 1 << PAGE_BITS] = 0  # nobody's bytes are left
         self._own = [pages.take() for _ in range(2)]  # page tables
         self._pages = {place: pages.take() for place in (TSS_PAGE, IDT_PAGE, FAST_IDT_PAGE)}
         self._pages[GDT_PAGE + xen.FIRST_RESERVED_GDT_PAGE] = pages.take()

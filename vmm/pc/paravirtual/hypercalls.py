@@ -67,6 +67,7 @@ def is_implemented(name: str) -> bool:
 
 def perform(monitor: Hypervisor, domain: Domain, number: int, arguments: list[int]) -> Outcome:
     """Carry out a call; a refusal is -errno."""
+    monitor.calls[HYPERCALLS.get(number, "unknown")] += 1
     function = _TABLE.get(HYPERCALLS.get(number, ""))
     if function is None:
         return -Errno.ENOSYS

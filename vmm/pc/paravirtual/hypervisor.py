@@ -209,7 +209,6 @@ class Hypervisor:
 
     def call(self, domain: Domain, number: int, arguments: list[int]) -> int | Again | Done:
         """A hypercall of the domain that runs: its result, or -errno."""
-        self.calls[xen.HYPERCALLS.get(number, "unknown")] += 1
         return perform(self, domain, number, arguments)
 
     def _software(self, domain: Domain, fault: Fault) -> None:
