@@ -20,7 +20,19 @@ MANY_SIDED = [number for number, name in xen.HYPERCALLS.items() if name in (
     "event_channel_op", "set_gdt", "update_descriptor",
 )]  # fmt: skip
 COMMON = [n for n in IMPLEMENTED if xen.HYPERCALLS[n] != "iret"] + 2 * MANY_SIDED
-POINTERS = (0, AREA - 8, AREA, 0xFBFFFFF8, 0xFC000000, 0xFC400000, 0xFFFFFFFC, 0x1FFFF0, 0x200000)
+POINTERS = (
+    0,
+    AREA - 8,
+    AREA,
+    0xFBFFFFF8,
+    0xFC000000,
+    0xFC40E018,
+    0xFC420060,
+    0xFC421800,
+    0xFFFFFFFC,
+    0x1FFFF0,
+    0x200000,
+)
 NUMBERS = (0, 1, 2, 3, 4, 7, 8, 31, 32, 33, 511, 512, 1023, 1024, 7168, 8191, 0x7FF0, 0x7FFF,
            0x80000000, 0x80000002, 0xFFFFFFFF)  # fmt: skip
 FLAGS = (0, 1, 3, 5, 7, 0x27, 0x63, 0x80, 0x83, 0x103, 0xFFF)
@@ -35,8 +47,17 @@ class RandomCalls:
         self._domain = domain
         self._others = others
         self._own = list(domain.memory)
+        self._descriptors = self._set_gdt(0x150)
         self._special = [f for f in self._own if monitor.frames[f].kind is not Kind.WRITABLE]
         self._special += [domain.shared.address >> 12, domain.grants.table >> 12, domain.directory]
+
+    def _set_gdt(self, page: int) -> int:
+        """Let one of the caller's frames be a descriptor table."""
+        domain, frame = self._domain, self._domain.memory[page]
+        entry = domain.tables.entry_of(domain.directory << 12, page << 12)
+        domain.tables.update(entry, frame << 12 | 1)
+        domain.descriptors.set(0, xen.FIRST_RESERVED_GDT_PAGE, [frame])
+        return frame
 
     def frame(self) -> int:
         """A frame, most often the caller's."""
@@ -124,14 +145,19 @@ class RandomCalls:
         small = self._random.choice(NUMBERS[:7]) if count else self._random.choice(NUMBERS)
         if kind < 7:
             return [small, self.pointer(), count, self.pointer(), self.word() & 0xFFFFFFFF]
-        return [self.linear(), self.entry(), 0, self._random.choice((0, 1, 2)), 0]
+        if kind == 7:
+            return [self.linear(), self.entry(), 0, self._random.choice((0, 1, 2)), 0]
+        frame = self.frame() if self._random.randrange(2) else self._descriptors
+        place = (frame << 12 | self._random.randrange(512) << 3) & 0xFFFFFFFF
+        high = self._random.getrandbits(32) | 0x8000  # present
+        return [place, 0, self._random.getrandbits(32), high, 0]
 
     def call(self) -> tuple[int, list[int]]:
         """The next one; what it may point to is in the caller's memory."""
         number = self.number()
         kind = KINDS.get(xen.HYPERCALLS.get(number, ""), 5)
         if not self._random.randrange(8):
-            kind = self._random.randrange(8)
+            kind = self._random.randrange(9)
         arguments = self.arguments(kind)
         for index in (0, 1):
             at = arguments[index]
@@ -145,6 +171,6 @@ COMMANDS = (0, 1, 4, 4, 5, 5, 6, 12, 13, 15, 99)
 COUNTS = (0, 1, 1, 1, 2, 4, 33, 0x80000001, 0xFFFFFFFF)
 KINDS = {
     "mmu_update": 0, "mmuext_op": 1, "multicall": 2, "set_gdt": 3, "memory_op": 4,
-    "event_channel_op": 6, "update_va_mapping": 7, "update_descriptor": 7, "grant_table_op": 5,
+    "event_channel_op": 6, "update_va_mapping": 7, "update_descriptor": 8, "grant_table_op": 5,
     "sched_op": 6, "vcpu_op": 6,
 }  # fmt: skip

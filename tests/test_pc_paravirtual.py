@@ -12,20 +12,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.engines.reference import Reference
+from emu.memory import pieces_of
+from isa.fault import Fault
 from isa.x86 import registers as r
 from tests.paravirtual_calls import RandomCalls
 from tests.paravirtual_guests import CLIENT, HOSTILE, IDLE, SERVER, World, kernel
 from tests.pc_machines import PROGRAMS
 from tests.vmm_command import vmm
+from vmm.pc.paravirtual import audit, descriptors, page_tables
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.audit import violations
 from vmm.pc.paravirtual.descriptors import checked
 from vmm.pc.paravirtual.domain import Domain
-from vmm.pc.paravirtual.frames import Kind
+from vmm.pc.paravirtual.frames import Frame, FrameTable, Kind, Validate
 from vmm.pc.paravirtual.grants import GrantError
 from vmm.pc.paravirtual.guest import ported, porting_cost
+from vmm.pc.paravirtual.guest_memory import GuestMemory
 from vmm.pc.paravirtual.hypercalls import Again, Done
 from vmm.pc.paravirtual.hypervisor import Hypervisor
+from vmm.pc.paravirtual.page_tables import PageTables
 from vmm.pc.paravirtual.refusal import Errno, Refusal
 
 IDLERS = {0: kernel(IDLE), 1: kernel(IDLE)}
@@ -401,6 +406,55 @@ def test_every_count_of_the_audit_matters(world: World) -> None:
     holds(world)
     world.monitor.frames[frame].kind = Kind.PAGE_TABLE
     assert list(violations(world.monitor))
+
+
+def _owns_everything(table: FrameTable, _: int, number: int) -> Frame:
+    return table.frames[number % len(table.frames)]
+
+
+def _takes_anything(
+    table: FrameTable, number: int, kind: Kind, validate: Validate | None = None
+) -> None:
+    frame = table.frames[number]
+    frame.kind, frame.typed = kind, frame.typed + 1
+
+
+def _releases_nothing(_: PageTables, __: int, ___: Kind) -> None:
+    return
+
+
+def _places_everywhere(memory: GuestMemory, address: int, size: int, access: int) -> list[object]:
+    linear = memory._linear
+    pieces = list(pieces_of(address & 0xFFFFFFFF, size))
+    found = [linear.translate(start, access) for start, _ in pieces]
+    if any(isinstance(where, Fault) for where in found):
+        raise Refusal(Errno.EFAULT)
+    return [(where, count) for where, (_, count) in zip(found, pieces, strict=True)]
+
+
+SEEDED = {
+    "whose a frame is": (FrameTable, "of", _owns_everything),
+    "what a frame is": (FrameTable, "take", _takes_anything),
+    "references of a table that ends": (PageTables, "_release", _releases_nothing),
+    "where the monitor's addresses begin": (GuestMemory, "_places", _places_everywhere),
+    "what a descriptor may be": (descriptors, "checked", lambda low, high: (low, high)),
+    "whether a frame is in use": (FrameTable, "is_free", lambda _, __: True),
+    "whose a table entry is": (page_tables, "MONITORS", 1024),
+}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [n if n.startswith("wh") else pytest.param(n, marks=pytest.mark.heavy) for n in SEEDED],
+)
+def test_a_seeded_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the audit, by the other domain's memory, or as an exception of the host."""
+    place, name, wrong = SEEDED[fault]
+    monkeypatch.setattr(place, name, wrong)
+    if place is descriptors:
+        monkeypatch.setattr(audit, "checked", checked)
+    with pytest.raises((AssertionError, IndexError, struct.error, TypeError, KeyError)):
+        fuzz(1 << 33, 40_000)
 
 
 def test_the_reference_engine_runs_hostile_code_alike() -> None:

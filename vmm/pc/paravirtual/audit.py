@@ -14,11 +14,12 @@ from emu.memory import PAGE_BITS, PAGE_SIZE
 from isa.x86 import registers as r
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.descriptors import checked
-from vmm.pc.paravirtual.domain import Domain
+from vmm.pc.paravirtual.domain import IDT_PAGE, TSS_PAGE, Domain
 from vmm.pc.paravirtual.frames import TABLES, Frame, Kind
 from vmm.pc.paravirtual.hypervisor import CONTROL, Hypervisor
 from vmm.pc.paravirtual.refusal import Refusal
 
+_ACCESSED = 1 << 40
 _OF_DIRECTORY = xen.VIRTUAL_START >> 22
 
 
@@ -32,6 +33,7 @@ def violations(monitor: Hypervisor) -> Iterator[str]:
             yield f"frame {number:#x} counts {frame.references}, {frame.typed}; it has {counted}"
     for domain in monitor.domains.values():
         yield from _registers(monitor, domain)
+        yield from _own_pages(monitor, domain)
 
 
 class _Recount:
@@ -132,3 +134,22 @@ def _registers(monitor: Hypervisor, domain: Domain) -> Iterator[str]:
         end = values[segment.base.slot] + values[segment.limit.slot]
         if values[segment.attributes.slot] and end >= xen.SEGMENT_END:
             yield f"{segment.name} of domain {domain.number} ends at {end:#x}"
+
+
+def _own_pages(monitor: Hypervisor, domain: Domain) -> Iterator[str]:
+    """What lies in the monitor's part of a domain's addresses."""
+    load = monitor.below.memory.load
+    reserved = domain.page(xen.FIRST_RESERVED_GDT_PAGE)
+    for selector, descriptor in xen.FLAT.items():
+        place = (selector & ~7) - xen.FIRST_RESERVED_GDT_ENTRY * 8
+        found = load(reserved + place, 8)
+        if found not in (descriptor, descriptor | _ACCESSED):
+            yield f"domain {domain.number} has changed the descriptor of {selector:#x}"
+    if load(domain.page(TSS_PAGE) + 102, 2) != 0xFFFF:
+        yield f"domain {domain.number} may do I/O"
+    for vector in range(256):
+        gate = load(domain.page(IDT_PAGE) + 8 * vector, 8)
+        assert isinstance(gate, int)
+        trap = domain.traps.get(vector)
+        if vector != xen.VECTOR and bool(gate) != (trap is not None):
+            yield f"domain {domain.number} has a gate for {vector:#x} that it did not ask for"

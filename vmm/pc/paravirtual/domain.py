@@ -141,6 +141,10 @@ class Domain:
         page = self._m2p[frame * 4 // PAGE_SIZE]
         self._below.memory.store(page + frame * 4 % PAGE_SIZE, 4, physical)
 
+    def page(self, place: int) -> int:
+        """Where a page of the monitor's second table lies in the machine."""
+        return self._pages[place]
+
     def own_linear(self, place: int) -> int:
         """The linear address of a page of the monitor's second table."""
         return OWN_LINEAR + place * PAGE_SIZE
