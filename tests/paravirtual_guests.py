@@ -107,7 +107,7 @@ write:
 
 hypercall:
     mov edi, offset buffer      # words: frames and entries of its own, addresses, numbers
-    mov ecx, 16
+    mov ecx, 6
 1:  call some_word
     stosd
     loop 1b
@@ -131,6 +131,8 @@ hypercall:
     cmp eax, 6
     je again
     cmp eax, 3
+    je again
+    cmp eax, 13                 # (a multicall could do all that)
     je again
     test eax, eax
     jz again

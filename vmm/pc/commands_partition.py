@@ -129,13 +129,14 @@ def _start(
 
 def _alone(plan: Plan, member: Member) -> str:
     """What the guest would be without the others: on the bare machine, or as the only domain."""
+    ends = member.guest.count + (member.stop is not None)  # what stopped it may not have retired
     if plan.monitor != PARAVIRTUAL:
         bare = plan.guests[member.name].bare(MemorySerial()).machine
-        bare.run(member.guest.count)
+        bare.run(ends)
         return bare.digest()
     alone, _ = start(replace(plan, quantum=1 << 40), {member.name: (MemorySerial(), 1)})
     (only,) = alone.members
-    only.guest.run(member.guest.count)
+    only.guest.run(ends)
     return only.guest.digest()
 
 
