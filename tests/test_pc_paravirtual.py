@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -19,7 +20,9 @@ from isa.x86 import registers as r
 from tests.paravirtual_calls import RandomCalls
 from tests.paravirtual_guests import CLIENT, HOSTILE, IDLE, SERVER, World, kernel
 from tests.pc_machines import PROGRAMS
+from tests.pc_monitor_guests import program
 from tests.vmm_command import vmm
+from vmm.pc.compare import compare_port
 from vmm.pc.paravirtual import audit, descriptors, page_tables
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.audit import violations
@@ -122,6 +125,16 @@ def test_what_the_port_cost() -> None:
     assert 0 < cost.gone < 150 and 0 < cost.new < 200
     texts = [path.read_text() for path in (original, port)]
     assert len({text[text.index("\nprogram:") :] for text in texts}) == 1
+
+
+@pytest.mark.heavy
+def test_the_comparison_is_by_output_and_says_so() -> None:
+    row = compare_port(replace(program("kernel"), path=PROGRAMS / "kernel.asm"))
+    assert row.name == "paravirtual" and row.resource_control
+    assert row.output.decode() == (PROGRAMS / "kernel.out").read_text()
+    cost = porting_cost(PROGRAMS / "kernel.asm", PROGRAMS / "kernel_xen.asm")
+    told = f"a new interface, by design: a port, {cost}; its output is the same"
+    assert row.facts()["divergence"] == told and not row.facts()["equivalent"]
 
 
 # -- page tables -----------------------------------------------------------------------------------
