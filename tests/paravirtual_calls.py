@@ -46,6 +46,7 @@ class RandomCalls:
         self._monitor = monitor
         self._domain = domain
         self._others = others
+        self._partner: int | None = None
         self._own = list(domain.memory)
         self._descriptors = self._set_gdt(0x150)
         self._special = [f for f in self._own if monitor.frames[f].kind is not Kind.WRITABLE]
@@ -120,9 +121,36 @@ class RandomCalls:
         if kind == 4:  # a reservation
             count = self._random.choice(NUMBERS)
             return struct.pack("<5I", self.pointer(), count, 0, 0, 0x7FF0)
+        if kind == 5 and self._partner is not None and self._random.randrange(4):
+            return self._grant()
         if kind == 6:  # small numbers: ports and domains
             return struct.pack("<6I", *(self._random.randrange(4) for _ in range(6)))
         return struct.pack("<8I", *(self.word() & 0xFFFFFFFF for _ in range(8)))
+
+    def _grant(self) -> bytes:
+        """A request to map or unmap a grant of the partner's, or to give it a frame."""
+        reference, page = self._random.randrange(8), self._random.randrange(0x100, 0x140) << 12
+        choice = self._random.randrange(3)
+        if choice == 0:
+            flags = self._random.choice((2, 6))
+            return xen.MAP_GRANT.pack(page, flags, reference, self._partner or 0, 0, 0, 0)
+        if choice == 1:
+            address = page if self._random.randrange(4) == 0 else 0
+            return xen.UNMAP_GRANT.pack(address, 0, self._random.randrange(8), 0)
+        frame = self._random.choice(self._own[0x160:0x170])
+        return xen.TRANSFER.pack(frame, self._partner or 0, reference, 0)
+
+    def offer(self, partner: int) -> None:
+        """Grant the partner some frames; be ready to take some, and to give some away."""
+        self._partner = partner
+        domain = self._domain
+        entries = [(1, self._own[0x120 + n]) for n in range(4)]
+        entries += [(5, self._own[0x130]), (1, self._special[0]), (2, 0), (2, 0)]
+        data = b"".join(struct.pack("<HHI", flags, partner, frame) for flags, frame in entries)
+        self._monitor.below.memory.physical.write(domain.grants.table, data)
+        for page in range(0x160, 0x164):
+            entry = domain.tables.entry_of(domain.directory << 12, page << 12)
+            domain.tables.update(entry, 0)
 
     def entry(self) -> int:
         """Of a page table."""

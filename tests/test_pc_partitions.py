@@ -53,10 +53,8 @@ SHARES = st.lists(st.integers(1, 3), min_size=2, max_size=2)
 
 
 @pytest.mark.parametrize("monitor", ["hybrid", "hardware-assist"])
-@settings(max_examples=1, deadline=None)
-@given(SEEDS, SHARES)
-def test_two_random_systems_some(monitor: str, seeds: list[int], shares: list[int]) -> None:
-    check([system(seed) for seed in seeds], monitor, shares)
+def test_two_random_systems_some(monitor: str) -> None:
+    check([system(5), system(6)], monitor, [1, 2])
 
 
 @pytest.mark.heavy

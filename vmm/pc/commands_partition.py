@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from emu.cli.run import size
@@ -128,16 +128,17 @@ def _start(
 
 
 def _alone(plan: Plan, member: Member) -> str:
-    """What the guest would be without the others: on the bare machine, or as the only domain."""
+    """What the guest would be without the others: on the bare machine, or as the one that runs."""
     ends = member.guest.count + (member.stop is not None)  # what stopped it may not have retired
     if plan.monitor != PARAVIRTUAL:
         bare = plan.guests[member.name].bare(MemorySerial()).machine
         bare.run(ends)
         return bare.digest()
-    alone, _ = start(replace(plan, quantum=1 << 40), {member.name: (MemorySerial(), 1)})
-    (only,) = alone.members
-    only.guest.run(ends)
-    return only.guest.digest()
+    others = {name: (MemorySerial(), 1) for name in plan.guests}  # they are there, and never run
+    alone, _ = start(plan, others)
+    (same,) = (other.guest for other in alone.members if other.name == member.name)
+    same.run(ends)
+    return same.digest()
 
 
 def _facts(plan: Plan, member: Member) -> dict[str, Any]:
