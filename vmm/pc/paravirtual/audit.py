@@ -14,9 +14,10 @@ from emu.memory import PAGE_BITS, PAGE_SIZE
 from isa.x86 import registers as r
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.descriptors import checked
-from vmm.pc.paravirtual.domain import IDT_PAGE, TSS_PAGE, Domain
+from vmm.pc.paravirtual.domain import Domain
 from vmm.pc.paravirtual.frames import TABLES, Frame, Kind
 from vmm.pc.paravirtual.hypervisor import CONTROL, Hypervisor
+from vmm.pc.paravirtual.own_pages import IDT_PAGE, IO_MAP, TSS_PAGE
 from vmm.pc.paravirtual.refusal import Refusal
 
 _ACCESSED = 1 << 40
@@ -139,16 +140,16 @@ def _registers(monitor: Hypervisor, domain: Domain) -> Iterator[str]:
 def _own_pages(monitor: Hypervisor, domain: Domain) -> Iterator[str]:
     """What lies in the monitor's part of a domain's addresses."""
     load = monitor.below.memory.load
-    reserved = domain.page(xen.FIRST_RESERVED_GDT_PAGE)
+    reserved = domain.own.page(xen.FIRST_RESERVED_GDT_PAGE)
     for selector, descriptor in xen.FLAT.items():
         place = (selector & ~7) - xen.FIRST_RESERVED_GDT_ENTRY * 8
         found = load(reserved + place, 8)
         if found not in (descriptor, descriptor | _ACCESSED):
             yield f"domain {domain.number} has changed the descriptor of {selector:#x}"
-    if load(domain.page(TSS_PAGE) + 102, 2) != 0xFFFF:
+    if load(domain.own.page(TSS_PAGE) + IO_MAP, 2) != 0xFFFF:
         yield f"domain {domain.number} may do I/O"
     for vector in range(256):
-        gate = load(domain.page(IDT_PAGE) + 8 * vector, 8)
+        gate = load(domain.own.page(IDT_PAGE) + 8 * vector, 8)
         assert isinstance(gate, int)
         trap = domain.traps.get(vector)
         if vector != xen.VECTOR and bool(gate) != (trap is not None):

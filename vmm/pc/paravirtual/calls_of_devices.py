@@ -8,7 +8,7 @@ from typing import Final
 
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.events import EventChannels
-from vmm.pc.paravirtual.grants import ENTRIES, GrantError, Grants
+from vmm.pc.paravirtual.grants import GrantError, Grants
 from vmm.pc.paravirtual.guest_memory import GuestMemory
 from vmm.pc.paravirtual.hypercalls import SLICE, Call, Outcome, hypercall
 from vmm.pc.paravirtual.interface import EventCommand, GrantCommand, GrantStatus, VersionCommand
@@ -219,4 +219,3 @@ _GRANTS: Final[dict[int, tuple[struct.Struct, Callable[[Call, list[int]], bytes]
     GrantCommand.TRANSFER: (xen.TRANSFER, _transfer),
     GrantCommand.QUERY_SIZE: (xen.QUERY_SIZE, _query_size),
 }
-MOST_GRANTS: Final = ENTRIES

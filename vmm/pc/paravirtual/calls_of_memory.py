@@ -9,10 +9,10 @@ from emu.memory import PAGE_BITS, PAGE_SIZE
 from isa.x86 import registers as r
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.descriptors import pages_of
-from vmm.pc.paravirtual.domain import GDT_PAGE, LDT_PAGE, LDT_PAGES
 from vmm.pc.paravirtual.frames import Kind
 from vmm.pc.paravirtual.hypercalls import SLICE, Call, Outcome, hypercall
 from vmm.pc.paravirtual.interface import MemoryCommand, MmuCommand, MmuExtended
+from vmm.pc.paravirtual.own_pages import GDT_PAGE, LDT_PAGE, LDT_PAGES
 from vmm.pc.paravirtual.refusal import Errno, Refusal
 
 _PREEMPTED: Final = 1 << 31  # in a count: the call goes on, what was done is counted already
@@ -82,7 +82,7 @@ def _update(call: Call, at: int) -> None:
     if command == MmuCommand.MACHPHYS_UPDATE:
         frame = address >> PAGE_BITS
         call.monitor.frames.of(call.domain.number, frame)
-        call.domain.put_physical(frame, value & 0xFFFFFFFF)
+        call.domain.own.put_physical(frame, value & 0xFFFFFFFF)
     elif command in (MmuCommand.NORMAL_PT_UPDATE, MmuCommand.PT_UPDATE_PRESERVE_AD):
         keep = command == MmuCommand.PT_UPDATE_PRESERVE_AD
         tables.update(address, entry_of(value & 0xFFFFFFFF, value >> 32), keep_marks=keep)
@@ -233,7 +233,7 @@ def _populate(call: Call, at: int) -> None:
     call.domain.guest.writable(at, 4)
     frame = _taken_back(call)
     call.domain.receive(frame)
-    call.domain.put_physical(frame, physical)
+    call.domain.own.put_physical(frame, physical)
     call.domain.guest.put_word(at, frame)
 
 

@@ -8,9 +8,9 @@ from isa.fault import Fault
 from isa.x86 import registers as r
 from isa.x86.vectors import GENERAL_PROTECTION
 from vmm.pc.paravirtual import interface as xen
-from vmm.pc.paravirtual.domain import Trap
 from vmm.pc.paravirtual.hypercalls import SLICE, Again, Call, Done, Outcome, hypercall, perform
 from vmm.pc.paravirtual.interface import SchedCommand, VcpuCommand
+from vmm.pc.paravirtual.own_pages import Trap
 from vmm.pc.paravirtual.refusal import Errno, Refusal
 
 _IF: Final = 1 << 9
@@ -45,7 +45,7 @@ def set_trap_table(call: Call) -> Outcome:
 @hypercall
 def stack_switch(call: Call) -> Outcome:
     """EBX, ECX: SS and ESP on which the kernel takes traps of ring 3."""
-    call.domain.set_kernel_stack(of_ring_1(call.arguments[0]), call.arguments[1])
+    call.domain.own.set_kernel_stack(of_ring_1(call.arguments[0]), call.arguments[1])
     return 0
 
 

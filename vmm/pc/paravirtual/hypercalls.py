@@ -75,16 +75,3 @@ def perform(monitor: Hypervisor, domain: Domain, number: int, arguments: list[in
         return function(Call(monitor, domain, arguments))
     except Refusal as refusal:
         return -refusal.errno
-
-
-# They enter themselves into the table.
-from vmm.pc.paravirtual import (  # noqa: E402
-    calls_of_devices,
-    calls_of_memory,
-    calls_of_processor,
-)
-
-__all__ = [
-    "Again", "Call", "Done", "Outcome", "calls_of_devices", "calls_of_memory",
-    "calls_of_processor", "hypercall", "is_implemented", "perform",
-]  # fmt: skip

@@ -24,9 +24,13 @@ from isa.x86 import registers as r
 from isa.x86.mode import ATTRIBUTE_BIG, Mode
 from isa.x86.vectors import DEVICE_NOT_AVAILABLE, GENERAL_PROTECTION, NAMES, PAGE_FAULT
 from vmm.pc.allocation import Allocation
+from vmm.pc.paravirtual import calls_of_devices, calls_of_memory, calls_of_processor
 from vmm.pc.paravirtual import interface as xen
 from vmm.pc.paravirtual.clock import NEVER, VirtualClock
-from vmm.pc.paravirtual.domain import (
+from vmm.pc.paravirtual.domain import Domain
+from vmm.pc.paravirtual.frames import FrameTable
+from vmm.pc.paravirtual.hypercalls import Again, Done, perform
+from vmm.pc.paravirtual.own_pages import (
     EVENT_VECTOR,
     FAST_IDT_PAGE,
     GDT_LIMIT,
@@ -34,13 +38,12 @@ from vmm.pc.paravirtual.domain import (
     IDT_PAGE,
     LDT_PAGE,
     TSS_PAGE,
-    Domain,
 )
-from vmm.pc.paravirtual.frames import FrameTable
-from vmm.pc.paravirtual.hypercalls import Again, Done, perform
 from vmm.pc.paravirtual.refusal import Refusal
 from vmm.pc.shadow import Frames
 
+CALLS: Final = calls_of_devices, calls_of_memory, calls_of_processor
+"""Where hypercalls are; they enter themselves into the table."""
 _SOFTWARE: Final = 2  # in an error code: it is about a gate, so an INT n has met no gate
 _IDT_LIMIT: Final = 0x7FF
 _FAST_LIMIT: Final = xen.FAST_VECTOR * 8 + 7
@@ -95,10 +98,10 @@ class Hypervisor:
         for register, value in CONTROL.items():
             values[register.slot] = value
         values[r.FCW.slot] = r.FCW_INITIAL
-        values[r.GDT_BASE.slot] = domain.own_linear(GDT_PAGE)
-        values[r.LDT_BASE.slot] = domain.own_linear(LDT_PAGE)
-        values[r.IDT_BASE.slot] = domain.own_linear(FAST_IDT_PAGE)
-        values[r.TR_BASE.slot] = domain.own_linear(TSS_PAGE)
+        values[r.GDT_BASE.slot] = domain.own.linear(GDT_PAGE)
+        values[r.LDT_BASE.slot] = domain.own.linear(LDT_PAGE)
+        values[r.IDT_BASE.slot] = domain.own.linear(FAST_IDT_PAGE)
+        values[r.TR_BASE.slot] = domain.own.linear(TSS_PAGE)
 
     # -- running -----------------------------------------------------------------------------
 
@@ -144,7 +147,6 @@ class Hypervisor:
         if due == NEVER:
             return False
         wakes = max(domain.count, min(due, until))
-        domain.slept += wakes - domain.count
         domain.count = wakes
         return True
 
@@ -316,13 +318,13 @@ class _GuestGates:
 
     def __enter__(self) -> None:
         values = self._state.values
-        values[r.IDT_BASE.slot] = self._domain.own_linear(IDT_PAGE)
+        values[r.IDT_BASE.slot] = self._domain.own.linear(IDT_PAGE)
         values[r.IDT_LIMIT.slot] = _IDT_LIMIT
         values[r.IF.slot] = int(not self._domain.shared.masked)
 
     def __exit__(self, *_: object) -> None:
         values = self._state.values
-        values[r.IDT_BASE.slot] = self._domain.own_linear(FAST_IDT_PAGE)
+        values[r.IDT_BASE.slot] = self._domain.own.linear(FAST_IDT_PAGE)
         values[r.IDT_LIMIT.slot] = _FAST_LIMIT
         values[r.IF.slot] = 1
 
