@@ -34,7 +34,7 @@ from vmm.pc.paravirtual.frames import Frame, FrameTable, Kind, Validate
 from vmm.pc.paravirtual.grants import GrantError
 from vmm.pc.paravirtual.guest import ported, porting_cost
 from vmm.pc.paravirtual.guest_memory import GuestMemory
-from vmm.pc.paravirtual.hypercalls import Again, Done
+from vmm.pc.paravirtual.hypercalls import Again, Done, is_implemented
 from vmm.pc.paravirtual.hypervisor import Hypervisor
 from vmm.pc.paravirtual.page_tables import PageTables
 from vmm.pc.paravirtual.refusal import Errno, Refusal
@@ -371,6 +371,77 @@ def test_a_frame_is_transferred(world: World) -> None:
     assert update(world, table_of(one, PAGE), frame << 12 | 1) == -Errno.EINVAL
     assert update(world, table_of(other, PAGE), frame << 12 | 3, domain=1) == 0
     holds(world)
+
+
+def test_the_timer_fires_at_its_count(world: World) -> None:
+    """System time is the domain's own instructions: 100 ns each, at 10 million a second."""
+    domain = world.monitor.domains[0]
+    at = put(world, struct.pack("<III", xen.Virq.TIMER, 0, 0))
+    assert call(world, "event_channel_op", xen.EventCommand.BIND_VIRQ, at) == 0
+    port = domain.guest.word(at + 8)
+    assert call(world, "event_channel_op", xen.EventCommand.BIND_VIRQ, at) == -Errno.EEXIST
+    domain.guest.put_word(at, port)
+    assert call(world, "event_channel_op", xen.EventCommand.UNMASK, at) == 0
+    assert call(world, "set_timer_op", 50_000, 0) == 0
+    world.monitor.run(domain, 500)
+    assert not domain.shared.is_pending(port)
+    world.monitor.run(domain, 501)  # what is due is looked at before the next instruction
+    assert domain.shared.is_pending(port) and domain.shared.pending
+    assert struct.unpack("<II", domain.guest.read(at, 8))[0] == port
+
+
+def test_a_sleep_lasts_until_the_timer_or_an_event(world: World) -> None:
+    domain = world.monitor.domains[0]
+    at = put(world, struct.pack("<IIQ", ARGUMENTS + 64, 1, 90_000))
+    domain.guest.put_word(ARGUMENTS + 64, 5)
+    assert call(world, "sched_op", xen.SchedCommand.POLL, at) == 0
+    assert domain.blocked
+    assert world.monitor.run(domain, 800).reason == "until" and domain.blocked
+    assert domain.efficiency.direct == 0
+    world.monitor.run(domain, 1000)
+    assert not domain.blocked and domain.efficiency.direct == 100
+    assert call(world, "sched_op", xen.SchedCommand.BLOCK) == 0
+    assert world.monitor.run(domain, 1100).reason == "blocked"
+    domain.shared.put_word(xen.EVENTS_MASK, 0)
+    domain.raise_event(5)
+    assert world.monitor.run(domain, 1100).reason == "until"
+
+
+def test_frames_are_given_up_and_taken_back(world: World) -> None:
+    domain = world.monitor.domains[0]
+    frame, had = frame_of(domain, PAGE), domain.held
+    reservation = struct.pack("<5I", ARGUMENTS + 32, 1, 0, 0, xen.DOMID_SELF)
+    at = put(world, reservation.ljust(32, b"\0") + struct.pack("<I", frame))
+    decrease, increase = xen.MemoryCommand.DECREASE_RESERVATION, xen.MemoryCommand.POPULATE_PHYSMAP
+    assert call(world, "memory_op", decrease, at) == 0  # it is mapped
+    assert update(world, table_of(domain, PAGE), 0) == 0
+    at = put(world, reservation.ljust(32, b"\0") + struct.pack("<I", frame))
+    assert call(world, "memory_op", decrease, at) == 1
+    assert domain.held == had - 1
+    assert update(world, table_of(domain, PAGE), frame << 12 | 1) == -Errno.EINVAL
+    at = put(world, reservation.ljust(32, b"\0") + struct.pack("<I", PAGE >> 12))
+    assert call(world, "memory_op", increase, at) == 1
+    assert domain.guest.word(at + 32) == frame and domain.held == had
+    assert call(world, "memory_op", increase, at) == 0  # there is no more
+    holds(world)
+
+
+def test_several_calls_in_one(world: World) -> None:
+    entries = ((17, 0), (13, 0), (11, 0), (999, 0), (5, 1))
+    at = put(world, b"".join(struct.pack("<8I", n, 7, a, *[0] * 5) for n, a in entries))
+    assert call(world, "multicall", at, len(entries)) == 0
+    guest = world.monitor.domains[0].guest
+    results = [struct.unpack("<i", guest.read(at + 32 * n + 4, 4))[0] for n in range(5)]
+    assert results == [xen.VERSION, -Errno.EINVAL, -Errno.ENOSYS, -Errno.ENOSYS, 0]
+    assert world.monitor.state["ts"] == 1
+
+
+def test_what_is_not_there_says_so(world: World) -> None:
+    monitor, domain = world.monitor, world.monitor.domains[0]
+    missing = [n for n in range(64) if not is_implemented(xen.HYPERCALLS.get(n, ""))]
+    assert len(missing) == 64 - 23
+    for number in missing:
+        assert monitor.call(domain, number, [0] * 5) == -Errno.ENOSYS
 
 
 # -- isolation -------------------------------------------------------------------------------------
