@@ -481,7 +481,7 @@ def test_two_hostile_guests_some() -> None:
 
 
 @pytest.mark.heavy
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(st.tuples(*[st.integers(1, (1 << 32) - 1)] * 2), st.tuples(*[st.integers(1, 3)] * 2))
 def test_any_two_hostile_guests(seeds: tuple[int, int], shares: tuple[int, int]) -> None:
     check_isolation(seeds, shares)

@@ -59,10 +59,10 @@ def test_two_random_systems_some(monitor: str) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize("monitor", ["hybrid", "translation", "hardware-assist"])
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(SEEDS, SHARES)
 def test_two_random_systems(monitor: str, seeds: list[int], shares: list[int]) -> None:
-    check([system(seed) for seed in seeds], monitor, shares, 20)
+    check([system(seed) for seed in seeds], monitor, shares, 8)
 
 
 def test_a_guest_that_stops_leaves_the_processor_to_the_other() -> None:
