@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from emu.command import leave
 from emu.errors import GuestFileError
-from vmm.commands_monitors import ENGINE, ISA, JSON, LIMIT, PATH, find_monitor, open_guest
+from vmm.commands_monitors import ENGINE, ISA, JSON, LIMIT, PATH, find_monitor, is_pc, open_guest
 
 if TYPE_CHECKING:
     from vmm.compare import Guest
@@ -37,6 +38,19 @@ class Change:
         """Raise AllocationError if it cannot be done."""
         change = partitions.set_share if self.resource == "share" else partitions.resize
         change(self.name, self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a user says of partitions of a PC."""
+
+    guests: tuple[Path, ...]
+    shares: tuple[str, ...]
+    sizes: tuple[str, ...]
+    quantum: int
+    monitor: str
+    isa: str | None
+    engine: str
 
 
 @click.command()
@@ -64,10 +78,18 @@ def partition(
     """Run several GUESTS side by side on one bare machine, each in a partition of its own.
 
     A partition has the name of its guest's file without its ending; the second of the same name
-    gets -2. What it prints has its name before every line.
+    gets -2. What it prints has its name before every line. Guests of a PC are run on one PC, under
+    one of its monitors; with --monitor paravirtual they are domains. --memory NAME=16M, for them.
     """
     from vmm.compare import LIMIT as LONGEST
 
+    if any(is_pc(path, isa) for path in guests):
+        from vmm.pc.commands_partition import partition_pcs
+
+        asked = Asked(guests, shares, sizes, quantum, monitor, isa, engine)
+        if changes:
+            raise GuestFileError("--at is for the toy machine's guests, and these are for PCs")
+        leave(partition_pcs(asked, max_instructions or LONGEST, as_json=as_json))
     opened = {
         name: open_guest(path, isa, engine)
         for name, path in zip(names(guests), guests, strict=True)

@@ -75,9 +75,9 @@ class Paravirtual(TrapAndEmulate):
         return self._interpreted(state, began, outcome)
 
 
-def ported_lines(original: str, ported: str) -> tuple[int, int]:
+def ported_lines(original: str, ported: str, comment: str = ";") -> tuple[int, int]:
     """How many lines of a source a port took away or changed, and how many it put in."""
-    one, other = ([x.split(";")[0].split() for x in t.splitlines()] for t in (original, ported))
+    one, other = ([x.split(comment)[0].split() for x in t.splitlines()] for t in (original, ported))
     found = difflib.SequenceMatcher(
         None, [" ".join(x) for x in one if x], [" ".join(x) for x in other if x], autojunk=False
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from emu.errors import GuestFileError
-from emu.memory import PAGE_MASK
+from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.pc.memory import storage_for
 from vmm.monitors.allocation import AllocationError
 
@@ -18,10 +18,14 @@ MOST: Final = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """Bytes base .. end - 1 of the machine below: a virtual PC's `memory` bytes of RAM, its ROM."""
+    """Bytes base .. end - 1 of the machine below: a virtual PC's `memory` bytes of RAM, its ROM.
+
+    From `own` to `base` lie the pages of its monitor: others' lie elsewhere.
+    """
 
     base: int
     memory: int
+    own: int = PAGE_SIZE
 
     @property
     def end(self) -> int:
@@ -30,7 +34,7 @@ class Allocation:
 
     def check(self, below: int) -> None:
         """Raise AllocationError if a machine with so many bytes cannot give it away."""
-        if self.base & PAGE_MASK or self.base < OWN // 4:
+        if self.base & PAGE_MASK or self.base - self.own < OWN // 4 - PAGE_SIZE:
             raise AllocationError(
                 f"{self}: it must begin at a page, {OWN // 4:#x} or above: below it are the "
                 "monitor's page tables"

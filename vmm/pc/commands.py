@@ -10,12 +10,15 @@ from typing import Any, cast
 from emu.cli.run import check_engine, finish, size
 from emu.errors import GuestFileError
 from emu.pc.serial import StreamSerial
+from emu.report import Report
 from vmm.compare import Comparison
 from vmm.monitors.efficiency import Efficiency
 from vmm.pc import Monitor, monitors
 from vmm.pc import compare as measured
 from vmm.pc.guest import CONFIGURATION, Guest, open_guest
 from vmm.pc.machine import VirtualPc
+from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
+from vmm.pc.paravirtual.guest import ParavirtualGuest
 
 
 def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: str) -> Guest:
@@ -27,12 +30,13 @@ def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: 
     return open_guest(path, isa, chosen)
 
 
-def find_monitor(name: str, paging: str | None) -> type[Monitor]:
+def find_monitor(name: str, paging: str | None = None) -> type[Monitor]:
     """The monitor of that name. Raises GuestFileError."""
     found = monitors(paging)
     if name not in found:
         raise GuestFileError(
-            f"There is no monitor {name!r} of the PC", advice=f"Use one of {', '.join(found)}"
+            f"There is no monitor {name!r} of the PC",
+            advice=f"Use one of {', '.join((*found, PARAVIRTUAL))}",
         )
     return found[name]
 
@@ -41,15 +45,31 @@ def run_guest(
     guest: Guest, monitor: str, paging: str | None, limit: int | None, *, as_json: bool
 ) -> int:
     """Run a guest under a monitor to its end; returns the exit code."""
+    if monitor == PARAVIRTUAL:
+        return run_ported(guest, limit, as_json=as_json)
     virtual = guest.virtual(find_monitor(monitor, paging), StreamSerial())
     machine = cast(VirtualPc, virtual.machine)
     report = finish(virtual, None if limit is None else machine.state.count + limit)
     virtual.show_screen()
     sys.stdout.flush()
-    report.details.update(
-        {"monitor": monitor, **counts(machine.monitor.efficiency)},
-        resource_control=measured.in_control(machine),
-    )
+    in_control = measured.in_control(machine)
+    return tell(report, monitor, machine.monitor.efficiency, in_control, as_json=as_json)
+
+
+def run_ported(guest: Guest, limit: int | None, *, as_json: bool) -> int:
+    """Run a kernel that was ported to the paravirtual monitor; returns the exit code."""
+    port = ParavirtualGuest(guest.path, guest.choice, StreamSerial())
+    report = finish(port, limit)
+    sys.stdout.flush()
+    efficiency = port.domain.efficiency
+    return tell(report, PARAVIRTUAL, efficiency, port.in_control(), as_json=as_json)
+
+
+def tell(
+    report: Report, monitor: str, efficiency: Efficiency, in_control: bool, *, as_json: bool
+) -> int:
+    """How a run ended, and what it cost; returns the exit code."""
+    report.details.update({"monitor": monitor, **counts(efficiency)}, resource_control=in_control)
     if report.message:
         print(f"vmm: {report.message}", file=sys.stderr)
     if as_json:

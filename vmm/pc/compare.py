@@ -14,15 +14,47 @@ from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
 from vmm.pc.machine import VirtualPc
+from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
+from vmm.pc.paravirtual.guest import ParavirtualGuest, ported, porting_cost
 
 LIMIT: Final = 10_000_000
+SAME_ENDS: Final = {("halt", "off"), ("until", "until")}  # of a bare guest, and of its port
 
 
 def compare(
     guest: Guest, limit: int = LIMIT, every: int = 1, paging: str | None = None
 ) -> list[Comparison]:
-    """Every monitor, the bare machine's time being 1."""
-    return [compare_one(guest, monitor, limit, every) for monitor in monitors(paging).values()]
+    """Every monitor, the bare machine's time being 1; the paravirtual one if there is a port."""
+    rows = [compare_one(guest, monitor, limit, every) for monitor in monitors(paging).values()]
+    if ported(guest.path).is_file():
+        rows.append(compare_port(guest, limit))
+    return rows
+
+
+def compare_port(guest: Guest, limit: int = LIMIT) -> Comparison:
+    """The guest's port under the paravirtual monitor against the guest on the bare machine.
+
+    The machine has a new interface, so by definition this is no duplicate of the bare one: only
+    what comes out can be the same.
+    """
+    expected, output = MemorySerial(), MemorySerial()
+    path = ported(guest.path)
+    bare_seconds, ends = timed(guest.bare(expected).machine, limit)
+    port = ParavirtualGuest(path, guest.ported(path).choice, output)
+    seconds, stop = timed(port, limit)
+    same = expected.output == output.output and (ends.reason, stop.reason) in SAME_ENDS
+    work = "its output is the same" if same else "and its output differs"
+    efficiency = port.domain.efficiency
+    return Comparison(
+        PARAVIRTUAL,
+        f"a new interface, by design: a port, {porting_cost(guest.path, path)}; {work}",
+        port.in_control(),
+        efficiency.direct_fraction,
+        dict(efficiency.exits),
+        seconds / bare_seconds,
+        bytes(output.output),
+        stop.reason,
+    )
 
 
 def compare_one(
@@ -59,7 +91,7 @@ def in_control(machine: VirtualPc) -> bool:
     return bool((outside == POISON).all() and machine.monitor.in_control())
 
 
-def timed(machine: PcMachine, limit: int) -> tuple[float, Exit]:
+def timed(machine: PcMachine | ParavirtualGuest, limit: int) -> tuple[float, Exit]:
     """Seconds that a run takes, and how it ends."""
     began = time.perf_counter()
     stop = machine.run(machine.state.count + limit)

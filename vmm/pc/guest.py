@@ -11,13 +11,14 @@ from typing import Any, Final, cast
 from emu.devices.ns16550 import SerialBackend
 from emu.engines import Engine
 from emu.errors import GuestFileError
-from emu.pc.choose import pc_guest
+from emu.guests import read_file
+from emu.pc.choose import assembled, pc_guest
 from emu.pc.guest import Choice, PcGuest
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import MemorySerial
 from isa.x86.registers import UMIP, VM
-from vmm.pc.allocation import allocation_for
+from vmm.pc.allocation import Allocation, allocation_for
 from vmm.pc.control_program import Monitor
 from vmm.pc.equivalence import Pair
 from vmm.pc.machine import VirtualPc
@@ -54,19 +55,40 @@ class Guest:
             allocation, needed = allocation_for(memory)
             below = PcMachine(engine, model=model, memory=needed)
             below.memory.physical.array[allocation.end : needed] = POISON
-            chosen = replace(options, serial=[serial])
-            return VirtualPc(
-                lambda machine, given: monitor(machine, given, umip=self.umip),
-                below, allocation, options=chosen,
-            )  # fmt: skip
+            return self._virtual_pc(monitor, below, allocation, options, serial)
 
         return self._started(make)
+
+    def virtual_on(
+        self, monitor: type[Monitor], below: PcMachine, allocation: Allocation,
+        serial: SerialBackend,
+    ) -> PcGuest:  # fmt: skip
+        """On a virtual machine, on a machine below on which there may be others."""
+
+        def make(engine: Engine, /, *, model: str, memory: int, options: Options) -> VirtualPc:
+            return self._virtual_pc(monitor, below, allocation, options, serial)
+
+        return self._started(make)
+
+    def _virtual_pc(
+        self, monitor: type[Monitor], below: PcMachine, allocation: Allocation, options: Options,
+        serial: SerialBackend,
+    ) -> VirtualPc:  # fmt: skip
+        return VirtualPc(
+            lambda machine, given: monitor(machine, given, umip=self.umip),
+            below, allocation, options=replace(options, serial=[serial]),
+        )  # fmt: skip
 
     def pair(self, monitor: type[Monitor]) -> Pair:
         """The bare machine and a virtual one, for comparison."""
         mine, its = MemorySerial(), MemorySerial()
         bare, virtual = self.bare(mine), self.virtual(monitor, its)
         return Pair(bare.machine, cast(VirtualPc, virtual.machine), mine, its)
+
+    def ported(self, path: Path) -> Guest:
+        """A port of its kernel, for the same machine."""
+        kernel = assembled(read_file(path).decode(), path)
+        return replace(self, path=path, choice=replace(self.choice, kernel=kernel))
 
     def _started(self, make: Callable[..., PcMachine]) -> PcGuest:
         found = PcGuest(self._choice(self.choice.engine), make)

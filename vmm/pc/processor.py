@@ -58,7 +58,6 @@ class Processor:
         self._umip = int(umip)
         self._loaded: array[int] = array("Q")
         self._virtual: array[int] = array("Q")
-        self._tree = -1
 
     def enter(self, state: State) -> None:
         """Load the virtual state, but for what the monitor keeps."""
@@ -71,8 +70,9 @@ class Processor:
             values[register.slot] = value
         for slot in _SELECTORS:
             values[slot] |= REAL_CPL
+        before = self._machine.values[r.CR3.slot]  # perhaps another virtual processor's
         self._machine.values[:] = self._loaded = values
-        self._switch(values[r.CR3.slot])
+        self._switch(before, values[r.CR3.slot])
 
     def _computed(self, state: State, user: bool) -> dict[Register, int]:
         values, show = state.values, self._shadow.show
@@ -89,10 +89,9 @@ class Processor:
             r.TSC_OFFSET: offset & _64_BITS,
         }  # fmt: skip
 
-    def _switch(self, tree: int) -> None:
-        """Nothing that was translated by the other tree holds."""
-        if tree != self._tree:
-            self._tree = tree
+    def _switch(self, before: int, tree: int) -> None:
+        """Nothing that was translated by another tree holds."""
+        if tree != before:
             self._below.linear.invalidate(0, 2)
 
     def leave(self, state: State) -> None:

@@ -108,7 +108,7 @@ class Shadow:
     def __init__(self, below: PcMachine, allocation: Allocation) -> None:
         self._below = below
         self._allocation = allocation
-        self._frames = Frames(below, allocation.base)
+        self._frames = Frames(below, allocation.base, allocation.own)
         self._own = self._frames.take()
         self._shown: dict[int, int] = {}  # own page's number -> its entry
         self.trees = {user: Tree(below, self._frames, self._own) for user in (False, True)}

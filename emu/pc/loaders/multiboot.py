@@ -34,11 +34,16 @@ def load_multiboot(
             where=f"header at offset {header.offset:#x}",
             why="flags 0 to 15 are requirements; 0, 1 and 2 are known",
         )
-    image = _by_header(data, header) if header.flags & ADDRESSES else kernel_image(data)
+    image = image_of(data, header)
     for address, content in image.pieces:
         put(machine, address, content)
     info = _information(machine, command_line, modules, image.end)
     flat_mode.enter(machine, image.entry, TABLE, 8, 16, {"eax": LOADED_MAGIC, "ebx": info})
+
+
+def image_of(data: bytes, header: MultibootHeader) -> KernelImage:
+    """What a kernel with such a header consists of; raises LoaderError."""
+    return _by_header(data, header) if header.flags & ADDRESSES else kernel_image(data)
 
 
 def _by_header(data: bytes, header: MultibootHeader) -> KernelImage:
