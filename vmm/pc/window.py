@@ -22,6 +22,7 @@ class PhysicalWindow(PhysicalMemory):
         self.code_frames: set[int] = set()
         self.watches = 0
         self.listeners = []
+        self.dirty = None
         self._next_frame, self._free = 0, []
         below.listeners.append(self._changed_below)
 
@@ -51,6 +52,8 @@ class PhysicalWindow(PhysicalMemory):
     def write(self, address: int, data: bytes) -> None:
         """Write bytes inside one frame. Engines may have watched it without telling below."""
         self.below.write(self.base + address, data)
+        if self.dirty is not None:
+            self.dirty.add(address // PAGE_SIZE)
         unseen = (self.base + address) // PAGE_SIZE not in self.below.code_frames
         if unseen and self.is_code(address, len(data)):
             super().notify(address, len(data))
