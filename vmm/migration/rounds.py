@@ -33,6 +33,7 @@ class Policy:
     most: int = 500
     leave: int = 16
     rounds: int = MOST_ROUNDS
+    step: int = STEP
 
     def __post_init__(self) -> None:
         if not 0 < self.least <= self.most or self.leave < 0 or self.rounds < 1:
@@ -133,7 +134,7 @@ class Plan:
         """Why the guest is stopped after a round that left these pages; empty if it is not."""
         done.dirtied, done.again = len(dirty), len(dirty & self._before)
         self._before = dirty
-        wanted = self._rate_of(done) + STEP
+        wanted = self._rate_of(done) + self.policy.step
         self.rate = min(max(wanted, Fraction(self.policy.least)), Fraction(self.policy.most))
         if done.dirtied <= self.policy.leave:
             return "few pages are left"

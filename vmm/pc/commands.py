@@ -9,8 +9,11 @@ from typing import Any, cast
 
 from emu.cli.run import check_engine, finish, size
 from emu.errors import GuestFileError
+from emu.pc.guest import PcGuest
 from emu.pc.serial import StreamSerial
+from emu.report import Report
 from vmm.compare import Comparison
+from vmm.migration.options import MIGRATED, Leaving
 from vmm.monitors.efficiency import Efficiency
 from vmm.pc import MONITORS, Monitor
 from vmm.pc import compare as measured
@@ -36,12 +39,16 @@ def find_monitor(name: str) -> type[Monitor]:
     return MONITORS[name]
 
 
-def run_guest(guest: Guest, monitor: str, limit: int | None, *, as_json: bool) -> int:
-    """Run a guest under a monitor to its end; returns the exit code."""
+def run_guest(
+    guest: Guest, monitor: str, limit: int | None, *, as_json: bool, leaving: Leaving | None = None
+) -> int:
+    """Run a guest under a monitor to its end, or until it has left; returns the exit code."""
     virtual = guest.virtual(find_monitor(monitor), StreamSerial())
     machine = cast(VirtualPc, virtual.machine)
-    report = finish(virtual, None if limit is None else machine.state.count + limit)
-    virtual.show_screen()
+    until = None if limit is None else machine.state.count + limit
+    report = _run(virtual, guest, leaving, until)
+    if report.stop != MIGRATED:
+        virtual.show_screen()
     sys.stdout.flush()
     report.details.update(
         {"monitor": monitor, **counts(machine.monitor.efficiency)},
@@ -52,6 +59,14 @@ def run_guest(guest: Guest, monitor: str, limit: int | None, *, as_json: bool) -
     if as_json:
         print(json.dumps(report.facts()), file=sys.stderr)
     return report.exit_code
+
+
+def _run(virtual: PcGuest, guest: Guest, leaving: Leaving | None, until: int | None) -> Report:
+    if leaving is None:
+        return finish(virtual, until)
+    from vmm.migration.departure import depart
+
+    return depart(virtual, guest.path, leaving, until, umip=guest.umip)
 
 
 def counts(efficiency: Efficiency) -> dict[str, Any]:
