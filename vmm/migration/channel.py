@@ -87,11 +87,11 @@ class Channel:
         if connected:
             self._send(mine)
         its = self._receive(_HELLO.size)
-        if not connected:
-            self._send(mine)
         magic, version, other, _ = _HELLO.unpack(its)
         if magic != MAGIC:
             raise ProtocolError("the other side does not speak of migrations")
+        if not connected:
+            self._send(mine)  # whatever its version: so it can tell its user
         if version != VERSION:
             raise ProtocolError(
                 f"the other side speaks version {version} of the protocol, this one {VERSION}",

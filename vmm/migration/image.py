@@ -207,6 +207,8 @@ def put_state(machine: PcMachine, saved: Any) -> None:
 
 def _put(machine: PcMachine, saved: Any) -> None:
     state, memory = machine.state, machine.memory
+    if len(saved["registers"]) != len(state.values) or not isinstance(saved["count"], int):
+        raise ValueError("the processor has other registers")
     state.set_values(saved["registers"])
     state.count, state.reply = saved["count"], saved["reply"]
     state.interrupt_requested = saved["requested"]

@@ -9,7 +9,7 @@
 .set ROUNDS, 40
 .set TABLE, 0x120000
 .set TABLE_PAGES, 64
-.set SET, 0x160000
+.set SET, TABLE + TABLE_PAGES * 0x1000
 
 header:
     .long 0x1BADB002, 0x00010000, -(0x1BADB002 + 0x00010000)
