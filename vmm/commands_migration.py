@@ -28,7 +28,7 @@ def _options(command: Decorated) -> Decorated:
               "--certificate or once --listen or --from has heard the source")  # fmt: skip
 @click.option("--discard", metavar="ID", help="at the destination: throw a kept guest away")
 @click.option("--certificate", metavar="HEX", help="what --release has printed")
-@click.option("--monitor", default="translation", show_default=True, help="see vmm compare")
+@click.option("--monitor", default="hardware-assist", show_default=True, help="see vmm compare")
 @click.option("--engine", default="auto", show_default=True, help="of the bare machine")
 @click.option("--disk", "disks", multiple=True, type=PATH, metavar="FILE",
               help="a disk image that guests may be bound to")  # fmt: skip

@@ -109,7 +109,7 @@ def _plotted(guest: Guest, chosen: Chosen) -> list[dict[str, Any]]:
     from vmm.migration.sweep import picture, sweep
     from vmm.show.output import write_text
 
-    found = sweep(guest, chosen["under"], chosen["monitor"], chosen["migrate_at"], chosen["leave"])
+    found = sweep(guest, chosen["monitor"], chosen["migrate_at"], chosen["leave"])
     write_text(chosen["plot"], picture(guest.path.name, found))
     return [point.facts() for point in found]
 

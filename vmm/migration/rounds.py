@@ -133,6 +133,7 @@ class Plan:
     def end(self, done: Round, dirty: set[int], number: int) -> str:
         """Why the guest is stopped after a round that left these pages; empty if it is not."""
         done.dirtied, done.again = len(dirty), len(dirty & self._before)
+        shrinks = not self._before or len(dirty) < len(self._before)
         self._before = dirty
         wanted = self._rate_of(done) + self.policy.step
         self.rate = min(max(wanted, Fraction(self.policy.least)), Fraction(self.policy.most))
@@ -142,7 +143,7 @@ class Plan:
             return "there were many rounds"
         if wanted > self.policy.most:
             return "the guest writes faster than the link sends"
-        return ""
+        return "" if shrinks else "what is left is written again and again"
 
     def _rate_of(self, done: Round) -> Fraction:
         """How fast it writes, in Mbit/s."""

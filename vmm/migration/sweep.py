@@ -53,17 +53,17 @@ class Point:
         return asdict(self)
 
 
-def sweep(guest: Guest, under: str, monitor: str, at: int, leave: int) -> list[Point]:
+def sweep(guest: Guest, monitor: str, at: int, leave: int) -> list[Point]:
     """A pair of migrations for each speed of the link. Raises MigrationError."""
     return [
-        _point(guest, under, monitor, at, Policy(precopy, rate, rate, leave, step=0))
+        _point(guest, monitor, at, Policy(precopy, rate, rate, leave, step=0))
         for rate in RATES
         for precopy in (True, False)
     ]
 
 
-def _point(guest: Guest, under: str, monitor: str, at: int, policy: Policy) -> Point:
-    machine = cast(VirtualPc, guest.virtual(MONITORS[under], MemorySerial()).machine)
+def _point(guest: Guest, monitor: str, at: int, policy: Policy) -> Point:
+    machine = cast(VirtualPc, guest.virtual(MONITORS[monitor], MemorySerial()).machine)
     machine.run(machine.state.count + at)
     dirty = _dirty_rate(machine, policy)
     moved = move(guest, machine, monitor, policy)
