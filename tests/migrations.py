@@ -160,7 +160,7 @@ def unmoved(name: str) -> Unmoved:
     step, stop = GRID, machine.run(GRID)
     while stop.reason == "until":
         digests[machine.state.count] = machine.digest()
-        step = step if len(digests) < 100 else step * 2
+        step = step if len(digests) < 24 else step * 2
         stop = machine.run(machine.state.count + step)
     return Unmoved(digests, machine.state.count, machine.digest(), bytes(serial.output))
 

@@ -127,7 +127,8 @@ def picture(name: str, points: list[Point]) -> str:
     """Downtime, pages and rounds over the rate of writing, as SVG."""
     modes = ("pre-copy", "stop-and-copy")
     what = {
-        "downtime, instructions": "downtime_instructions", "pages sent": "pages",
+        "downtime, instructions": "downtime_instructions", "pages sent in all": "pages",
+        "pages sent while it has stopped": "final_pages",
         "rounds while it runs": "rounds",
     }  # fmt: skip
     panels = {
