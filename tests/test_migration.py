@@ -152,6 +152,7 @@ def test_a_cut_at_each_step(
     if kind not in COMMITTED and not heard:
         assert judge(happened) == "here, by themselves"
     elif again or kind == Kind.DONE:
+        assert happened.outcome.fate == Fate.THERE
         assert judge(happened) == "there, by themselves"
     else:
         runs = kind == Kind.RUNNING or (kind == Kind.COMMIT and how == "after")

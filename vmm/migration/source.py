@@ -143,7 +143,7 @@ class _Attempt:
                 refuse(channel, "the guest has come to its end")
                 channel.close()
             return Outcome(Fate.ENDED, self.measured, stop=ended.stop)
-        except (MigrationError, OSError) as error:
+        except (GuestFileError, OSError) as error:
             return self._keep(channel, error)
         return self._hand_over(channel)
 
@@ -301,7 +301,8 @@ class _Attempt:
         assert self._record is not None
         tell(channel, Kind.COMMIT, {"certificate": self._record.certificate})
         hear(channel, Kind.RUNNING)
-        tell(channel, Kind.DONE)
+        with suppress(MigrationError):  # the other side runs, whether it hears that we know or not
+            tell(channel, Kind.DONE)
 
     def _settle(self, verdict: Kind, record: Record | None) -> None:
         """Connect again until the other side has heard the verdict. Raises MigrationError."""
