@@ -64,6 +64,7 @@ class PhysicalMemory:
     """Bytes of RAM, lazily committed by the host; frames are handed out from the bottom.
 
     `watch` marks bytes that hold translated code; a write to any of them calls the listeners.
+    `dirty`, if set, collects the frames that may be written from when it was set (`log_writes`).
     """
 
     def __init__(self, size: int) -> None:
@@ -74,6 +75,7 @@ class PhysicalMemory:
         self.code_frames: set[int] = set()  # frames that hold some
         self.watches = 0  # how often units were marked
         self.listeners: list[CodeListener] = []
+        self.dirty: set[int] | None = None
         self._next_frame = 0
         self._free: list[int] = []
         self._more_users: dict[int, int] = {}  # of shared frames, beside the first user
@@ -213,6 +215,8 @@ class PhysicalMemory:
     def write(self, address: int, data: bytes) -> None:
         """Write bytes inside one frame; the caller has checked the range."""
         self.view[address : address + len(data)] = data
+        if self.dirty is not None:
+            self.dirty.add(address // PAGE_SIZE)
         if self.code_frames and self.is_code(address, len(data)):
             self.notify(address, len(data))
 
@@ -288,6 +292,17 @@ class TranslatedMemory(ABC):
         else:
             self._changed_pages.extend(pages)
 
+    def log_writes(self, dirty: set[int] | None) -> None:
+        """Have storage's frames collected that are written from now on; None: no longer.
+
+        Engines reach a page directly once they have asked for it, so they have to ask again. No
+        translation is forgotten: a guest cannot tell.
+        """
+        self.physical.dirty = dirty
+        self.generation += 1
+        self._whole += 1
+        self._changed_pages.clear()
+
     def changes_since(self, mark: Mark) -> tuple[Mark, list[int] | None]:
         """The mark of now, and the pages that changed since a mark; None: everything may have."""
         now = self._whole, len(self._changed_pages)
@@ -306,9 +321,10 @@ class TranslatedMemory(ABC):
         can be read can be executed, what can be written can be read (SDM volume 3, section 4.6).
         """
         base = self._cached[access].get(address // PAGE_SIZE)
-        if base is None:
-            return self._walk(address, access)
-        return base + (address & PAGE_MASK)
+        where = self._walk(address, access) if base is None else base + (address & PAGE_MASK)
+        if access == WRITE and self.physical.dirty is not None and not isinstance(where, Fault):
+            self.physical.dirty.add(where // PAGE_SIZE)
+        return where
 
     def was_translated(self, address: int, access: int) -> bool:
         """Whether somebody may have cached where the page of `address` is, for an access."""

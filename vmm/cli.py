@@ -9,6 +9,7 @@ import click
 from emu.command import leave, run_command
 from vmm.commands_bench import bench
 from vmm.commands_costs import costs
+from vmm.commands_migration import migrate
 from vmm.commands_monitors import compare, run
 from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
@@ -72,7 +73,7 @@ def witness(
     leave(write_witness(instruction, configuration, mode=mode, output=output, as_json=as_json))
 
 
-for command in (run, compare, bench, costs, recurse, partition, mutate, redpill):
+for command in (run, compare, bench, costs, recurse, partition, mutate, redpill, migrate):
     app.add_command(command)
 
 

@@ -12,6 +12,8 @@ import click
 
 from emu.command import leave
 from emu.errors import GuestFileError
+from vmm.migration.options import Leaving
+from vmm.migration.options import leaving as with_leaving
 
 if TYPE_CHECKING:
     from vmm.compare import Comparison, Guest
@@ -42,13 +44,15 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @PAGING
 @TYPED
 @JSON
+@with_leaving
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    memory: str | None, paging: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, typed: str, as_json: bool, leaving: Leaving | None,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
 
-    A PC's output is what comes out of its serial port, and its screen.
+    A PC's output is what comes out of its serial port, and its screen. With --to or --offer it goes
+    on under another monitor, in another process: see `vmm migrate`.
     """
     import time
 
@@ -56,8 +60,14 @@ def run(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
-        leave(commands.run_guest(chosen, monitor, paging, max_instructions, as_json=as_json))
+        leave(
+            commands.run_guest(
+                chosen, monitor, paging, max_instructions, as_json=as_json, leaving=leaving
+            )
+        )
     only_for_pcs(memory, typed, paging)
+    if leaving is not None:
+        raise GuestFileError("only a PC's guest migrates, and this is a toy's")
     from emu.toy.run import outcome
     from vmm import compare as measured
 

@@ -9,9 +9,11 @@ from typing import Any, cast
 
 from emu.cli.run import check_engine, finish, size
 from emu.errors import GuestFileError
+from emu.pc.guest import PcGuest
 from emu.pc.serial import StreamSerial
 from emu.report import Report
 from vmm.compare import Comparison
+from vmm.migration.options import MIGRATED, Leaving
 from vmm.monitors.efficiency import Efficiency
 from vmm.pc import Monitor, monitors
 from vmm.pc import compare as measured
@@ -42,15 +44,24 @@ def find_monitor(name: str, paging: str | None = None) -> type[Monitor]:
 
 
 def run_guest(
-    guest: Guest, monitor: str, paging: str | None, limit: int | None, *, as_json: bool
-) -> int:
-    """Run a guest under a monitor to its end; returns the exit code."""
+    guest: Guest, monitor: str, paging: str | None, limit: int | None, *, as_json: bool,
+    leaving: Leaving | None = None,
+) -> int:  # fmt: skip
+    """Run a guest under a monitor to its end, or until it has left; returns the exit code."""
     if monitor == PARAVIRTUAL:
+        if leaving is not None:
+            raise GuestFileError(
+                "a paravirtual guest does not migrate",
+                why="its page tables hold the frames of this machine",
+                advice="Use another monitor",
+            )
         return run_ported(guest, limit, as_json=as_json)
     virtual = guest.virtual(find_monitor(monitor, paging), StreamSerial())
     machine = cast(VirtualPc, virtual.machine)
-    report = finish(virtual, None if limit is None else machine.state.count + limit)
-    virtual.show_screen()
+    until = None if limit is None else machine.state.count + limit
+    report = _run(virtual, guest, leaving, until)
+    if report.stop != MIGRATED:
+        virtual.show_screen()
     sys.stdout.flush()
     in_control = measured.in_control(machine)
     return tell(report, monitor, machine.monitor.efficiency, in_control, as_json=as_json)
@@ -75,6 +86,14 @@ def tell(
     if as_json:
         print(json.dumps(report.facts()), file=sys.stderr)
     return report.exit_code
+
+
+def _run(virtual: PcGuest, guest: Guest, leaving: Leaving | None, until: int | None) -> Report:
+    if leaving is None:
+        return finish(virtual, until)
+    from vmm.migration.departure import depart
+
+    return depart(virtual, guest.path, leaving, until, umip=guest.umip)
 
 
 def counts(efficiency: Efficiency) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class PhysicalWindow(PhysicalMemory):
         self.code_frames = cast("set[int]", _Frames(below, base, size))
         self.watches = 0
         self.listeners = []
+        self.dirty = None
         self._next_frame, self._free = 0, []
         below.listeners.append(self._changed_below)
 
@@ -67,3 +68,5 @@ class PhysicalWindow(PhysicalMemory):
     def write(self, address: int, data: bytes) -> None:
         """Write bytes inside one frame."""
         self.below.write(self.base + address, data)
+        if self.dirty is not None:
+            self.dirty.add(address // PAGE_SIZE)

@@ -1,0 +1,1 @@
+"""Moving a running virtual machine from one monitor process to another."""
