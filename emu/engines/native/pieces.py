@@ -100,7 +100,9 @@ def leave(low: Lowering, why: str) -> None:
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {is_exit}, {is_open}"), through, back)
     low.start(through)
-    low.line(f"ret i64 {low.emit(f'musttail call {CONVENTION} i64 {gate}(ptr %mailbox, i64 {why})')}")
+    low.line(
+        f"ret i64 {low.emit(f'musttail call {CONVENTION} i64 {gate}(ptr %mailbox, i64 {why})')}"
+    )
     low.start(back)
     low.line(f"ret i64 {why}")
 

@@ -508,7 +508,9 @@ class RegionCompiler:
             if f not in self._in_memory or changed(f, recipe.values)
         }
         read: set[Register] = set()
-        walk(values.values(), set(), lambda n: read.update(n.attribute[:1] if n.op == "get" else ()))
+        walk(
+            values.values(), set(), lambda n: read.update(n.attribute[:1] if n.op == "get" else ())
+        )
         olds = {f: self.slot_value(f) for f in self.flags if f in read}
         return {f: low.inline(v, operands, olds) for f, v in values.items()}
 
