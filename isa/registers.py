@@ -18,9 +18,12 @@ class Role(Enum):
     RESOURCE = "resource"  # anything else that is shared: timers, masks, device state
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Register:
-    """One register; `slot` is its place in a machine state, counted from 0."""
+    """One register; `slot` is its place in a machine state, counted from 0.
+
+    It is equal to itself only: engines look registers up millions of times.
+    """
 
     name: str
     width: int

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from machines import engines
 from needs import missing
 
 from emu.bench import cold, exit_driver, exits, hook_driver, hooks, images, kernels, tools
-from emu.bench.child import peak_memory, run_child
+from emu.bench.child import fresh_cache, peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
 from emu.bench.images import call_loop, cold_program, empty_program
@@ -198,6 +199,34 @@ def test_geometric_means_are_over_guests() -> None:
     ]
     assert kernels.geometric_means(found) == {"slow": pytest.approx(4.0)}
     assert kernels.geometric_means([result(slow=(1, [2.0]))]) == {}
+
+
+def test_first_runs_are_told_by_themselves() -> None:
+    """Whoever keeps code on the disk has two figures: that of the first run, and that of later
+    ones."""
+    found = result(**{"native": (100, [1.0]), "popek-native": (50, [1.0, 1.5])})
+    found.measured["popek-native"].first = 4.0
+    facts = kernels.facts([found])
+    assert (facts["geomean"], facts["geomean_first"]) == (
+        {"popek-native": pytest.approx(2.5)}, {"popek-native": pytest.approx(8.0)}
+    )  # fmt: skip
+    names = {"tools": ["native", "popek-native"], "missing": {}}
+    table = tables({"repeat": 2, **names, **facts})
+    assert table.splitlines()[2].split()[-2:] == ["2.50", "8.00"]
+
+
+def test_the_cache_of_a_measurement_is_nobody_elses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Children see a directory of their own, and keep Python's bytecode."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("POPEK_CACHE", "elsewhere")
+    look = (sys.executable, "-c", "import os; print(os.environ['POPEK_CACHE'], len(os.environ))")
+    with fresh_cache(tmp_path):
+        where, count = run_child(look).output.split()
+    assert where.decode() == str(tmp_path)
+    assert int(count) == len(os.environ) - 1
+    assert os.environ["POPEK_CACHE"] == "elsewhere"
 
 
 def test_without_a_native_process_seconds_are_told() -> None:

@@ -7,11 +7,13 @@ the same question at every length: fast tools run all the rounds of the `.out` f
 second natively, as users' programs do), slow ones a few, and seconds are told for all.
 
 Every run is a process of its own. All run pinned to one core, in turns (each tool once, then each
-once again), after three runs of each that warm caches and are not counted but checked; the first
-of them is told as `first`. The figure of a tool is its median; a ratio is that divided by the
-median of the native process in the same turns. Seconds of our engines and of Unicorn are those
-between the first and the last instruction, without the interpreter's start; those of a native
-process and of qemu-i386 are the whole process. What starting costs is a figure of its own.
+once again), after three runs of each that warm caches and are not counted but checked. Our engines
+have a cache of compiled code that is empty when the command begins and nobody else uses: the first
+run of a guest compiles everything and is told by itself (`first`), the counted ones find on the
+disk what three or more runs have left there. The figure of a tool is its median; a ratio is that
+divided by the median of the native process in the same turns. Seconds of our engines and of Unicorn
+are those between the first and the last instruction, without the interpreter's start; those of a
+native process and of qemu-i386 are the whole process. What starting costs is a figure of its own.
 
 | part | what is measured |
 |---|---|

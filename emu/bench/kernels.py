@@ -67,6 +67,18 @@ class GuestResult:
         return {n: s / seconds[NATIVE] for n, s in seconds.items() if n != NATIVE}
 
     @property
+    def first(self) -> dict[str, float]:
+        """The same ratio of each tool's very first run, before it could keep anything."""
+        medians = self.seconds
+        if NATIVE not in medians:
+            return {}
+        return {
+            name: m.first / m.rounds * self.rounds / medians[NATIVE]
+            for name, m in self.measured.items()
+            if name != NATIVE
+        }
+
+    @property
     def instructions(self) -> int | None:
         """Retired instructions, counted by the tool of ours that ran the most rounds."""
         counted = [m for m in self.measured.values() if m.instructions is not None]
@@ -83,6 +95,7 @@ class GuestResult:
             "instructions": self.instructions,
             "seconds": self.seconds,
             "ratio": self.ratio,
+            "first": self.first,
             "measured": {name: m.facts() for name, m in self.measured.items()},
         }
 
@@ -142,9 +155,13 @@ def _difference(guest: BenchGuest, output: bytes) -> str:
 
 def geometric_means(results: Sequence[GuestResult]) -> dict[str, float]:
     """The geometric mean over all guests of each tool's ratio to native."""
+    return _means([result.ratio for result in results])
+
+
+def _means(results: Sequence[Mapping[str, float]]) -> dict[str, float]:
     ratios: dict[str, list[float]] = {}
     for result in results:
-        for name, ratio in result.ratio.items():
+        for name, ratio in result.items():
             ratios.setdefault(name, []).append(ratio)
     return {name: _geometric_mean(values) for name, values in ratios.items()}
 
@@ -155,4 +172,8 @@ def _geometric_mean(values: Sequence[float]) -> float:
 
 def facts(results: Sequence[GuestResult]) -> Mapping[str, Any]:
     """What `--json` tells of the guests."""
-    return {"guests": [r.facts() for r in results], "geomean": geometric_means(results)}
+    return {
+        "guests": [r.facts() for r in results],
+        "geomean": geometric_means(results),
+        "geomean_first": _means([r.first for r in results]),
+    }

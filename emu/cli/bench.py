@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from emu.bench import PARTS, cold, exits, hooks, kernels
-from emu.bench.child import pinned
+from emu.bench.child import fresh_cache, pinned
 from emu.bench.cold import measure_cold, write
 from emu.bench.errors import BenchError
 from emu.bench.exits import measure_exits
@@ -39,7 +39,11 @@ def run_bench(
     chosen = [part for part in PARTS if part in parts or not parts]
     times = repeat or (QUICK_REPEAT if quick else REPEAT)
     try:
-        with tempfile.TemporaryDirectory(prefix="popek-bench-") as directory, pinned() as core:
+        with (
+            tempfile.TemporaryDirectory(prefix="popek-bench-") as directory,
+            fresh_cache(Path(directory) / "cache"),
+            pinned() as core,
+        ):
             bench = Bench(Path(directory), guests, engines, without, times, quick)
             facts = {"core": core, **bench.measure(chosen)}
     except BenchError as error:

@@ -16,7 +16,7 @@ from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, Header, Left, Word
+from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Header, Left, Word
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave
 from emu.engines.native.runtime import PAGE_BITS, PAGES
@@ -53,7 +53,7 @@ def _field(name: str, header: str, word: int, kind: str = "i32") -> str:
 
 
 _DISPATCH: Final = f"""
-define i64 @dispatch(ptr %mailbox, i64 %pc) {{
+define {CONVENTION} i64 @dispatch(ptr %mailbox, i64 %pc) {{
 entry:
   {_word("pages", Word.PAGES)}
   %page = lshr i64 %pc, {PAGE_BITS}
@@ -109,7 +109,7 @@ go:
   store ptr %target, ptr %jump.function
   %jump.entry = getelementptr i64, ptr %jump, i64 2
   store i64 %which, ptr %jump.entry
-  %left = musttail call i64 %target(ptr %mailbox, i64 %which)
+  %left = musttail call {CONVENTION} i64 %target(ptr %mailbox, i64 %which)
   ret i64 %left
 pause:
   ret i64 {int(Left.PAUSE)}
@@ -260,7 +260,8 @@ def _tier1(pc: Register) -> str:
     low.line("store i32 %pc.n, ptr %target.p")
     chain(low, "%pc")
     body = "\n".join(low.lines)
-    return f"define dso_local i64 @tier1(ptr %mailbox, i64 %number) {{\nentry:\n{body}\n}}"
+    head = f"define dso_local {CONVENTION} i64 @tier1(ptr %mailbox, i64 %number)"
+    return f"{head} {{\nentry:\n{body}\n}}"
 
 
 _COVER: Final = f"""

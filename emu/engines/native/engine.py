@@ -316,7 +316,7 @@ class NativeSession(Session):
                 state.count = count + budget - mail[_REMAINING]
             if mail[_REPLIED]:
                 state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
-        if self.regions.done:
+        if self.regions.is_due(state.count):
             self.regions.install()
         why = _LEFT[left]
         if why is Left.EXIT or why is Left.ASK:

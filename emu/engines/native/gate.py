@@ -15,7 +15,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.layout import METADATA, MOST_SERVED, WORDS, Left, Word
+from emu.engines.native.layout import CONVENTION, METADATA, MOST_SERVED, WORDS, Left, Word
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.names import digest
@@ -234,7 +234,7 @@ begin.free:
   store i64 0, ptr %later.p
   br label %begin
 begin:
-  %left.first = call i64 %code(ptr %mailbox, i64 %number)
+  %left.first = call {CONVENTION} i64 %code(ptr %mailbox, i64 %number)
   br label %look
 look:
   %left = phi i64 [%left.first, %begin], [%left.more, %free]
@@ -249,7 +249,7 @@ look:
   br i1 %again, label %free, label %out
 free:
 {_RELEASE}
-  %left.more = call i64 @go_on(ptr %mailbox, i64 0)
+  %left.more = call {CONVENTION} i64 @go_on(ptr %mailbox, i64 0)
   br label %look
 out:
   %thread.out = load ptr, ptr %thread.p
@@ -262,12 +262,12 @@ return:
   ret i64 %left
 }}
 
-define internal i64 @go_on(ptr %mailbox, i64 %number) {{
+define internal {CONVENTION} i64 @go_on(ptr %mailbox, i64 %number) {{
 entry:
 {_word("registers", Word.REGISTERS)}{_chain(pc, "entry")}
 }}
 
-define i64 @gate(ptr %mailbox, i64 %number) {{
+define {CONVENTION} i64 @gate(ptr %mailbox, i64 %number) {{
 entry:
   %arguments = alloca [{Word.MISSED - Word.VALUES} x ptr]
   %at = alloca ptr

@@ -6,16 +6,21 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 
 from __future__ import annotations
 
-import io
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from emu.engines.native.executable import ALIGNMENT
 
-X86_64: Final = "EM_X86_64"
+X86_64: Final = 62  # EM_X86_64
+PROGBITS, SYMTAB, RELA, NOBITS = 1, 2, 4, 8  # section types, as the gABI numbers them
+WRITE, ALLOC = 1, 2  # section flags
+_ELF64: Final = b"\x7fELF\x02"
+_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr
+_SECTION: Final = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
 PC32, PLT32 = 2, 4  # relocation types: 32 bits relative to their own place (psABI, table 4.9)
 SYMBOL: Final = np.dtype(
     [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"),
@@ -80,26 +85,42 @@ def joined(images: Iterable[Image]) -> Image:
     return Image(bytes(code), symbols, imports)
 
 
+class _Section(NamedTuple):
+    """A section header of an ELF object (gABI, figure 4-8), and what the section holds."""
+
+    name: int
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    alignment: int
+    entry_size: int
+    content: bytes
+
+
 class _Mover:
     """Lays an ELF object's sections out and settles its references."""
 
     def __init__(self, object_code: bytes) -> None:
-        from elftools.elf.elffile import ELFFile  # slow to load, and a warm start compiles nothing
-
-        self._elf = ELFFile(io.BytesIO(object_code))
-        if self._elf["e_machine"] != X86_64:
+        header = _HEADER.unpack_from(object_code)
+        machine, start, number, names = header[2], header[6], header[12], header[13]
+        if object_code[:5] != _ELF64 or machine != X86_64:
             raise NotMovableError
-        self._sections = list(self._elf.iter_sections())
+        self._sections = [_section(object_code, start + n * _SECTION.size) for n in range(number)]
+        self._section_names = self._sections[names].content
         self._code = bytearray()
         self._starts: dict[int, int] = {}  # of a section by its number
-        table: Any = self._elf.get_section_by_name(".symtab")
-        self._symbols = np.frombuffer(table.data(), SYMBOL)
-        self._names: bytes = self._sections[table["sh_link"]].data()
+        table = next(s for s in self._sections if s.type == SYMTAB)
+        self._symbols = np.frombuffer(table.content, SYMBOL)
+        self._names = self._sections[table.link].content
 
     def image(self) -> Image:
         """See `image_of`."""
         for number, section in enumerate(self._sections):
-            if section["sh_flags"] & 2 and section.name != ".eh_frame":  # SHF_ALLOC
+            if section.flags & ALLOC and _text(self._section_names, section.name) != ".eh_frame":
                 self._lay(number, section)
         imports = [found for section in self._sections for found in self._settled(section)]
         symbols = {
@@ -109,26 +130,25 @@ class _Mover:
         }
         return Image(bytes(self._code), symbols, imports)
 
-    def _lay(self, number: int, section: Any) -> None:
-        if section["sh_type"] != "SHT_PROGBITS" or section["sh_flags"] & 1:  # SHF_WRITE
+    def _lay(self, number: int, section: _Section) -> None:
+        if section.type != PROGBITS or section.flags & WRITE:
             raise NotMovableError
-        align = max(section["sh_addralign"], 1)
+        align = max(section.alignment, 1)
         if align > ALIGNMENT:
             raise NotMovableError
         self._code += bytes(-len(self._code) % align)
         self._starts[number] = len(self._code)
-        self._code += section.data()
+        self._code += section.content
 
     def _name(self, symbol: Any) -> str:
-        start = int(symbol["name"])
-        return self._names[start : self._names.index(0, start)].decode()
+        return _text(self._names, int(symbol["name"]))
 
-    def _settled(self, section: Any) -> Iterator[tuple[int, str, int]]:
+    def _settled(self, section: _Section) -> Iterator[tuple[int, str, int]]:
         """Settle a section's references; what is left are imports."""
-        if section["sh_type"] != "SHT_RELA" or section["sh_info"] not in self._starts:
+        if section.type != RELA or section.info not in self._starts:
             return
-        start = self._starts[section["sh_info"]]
-        for offset, info, addend in np.frombuffer(section.data(), RELOCATION).tolist():
+        start = self._starts[section.info]
+        for offset, info, addend in np.frombuffer(section.content, RELOCATION).tolist():
             if info & 0xFFFFFFFF not in (PC32, PLT32):
                 raise NotMovableError
             symbol = self._symbols[info >> 32]
@@ -141,3 +161,15 @@ class _Mover:
                 yield at, self._name(symbol), addend
             else:
                 raise NotMovableError
+
+
+def _section(object_code: bytes, at: int) -> _Section:
+    facts = _SECTION.unpack_from(object_code, at)
+    offset, size = facts[4], facts[5]
+    content = b"" if facts[1] == NOBITS else object_code[offset : offset + size]
+    return _Section(*facts, content=content)
+
+
+def _text(table: bytes, start: int) -> str:
+    """The name at a place of a table of strings."""
+    return table[start : table.index(0, start)].decode()

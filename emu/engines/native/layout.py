@@ -5,6 +5,7 @@ Pointers among them are read in native code as pointers (never made from integer
 
 from __future__ import annotations
 
+import platform
 import zlib
 from enum import IntEnum
 from typing import Final
@@ -91,6 +92,11 @@ QUICK, BEST = 0, 2
 """Levels of compiling: in a seventh of the time that the other takes, or well."""
 
 LARGEST: Final = 200  # instructions of a region
+
+CONVENTION: Final = (
+    "preserve_nonecc" if platform.machine() in ("x86_64", "AMD64", "aarch64", "arm64") else "ccc"
+)
+"""How functions call that go on in each other for ever: nobody keeps registers for a caller."""
 
 SYMBOL: Final = "region"  # the function of a region's module
 

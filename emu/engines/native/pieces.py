@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from emu.engines.native.layout import JUMP_WORDS, JUMPS, Left, Word, number_of
+from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
@@ -100,7 +100,9 @@ def leave(low: Lowering, why: str) -> None:
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {is_exit}, {is_open}"), through, back)
     low.start(through)
-    low.line(f"ret i64 {low.emit(f'musttail call i64 {gate}(ptr %mailbox, i64 {why})')}")
+    low.line(
+        f"ret i64 {low.emit(f'musttail call {CONVENTION} i64 {gate}(ptr %mailbox, i64 {why})')}"
+    )
     low.start(back)
     low.line(f"ret i64 {why}")
 
@@ -155,7 +157,7 @@ def chain(low: Lowering, target: str) -> None:
     entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-    result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {number})")
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {number})")
     low.line(f"ret i64 {result}")
 
 
@@ -167,7 +169,7 @@ def _discover(low: Lowering, target: str) -> None:
     low.start(leave)
     low.line(f"ret i64 {int(Left.DISPATCH)}")
     low.start(discover)
-    result = low.emit(f"musttail call i64 {function}(ptr %mailbox, i64 {target})")
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {target})")
     low.line(f"ret i64 {result}")
 
 

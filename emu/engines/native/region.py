@@ -12,7 +12,15 @@ from collections.abc import Hashable, Mapping, Sequence
 
 from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
-from emu.engines.native.layout import METADATA, MOST_VALUES, SEEN, Left, Word, heat_slot
+from emu.engines.native.layout import (
+    CONVENTION,
+    METADATA,
+    MOST_VALUES,
+    SEEN,
+    Left,
+    Word,
+    heat_slot,
+)
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import (
     Memory,
@@ -81,14 +89,20 @@ class RegionCompiler:
         self._in_cold = False
         self._part = ""
         self._labels: set[str] = set()
+        self._in_memory = self._flags_in_memory()
         self.written = self._written()
-        self.used: set[Register] = set(self.written)
+        self.used: set[Register] = set(self.written) - self._in_memory
 
     def _written(self) -> list[Register]:
         """What an exit may have to write back, registers that a block changes and puts back too."""
         states = [k for b in self.blocks for k in (b.after, *(p.before for p in b.parts))]
         found = {r for known in states for r in known if changed(r, known)}
         return sorted(found - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
+
+    def _flags_in_memory(self) -> set[Register]:
+        """Flags that are only recipes here: while one may be read, its old value is in memory."""
+        stored = {f for b in self.blocks for f in b.live if changed(f, b.after)}
+        return set(self.flags) - stored
 
     @property
     def text(self) -> str:
@@ -102,7 +116,7 @@ class RegionCompiler:
         tail, low.lines = low.lines, []
         self._prologue()
         head = low.lines
-        define = f"define i64 @{self.name}(ptr %mailbox, i64 %way) {{"
+        define = f"define {CONVENTION} i64 @{self.name}(ptr %mailbox, i64 %way) {{"
         declared = [*sorted(low.declarations), runtime.DECLARATIONS, METADATA]
         return "\n".join([define, "entry:", *head, *body, *self.cold, *tail, "}", *declared])
 
@@ -114,10 +128,9 @@ class RegionCompiler:
 
     def _prologue(self) -> None:
         low = self.low
-        registers = self._word(Word.REGISTERS)
+        low.line(f"%registers = load ptr, ptr {self._word(Word.REGISTERS, '')}")
         for register in sorted(self.used, key=lambda r: r.slot):
-            place = low.emit(f"getelementptr i64, ptr {registers}, i64 {register.slot}")
-            value = self._load_slot(register, place)
+            value = self._load_slot(register)
             low.line(f"%r{register.slot} = alloca i{register.width}")
             low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         self._locals()
@@ -127,7 +140,8 @@ class RegionCompiler:
         self.memory.words()
         self._switch_to_entry()
 
-    def _load_slot(self, register: Register, place: str) -> str:
+    def _load_slot(self, register: Register) -> str:
+        place = self.low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
         wide = register.width if register.width in (8, 16, 32, 64) else 64
         value = self.low.emit(f"load i{wide}, ptr {place}")
         if wide == register.width:
@@ -426,19 +440,17 @@ class RegionCompiler:
         """Write the state back; go on in native code if there is some."""
         low, pc = self.low, self.isa.pc
         low.start("epilogue")
-        registers = self._word(Word.REGISTERS)
         flags = set(self.flags)
         for register in self.written:
             if register not in flags:
-                value = low.emit(f"load i{register.width}, ptr %r{register.slot}")
-                self._store_slot(registers, register, value)
+                self._store_slot(register, self.slot_value(register))
         target = low.emit(f"load i{pc.width}, ptr %pc")
-        self._store_slot(registers, pc, target)
+        self._store_slot(pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
         if self._counts:
             self._count(remaining)
-        self._store_flags(registers)
+        self._store_flags()
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
         low.start("return")
@@ -452,39 +464,37 @@ class RegionCompiler:
         heat = low.emit(f"load i64, ptr {place}")
         low.line(f"store i64 {low.emit(f'add i64 {heat}, {done}')}, ptr {place}")
 
-    def _store_slot(self, registers: str, register: Register, value: str) -> None:
+    def _store_slot(self, register: Register, value: str) -> None:
         low = self.low
-        place = low.emit(f"getelementptr i64, ptr {registers}, i64 {register.slot}")
+        place = low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
         if register.width < 64:
             value = low.emit(f"zext i{register.width} {value} to i64")
         low.line(f"store i64 {value}, ptr {place}")
 
-    def _store_flags(self, registers: str) -> None:
+    def _store_flags(self) -> None:
+        """What the recipe says; without one (0) the flags are as they were."""
         low = self.low
         if not self.flags:
             return
         recipes = list(self.recipes.found.values())
         cases = " ".join(f"i32 {r.number}, label %recipe.{r.number}" for r in recipes)
         which = low.emit("load i32, ptr %recipe")
-        low.line(f"switch i32 {which}, label %recipe.0 [{cases}]")
-        low.start("recipe.0")
-        self._store_recipe(registers, {f: self.slot_value(f) for f in self.flags})
+        low.line(f"switch i32 {which}, label %done [{cases}]")
         for recipe in recipes:
             low.start(f"recipe.{recipe.number}")
-            self._store_recipe(registers, self._computed(recipe))
+            for flag, text in self._computed(recipe).items():
+                self._store_slot(flag, text)
+            low.jump("done")
         low.start("done")
 
     def slot_value(self, register: Register) -> str:
         """A register's slot, read now."""
+        if register in self._in_memory:
+            return self._load_slot(register)
         return self.low.emit(f"load i{register.width}, ptr %r{register.slot}")
 
-    def _store_recipe(self, registers: str, values: dict[Register, str]) -> None:
-        for flag, text in values.items():
-            self._store_slot(registers, flag, text)
-        self.low.jump("done")
-
     def _computed(self, recipe: Recipe) -> dict[Register, str]:
-        """The flags by their recipe."""
+        """The flags by their recipe, but for those that stay as they are in memory."""
         low = self.low
         operands, numbers = [], {32: 0, 64: 0}
         for width in recipe.widths:
@@ -492,8 +502,17 @@ class RegionCompiler:
             text = low.emit(f"load i{size}, ptr %operand{size}.{numbers[size]}")
             operands.append(low.emit(f"trunc i{size} {text} to i{width}") if width < size else text)
             numbers[size] += 1
-        olds = {f: self.slot_value(f) for f in self.flags}
-        return {f: low.inline(v, operands, olds) for f, v in recipe.values.items()}
+        values = {
+            f: v
+            for f, v in recipe.values.items()
+            if f not in self._in_memory or changed(f, recipe.values)
+        }
+        read: set[Register] = set()
+        walk(
+            values.values(), set(), lambda n: read.update(n.attribute[:1] if n.op == "get" else ())
+        )
+        olds = {f: self.slot_value(f) for f in self.flags if f in read}
+        return {f: low.inline(v, operands, olds) for f, v in values.items()}
 
     def _chain(self, target: str) -> None:
         low, width = self.low, self.isa.pc.width
@@ -506,12 +525,17 @@ class RegionCompiler:
         """See `Context`."""
         found = self._gets.get(register)
         if found is None:
-            self.used.add(register)
-            text = f"load i{register.width}, ptr %r{register.slot}"
-            found = self._gets[register] = f"%{self.low.fresh('get')}"
-            where = len(self.low.lines) if self._in_cold else self._head
-            self.low.lines.insert(where, f"  {found} = {text}")
+            low, last = self.low, len(self.low.lines)
+            found = self._gets[register] = self._read(register)
+            if not self._in_cold:
+                lines, low.lines[last:] = low.lines[last:], []
+                low.lines[self._head : self._head] = lines
         return found
+
+    def _read(self, register: Register) -> str:
+        if register not in self._in_memory:
+            self.used.add(register)
+        return self.slot_value(register)
 
     def get_indexed(self, node: Bits, index: str) -> str:
         """See `Context`."""

@@ -272,6 +272,10 @@ class Regions:
 
     # -- installing --------------------------------------------------------------------------------
 
+    def is_due(self, count: int) -> bool:
+        """Whether `install` has something to do, at a count of instructions."""
+        return bool(self._worker.done or (self._hurried and count >= self._next_look))
+
     def install(self) -> None:
         """Take what the worker has done."""
         if self._hurried and self._session.state.count >= self._next_look:
