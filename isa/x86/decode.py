@@ -16,7 +16,7 @@ from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
 from isa.x86.dialect import Meant, meant
 from isa.x86.encoding import PREFIXES
-from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, St
+from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 from isa.x86.models import Model, model_of
 from isa.x86.registers import SEGMENT_NAMES
@@ -199,6 +199,8 @@ class _Translation:
 
     def exists(self, entry: Entry, shapes: tuple[Shape, ...]) -> bool:
         """Whether the model has the instruction in this encoding, and its segment registers."""
+        if entry.multimedia and (self.repeat or self.prefix[2]):
+            return False  # SSE, SSE2
         escaped = self.found.opcode[0] == 0x0F
         since = entry.escaped_since if escaped else entry.since
         newer = [shape for shape in shapes if shape in _SEGMENTS_SINCE_386]
@@ -239,6 +241,9 @@ class _Translation:
         if name.startswith("st("):
             self.fields[f"reg{n}"] = int(name[3])
             return St()
+        if name.startswith("mm"):
+            self.fields[f"reg{n}"] = int(name[2])
+            return Mm()
         if name not in _REGISTERS:
             return Special(name)
         shape, self.fields[f"reg{n}"] = _REGISTERS[name]

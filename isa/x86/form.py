@@ -54,7 +54,13 @@ class St(NamedTuple):
     width: int = 80
 
 
-Shape = Reg | Imm | Level | Mem | Seg | Special | St
+class Mm(NamedTuple):
+    """An MMX register; which one is field `reg<n>`."""
+
+    width: int = 64
+
+
+Shape = Reg | Imm | Level | Mem | Seg | Special | St | Mm
 
 
 class Form(NamedTuple):

@@ -17,7 +17,8 @@ class Entry:
     repeat it. `implied_operands`: its operands are fixed registers and (segment):eSI, ES:eDI or
     (segment):eBX, so the form has none. `since` is the first model (`isa.x86.models`) that has it,
     `escaped_since` the first that has it as an opcode after 0F. `negatable`: F2 and F3 make an
-    8086 negate its result.
+    8086 negate its result. `multimedia`: 66, F2 or F3 before it make it an instruction of newer
+    processors.
     """
 
     mnemonic: str
@@ -28,6 +29,7 @@ class Entry:
     repeatable: bool = False
     implied_operands: bool = False
     negatable: bool = False
+    multimedia: bool = False
     since: str = "8086"
     escaped_since: str = ""
 
