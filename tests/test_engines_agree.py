@@ -17,7 +17,7 @@ from tests.silicon import cases
 from tests.silicon.executor import form_of
 
 EXAMPLES = 150
-HEAVY_CHUNKS, HEAVY_EXAMPLES = 4, 650
+HEAVY_CHUNKS, HEAVY_EXAMPLES = 4, 400
 NATIVE_SHARE = 8  # one program in so many is compiled to native code, which takes its time
 MOST = 90  # instructions of one program
 
