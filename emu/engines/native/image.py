@@ -167,7 +167,7 @@ def _section(object_code: bytes, at: int) -> _Section:
     facts = _SECTION.unpack_from(object_code, at)
     offset, size = facts[4], facts[5]
     content = b"" if facts[1] == NOBITS else object_code[offset : offset + size]
-    return _Section._make((*facts, content))
+    return _Section._make([*facts, content])
 
 
 def _text(table: bytes, start: int) -> str:
