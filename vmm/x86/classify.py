@@ -225,19 +225,25 @@ class _Inquiry:
             refuted = self._refuted_in_states()
             if refuted is not None:
                 return refuted
-        try:
-            refute = self._refuting()
-        except UndecidedError:
-            if not self.explored:
-                raise
-            found = exploration.tried("privileged", self.configuration, self.sample)
-            return None if found is None else Evidence("privileged", True, How.EXPLORED, found)
+            return self._unless_refuted()
+        refute = self._refuting()
         if refute is not None:
             shown = self._shown(refute) if replayed else None
             return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
         if self._solver(self.general.privileged_shows()) is None:
             return None
         return Evidence("privileged", True, How.PROVED, self._shown(Questions.privileged_shows))
+
+    def _unless_refuted(self) -> Evidence | None:
+        """Privileged by what one machine shows, if z3 finds no state in u that executes it."""
+        shown = exploration.tried("privileged", self.configuration, self.sample)
+        if shown is None:
+            return None
+        try:
+            missed = self._has(Questions.privileged_misses)
+        except UndecidedError:
+            missed = True
+        return Evidence("privileged", True, How.EXPLORED if missed else How.PROVED, shown)
 
     def _refuting(self) -> Ask | None:
         """The question that has states in which it is not privileged; None if there is none."""
