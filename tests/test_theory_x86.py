@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 
 import pytest
@@ -220,6 +221,20 @@ def test_the_table_and_the_page_tell_every_row():
                   "(FCS), its low bits being CPL: FNOP", "0≤iopl≤2"):  # fmt: skip
         assert words in " ".join(told.split())
     assert all(f'id="x86/ia32-{name}"' in page([found]) for name in ("SGDT", "HLT", "INT"))
+
+
+def test_the_page_draws_the_sets_and_compares_configurations():
+    """SGDT: critical, and with UMIP privileged; ADD: innocuous; FNOP is told beside the drawing."""
+    names = ["ADD", "SGDT", "HLT", "FNOP"]
+    found = [classify(configuration(name), names) for name in ("ia32", "ia32+umip")]
+    shown = page(found)
+    assert shown.count("<svg") == 2
+    assert "<tr><td>SGDT</td><td>●</td><td>○</td><td></td></tr>" in shown
+    assert "<tr><td>Theorem 1</td><td>fails</td><td>fails</td>" in shown
+    assert "are CPL: FNOP" in shown
+    opened, closed = (re.findall(f"<{slash}(div|details|table|tr|p|svg|h[123])[ >]", shown)
+                      for slash in ("", "/"))  # fmt: skip
+    assert sorted(opened) == sorted(closed)
 
 
 # -- heavy: the whole tables ----------------------------------------------------------------------

@@ -39,7 +39,7 @@ BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive"
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
 
 
-PATIENCE_MS: Final = 4 * TIMEOUT_MS  # these meanings have many paths, and machines may be busy
+PATIENCE_MS: Final = 2 * TIMEOUT_MS  # these meanings have many paths, and machines may be busy
 Ask = Callable[[Questions], Question]
 
 
@@ -222,16 +222,8 @@ class _Inquiry:
     def privileged(self, *, replayed: bool) -> Evidence | None:
         """Whether it is privileged; None if it is never carried out in s."""
         if self.explored:
-            refuted = self._refuted_in_states()
-            if refuted is not None:
-                return refuted
-        try:
-            refute = self._refuting()
-        except UndecidedError:
-            if not self.explored:
-                raise
-            found = exploration.tried("privileged", self.configuration, self.sample)
-            return None if found is None else Evidence("privileged", True, How.EXPLORED, found)
+            return self._privileged_in_states()
+        refute = self._refuting()
         if refute is not None:
             shown = self._shown(refute) if replayed else None
             return Evidence("privileged", False, How.WITNESSED if shown else How.SOLVED, shown)
@@ -251,12 +243,14 @@ class _Inquiry:
     def _has(self, ask: Ask) -> bool:
         return self._solver(ask(self.general)) is not None
 
-    def _refuted_in_states(self) -> Evidence | None:
+    def _privileged_in_states(self) -> Evidence | None:
+        """No proof: a task gate might lead to a task of any level, which z3 does not rule out."""
         for claim, mode in (("not privileged", ""), ("unseen in u", "user")):
             refuted = exploration.tried(claim, self.configuration, self.sample, mode)
             if refuted is not None:
                 return Evidence("privileged", False, How.WITNESSED, refuted)
-        return None
+        shown = exploration.tried("privileged", self.configuration, self.sample)
+        return None if shown is None else Evidence("privileged", True, How.EXPLORED, shown)
 
     def _exists(self, claim: str, ask: Ask, mode: str = "") -> Evidence:
         """Whether the states that the question asks for exist."""
