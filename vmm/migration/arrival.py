@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from emu.devices.disk_image import DiskImage
 from emu.engines import Engine
 from emu.errors import GuestFileError
 from emu.pc.guest import Choice, PcGuest
+from emu.pc.serial import StreamSerial
 from emu.report import Report
 from vmm.migration.destination import Arrived, FindDisk
 from vmm.migration.errors import RefusedError
@@ -49,6 +51,17 @@ def run_arrived(arrived: Arrived, limit: int | None) -> Report:
     )  # fmt: skip
     arrived.ended()
     return report
+
+
+def console() -> StreamSerial:
+    """Our own terminal, or whatever standard input and output are. From the null device nothing
+    will ever come, and that is known at once: a guest's port need not ask."""
+    serial = StreamSerial()
+    try:
+        serial.interactive = not os.path.samestat(os.fstat(0), Path(os.devnull).stat())
+    except OSError:
+        serial.interactive = False
+    return serial
 
 
 def disks_of(paths: Sequence[Path]) -> FindDisk:
