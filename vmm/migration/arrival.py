@@ -40,6 +40,7 @@ def run_arrived(arrived: Arrived, limit: int | None) -> Report:
         f"vmm: {arrived.record.guest} goes on here at {arrived.record.count} instructions "
         f"(migration {arrived.record.identifier})", file=sys.stderr, flush=True,
     )  # fmt: skip
+    _connect_consoles(arrived)
     guest = ArrivedGuest(arrived, machine.below.engine)
     report = finish(guest, None if limit is None else machine.state.count + limit)
     guest.show_screen()
@@ -51,6 +52,13 @@ def run_arrived(arrived: Arrived, limit: int | None) -> Report:
     )  # fmt: skip
     arrived.ended()
     return report
+
+
+def _connect_consoles(arrived: Arrived) -> None:
+    """Where the source had nobody who types, and we have: the port has to ask again."""
+    for port in arrived.machine.board.serial:
+        if port._backend.interactive and port.registers.poll is None:
+            port.registers.poll = arrived.machine.state.count
 
 
 def console() -> StreamSerial:
