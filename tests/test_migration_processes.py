@@ -8,6 +8,7 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,10 +106,11 @@ class Host:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, *arguments: object) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vmm", *map(str, arguments)], env=self._environment,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+        with tempfile.TemporaryFile() as nothing:  # nobody types
+            process = subprocess.Popen(
+                [sys.executable, "-m", "vmm", *map(str, arguments)], env=self._environment,
+                stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            )  # fmt: skip
         self._processes.append(process)
         return process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from emu.devices.disk_image import DiskImage
 from emu.engines import Engine
 from emu.errors import GuestFileError
 from emu.pc.guest import Choice, PcGuest
+from emu.pc.serial import StreamSerial
 from emu.report import Report
 from vmm.migration.destination import Arrived, FindDisk
 from vmm.migration.errors import RefusedError
@@ -38,6 +40,7 @@ def run_arrived(arrived: Arrived, limit: int | None) -> Report:
         f"vmm: {arrived.record.guest} goes on here at {arrived.record.count} instructions "
         f"(migration {arrived.record.identifier})", file=sys.stderr, flush=True,
     )  # fmt: skip
+    _connect_consoles(arrived)
     guest = ArrivedGuest(arrived, machine.below.engine)
     report = finish(guest, None if limit is None else machine.state.count + limit)
     guest.show_screen()
@@ -49,6 +52,24 @@ def run_arrived(arrived: Arrived, limit: int | None) -> Report:
     )  # fmt: skip
     arrived.ended()
     return report
+
+
+def _connect_consoles(arrived: Arrived) -> None:
+    """Where the source had nobody who types, and we have: the port has to ask again."""
+    for port in arrived.machine.board.serial:
+        if port._backend.interactive and port.registers.poll is None:
+            port.registers.poll = arrived.machine.state.count
+
+
+def console() -> StreamSerial:
+    """Our own terminal, or whatever standard input and output are. From the null device nothing
+    will ever come, and that is known at once: a guest's port need not ask."""
+    serial = StreamSerial()
+    try:
+        serial.interactive = not os.path.samestat(os.fstat(0), Path(os.devnull).stat())
+    except OSError:
+        serial.interactive = False
+    return serial
 
 
 def disks_of(paths: Sequence[Path]) -> FindDisk:

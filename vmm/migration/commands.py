@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from emu.cli.run import check_engine
 from emu.errors import GuestFileError
-from emu.pc.serial import StreamSerial
-from vmm.migration.arrival import disks_of, run_arrived
+from vmm.migration.arrival import console, disks_of, run_arrived
 from vmm.migration.channel import Role
 from vmm.migration.destination import Arrived, Destination, image_path
 from vmm.migration.network import Dialer, Listener
@@ -65,7 +64,7 @@ def _destination(chosen: Chosen) -> Destination:
     check_engine(chosen["engine"])
     return Destination(
         find_monitor(chosen["monitor"]), chosen["engine"], read_secret(chosen["secret_file"]),
-        Records(chosen["records"]), disks_of(chosen["disks"]), StreamSerial, chosen["patience"],
+        Records(chosen["records"]), disks_of(chosen["disks"]), console, chosen["patience"],
         chosen["ask"] or "",
     )  # fmt: skip
 

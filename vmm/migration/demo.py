@@ -75,10 +75,11 @@ def _two_processes(chosen: Chosen) -> dict[str, Any]:
 def _start(environment: dict[str, str], *arguments: object) -> subprocess.Popen[bytes]:
     """A process of ours; its guest's output is our own."""
     sys.stdout.flush()
-    return subprocess.Popen(
-        [sys.executable, "-m", "vmm", *map(str, arguments)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
-    )  # fmt: skip
+    with tempfile.TemporaryFile() as nothing:  # nobody types
+        return subprocess.Popen(
+            [sys.executable, "-m", "vmm", *map(str, arguments)],
+            stdin=nothing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment,
+        )  # fmt: skip
 
 
 def _told(process: subprocess.Popen[bytes]) -> dict[str, Any]:
