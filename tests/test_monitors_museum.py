@@ -80,8 +80,8 @@ def test_a_critical_instruction_diverges_and_is_named(name, code, part, clause):
     assert found is not None
     assert found.part == part
     assert found.instruction.split()[0] == code.__name__
-    assert clause in found.clause
-    for said in (found.expected, found.actual, found.instruction, found.clause):
+    assert clause in found.why
+    for said in (found.expected, found.actual, found.instruction, found.why):
         assert said in str(found)
 
 

@@ -30,10 +30,11 @@ from tests.pc_monitor_guests import (
     system,
 )
 from tests.vmm_command import vmm
+from vmm.divergence import Divergence
 from vmm.monitors.allocation import AllocationError
 from vmm.pc import MONITORS, Allocation, Hybrid, Monitor, Translation, VirtualPc, allocation_for
 from vmm.pc.compare import in_control
-from vmm.pc.equivalence import Divergence, Pair, first_divergence
+from vmm.pc.equivalence import Pair, first_divergence
 from vmm.pc.guest import Guest
 from vmm.pc.shadow import Shadow
 from vmm.pc.window import PhysicalWindow

@@ -11,7 +11,7 @@ from vmm.pc.mutation import MUTANTS, Trial, attempt, violation
 from vmm.pc.systems.laboratory import CURES, Laboratory
 from vmm.seeded import Mutant
 
-QUICK = 4  # generated systems
+QUICK = 2  # generated systems
 FAST = ("shadow-frame-high", "level-shown", "count-high", "traps-reflected")
 """Caught by the first few."""
 

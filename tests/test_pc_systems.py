@@ -23,7 +23,7 @@ from vmm.pc.systems.shrink import shrink
 from vmm.pc.systems.templates import TEMPLATES, assembled, drawn
 
 ENGINES = {"python": Python, "native": lambda: Native(cache=NO_CACHE)}
-FIXED = 8  # systems of the default suite
+FIXED = 5  # systems of the default suite
 HEAVY = 3_000
 CHUNKS = 6
 few = settings(deadline=None, suppress_health_check=list(HealthCheck))

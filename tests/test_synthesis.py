@@ -55,7 +55,8 @@ def check(found, name):
     named, explained = shown.divergence, shown.explanation
     assert named.instruction.split()[0].upper() == name
     assert instruction.evidence[made.claim].holds
-    assert named.clause == CLAUSES["trap"] or getattr(instruction, REPLAYED[named.clause])
+    clause = named.why.removeprefix("is ")
+    assert clause == CLAUSES["trap"] or getattr(instruction, REPLAYED[clause])
     for said in (named.part, named.expected, named.actual, name, made.clause):
         assert said in explained
     for repaired in (found.repair.instructions, [name]):

@@ -18,7 +18,8 @@ from emu.toy.run import BLANK_DISK
 from isa.registers import Role
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
-from vmm.equivalence import Divergence, Observed, Pair, first_divergence
+from vmm.divergence import Divergence
+from vmm.equivalence import Observed, Pair, first_divergence
 from vmm.monitors import MONITORS, Allocation, Monitor, VirtualMachine, smaller
 from vmm.monitors.paravirtual import ported_lines
 

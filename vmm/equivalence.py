@@ -22,6 +22,7 @@ from emu.toy.machine import ToyMachine
 from isa.fault import Fault
 from isa.registers import Role
 from isa.toy.traps import TITLES, Trap
+from vmm.divergence import Divergence
 
 CLAUSES = {
     "control": "control sensitive: it may change M, R or a resource without a trap (section 3)",
@@ -40,30 +41,6 @@ class Observed:
 
     machine: ToyMachine
     output: io.BytesIO = field(default_factory=io.BytesIO)
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first boundary at which the two machines differ.
-
-    `part` is what differs ("M", "P", "R", "E[12]", "r3", "timer", "console", "output", "stop" …).
-    """
-
-    count: int
-    instruction: str
-    address: int
-    part: str
-    expected: str
-    actual: str
-    clause: str
-    trap: str = ""  # that only one of the two machines took
-
-    def __str__(self) -> str:
-        return (
-            f"after {self.count} instructions {self.part} should be {self.expected} and is "
-            f"{self.actual}{self.trap}; the last instruction was {self.instruction} at "
-            f"{self.address:#x}, which is {self.clause}"
-        )
 
 
 _PARTS = {"mode": "M", "p": "P", "l": "R (l)", "b": "R (b)"}
@@ -159,9 +136,9 @@ class _Step:
         """Name the instruction and the clause of the definition that it meets."""
         isa = self.machine.isa
         text = isa.text(self.code, self.address) if self.code else "outside of storage"
-        clause = CLAUSES[self._clause()]
+        why = f"is {CLAUSES[self._clause()]}"
         count, trap = self.machine.state.count, self._trap(virtual)
-        return Divergence(count, text, self.address, part, expected, actual, clause, trap)
+        return Divergence(count, text, self.address, part, expected, actual, why, trap)
 
     def _trap(self, virtual: ToyMachine) -> str:
         """Which trap one machine took and the other did not, if the latches tell."""

@@ -15,7 +15,8 @@ from emu.engines import make_engine
 from isa.toy import Toy
 from vmm import nest
 from vmm.compare import LIMIT, Guest, timed
-from vmm.equivalence import Divergence, Pair, first_divergence
+from vmm.divergence import Divergence
+from vmm.equivalence import Pair, first_divergence
 from vmm.monitors import MONITORS, Allocation, AllocationError, Monitor, smaller
 
 

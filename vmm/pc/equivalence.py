@@ -24,6 +24,7 @@ from isa.fault import Fault
 from isa.x86.decode import BAD, first
 from isa.x86.form import Form
 from isa.x86.mode import Mode
+from vmm.divergence import Divergence
 from vmm.pc.machine import VirtualPc
 from vmm.pc.sensitivity import sensitivity
 
@@ -40,29 +41,6 @@ class Pair:
     virtual: VirtualPc
     bare_serial: MemorySerial
     virtual_serial: MemorySerial
-
-
-@dataclass(frozen=True, slots=True)
-class Divergence:
-    """The first boundary at which the two machines differ, and the instruction that led there.
-
-    `count` is the bare machine's time; `part` is what differs ("ebx", "[0x1234]", "output" …).
-    """
-
-    count: int
-    instruction: str
-    address: int
-    part: str
-    expected: str
-    actual: str
-    why: str
-
-    def __str__(self) -> str:
-        return (
-            f"after {self.count} instructions {self.part} should be {self.expected} and is "
-            f"{self.actual}; the last instruction was {self.instruction} at {self.address:#x}, "
-            f"which {self.why}"
-        )
 
 
 Difference = tuple[str, str, str]

@@ -353,8 +353,6 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
                    if direct.is_protected(v) and v["cpl"] == 1 else right(s, v, until)), _HYBRID),
     Mutant("reads-innocuous", "what reads the monitor's registers runs directly", translation,
            "sensitivity", _sensitive_by("writes", "by_level"), _TRANSLATION),
-    Mutant("only-reads-count", "what only writes them, or has levels, runs directly", translation,
-           "sensitivity", _sensitive_by("reads"), _TRANSLATION),
     Mutant("all-innocuous", "everything runs directly", translation, "sensitivity",
            instead(lambda *_: Sensitivity((), (), by_level=False)), _TRANSLATION),
     Mutant("unit-stale", "a unit is never looked at again", Translation, "_unit",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from isa.toy import Toy
 from vmm.compare import allocation_for, observed_pair
-from vmm.equivalence import Divergence, lockstep
+from vmm.divergence import Divergence
+from vmm.equivalence import lockstep
 from vmm.monitors import TrapAndEmulate
 from vmm.synthesis.cure import promised
 from vmm.synthesis.synthesis import Synthesis

@@ -24,11 +24,12 @@ from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import MemorySerial
 from emu.state import State
+from vmm.divergence import Divergence
 from vmm.pc import MONITORS
 from vmm.pc.allocation import Allocation, allocation_for
 from vmm.pc.compare import in_control
 from vmm.pc.control_program import Monitor
-from vmm.pc.equivalence import BOUNDARY, Divergence, Pair, first_divergence
+from vmm.pc.equivalence import BOUNDARY, Pair, first_divergence
 from vmm.pc.guest import POISON
 from vmm.pc.machine import VirtualPc
 from vmm.pc.systems import layout as at
