@@ -165,7 +165,8 @@ def _address_follows(start: bytes, mode: Mode) -> bool:
     """Whether the length depends on the next byte as it does for ModRM.
 
     A displacement adds its size: no immediate byte can do that. An opcode may be an instruction
-    with some values of reg only, so each is tried until there is one.
+    with some values of reg only, so each is tried until there is one. What is none with any address
+    but is one with registers (MMX's shifts by a byte) has a ModRM byte all the same.
     """
     for reg in range(8):
         short, long = (_ask(start + bytes([mod << 6 | reg << 3]), mode) for mod in (0, 2))
@@ -173,7 +174,7 @@ def _address_follows(start: bytes, mode: Mode) -> bool:
             return True
         if short.form.mnemonic not in (BAD, TOO_LONG) and long.form.mnemonic != BAD:
             return False
-    return False
+    return any(_form(start, 3, reg, 0, mode).mnemonic != BAD for reg in range(8))
 
 
 def _form(start: bytes, mod: int, reg: int, rm: int, mode: Mode) -> Form:
