@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from vmm.divergence import Divergence
 from vmm.pc import MONITORS
 from vmm.pc.direct import TrapAndEmulate
-from vmm.pc.equivalence import Divergence, first_divergence
+from vmm.pc.equivalence import first_divergence
 from vmm.theory.shared import ReplayError
 from vmm.x86.guests.synthesis import Synthesis
 
