@@ -89,7 +89,7 @@ def test_prefixes_and_lengths_depend_on_the_model() -> None:
 
 
 def test_features_follow_from_the_model() -> None:
-    """CPUID's leaf 1: RDTSC, CMPXCHG8B and bits of CR4 since the Pentium; CMOV, PGE and MMX later."""
+    """CPUID: RDTSC, CMPXCHG8B and bits of CR4 since the Pentium; CMOV, PGE and MMX later."""
     has_unit = int("fld" in INSTRUCTIONS)
     told = {name: features(model, system=True) & ~FXSAVE for name, model in MODELS.items()}
     assert told["pentium"] == 0x13E | has_unit
