@@ -25,7 +25,7 @@ from tests.silicon.needed import needed_silicon
 
 pytestmark = pytest.mark.heavy  # needs a compiler
 
-SAMPLE, OTHERS, STATES, FEW_STATES = 4_000, 600, 300, 12
+SAMPLE, OTHERS, STATES, FEW_STATES = 2_500, 300, 150, 12
 EMMS, SHIFTS_BY_BYTE = b"\x0f\x77", (0x71, 0x72, 0x73)
 REFUSED = 0.002  # operands that wrap at 4 GiB: isa/DIVERGENCES.md
 
@@ -56,7 +56,7 @@ def check(result: Result) -> None:
 def test_a_sample(
     silicon: Silicon, forms: cases.Forms, record_property: Callable[[str, object], None]
 ) -> None:
-    """Twenty of each form on the reference engine, with all kinds of addresses and faults."""
+    """A dozen of each form on the reference engine, with all kinds of addresses and faults."""
     result = compare_forms(silicon, Executor(low=silicon.low), forms, SAMPLE, seed="mmx")
     record_property("measured", str(result).splitlines()[0])
     check(result)
@@ -65,13 +65,10 @@ def test_a_sample(
     }
 
 
-@pytest.mark.parametrize("name", ["python", "native"])
-def test_other_engines(silicon: Silicon, forms: cases.Forms, name: str) -> None:
-    """The same on the engines that translate."""
-    handlers = Native(hot=1 << 30, wait=True, cache=DiskCache(None))
-    engine = handlers if name == "native" else Python(hot=1 << 60)
-    executor = Executor(engine, low=silicon.low)
-    check(compare_forms(silicon, executor, forms, OTHERS, seed=name))
+def test_the_python_engine(silicon: Silicon, forms: cases.Forms) -> None:
+    """The same where it translates."""
+    executor = Executor(Python(hot=1 << 60), low=silicon.low)
+    check(compare_forms(silicon, executor, forms, OTHERS, seed="python"))
 
 
 COUNTS = (0, 1, 7, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 255)
@@ -159,5 +156,5 @@ def test_compiled_loops(directory: Path, name: str) -> None:
     engine: Engine = Python(hot=0)
     if name == "regions":
         engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
-    bulk = Bulk(codes()[::3], pool(random.Random(name), FEW_STATES, words))
+    bulk = Bulk(codes()[::5], pool(random.Random(name), FEW_STATES, words))
     assert not (wrong := different(bulk, bulk.host(directory), bulk.engine(engine))), wrong
