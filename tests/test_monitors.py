@@ -329,7 +329,7 @@ def test_bars_grow_with_the_logarithm():
         ("run {nowhere}", 66, "Check the path"),
         ("run {folder}", 65, "is a directory"),
         ("run {noise}", 65, "not a text in UTF-8"),
-        ("run {x86}", 65, "Begin the source with .machine"),
+        ("run {x86}", 65, "begins with .machine toy"),
         ("run {pdp10} --isa toy/clean", 65, "choose another"),
         ("run {hello} --monitor magic", 65, "Use one of trap-and-emulate, hybrid"),
         ("run {hello} --max-instructions 0", 2, "not in the range"),
