@@ -169,7 +169,8 @@ COMPRESSORS = {
     "xz": """
         xz -c poem | md5sum; xz -0 -k big; xz -t big.xz && echo fine; xz -l big.xz
         xzcat big.xz | cmp - big
-        seq 1 3000 | xz -2 | xz -d | md5sum; xz -d poem; echo $?; xz --format=lzma -c poem | xz -d | wc -l
+        seq 1 3000 | xz -2 | xz -d | md5sum; xz -d poem; echo $?
+        xz --format=lzma -c poem | xz -d | wc -l
         """,
 }  # fmt: skip
 SCRIPTS = {**SHELL, **COREUTILS, **COMPRESSORS}

@@ -183,7 +183,6 @@ def fuzz(seed: int, calls: int) -> int:
     named = {ROOT, REGION, OTHER}
     outcomes = {SUCCEED, FAIL_INVALID, FAULT, ENTRY_FAILED, *Error}
     encodings = [*map(int, Field), *(field + 1 for field in Field)]
-    launchable = list(LAUNCHABLE.items())
     entries = 0
 
     def address() -> int:
@@ -209,7 +208,7 @@ def fuzz(seed: int, calls: int) -> int:
         vmx.vmxon(ROOT)
         vmx.vmclear(REGION)
         vmx.vmptrld(REGION)
-        for field, right in launchable:
+        for field, right in [*((field, 0) for field in Field), *LAUNCHABLE.items()]:
             vmx.vmwrite(field, right)
         return vmx.vmlaunch()
 
