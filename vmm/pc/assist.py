@@ -46,7 +46,7 @@ from vmm.pc.vmx.reasons import Reason
 from vmm.pc.vmx.shadow_paging import ShadowPaging, ShadowTables
 from vmm.pc.vmx.vmcs import Vmcs
 
-FIRST: Final = 16 * PAGE_SIZE  # of the monitor's own memory; below it `Shadow` has its pages
+SHADOWS: Final = 15 * PAGE_SIZE  # of the monitor's own memory: `Shadow` has its pages there
 LEAVE: Final = Exit("left")  # the guest is in a mode that this processor cannot enter
 _PG, _WP, _NE, _PE = 1 << 31, 1 << 16, 1 << 5, 1
 _PSE, _PAE, _PGE = 1 << 4, 1 << 5, 1 << 7
@@ -92,7 +92,8 @@ class HardwareAssist(Monitor):
         self._root_isa = state.isa
         self._outside = True  # the guest-state area is not what the registers hold
         self._interpreting = False
-        frames = Frames(self.below, self.allocation.base, FIRST)
+        self._first = self.allocation.own + SHADOWS
+        frames = Frames(self.below, self.allocation.base, self._first)
         self.paging = self._paging(machine, frames)
         self.paging.on_exit = partial(self._note, state)
         self._virtual = {name: state.memory[name] for name in ("linear", "system")}
@@ -123,7 +124,7 @@ class HardwareAssist(Monitor):
         """VMXON, and a VMCS with its controls and the host's state."""
         memory = self.below.memory
         self._area = GuestArea(state, own_cr3=self.paging.own_cr3)
-        self.vmx = Vmx(memory, FIRST, self.allocation.base, self._area)
+        self.vmx = Vmx(memory, self._first, self.allocation.base, self._area)
         root, region = frames.take(), frames.take()
         for address in (root, region):
             memory.store(address, 4, REVISION)
