@@ -34,7 +34,7 @@ from vmm.pc.systems.generator import System, generate
 from vmm.pc.systems.laboratory import Bench, Laboratory, Noted, new_bare
 from vmm.pc.translated import Kernel
 from vmm.pc.translation import Translation, Unit
-from vmm.pc.vmx import guest_area, io
+from vmm.pc.vmx import io
 from vmm.pc.vmx.ept import Ept
 from vmm.pc.vmx.nested_paging import NestedPaging
 from vmm.pc.vmx.shadow_paging import ShadowPaging
@@ -64,11 +64,12 @@ class Trial:
         """One with the monitor alone, which is right as long as nothing is planted."""
         if not self.units:
             return self._laboratory()
-        right, translation.is_real = translation.is_real, lambda _: False
-        try:
+        below = Mutant(
+            "units", "the machine below is a virtual one", translation, "is_real",
+            instead(lambda *_: False), self,
+        )  # fmt: skip
+        with below.planted():
             return self._laboratory()
-        finally:
-            translation.is_real = right
 
     def _laboratory(self) -> Laboratory:
         return Laboratory(monitors=(self.monitor,), bare=_bare(), paging=self.paging)
@@ -449,15 +450,11 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
            "window_open", instead(lambda *_: True), _ASSIST),
     Mutant("assist-code-lost", "an injected exception has 0 for its error code", HardwareAssist,
            "_inject", instead(_code_lost), _SHADOWED),
-    Mutant("assist-rights", "an entry loads segments' rights without their upper half", guest_area,
-           "attributes_of", instead(lambda right, value: right(value) & 0xFF), _ASSIST),
     Mutant("ept-frame-high", "a page of the guest's is mapped to the next frame", Ept, "map",
            instead(lambda right, s, at, where, rights: right(s, at, where + 4096, rights)),
            _ASSIST),
     Mutant("nested-unchecked", "walks hold though the guest's entries have changed", NestedPaging,
            "_remembered", instead(_unchecked), _ASSIST),
-    Mutant("nested-as-read", "a walk for reading is taken for one for writing", NestedPaging,
-           "_key", instead(lambda right, s, at, _, user: right(s, at, READ, user)), _ASSIST),
     Mutant("nested-supervisors-rights", "walks have the supervisor's rights", NestedPaging,
            "_evaluated", instead(lambda right, s, at, access, _: right(s, at, access, False)),
            _ASSIST),
