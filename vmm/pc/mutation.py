@@ -295,11 +295,6 @@ def _no_output(right: Any, self: Any, state: Any, reads: bool, *rest: Any) -> An
     return right(self, state, reads, *rest) if reads else None
 
 
-def _unchecked(right: Any, self: NestedPaging, *access: Any) -> Any:
-    known = self._known.get(self._key(*access))
-    return None if known is None else (known[1] | access[0] & 0xFFF, known[2])
-
-
 def _code_lost(right: Any, self: Any, state: Any, fault: Fault) -> Any:
     return right(self, state, replace(fault, code=fault.code and 0))
 
@@ -453,8 +448,6 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
     Mutant("ept-frame-high", "a page of the guest's is mapped to the next frame", Ept, "map",
            instead(lambda right, s, at, where, rights: right(s, at, where + 4096, rights)),
            _ASSIST),
-    Mutant("nested-unchecked", "walks hold though the guest's entries have changed", NestedPaging,
-           "_remembered", instead(_unchecked), _ASSIST),
     Mutant("nested-supervisors-rights", "walks have the supervisor's rights", NestedPaging,
            "_evaluated", instead(lambda right, s, at, access, _: right(s, at, access, False)),
            _ASSIST),
