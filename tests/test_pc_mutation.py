@@ -12,12 +12,15 @@ from vmm.pc.systems.laboratory import CURES, Laboratory
 from vmm.seeded import Mutant
 
 QUICK = 2  # generated systems
-FAST = ("shadow-frame-high", "level-shown", "count-high", "traps-reflected")
+FAST = (
+    "shadow-frame-high", "level-shown", "count-high", "traps-reflected", "call-outs-left-out",
+    "ept-frame-high", "assist-no-flush",
+)  # fmt: skip
 """Caught by the first few."""
 
 
 def test_there_are_enough_and_each_is_described() -> None:
-    assert len(MUTANTS) >= 30
+    assert len(MUTANTS) >= 45
     assert len({m.name for m in MUTANTS}) == len({m.what for m in MUTANTS}) == len(MUTANTS)
     assert {m.name for m in MUTANTS} >= set(FAST)
     assert {m.trial.monitor for m in MUTANTS} == set(CURES)

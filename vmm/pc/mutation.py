@@ -15,20 +15,29 @@ from typing import Any, Final
 
 from emu.engines.stepper import Stepper
 from emu.exit import Exit
+from emu.memory import READ
 from isa.fault import Fault
 from isa.registers import Register
+from isa.trace import Trace
 from isa.x86 import registers as r
+from isa.x86.form import Form
+from isa.x86.machine import trace, trace_behind
 from isa.x86.vectors import PAGE_FAULT
-from vmm.pc import control_program, direct, processor, translation
+from vmm.pc import assist, control_program, direct, processor, translated, translation
 from vmm.pc.assist import HardwareAssist
 from vmm.pc.control_program import Monitor
 from vmm.pc.direct import Hybrid
 from vmm.pc.processor import Processor
-from vmm.pc.sensitivity import Sensitivity
+from vmm.pc.sensitivity import Sensitivity, at_level
 from vmm.pc.shadow import OWN_LINEAR, Shadow
 from vmm.pc.systems.generator import System, generate
 from vmm.pc.systems.laboratory import Bench, Laboratory, Noted, new_bare
+from vmm.pc.translated import Kernel
 from vmm.pc.translation import Translation, Unit
+from vmm.pc.vmx import io
+from vmm.pc.vmx.ept import Ept
+from vmm.pc.vmx.nested_paging import NestedPaging
+from vmm.pc.vmx.shadow_paging import ShadowPaging
 from vmm.pc.window import PhysicalWindow
 from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then
 
@@ -38,12 +47,32 @@ STUCK: Final = 3_000  # rounds of a monitor in which no time passes
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """Under which monitor a mutant is tried."""
+    """Under which monitor a mutant is tried, and with which paging if that is hardware assistance.
+
+    `units`: ring 0 runs unit by unit, as translation has it on a machine that is virtual itself.
+    """
 
     monitor: str
+    paging: str | None = None
+    units: bool = False
 
     def __str__(self) -> str:
-        return f"{self.monitor} on the PC"
+        how = f" with {self.paging} paging" * bool(self.paging) + " by units" * self.units
+        return f"{self.monitor}{how} on the PC"
+
+    def laboratory(self) -> Laboratory:
+        """One with the monitor alone, which is right as long as nothing is planted."""
+        if not self.units:
+            return self._laboratory()
+        below = Mutant(
+            "units", "the machine below is a virtual one", translation, "is_real",
+            instead(lambda *_: False), self,
+        )  # fmt: skip
+        with below.planted():
+            return self._laboratory()
+
+    def _laboratory(self) -> Laboratory:
+        return Laboratory(monitors=(self.monitor,), bare=_bare(), paging=self.paging)
 
 
 # -- the property --------------------------------------------------------------------------------
@@ -95,7 +124,7 @@ def _watched() -> Iterator[None]:
 
 def attempt(mutant: Mutant[Trial], systems: int = SYSTEMS) -> Caught[Trial]:
     """Try one mutant on generated systems until one catches it."""
-    laboratory = Laboratory(monitors=(mutant.trial.monitor,), bare=_bare())
+    laboratory = mutant.trial.laboratory()
     for seed in range(systems):
         _noted(seed)  # what is right is not noted under a wrong monitor
         with mutant.planted():
@@ -108,7 +137,7 @@ def attempt(mutant: Mutant[Trial], systems: int = SYSTEMS) -> Caught[Trial]:
 @lru_cache(maxsize=1 << 12)
 def _sound(trial: Trial, seed: int) -> bool:
     """Whether the right monitor does it right."""
-    return not violation(Laboratory(monitors=(trial.monitor,), bare=_bare()), seed)
+    return not violation(trial.laboratory(), seed)
 
 
 # -- wrong code -----------------------------------------------------------------------------------
@@ -224,11 +253,50 @@ def _longer(right: Any, self: Translation, *arguments: Any) -> Unit:
     return replace(unit, length=unit.length + 1) if unit.length and not unit.repeats else unit
 
 
-def _exit_lost(lost: str) -> Wrong:
-    def wrong(right: Any, self: Any, state: Any, reason: str, *rest: Any) -> Any:
-        return None if reason == lost else right(self, state, reason, *rest)
+def _inline(*registers: Register) -> Wrong:
+    """What changes one of some registers is no call-out."""
+
+    def wrong(right: Any, form: Form) -> str:
+        written = trace(form).written()
+        return translated.INLINE if written & set(registers) else right(form)
 
     return instead(wrong)
+
+
+def _inline_at_level_3(right: Any, self: translated.Translated, form: Form) -> Trace:
+    found: Trace = right(self, form)
+    return trace(at_level(form, 3)) if translated.kind(form) is translated.INLINE else found
+
+
+def _left_out(_: Any, form: Form) -> Trace:
+    return trace_behind(form, lambda _: True)
+
+
+def _request_unseen(right: Any, self: Any, state: Any, *rest: Any) -> Any:
+    asked, state.interrupt_requested = state.interrupt_requested, False
+    try:
+        return right(self, state, *rest)
+    finally:
+        state.interrupt_requested = asked
+
+
+def _walking(**changes: Any) -> Wrong:
+    """Another access is walked for than the one that is made."""
+
+    def wrong(right: Any) -> Any:
+        return lambda self, address, access, *, user: right(
+            self, address, **{"access": access, "user": user} | changes
+        )
+
+    return wrong
+
+
+def _no_output(right: Any, self: Any, state: Any, reads: bool, *rest: Any) -> Any:
+    return right(self, state, reads, *rest) if reads else None
+
+
+def _code_lost(right: Any, self: Any, state: Any, fault: Fault) -> Any:
+    return right(self, state, replace(fault, code=fault.code and 0))
 
 
 def _without_below(_: Any, self: PhysicalWindow, address: int, data: bytes) -> None:
@@ -261,6 +329,8 @@ _HYBRID, _TRANSLATION, _ASSIST = (
     Trial(name) for name in ("hybrid", "translation", "hardware-assist")
 )
 _INTERPRETATION: Final = Trial("interpretation")
+_UNITS: Final = Trial("translation", units=True)
+_SHADOWED: Final = Trial("hardware-assist", paging="shadow")
 _CONSTANTS: Final = "_CONSTANT_SLOTS"
 
 MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
@@ -308,11 +378,11 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
     Mutant("no-ldt", "the LDT is not shown", Processor, "_computed",
            _computed(r.LDT_LIMIT, lambda *_: 0), _HYBRID),
     Mutant("tree-not-switched", "nothing is forgotten between the two rings", Processor, "_switch",
-           instead(lambda *_: None), _TRANSLATION),
+           instead(lambda *_: None), _UNITS),
     Mutant("kept-left-behind", "what the monitor keeps becomes the guest's", processor,
            "_KEPT_SLOTS", lambda right: right[:3], _HYBRID),
     Mutant("level-shown", "CS and SS keep the real level", Processor, "leave",
-           instead(_kept_selectors), _TRANSLATION),
+           instead(_kept_selectors), _UNITS),
     Mutant("flag-lost", "the carry of direct code is not stored", Processor, "leave",
            _registers_lost("cf"), _HYBRID),
     Mutant("segment-lost", "ES is not stored", Processor, "leave",
@@ -352,25 +422,60 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
            instead(lambda right, s, v, until: s.direct(v, until)
                    if direct.is_protected(v) and v["cpl"] == 1 else right(s, v, until)), _HYBRID),
     Mutant("reads-innocuous", "what reads the monitor's registers runs directly", translation,
-           "sensitivity", _sensitive_by("writes", "by_level"), _TRANSLATION),
+           "sensitivity", _sensitive_by("writes", "by_level"), _UNITS),
     Mutant("all-innocuous", "everything runs directly", translation, "sensitivity",
-           instead(lambda *_: Sensitivity((), (), by_level=False)), _TRANSLATION),
+           instead(lambda *_: Sensitivity((), (), by_level=False)), _UNITS),
     Mutant("unit-stale", "a unit is never looked at again", Translation, "_unit",
-           instead(_never_again), _TRANSLATION),
+           instead(_never_again), _UNITS),
     Mutant("unit-goes-on", "a unit goes on behind a store", translation, "_STORES",
-           lambda _: frozenset(), _TRANSLATION),
+           lambda _: frozenset(), _UNITS),
     Mutant("unit-too-long", "a unit ends one instruction late", Translation, "_scan",
-           instead(_longer), _TRANSLATION),
+           instead(_longer), _UNITS),
     Mutant("assist-more", "hardware assist runs one instruction more", HardwareAssist, "run",
            instead(lambda right, s, v, until: right(s, v, until + 1)), _ASSIST),
     Mutant("assist-uninjected", "an interrupt is acknowledged and not injected", HardwareAssist,
            "deliver", instead(lambda *_: True), _ASSIST),
-    Mutant("assist-no-flush", "exits for changes of translations are lost", HardwareAssist,
-           "_exit", _exit_lost("invalidate"), _ASSIST),
-    Mutant("assist-no-output", "exits for output are lost", HardwareAssist, "_exit",
-           _exit_lost("port_write"), _ASSIST),
-    Mutant("assist-no-halt", "exits for HLT are lost", HardwareAssist, "_exit",
-           _exit_lost("halt"), _ASSIST),
+    Mutant("assist-no-output", "output is let through to nobody", HardwareAssist, "_port",
+           instead(_no_output), _ASSIST),
+    Mutant("assist-no-halt", "exits for HLT are lost", HardwareAssist, "_simple",
+           instead(lambda *_: None), _ASSIST),
+    Mutant("assist-ports", "no port exits: the real devices are the guest's", io, "exits",
+           instead(lambda *_: False), _ASSIST),
+    Mutant("assist-anytime", "interrupts are injected where no window is open", assist,
+           "window_open", instead(lambda *_: True), _ASSIST),
+    Mutant("assist-code-lost", "an injected exception has 0 for its error code", HardwareAssist,
+           "_inject", instead(_code_lost), _SHADOWED),
+    Mutant("ept-frame-high", "a page of the guest's is mapped to the next frame", Ept, "map",
+           instead(lambda right, s, at, where, rights: right(s, at, where + 4096, rights)),
+           _ASSIST),
+    Mutant("nested-supervisors-rights", "walks have the supervisor's rights", NestedPaging,
+           "_evaluated", instead(lambda right, s, at, access, _: right(s, at, access, False)),
+           _ASSIST),
+    Mutant("assist-no-flush", "the shadow tables of non-root operation forget nothing",
+           ShadowPaging, "invalidated", instead(lambda *_: None), _SHADOWED),
+    Mutant("assist-writable", "shadow tables of non-root operation let everything be written",
+           ShadowPaging, "_map", instead(lambda right, s, at, where, _, user: right(
+               s, at, where, True, user)), _SHADOWED),
+    Mutant("call-outs-left-out", "call-outs do nothing", translated, "_called",
+           instead(_left_out), _TRANSLATION),
+    Mutant("all-identical", "all translations are identical", translated, "kind",
+           instead(lambda *_: translated.IDENTICAL), _TRANSLATION),
+    Mutant("cr3-inline", "CR3 is loaded inline", translated, "kind", _inline(r.CR3), _TRANSLATION),
+    Mutant("level-inline", "changes of the level are no call-outs", translated, "kind",
+           _inline(r.CPL), _TRANSLATION),
+    Mutant("inline-at-level-3", "what is inline means what it does in ring 3",
+           translated.Translated, "trace", instead(_inline_at_level_3), _TRANSLATION),
+    Mutant("kernel-remembers", "translated code keeps translations that were flushed", Kernel,
+           "forget", instead(lambda *_: None), _TRANSLATION),
+    Mutant("kernel-late", "translated code counts one instruction too many", Kernel, "run",
+           _counted(1), _TRANSLATION),
+    Mutant("kernel-uninterrupted", "translated code does not stop at an interrupt's window",
+           Kernel, "run", instead(_request_unseen), _TRANSLATION),
+    Mutant("kernel-writable", "translated code stores where it may read", translated._Tree,
+           "translated", _walking(access=READ), _TRANSLATION),
+    Mutant("kernel-unmoved", "translated code finds pages not moved back", translated._Tree,
+           "place", instead(lambda right, s, found, access: right(s, found, access) + 4096),
+           _TRANSLATION),
     Mutant("code-unseen", "the engine below is not told of writes to its code", PhysicalWindow,
            "write", instead(_without_below), _HYBRID),
 )  # fmt: skip

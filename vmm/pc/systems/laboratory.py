@@ -24,6 +24,7 @@ from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import MemorySerial
 from emu.state import State
+from vmm import pc
 from vmm.divergence import Divergence
 from vmm.pc import MONITORS
 from vmm.pc.allocation import Allocation, allocation_for
@@ -125,12 +126,12 @@ class Laboratory:
         make_engine: MakeEngine = Python,
         monitors: Iterable[str] = CURES,
         bare: Bench | None = None,
+        paging: str | None = None,
     ) -> None:
         self._make_engine = make_engine
         self._bare = bare or Bench(new_bare(Stepper()))
-        self._virtual = {
-            name: Bench(new_virtual(MONITORS[name], make_engine())) for name in monitors
-        }
+        known = pc.monitors(paging)
+        self._virtual = {name: Bench(new_virtual(known[name], make_engine())) for name in monitors}
 
     def violation(self, system: System, limit: int = LIMIT) -> Found | None:
         """The first difference of any monitor, or the first loss of control."""
