@@ -39,7 +39,8 @@ BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive"
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
 
 
-PATIENCE: Final = 1_000_000_000  # z3's resources for a question, which no busy machine changes
+PATIENCE: Final = 500_000_000
+"""z3's resources for a question, which no busy machine changes; 3 million are enough for ia32."""
 Ask = Callable[[Questions], Question]
 
 
