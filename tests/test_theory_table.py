@@ -116,7 +116,3 @@ def test_the_repair_is_applied_and_holds(name):
     assert found.repair.works
     repaired = ToyModel(Toy(name)).with_traps(found.repair.instructions)
     assert classify(repaired.isa).theorem1.holds
-
-
-def test_a_configuration_takes_seconds():
-    assert paper(literal=False).seconds < 30  # alone on a core: 3

@@ -18,7 +18,7 @@ from vmm.theory.timing import Timing, timing
 from vmm.theory.toy import ToyModel
 from vmm.theory.witness import Witness, witness
 
-TIMEOUT_MS: Final = 60_000
+PATIENCE: Final = 200_000_000  # z3's resources for a question: no busy machine changes a verdict
 
 
 class UndecidedError(Exception):
@@ -231,7 +231,7 @@ def solve(question: Question, what: str) -> Any | None:
     if z3.is_false(question.condition):
         return None
     solver = z3.SolverFor("QF_AUFBV")
-    solver.set("timeout", TIMEOUT_MS)
+    solver.set("rlimit", PATIENCE)
     solver.add(question.condition)
     answer = solver.check()
     if answer == z3.unknown:

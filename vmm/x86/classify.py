@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from isa.ops import z3
-from vmm.theory.classify import TIMEOUT_MS, UndecidedError
+from vmm.theory.classify import UndecidedError
 from vmm.theory.shared import Classes, ReplayError, Verdicts, witness_of_sensitivity
 from vmm.x86 import exploration
 from vmm.x86.configuration import X86Configuration
@@ -39,7 +39,8 @@ BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive"
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
 
 
-PATIENCE_MS: Final = 2 * TIMEOUT_MS  # these meanings have many paths, and machines may be busy
+PATIENCE: Final = 500_000_000
+"""z3's resources for a question, which no busy machine changes; 3 million are enough for ia32."""
 Ask = Callable[[Questions], Question]
 
 
@@ -299,7 +300,7 @@ class _Inquiry:
         if z3.is_false(condition):
             return None
         solver = z3.SolverFor("QF_AUFBV")
-        solver.set("timeout", PATIENCE_MS)
+        solver.set("rlimit", PATIENCE)
         solver.add(condition)
         answer = solver.check()
         if answer == z3.unknown:

@@ -74,9 +74,19 @@ def _bytes(address: int, data: bytes) -> dict[int, int]:
 
 
 STACK: Final = DATA + 0x2000
+_RETURN: Final = b"".join(n.to_bytes(4, "little") for n in (END, CODE_3 | 3))
+_OUTER_STACK: Final = b"".join(n.to_bytes(4, "little") for n in (STACK, DATA_3 | 3))
+_RELEASED: Final = 0x0B0B  # bytes of parameters that a sample's own bytes release
 TRANSFERS: Final[Mapping[int, int]] = {
     **_bytes(GDT + CONFORMING, 0x00CF9F000000FFFF.to_bytes(8, "little")),
     **_bytes(GDT + _FILLED, bytes(8)),
     **_bytes(DATA, _LEADS),
+    **_bytes(STACK, _RETURN + _OUTER_STACK),
+    **_bytes(STACK + len(_RETURN) + _RELEASED, _OUTER_STACK),
 }
-"""Memory offered to meanings with many paths: at DATA a far pointer to the end of the guest."""
+"""Memory offered to meanings with many paths.
+
+At DATA is a far pointer to the end of the guest, and on the stack a return there, to level 3.
+"""
+SELECTOR: Final[Mapping[int, int]] = _bytes(STACK, (DATA_3 | 3).to_bytes(4, "little"))
+"""Memory offered to what takes a selector from the stack."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,19 +15,23 @@ from isa.x86 import registers as r
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
 from vmm.theory.shared import ReplayError
-from vmm.x86.classify import PATIENCE_MS
+from vmm.x86.classify import PATIENCE
 from vmm.x86.configuration import X86Configuration
-from vmm.x86.exploration import large
 from vmm.x86.forms import Row
 from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, Image
-from vmm.x86.guests.layout import CRITICAL, DATA, STACK, TRANSFERS
+from vmm.x86.guests.layout import CRITICAL, DATA, SELECTOR, STACK, TRANSFERS
 from vmm.x86.guests.source import source
 from vmm.x86.questions import Question
 from vmm.x86.replay import FILL, Difference, Ran, run
 from vmm.x86.story import outcome
 from vmm.x86.witness import Witness, concrete
 
-WISH_MS: Final = 1000  # for each register that is to be a round number
+WISH: Final = 2_000_000  # z3's resources for each register that is to be a round number
+Offer = Mapping[int, int]
+ORDER: Final[tuple[tuple[Offer, bool], ...]] = (
+    (TRANSFERS, False), (SELECTOR, False), (SELECTOR, True), ({}, False), ({}, True),
+)  # fmt: skip
+"""Which questions are asked: the memory offered, and whether the kernel's own step traps."""
 
 
 class NoGuestError(Exception):
@@ -59,30 +63,23 @@ class Synthesis:
 def synthesize(configuration: X86Configuration, row: Row) -> Synthesis:
     """A guest that diverges by a row's instruction. Raises NoGuestError.
 
-    First a state from which the kernel's own step does not trap is asked for, in any form.
+    Small questions come first: with memory offered, and of a kernel whose own step does not trap.
     """
     proved = True
-    for by_trap in (False, True):
-        for image in _images(configuration, row):
-            question = image.diverges(by_trap=by_trap)
+    for offered, by_trap in ORDER:
+        for sample in row.samples:
+            question = Image(configuration, sample, offered).diverges(by_trap=by_trap)
             answer = _answer(question)
             if answer == z3.unknown:
-                proved = False
+                proved = proved and bool(offered)  # what is not offered is asked about later
             elif answer is not None:
                 return _written(configuration, row, question, answer)
     how = (
         "z3 proves that from every state of such a kernel its image traps, or goes on rightly"
         if proved
-        else "none was found in the time"
+        else "none was found, and z3 gave up on a question"
     )
     raise NoGuestError(f"{configuration.name}: no guest of ring 0 diverges by {row.name}: {how}")
-
-
-def _images(configuration: X86Configuration, row: Row) -> Iterator[Image]:
-    """Each form: if it has many paths, first with memory that leads somewhere."""
-    if any(large(configuration, sample) for sample in row.samples):
-        yield from (Image(configuration, sample, TRANSFERS) for sample in row.samples)
-    yield from (Image(configuration, sample, {}) for sample in row.samples)
 
 
 def _answer(question: Question) -> Any:
@@ -91,7 +88,7 @@ def _answer(question: Question) -> Any:
     if z3.is_false(condition):
         return None
     solver = z3.SolverFor("QF_AUFBV")
-    solver.set("timeout", PATIENCE_MS)
+    solver.set("rlimit", PATIENCE)
     solver.add(condition)
     answer = solver.check()
     if answer != z3.sat:
@@ -102,7 +99,7 @@ def _answer(question: Question) -> Any:
 def _readable(solver: Any, question: Question) -> Any:
     """A model with round numbers in registers, as far as they go with the question."""
     model, registers = solver.model(), question.one.side.registers
-    solver.set("timeout", WISH_MS)
+    solver.set("rlimit", WISH)
     flags = [(flag, (0,)) for flag in (*r.REGISTERS.with_role(Role.FLAG), r.IF)]
     general = [(x, (STACK,) if x is r.ESP else (0, DATA)) for x in r.GPR.members]
     for register, values in flags + general:
