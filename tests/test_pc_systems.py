@@ -15,8 +15,7 @@ from emu.engines.python import Python
 from emu.engines.reference import Reference
 from emu.engines.stepper import Stepper
 from tests.machines import NO_CACHE
-from vmm.pc import translation
-from vmm.pc.sensitivity import Sensitivity
+from vmm.pc import translated
 from vmm.pc.systems.generator import PASSES, Activity, Step, System, generate, image
 from vmm.pc.systems.laboratory import CURES, Bench, Laboratory, new_bare
 from vmm.pc.systems.shrink import shrink
@@ -135,8 +134,7 @@ def _cpl() -> int:
 
 def test_a_divergence_is_shrunk_and_told_as_assembly(monkeypatch: pytest.MonkeyPatch) -> None:
     """A monitor that lets everything run directly: the critical instruction is all that is left."""
-    everything = Sensitivity((), (), by_level=False)
-    monkeypatch.setattr(translation, "sensitivity", lambda _: everything)
+    monkeypatch.setattr(translated, "kind", lambda *_: translated.IDENTICAL)
     lab = Laboratory(monitors=["translation"])
     pushes = next(t for t in TEMPLATES if t.text == "pushfd\npop eax")
     other = next(t for t in TEMPLATES if t.text == "nop" and t.bits == 32)
