@@ -18,18 +18,19 @@ class Role(Enum):
     RESOURCE = "resource"  # anything else that is shared: timers, masks, device state
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Register:
-    """One register; `slot` is its place in a machine state, counted from 0.
-
-    It is equal to itself only: engines look registers up millions of times.
-    """
+    """One register; `slot` is its place in a machine state, counted from 0."""
 
     name: str
     width: int
     role: Role
     slot: int
     doc: str = ""
+
+    def __hash__(self) -> int:
+        """Engines look registers up millions of times, and no machine has two of one slot."""
+        return self.slot
 
     def __repr__(self) -> str:
         return self.name

@@ -128,6 +128,10 @@ class Session:
         self.fetchers: dict[Hashable, Any] = {}
         self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
 
+    def types_of_accesses(self) -> tuple[tuple[str, type[CalledAccess]], ...]:
+        """What the source of emitted code depends on, beside its trace."""
+        return tuple([(space, type(access)) for space, access in self.accesses.items()])
+
     def reach(self, space: str, memory: Memory) -> CalledAccess:
         """How emitted code reaches a space that the machine has."""
         return access_for(space, memory, self.isa.spaces[space], self.undo)

@@ -85,6 +85,7 @@ class Stepping(_Base):
             if space not in TELLS:
                 self.accesses[space] = NotedAccess(access, self.undo, watch.log)
                 self.globals |= self.accesses[space].names()
+        self.access_types = self.types_of_accesses()
         self.judge = WatchedReference(watch)
 
     def _one(self, single: Any) -> Exit | None:
