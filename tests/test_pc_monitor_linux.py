@@ -1,7 +1,7 @@
 """Debian's Linux, unmodified, in virtual machines: from its first instruction to a shell, and off.
 
-A virtual machine's time is exact, so it is not the transcript alone that must be the bare machine's
-but every byte of it at the same count.
+The transcript must be the bare machine's but for times and counts of interrupts: when an entry of
+the TLB is forgotten, which a monitor may choose, decides when the kernel's page faults come.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from emu.pc.loaders.linux import load_linux
 from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 from emu.pc.serial import MemorySerial
+from tests import transcripts
 from tests.initramfs import initramfs
 from tests.pc_machines import MEBIBYTE, TestPc, guest_file
 from tests.test_pc_boots import COMMAND_LINE, INIT, LINUX_LIMIT, LINUX_MEMORY, kernel_file, talk
@@ -39,14 +40,14 @@ class Boot(TestPc):
         ramdisk = initramfs(guest_file("bin/busybox"), INIT)
         load_linux(self.machine, kernel_file().read_bytes(), COMMAND_LINE, ramdisk)
 
-    def told(self) -> tuple[bytes, int]:
-        """Boot, talk at the prompt, switch off: everything that was said, and when it was over."""
+    def told(self) -> bytes:
+        """Boot, talk at the prompt, switch off: everything that was said."""
         talk(self.console(), LINUX_LIMIT)
-        return bytes(self.serial.output), self.machine.state.count
+        return bytes(self.serial.output)
 
 
 @cache
-def expected() -> tuple[bytes, int]:
+def expected() -> bytes:
     """On the bare machine."""
     return Boot(None).told()
 
@@ -56,7 +57,7 @@ def test_linux_boots_to_a_shell_as_on_the_bare_machine(
     monitor: type[Monitor], record_property: Any
 ) -> None:
     boot = Boot(monitor)
-    assert boot.told() == expected()
+    assert transcripts.lines(boot.told()) == transcripts.lines(expected())
     machine = boot.machine
     assert isinstance(machine, VirtualPc)
     assert machine.monitor.in_control()
