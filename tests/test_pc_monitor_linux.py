@@ -1,7 +1,7 @@
 """Debian's Linux, unmodified, in virtual machines: from its first instruction to a shell, and off.
 
-The transcript must be the bare machine's but for times and counts of interrupts: when an entry of
-the TLB is forgotten, which a monitor may choose, decides when the kernel's page faults come.
+The transcript must be the bare machine's but for times and counts of interrupts: the two are over
+a quarter of a percent apart in the end. Why is open; a monitor's TLB may forget at other times.
 """
 
 from __future__ import annotations
