@@ -9,22 +9,12 @@ import pytest
 
 from emu.errors import GuestFileError
 from isa.x86.registers import IF, VIF
-from tests.robin_irvine import LEFT_BY_V86, PUBLISHED
-from vmm.x86.classify import How, X86Class, X86Classification, classify, classify_row
+from vmm.x86.classify import X86Class, classify_row
 from vmm.x86.configuration import X86Configuration, _read
 from vmm.x86.forms import rows
 from vmm.x86.replay import Ran
 
 NAMES = ("8086", "286", "ia32", "ia32+umip", "ia32+vme", "ia32+vmx", "v86", "v86+vme")
-OWN_TABLES = {"LDS", "LES"}  # load segment registers, as MOV to Sreg does
-INTERRUPTS = {"INT3", "INTO"}  # as INT n
-OF_AN_8086 = {
-    "MOV Sreg", "POP Sreg", "LDS", "LES", "LCALL", "LJMP", "RETF", "INT", "INT3", "INTO", "IRET",
-    "CLI", "STI", "PUSHF", "POPF", "IN", "OUT",
-    "DIV", "IDIV", "AAM",  # take their error as an interrupt behind themselves
-}  # fmt: skip
-BY_TASK_GATES = {(row, "privileged") for row in ("INT3", "INTO", "ICEBP")}  # of virtual-8086 mode
-OF_VIF = {"CLI", "STI", "PUSHF", "POPF", "IRET"}
 
 
 def heavy(*rows: str) -> list[object]:
@@ -47,22 +37,6 @@ def derived(name: str, row: str) -> X86Class:
     return classify_row(configuration(name), rows_of(name)[row])
 
 
-@cache
-def whole(name: str) -> X86Classification:
-    return classify(configuration(name))
-
-
-def assert_decided(found: X86Classification) -> None:
-    """Every claim about every row is proved or witnessed; but what task gates may do in V86."""
-    open_ = [
-        (row.name, claim)
-        for row in found.instructions.values()
-        for claim, evidence in row.evidence.items()
-        if evidence.how is How.EXPLORED and (row.name, claim) not in BY_TASK_GATES
-    ]
-    assert not open_
-
-
 def test_every_generation_and_aid_has_a_configuration():
     assert X86Configuration.names() == sorted(f"x86/{name}" for name in NAMES)
 
@@ -82,32 +56,12 @@ def test_on_an_8086_a_halt_is_innocuous():
     assert (found.innocuous, found.privileged) == (True, False)
 
 
-@pytest.mark.heavy
-def test_all_of_the_8086():
-    found = whole("8086")
-    assert set(found.critical) == OF_AN_8086
-    assert not any(row.privileged for row in found.instructions.values())
-    assert not found.theorem1.holds
-    assert_decided(found)
-
-
 # -- 286 ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("row", ["SMSW", *heavy("POPF", "LAR")])
 def test_what_robin_and_irvine_found_was_there_from_the_286_on(row):
     assert derived("286", row).critical
-
-
-@pytest.mark.heavy
-def test_all_of_the_286():
-    """Their 18 and IRET, but for what the 386 brought: nothing of them."""
-    found = whole("286")
-    assert set(found.critical) == {*PUBLISHED.values(), "IRET"} | OWN_TABLES | INTERRUPTS
-    assert {"CLI", "LGDT", "LMSW", "HLT", "IN"} <= {
-        row.name for row in found.instructions.values() if row.privileged
-    }
-    assert_decided(found)
 
 
 # -- VME and PVI ----------------------------------------------------------------------------------
@@ -138,15 +92,6 @@ def test_virtual_mode_extensions_give_popf_a_flag_of_its_own():
     shown = found.evidence["privileged"].witness
     user = shown.one if shown.other is None else shown.other
     assert not user.changed((IF,))
-
-
-@pytest.mark.heavy
-def test_all_of_virtual_8086_mode_with_extensions():
-    """What V86 leaves, and all that has VIF in IF's place instead of a trap; INT n still traps."""
-    found = whole("v86+vme")
-    assert set(found.critical) == LEFT_BY_V86 | OF_VIF
-    assert found.instructions["INT"].privileged
-    assert_decided(found)
 
 
 # -- VMX ------------------------------------------------------------------------------------------
@@ -190,13 +135,3 @@ def test_exits_without_non_root_operation_are_refused():
     with pytest.raises(GuestFileError, match="go together"):
         _read("x86/wrong", 'title = ""\nsource = ""\nprocessor = "286"\ncode = 16\n'
               'segments = "program"\n[supervisor]\n[user]\n[kept]\n[exits]\n')  # fmt: skip
-
-
-@pytest.mark.heavy
-def test_non_root_operation_leaves_none():
-    """Theorems 1 and 3 hold: the whole table, at both levels."""
-    found = whole("ia32+vmx")
-    assert found.critical == []
-    assert found.theorem1.holds
-    assert found.theorem3.holds
-    assert_decided(found)

@@ -39,7 +39,7 @@ BEHAVIOUR: Final = ("mode_sensitive", "location_sensitive", "resource_sensitive"
 CLAIMS: Final = ("privileged", "control_sensitive", *BEHAVIOUR)
 
 
-PATIENCE: Final = 30_000_000  # of z3's resources; the largest question that is decided takes 7.6 M
+PATIENCE: Final = 12_000_000  # of z3's resources; the largest question that is decided takes 7.6 M
 """z3's resources for a question, which no busy machine changes; 3 million are enough for ia32."""
 Ask = Callable[[Questions], Question]
 
