@@ -136,8 +136,9 @@ def program(name: str, *, engine: str = "python") -> Guest:
 
 def booted(name: str) -> Guest:
     """A program of programs/x86/pc that the firmware boots."""
-    guest_file("usr/share/seabios/bios.bin")  # skipped, or under CI failed, without it
-    return open_guest(PROGRAMS / f"{name}.asm", None, {"typed": TYPED.get(name, "")})
+    bios = guest_file("usr/share/seabios/bios.bin")
+    chosen = {"engine": "python", "bios": bios, "typed": TYPED.get(name, "")}
+    return open_guest(PROGRAMS / f"{name}.asm", None, chosen)
 
 
 def in_ring_0(prepared: str, critical: str) -> Guest:
