@@ -651,12 +651,13 @@ SEEDED = {
     [n if n.startswith("wh") else pytest.param(n, marks=pytest.mark.heavy) for n in SEEDED],
 )
 def test_a_seeded_fault_is_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the audit, by the other domain's memory, or as an exception of the host."""
+    """By the audit, by the other domain's memory, by what the fuzz itself is refused, or as an
+    exception of the host."""
     place, name, wrong = SEEDED[fault]
     monkeypatch.setattr(place, name, wrong)
     if place is descriptors:
         monkeypatch.setattr(audit, "checked", checked)
-    with pytest.raises((AssertionError, IndexError, struct.error, TypeError, KeyError)):
+    with pytest.raises((AssertionError, IndexError, struct.error, TypeError, KeyError, Refusal)):
         fuzz(1 << 33, 40_000)
 
 

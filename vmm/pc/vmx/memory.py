@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from emu.memory import PAGE_BITS, PAGE_MASK
+from emu.memory import PAGE_BITS, PAGE_MASK, READ
 from emu.pc.memory import PhysicalMap
 from emu.pc.paging import LinearMemory, UserMemory
 from emu.state import State
@@ -41,9 +41,13 @@ class _Guests(LinearMemory):
         return self.walks.translated(address, access, user=self._user)
 
     def _walk(self, address: int, access: int) -> int | Fault:
+        page = address >> PAGE_BITS
+        readable = page in self._cached[READ]
         where = super()._walk(address, access)
         if self.walks.only_once():
-            self._cached[access].pop(address >> PAGE_BITS, None)
+            self._cached[access].pop(page, None)
+            if not readable:  # where it is written, nobody reads
+                self._cached[READ].pop(page, None)
         return where
 
     def _place(self, found: int, access: int) -> int:
@@ -55,7 +59,10 @@ class _Guests(LinearMemory):
         if cached is not None:
             return cached + (address & PAGE_MASK)
         value = self.walks.remembered(address, access, user=self._user)
-        return Fault(PAGE_FAULT, 0, address) if value is None else self._place(value, access)
+        if value is None:
+            return Fault(PAGE_FAULT, 0, address)
+        self._note(address >> PAGE_BITS, value)
+        return self._place(value, access)
 
 
 class GuestUserMemory(_Guests, UserMemory):
