@@ -1,7 +1,7 @@
 """Debian's Linux, unmodified, in virtual machines: from its first instruction to a shell, and off.
 
 The transcript must be the bare machine's but for times and counts of interrupts: the two are over
-a quarter of a percent apart in the end. Why is open; a monitor's TLB may forget at other times.
+a quarter of a percent apart in the end when this was last looked at; why is open.
 """
 
 from __future__ import annotations
