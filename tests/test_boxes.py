@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -94,15 +95,13 @@ def program(path: Path, text: str) -> str:
     return str(path)
 
 
-def boxed(tmp_path: Path, name: str, text: str, *arguments: str, **options: object) -> Running:
+def boxed(tmp_path: Path, name: str, text: str, *arguments: str, **options: Any) -> Running:
     """A box with a root of its own and a program in it."""
     root = tmp_path / name
     root.mkdir(exist_ok=True)
     program(root / "program", text)
     (root / "program").chmod(0o755)
-    return Running(
-        Box(name, "program", arguments, root=root, engine="python", **options)  # type: ignore[arg-type]
-    )
+    return Running(Box(name, "program", arguments, root=root, engine="python", **options))
 
 
 # -- names ------------------------------------------------------------------------------------

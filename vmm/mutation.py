@@ -9,8 +9,7 @@ cannot see: better those, not this list.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from random import Random
@@ -43,14 +42,13 @@ from vmm.monitors import (
 )  # fmt: skip
 from vmm.monitors.allocation import Allocator
 from vmm.partitions import Partitions, alone
-from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then
+from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then, watched
 from vmm.systems import Generator, Q, System
 
 SYSTEMS: Final = 400  # generated for each mutant at most
 BOUNDARIES: Final = 700
 POISON: Final = 0xA5A5A5A5
 BASE: Final = 19 * 64
-STUCK: Final = 3_000  # rounds of a monitor in which no time passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,32 +81,12 @@ def _system(name: str, seed: int) -> System:
 def violation(trial: Trial, seed: int) -> str:
     """What is wrong with one generated system under a monitor; "" if nothing."""
     try:
-        with _watched():
+        with watched(Monitor):
             return _shared(trial, seed) if trial.partitions else _alone(trial, seed)
     except StuckError:
         return "equivalence: the monitor goes on and on and its guest does not"
     except Exception as error:  # a monitor that fails is no monitor
         return f"the monitor fails: {type(error).__name__}: {error}"
-
-
-@contextmanager
-def _watched() -> Iterator[None]:
-    """A monitor in which no time passes raises StuckError."""
-    right = Monitor._continue
-    last = [-1, 0]
-
-    def watched(self: Monitor, state: Any, until: int) -> Exit | None:
-        last[1] = last[1] + 1 if state.count == last[0] else 0
-        last[0] = state.count
-        if last[1] > STUCK:
-            raise StuckError
-        return right(self, state, until)
-
-    Monitor._continue = watched  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Monitor._continue = right  # type: ignore[method-assign]
 
 
 def _double(isa: Toy, system: System) -> Observed:

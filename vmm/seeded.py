@@ -5,15 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 Wrong = Callable[[Any], Any]
 Where = TypeVar("Where")
 """Under which monitor, on which machine a fault is tried."""
 
 
+STUCK: Final = 3_000  # rounds of a monitor in which no time passes
+
+
 class StuckError(Exception):
     """A monitor goes on and on, and its guest does not."""
+
+
+@contextmanager
+def watched(monitor: Any) -> Iterator[None]:
+    """A monitor of that class in which no time passes raises StuckError."""
+    right = monitor._continue
+    last = [-1, 0]
+
+    def continued(self: Any, state: Any, until: int) -> Any:
+        last[1] = last[1] + 1 if state.count == last[0] else 0
+        last[0] = state.count
+        if last[1] > STUCK:
+            raise StuckError
+        return right(self, state, until)
+
+    monitor._continue = continued
+    try:
+        yield
+    finally:
+        monitor._continue = right
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,22 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from emu import sizes
 from emu.box.box import Box
 from emu.errors import GuestFileError
 
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
-
-def size(text: object) -> int:
-    """Bytes, from a number with K, M or G. Raises ValueError."""
-    if isinstance(text, int) and not isinstance(text, bool):
-        return text
-    number, unit = str(text)[:-1], str(text)[-1:].upper()
-    if str(text).isdecimal():
-        number, unit = str(text), ""
-    if unit not in UNITS or not number.isdecimal():
+def _size(value: object) -> int:
+    found = sizes.parsed(str(value))
+    if found is None:
         raise ValueError("is not a size; write 64M, 1G or a number of bytes")
-    return int(number) * UNITS[unit]
+    return found
 
 
 def _text(value: object) -> str:
@@ -61,11 +55,11 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "root": ("root", _text),
     "writable": ("writable", _yes),
     "hostname": ("host_name", _text),
-    "memory": ("memory", size),
+    "memory": ("memory", _size),
     "instructions": ("instructions", _number),
     "processes": ("processes", _number),
     "files": ("files", _number),
-    "storage": ("storage", size),
+    "storage": ("storage", _size),
     "share": ("share", _number),
     "env": ("environment", _table),
     "cwd": ("cwd", _text),

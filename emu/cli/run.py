@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emu import sizes
 from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
@@ -19,9 +20,6 @@ from emu.report import EXIT_INTERRUPTED, Report
 
 if TYPE_CHECKING:
     from emu.process.syscalls import CallEvent
-
-UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-
 
 PC_SIGNS = ("bios", "fda", "fdb", "hda", "hdb", "kernel")
 """Options that ask for a PC."""
@@ -87,10 +85,10 @@ def options(chosen: dict[str, Any], trace: str | None) -> Options:
 
 def size(text: str) -> int:
     """Bytes, from a number with K, M or G."""
-    number, unit = (text[:-1], text[-1].upper()) if text[-1:].isalpha() else (text, "")
-    if not number.isdecimal() or unit not in UNITS:
+    found = sizes.parsed(text)
+    if found is None:
         raise GuestFileError(f"{text!r} is not a size", advice="Write 64M, 1G or a number of bytes")
-    return int(number) * UNITS[unit]
+    return found
 
 
 def environment(pairs: Sequence[str]) -> dict[str, str]:

@@ -113,9 +113,7 @@ class Session:
         self.accesses: dict[str, CalledAccess] = {
             space: self.reach(space, memory) for space, memory in state.memory.items()
         }
-        self.access_types = tuple(
-            [(space, type(access)) for space, access in self.accesses.items()]
-        )
+        self.access_types = self.types_of_accesses()
         self.bulk = Bulk(self.accesses, self.undo)
         self.globals = self._globals()
         self.handlers: dict[Any, Any] = {}

@@ -18,6 +18,7 @@ from isa.x86.vectors import PAGE_FAULT
 USER: Final = 3  # the CPL that has the user's rights
 PAGE_ONLY, ALL_BUT_GLOBAL, ALL = 0, 1, 2
 """What an exit "invalidate" asks for."""
+ENTRY_BITS: Final = 32  # of an entry of the page tables
 MOST_WALKS: Final = 1 << 16  # remembered at a time
 _ADDRESS: Final = 0xFFFFFFFF
 _GLOBAL, _LARGE = 1 << 32, 1 << 33  # what a walk's value says beside the address
@@ -37,9 +38,10 @@ class WalkEvaluation(Evaluation):
         self.wrote = False
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
-        """Loads are kept."""
+        """Loads of entries are kept."""
         value = super().do_load(node, address)
-        self.entries.append((address, cast(int, value)))
+        if node.attribute[1] == ENTRY_BITS:
+            self.entries.append((address, cast(int, value)))
         return value
 
     def do_store(self, node: Any, address: int, value: int) -> Fault | None:

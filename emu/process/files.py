@@ -218,9 +218,9 @@ class HostFile(SeekableFile):
         """Close the host's descriptor."""
         with suppress(OSError):  # a file that somebody else owns keeps the host's time
             self._stamp()
-        found = os.fstat(self._descriptor)
+        found = None if self._storage is None else os.fstat(self._descriptor)
         os.close(self._descriptor)
-        if self._storage is not None:
+        if self._storage is not None and found is not None:
             self._storage.closed(identity(found), found.st_nlink, found.st_size)
         self._closed()
 

@@ -159,7 +159,8 @@ class ProcessTable:
         had, tell its parent."""
         process.used_before, process.saved = process.instructions, process.state.save()
         main, others = process.main, [t for t in self.threads(process)[1:] if t is not process]
-        if outcome.of_thread and (others or main not in (process, *self._dead(main))):
+        is_last = not others and (process is main or main.dead is not None)
+        if outcome.of_thread and not is_last:
             self._end_thread(process, outcome)
             return
         if outcome.of_thread and main.dead is not None:
@@ -168,10 +169,6 @@ class ProcessTable:
             if thread is not main:
                 self._remove(thread, outcome)
         self._end_process(main, replace(outcome, of_thread=False))
-
-    @staticmethod
-    def _dead(main: Process) -> list[Process]:
-        return [main] if main.dead is not None else []
 
     def _end_thread(self, thread: Process, outcome: Outcome) -> None:
         """The current thread has ended, and others go on."""

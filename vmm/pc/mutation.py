@@ -6,8 +6,6 @@ not under the wrong one, as in `vmm.mutation`, which does the same for the toy's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from random import Random
@@ -39,10 +37,9 @@ from vmm.pc.vmx.ept import Ept
 from vmm.pc.vmx.nested_paging import NestedPaging
 from vmm.pc.vmx.shadow_paging import ShadowPaging
 from vmm.pc.window import PhysicalWindow
-from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then
+from vmm.seeded import Caught, Mutant, StuckError, Wrong, instead, then, watched
 
 SYSTEMS: Final = 150  # generated for each mutant at most
-STUCK: Final = 3_000  # rounds of a monitor in which no time passes
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +90,13 @@ def violation(laboratory: Laboratory, seed: int) -> str:
     """What is wrong with one generated system; "" if nothing."""
     system, noted = _noted(seed)
     try:
-        with _watched():
+        with watched(Monitor):
             found = laboratory.compare(system, noted)
     except StuckError:
         return "equivalence: the monitor goes on and on and its guest does not"
     except Exception as error:  # a monitor that fails is no monitor
         return f"the monitor fails: {type(error).__name__}: {error}"
     return "" if found is None else str(found)
-
-
-@contextmanager
-def _watched() -> Iterator[None]:
-    """A monitor in which no time passes raises StuckError."""
-    right = Monitor._continue
-    last = [-1, 0]
-
-    def watched(self: Monitor, state: Any, until: int) -> Exit | None:
-        last[1] = last[1] + 1 if state.count == last[0] else 0
-        last[0] = state.count
-        if last[1] > STUCK:
-            raise StuckError
-        return right(self, state, until)
-
-    Monitor._continue = watched  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        Monitor._continue = right  # type: ignore[method-assign]
 
 
 def attempt(mutant: Mutant[Trial], systems: int = SYSTEMS) -> Caught[Trial]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from emu.engines.reference import Evaluation
 from emu.memory import PAGE_BITS, PAGE_MASK, READ, WRITE
 from emu.pc.machine import PcMachine
 from emu.pc.memory import PhysicalMap
+from emu.pc.paging import WalkEvaluation
 from emu.state import State
 from isa.fault import Fault
 from isa.trace import Trace
@@ -26,27 +26,17 @@ _CONTROLS: Final = (CR3.slot, PG.slot, WP.slot, PSE.slot, PGE.slot)
 _HOST_PAGE: Final = 34  # its lowest bit in a walk's value
 
 
-class CountingEvaluation(Evaluation):
+class CountingEvaluation(WalkEvaluation):
     """A walk that counts its loads, and keeps what it has read of the guest's tables."""
 
     def __init__(self, state: State, fields: dict[str, int]) -> None:
         super().__init__(state, fields)
         self.references = 0
-        self.entries: list[tuple[int, int]] = []
-        self.wrote = False
 
     def do_load(self, node: Any, address: int) -> int | Fault | None:
-        """Loads are kept."""
-        value = super().do_load(node, address)
+        """Loads are counted, those of the monitor's wider entries too."""
         self.references += 1
-        if node.attribute[1] == 32:
-            self.entries.append((address, cast(int, value)))
-        return value
-
-    def do_store(self, node: Any, address: int, value: int) -> Fault | None:
-        """Stores are told of."""
-        self.wrote = True
-        return super().do_store(node, address, value)
+        return super().do_load(node, address)
 
 
 class NestedPaging:
