@@ -10,6 +10,8 @@ from emu.engines.reference import Reference
 from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.x86.machine import X86
+from isa.x86.paging import ACCESSED, DIRTY
+from isa.x86.registers import CR3, PG
 from tests.pc_monitor_guests import EPILOGUE, PROLOGUE, binary, guest, program, system
 from tests.test_pc_monitors import diverges
 from vmm.pc import HardwareAssist, Monitor, ShadowedAssist
@@ -17,11 +19,12 @@ from vmm.pc.guest import Guest
 from vmm.pc.vmx import reasons
 from vmm.pc.vmx.calls import ENTRY_FAILED, NO_POINTER, Vmx
 from vmm.pc.vmx.controls import CAPABILITIES, REVISION, Primary
+from vmm.pc.vmx.ept import READ, WRITE
 from vmm.pc.vmx.errors import FAIL_INVALID, FAULT, SUCCEED, Error
 from vmm.pc.vmx.fields import EXIT_INFORMATION, Field, area, width
 from vmm.pc.vmx.guest_area import GuestArea, attributes_of, rights
 from vmm.pc.vmx.nested_paging import CountingEvaluation, NestedPaging
-from vmm.pc.vmx.nested_walk import radix, unpaged
+from vmm.pc.vmx.nested_walk import nested, radix, unpaged
 from vmm.pc.vmx.vmcs import Vmcs
 
 ROOT, REGION, OTHER = 0x1000, 0x2000, 0x3000
@@ -275,6 +278,25 @@ def test_a_walk_in_two_dimensions(guest_levels: int, host_levels: int) -> None:
     assert value == 0x40000 + 0x1000 * guest_levels + 0x234
     if guest_levels == host_levels == 4:
         assert found == 24
+
+
+@pytest.mark.parametrize(
+    ("rights", "marked"), [(READ | WRITE, 1 << DIRTY | 1 << ACCESSED), (READ, 0)]
+)
+def test_tables_in_rom_are_not_marked(rights: int, marked: int) -> None:
+    """A guest may keep its page tables where nobody can write."""
+    machine = PcMachine(Reference(), memory=1 << 20)
+    memory = machine.memory
+    for n in range(512):  # the host's only table: as it is, 0x40000 and 0x41000 by `rights`
+        memory.store(0x20000 + 8 * n, 8, n << 12 | (rights if n in (0x40, 0x41) else 7))
+    memory.store(0x40000, 4, 0x41007)
+    memory.store(0x41000 + 4 * 1, 4, 0x50007)
+    for register, value in ((CR3, 0x40000), (PG, 1)):
+        machine.state.write(register, value)
+    fields = {"linear": 0x1234, "write": 1, "user": 0, "root": 0x20000}
+    references(nested(1), fields, machine)
+    assert memory.load(0x41004, 4) == 0x50007 | marked
+    assert memory.load(0x40000, 4) == 0x41007 | marked & 1 << ACCESSED
 
 
 def test_a_guest_of_32_bits_has_14_references() -> None:

@@ -29,24 +29,32 @@ class NestedWalk(Walk):
         super().__init__()
         self._levels = levels
         self._root = self.field("root", 32)
-        self._hosts: dict[int, Bits] = {}
+        self._leaves: dict[int, Bits] = {}  # by the identity of a guest-physical address
 
     def load_space(self, space: str, address: Bits, width: int) -> Bits:
         """An entry of the guest's tables, at the place that the host gave it."""
         return super().load_space(space, self._hosts_of(address), width)
 
     def store_space(self, space: str, address: Bits, value: Bits) -> None:
-        """Mark an entry of the guest's tables; it was read before."""
-        super().store_space(space, self._hosts_of(address), value)
+        """Mark an entry of the guest's tables, which was read before; in ROM nothing changes."""
+        with self.when((self._leaf_of(address) & WRITE) != 0):
+            super().store_space(space, self._hosts_of(address), value)
 
     def _hosts_of(self, address: Bits) -> Bits:
-        found = self._hosts.get(id(address))
+        return _inside(self._leaf_of(address), address)
+
+    def _leaf_of(self, address: Bits) -> Bits:
+        found = self._leaves.get(id(address))
         if found is None:
-            found = self._hosts[id(address)] = self.host(address, Bits.of(READ, 64))
+            found = self._leaves[id(address)] = self._leaf(address, Bits.of(READ, 64))
         return found
 
     def host(self, address: Bits, rights: Bits) -> Bits:
         """A guest-physical address' host-physical one: a walk of the host's tables."""
+        return _inside(self._leaf(address, rights), address)
+
+    def _leaf(self, address: Bits, rights: Bits) -> Bits:
+        """The last entry of a walk of the host's tables."""
         table = self._root.zext(64)
         wide = address.zext(64)
         for level in range(self._levels - 1, -1, -1):
@@ -55,7 +63,11 @@ class NestedWalk(Walk):
             table = super().load_space("physical", place.low(32), 64)
             with self.when((table & rights) != rights):
                 self.fault(EPT_VIOLATION, rights.low(32), address.low(32))
-        return ((table & _FRAME) + (wide & 0xFFF)).low(32)
+        return table
+
+
+def _inside(leaf: Bits, address: Bits) -> Bits:
+    return (leaf.low(32) & _FRAME) + (address & 0xFFF)
 
 
 @cache
