@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -91,11 +91,21 @@ def open_guest(path: Path, arguments: list[str], options: Options, machine: str 
 
     configuration = options.isa or machine_named(text)
     if machine == "toy" or (machine == "auto" and configuration is not None):
+        without_arguments(path, arguments)
         return ToyGuest(text, path, configuration or "toy/clean", options)
     from emu.assembler import assemble
 
     assembled = assemble(text, str(path))
     return _process(assembled.image, path, arguments, options, assembled)
+
+
+def without_arguments(path: Path | None, arguments: Sequence[str]) -> None:
+    """Raises GuestFileError if there are any: only processes have arguments."""
+    if arguments:
+        raise GuestFileError(
+            f"{path} is for a bare machine and takes no arguments, as {arguments[0]!r} would be",
+            advice="Options of ours come before the guest's name",
+        )
 
 
 def head_of(path: Path, size: int) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from emu.pc.choose import assembled
 from tests.pc_machines import PROGRAMS
 
 BOOTABLE = bytes(510) + b"\x55\xaa"
@@ -73,6 +74,24 @@ def test_bad_input_is_said(name: str, tmp_path: Path) -> None:
     assert done.returncode == 65, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_options_come_before_the_guest() -> None:
+    done = emu("run", PROGRAMS / "hello.asm", "--type", "abc")
+    assert done.returncode == 65
+    assert "takes no arguments, as '--type' would be" in done.stderr
+
+
+def test_a_source_is_assembled_to_what_runs(tmp_path: Path) -> None:
+    """And its listing has the addresses at which it will stand."""
+    image = tmp_path / "kernel.bin"
+    done = emu("asm", "-o", image, "--listing", PROGRAMS / "paging.asm")
+    assert done.returncode == 0, done.stderr
+    assert image.read_bytes() == assembled((PROGRAMS / "paging.asm").read_text(), image)
+    address, *code = done.stdout.splitlines()[-1].split()[:3]
+    assert int(address, 16) > 0x100000 and code
+    done = emu("run", "--serial", "stdio", "--engine", "python", image)
+    assert done.stdout == (PROGRAMS / "paging.out").read_text()
 
 
 def test_a_disk_may_be_large(tmp_path: Path) -> None:

@@ -113,15 +113,35 @@ def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> A
     """
     compiled, lines, warnings = _objects(text, file, 32, limits)
     linked = _link(compiled, lines, text, file)
+    recorded = linker.link(lines, file) if lines else None
+    return _assembled(linked, linked.image(), recorded, text, warnings)
+
+
+def assemble_flat(
+    text: str,
+    file: str = "source",
+    origin: int = linker.BASE,
+    *,
+    bits: int = 32,
+    limits: Limits = Limits(),
+) -> Assembled:
+    """What `flat` gives, as `image`, with what a debugger wants to know. Raises AssemblyError."""
+    compiled, lines, warnings = _objects(text, file, _bits(bits), limits)
+    linked = _link(compiled, lines, text, file, origin=origin, paged=False)
+    recorded = linker.link(lines, file, origin=origin, paged=False) if lines else None
+    return _assembled(linked, linked.flat(), recorded, text, warnings)
+
+
+def _assembled(
+    linked: linker.Linked,
+    image: bytes,
+    recorded: linker.Linked | None,
+    text: str,
+    warnings: tuple[Finding, ...],
+) -> Assembled:
     source = tuple(text.splitlines())
-    return Assembled(
-        image=linked.image(),
-        entry=linked.entry,
-        symbols=linked.symbols,
-        listing=_listing(linked, lines, file, source),
-        source=source,
-        warnings=warnings,
-    )
+    listing = _listing(linked, recorded, source)
+    return Assembled(image, linked.entry, linked.symbols, listing, source, warnings)
 
 
 def flat(
@@ -136,10 +156,14 @@ def flat(
 
     Sections follow one another, .text first; .bss takes addresses behind the last byte, no bytes.
     """
+    compiled, lines, _ = _objects(text, file, _bits(bits), limits)
+    return _link(compiled, lines, text, file, origin=origin, paged=False).flat()
+
+
+def _bits(bits: int) -> int:
     if bits not in (16, 32):
         raise ValueError(f"code has 16 or 32 bits, not {bits}")
-    compiled, lines, _ = _objects(text, file, bits, limits)
-    return _link(compiled, lines, text, file, origin=origin, paged=False).flat()
+    return bits
 
 
 def _objects(
@@ -305,18 +329,17 @@ def _link(
 
 
 def _listing(
-    linked: linker.Linked, lines: bytes, file: str, source: Sequence[str]
+    linked: linker.Linked, recorded: linker.Linked | None, source: Sequence[str]
 ) -> tuple[Listed, ...]:
     """Return the listing, empty when records would have changed the code."""
-    if not lines:
+    image = linked.flat()
+    if recorded is None or recorded.flat() != image:
         return ()
-    recorded, image = linker.link(lines, file), linked.flat()
-    if recorded.flat() != image:
-        return ()
+    origin = min(part.address for part in linked.parts)
     entries = sorted(recorded.lines, key=lambda entry: entry[0])  # stable: later lines stay behind
     listing = []
     for (start, line), (following, _) in zip(entries, [*entries[1:], (1 << 32, 0)], strict=True):
         size = max(0, min(following, linked.end_of(start)) - start)
-        data = image[start - linker.BASE :][:size]
+        data = image[start - origin :][:size]
         listing.append(Listed(start, size, line, data, source[line - 1]))
     return tuple(listing)

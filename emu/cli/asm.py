@@ -12,7 +12,8 @@ from isa.toy.assembler import machine_named
 
 if TYPE_CHECKING:
     from emu.assembler import Assembled
-    from emu.process.elf import Segment
+
+MOST_SHOWN = 32  # bytes in a line of a listing
 
 
 def assemble_file(
@@ -23,10 +24,12 @@ def assemble_file(
     if text is None:
         raise GuestFileError(f"{source} is no assembly source", advice="Name a .asm or .s file")
     configuration = isa or machine_named(text)
-    if configuration is not None:
-        data, lines = _toy(text, source, configuration)
-    else:
+    if configuration is None:
         data, lines = _x86(text, source, flat)
+    elif configuration.startswith("pc/"):
+        data, lines = _pc(text, source)
+    else:
+        data, lines = _toy(text, source, configuration)
     if output is not None:
         _write(output, data, executable=configuration is None and not flat)
     if listing or output is None:
@@ -55,22 +58,23 @@ def _x86(text: str, source: Path, flat: bool) -> tuple[bytes, list[str]]:
     return assembled.image, _listing(assembled, text.splitlines())
 
 
+def _pc(text: str, source: Path) -> tuple[bytes, list[str]]:
+    from emu.pc.choose import assembled_program
+
+    assembled = assembled_program(text, source)
+    return assembled.image, _listing(assembled, text.splitlines())
+
+
 def _listing(assembled: Assembled, source: list[str]) -> list[str]:
     """Address, bytes and source line of everything that the source put into memory."""
-    from emu.process import elf
-
-    lines = []
-    segments = elf.parse(assembled.image).segments
-    for row in assembled.listing:
-        code = b"".join(_inside(s, row.address, row.size) for s in segments).hex(" ")
-        lines.append(f"{row.address:8x}  {code:<32} {source[row.line - 1]}".rstrip())
-    return lines
+    return [
+        f"{row.address:8x}  {_shown(row.data):<32} {source[row.line - 1]}".rstrip()
+        for row in assembled.listing
+    ]
 
 
-def _inside(segment: Segment, address: int, size: int) -> bytes:
-    """What of a range the segment holds in the file."""
-    start = max(address - segment.address, 0)
-    return segment.data[start : max(address - segment.address + size, 0)]
+def _shown(data: bytes) -> str:
+    return data[:MOST_SHOWN].hex(" ") + (" ..." if len(data) > MOST_SHOWN else "")
 
 
 def _write(output: Path, data: bytes, *, executable: bool) -> None:

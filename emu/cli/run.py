@@ -15,7 +15,7 @@ from emu import sizes
 from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
-from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest
+from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
 from emu.report import EXIT_INTERRUPTED, Report
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any])
     if machine == "pc":
         from emu.pc.choose import pc_guest
 
+        without_arguments(path, arguments)
         return pc_guest(path, rest)
     if path is None:
         raise click.UsageError("Missing argument 'GUEST'.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from emu.devices.disk_image import DiskImage
 from emu.devices.floppy_format import FORMATS
@@ -13,6 +13,9 @@ from emu.errors import GuestFileError
 from emu.guests import head_of, is_source, read_file, source_text
 from emu.pc.guest import MEMORY, MIPS, Choice, PcGuest
 from emu.pc.kinds import SEARCHED, SECTOR, is_bootable, is_kernel
+
+if TYPE_CHECKING:
+    from emu.assembler import Assembled
 
 ORIGINS: Final = {"pc/boot": (0x7C00, 16), "pc/kernel": (0x100000, 32)}
 """What sources are for: where they stand, and the bits of their code."""
@@ -104,11 +107,24 @@ def assembled(text: str, path: Path) -> bytes:
     """The bytes of a source for a PC: boot sectors, or a kernel with a Multiboot header."""
     from emu.assembler import flat
 
+    plain, origin, bits = _for_pc(text, path)
+    return flat(plain, str(path), origin, bits=bits)
+
+
+def assembled_program(text: str, path: Path) -> Assembled:
+    """The same, with what a debugger wants to know. Raises GuestFileError or AssemblyError."""
+    from emu.assembler import assemble_flat
+
+    plain, origin, bits = _for_pc(text, path)
+    return assemble_flat(plain, str(path), origin, bits=bits)
+
+
+def _for_pc(text: str, path: Path) -> tuple[str, int, int]:
+    """The source without the line that names the machine, where it stands, and its bits."""
     found = _MACHINE.search(text)
     kind = found[1] if found else "pc/boot"
     if kind not in ORIGINS:
         raise GuestFileError(
             f"{path} is for the machine {kind!r}", advice=f"Write one of {', '.join(ORIGINS)}"
         )
-    origin, bits = ORIGINS[kind]
-    return flat(_MACHINE.sub("", text, count=1), str(path), origin, bits=bits)
+    return _MACHINE.sub("", text, count=1), *ORIGINS[kind]
