@@ -1,4 +1,5 @@
-"""No deadlines, as machines differ; and a summary of what tests measured.
+"""No deadlines, as machines differ; few examples, as the default suite shall take five minutes and
+draws others each time; and a summary of what tests measured.
 
 A test says what it measured by `record_property("measured", text)`.
 """
@@ -8,8 +9,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
-settings.register_profile("without deadline", parent=settings(), deadline=None)
-settings.load_profile("without deadline")
+settings.register_profile("popek", parent=settings(), deadline=None, max_examples=40)
+settings.load_profile("popek")
 
 
 LONG = ("test_soak", "test_lockstep")

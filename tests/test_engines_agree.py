@@ -148,7 +148,7 @@ def forms() -> cases.Forms:
     return cases.Forms(lambda code: None if cases.newer(code) else form_of(code))
 
 
-@settings(SETTINGS, max_examples=EXAMPLES // 3)
+@settings(SETTINGS, max_examples=EXAMPLES // 6)
 @given(number=st.integers(0, 1 << 32), length=st.integers(1, 12))
 def test_any_instructions_agree(
     benches: dict[str, Bench], forms: cases.Forms, number: int, length: int

@@ -22,10 +22,8 @@ def agree(isa: Toy, reading: Reading) -> None:
     assert list(tried) == list(derived)
 
 
-@pytest.mark.parametrize("reading", READINGS)
-@pytest.mark.parametrize("name", ["toy/clean", "toy/pdp10", "toy/lra"])
-def test_some_configurations(name, reading):
-    agree(Toy(name), reading)
+def test_a_configuration():
+    agree(Toy("toy/clean"), Reading.REPAIRED)
 
 
 @pytest.mark.heavy
@@ -35,6 +33,7 @@ def test_every_shipped_configuration(name, reading):
     agree(Toy(name), reading)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("behaviour", [b for b in Behaviour if b is not Behaviour.PARTLY])
 def test_every_behaviour_of_the_instructions_that_look_at_m_or_r(behaviour, reading):

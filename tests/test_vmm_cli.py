@@ -133,6 +133,7 @@ def test_the_page_is_self_contained_and_tells_the_witness(pages):
     assert "sufficient, not necessary" in html
 
 
+@pytest.mark.heavy  # all behaviours of all instructions are to be proved
 def test_the_table_fits_a_hundred_columns():
     done = vmm("check", "toy/all")
     assert max(map(len, done.stdout.splitlines())) <= 100
