@@ -9,7 +9,7 @@ import pytest
 
 from emu.errors import GuestFileError
 from isa.x86.registers import IF, VIF
-from vmm.x86.classify import X86Class, classify_row
+from vmm.x86.classify import X86Class, classify, classify_row
 from vmm.x86.configuration import X86Configuration, _read
 from vmm.x86.forms import rows
 from vmm.x86.replay import Ran
@@ -54,6 +54,14 @@ def test_on_an_8086_a_halt_is_innocuous():
     """Footnote 3: the processor is no resource; there is no mode in which it would trap."""
     found = derived("8086", "HLT")
     assert (found.innocuous, found.privileged) == (True, False)
+
+
+@pytest.mark.heavy
+def test_all_of_an_8086():
+    found = classify(configuration("8086"))
+    assert {"CLI", "POPF", "PUSHF", "IN", "MOV Sreg"} <= set(found.critical)
+    assert not any(one.privileged for one in found.instructions.values())
+    assert not found.theorem1.holds
 
 
 # -- 286 ------------------------------------------------------------------------------------------
@@ -122,6 +130,13 @@ def test_a_control_that_is_0_makes_an_instruction_critical():
     open_ports = replace(loaded, nonroot=replace(loaded.nonroot, exits=exits))
     found = classify_row(open_ports, rows_of("ia32+vmx")["OUT"])
     assert found.critical
+
+
+@pytest.mark.heavy
+def test_in_non_root_operation_nothing_is_critical():
+    found = classify(configuration("ia32+vmx"))
+    assert not found.critical
+    assert found.theorem1.holds and found.theorem3.holds
 
 
 def test_exits_name_rows_of_the_table():
