@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +12,15 @@ from emu.pc.guest import Choice
 from isa.ops import z3
 from isa.registers import Role
 from isa.x86 import registers as r
+from vmm.pc.direct import TrapAndEmulate
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
 from vmm.theory.shared import ReplayError
 from vmm.x86.classify import PATIENCE
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row
-from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, Image
-from vmm.x86.guests.layout import CRITICAL, DATA, SELECTOR, STACK, TRANSFERS
+from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, Image, real_registers
+from vmm.x86.guests.layout import CRITICAL, DATA, GATES, SELECTOR, STACK, TRANSFERS
 from vmm.x86.guests.source import source
 from vmm.x86.questions import Question
 from vmm.x86.replay import FILL, Difference, Ran, run
@@ -34,6 +35,11 @@ ORDER: Final[tuple[tuple[Offer, bool], ...]] = (
 """Which questions are asked: the memory offered, and whether the kernel's own step traps."""
 
 
+def _order(monitor: type[TrapAndEmulate]) -> tuple[tuple[Offer, bool], ...]:
+    has_gates = real_registers(monitor)[r.IDT_LIMIT] > 0
+    return ((GATES, False), *ORDER) if has_gates else ORDER
+
+
 class NoGuestError(Exception):
     """No program of this form makes the monitor diverge by the instruction: the text says more."""
 
@@ -46,6 +52,7 @@ class Synthesis:
     witness: Witness
     heading: tuple[str, ...]
     text: str
+    monitor: type[TrapAndEmulate] = TrapAndEmulate
 
     @property
     def address(self) -> int:
@@ -60,20 +67,22 @@ class Synthesis:
         return Guest(path, choice, umip)
 
 
-def synthesize(configuration: X86Configuration, row: Row) -> Synthesis:
-    """A guest that diverges by a row's instruction. Raises NoGuestError.
+def synthesize(
+    configuration: X86Configuration, row: Row, monitor: type[TrapAndEmulate] = TrapAndEmulate
+) -> Synthesis:
+    """A guest that diverges by a row's instruction under the monitor. Raises NoGuestError.
 
     Small questions come first: with memory offered, and of a kernel whose own step does not trap.
     """
     proved = True
-    for offered, by_trap in ORDER:
+    for offered, by_trap in _order(monitor):
         for sample in row.samples:
-            question = Image(configuration, sample, offered).diverges(by_trap=by_trap)
+            question = Image(configuration, sample, offered, monitor).diverges(by_trap=by_trap)
             answer = _answer(question)
             if answer == z3.unknown:
                 proved = proved and bool(offered)  # what is not offered is asked about later
             elif answer is not None:
-                return _written(configuration, row, question, answer)
+                return replace(_written(configuration, row, question, answer), monitor=monitor)
     how = (
         "z3 proves that from every state of such a kernel its image traps, or goes on rightly"
         if proved

@@ -1,0 +1,73 @@
+"""The guest's gates that the real processor may go through: a shadow of its interrupt table.
+
+Without it each INT n of the guest traps twice, there and back. Monitors let those through that they
+safely can, as Xen did with `int 80h`. Of trap gates, that is: an interrupt gate would clear the real
+IF, and interrupts are the monitor's. A gate whose handler is of another ring leads to the real TSS,
+which has no stacks, and traps; so what is gone through keeps the level.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, cast
+
+from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, TranslatedMemory
+from emu.pc.machine import PcMachine
+from emu.state import State
+from isa.fault import Fault
+from isa.registers import Register
+from isa.x86.registers import IDT_BASE, IDT_LIMIT
+from vmm.pc.allocation import Allocation
+from vmm.pc.shadow import Shadow
+
+PAGE: Final = 64  # among the monitor's own linear pages
+GATE: Final = 8  # bytes
+LIMIT: Final = 256 * GATE - 1
+RIGHTS: Final = 5  # which byte of a gate says what it is
+DIRECT: Final = 0xEF  # present, for level 3, a trap gate of 32 bits
+
+
+class Gates:
+    """The interrupt table that the machine below has while the guest runs."""
+
+    def __init__(self, below: PcMachine, shadow: Shadow, allocation: Allocation) -> None:
+        self._memory = below.memory
+        self._shadow = shadow
+        self._base = allocation.base
+        self._frame, self._linear = shadow.own_page(PAGE)
+        self._shown = bytes(LIMIT + 1)
+
+    def registers(self, state: State) -> dict[Register, int]:
+        """What leads to the table, which is as the guest's is now.
+
+        Until the next time stores to the guest's are interpreted.
+        """
+        pieces = list(self._pieces(state))
+        self._shadow.hold(frozenset(where >> PAGE_BITS for where, _ in pieces if where is not None))
+        table = b"".join(self._read(where, size) for where, size in pieces)
+        gates = (table[at : at + GATE] for at in range(0, len(table), GATE))
+        shown = b"".join(map(_shown, gates)).ljust(LIMIT + 1, b"\0")
+        if shown != self._shown:
+            self._shown = shown
+            self._memory.write(self._frame, shown)
+        return {IDT_BASE: self._linear, IDT_LIMIT: LIMIT}
+
+    def _pieces(self, state: State) -> Iterator[tuple[int | None, int]]:
+        """Where in the guest's memory its table lies, if anywhere, and so many bytes of it."""
+        linear = cast(TranslatedMemory, state.memory["linear"])
+        address = state.values[IDT_BASE.slot]
+        end = address + min(state.values[IDT_LIMIT.slot], LIMIT) + 1
+        while address < end:
+            size = min(end - address, PAGE_SIZE - (address & PAGE_MASK))
+            where = linear.still(address & 0xFFFFFFFF, 0)
+            yield None if isinstance(where, Fault) else where, size
+            address += size
+
+    def _read(self, where: int | None, size: int) -> bytes:
+        if where is None:
+            return bytes(size)
+        return self._memory.read(self._base + where, size)
+
+
+def _shown(gate: bytes) -> bytes:
+    return gate if len(gate) == GATE and gate[RIGHTS] == DIRECT else bytes(GATE)
