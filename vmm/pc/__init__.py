@@ -28,6 +28,10 @@ GATES: Final[dict[str, type[TrapAndEmulate]]] = {
 """Trap-and-emulate by what an INT n of the guest does; the first is what is meant by default."""
 
 
+Kinds = tuple[str | None, str | None]
+"""Which of PAGINGS and which of GATES is asked for."""
+
+
 def monitors(paging: str | None, gates: str | None = None) -> dict[str, type[Monitor]]:
     """The monitors, those that there are several of as is asked for."""
     return MONITORS | {
@@ -38,5 +42,6 @@ def monitors(paging: str | None, gates: str | None = None) -> dict[str, type[Mon
 
 __all__ = [
     "GATES", "MONITORS", "PAGINGS", "Allocation", "DirectGates", "HardwareAssist", "Hybrid",
-    "Interpretation", "Monitor", "ShadowedAssist", "Translation", "TrapAndEmulate", "VirtualPc", "allocation_for", "monitors",
+    "Interpretation", "Kinds", "Monitor", "ShadowedAssist", "Translation", "TrapAndEmulate",
+    "VirtualPc", "allocation_for", "monitors",
 ]  # fmt: skip

@@ -1,9 +1,9 @@
 """The guest's gates that the real processor may go through: a shadow of its interrupt table.
 
-Without it each INT n of the guest traps twice, there and back. Monitors let those through that they
-safely can, as Xen did with `int 80h`. Of trap gates, that is: an interrupt gate would clear the real
-IF, and interrupts are the monitor's. A gate whose handler is of another ring leads to the real TSS,
-which has no stacks, and traps; so what is gone through keeps the level.
+Without it each INT n of the guest traps. Monitors let those through that they safely can, as Xen
+did with `int 80h`: trap gates, as an interrupt gate would clear the real IF, and interrupts are the
+monitor's. A gate whose handler is of another ring leads to the real TSS, which has no stacks, and
+traps; so what is gone through keeps the level.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class Gates:
     def _read(self, where: int | None, size: int) -> bytes:
         if where is None:
             return bytes(size)
-        return self._memory.read(self._base + where, size)
+        data = self._memory.read(self._base + where, size)
+        assert isinstance(data, bytes)
+        return data
 
 
 def _shown(gate: bytes) -> bytes:

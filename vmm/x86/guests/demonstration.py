@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmm.divergence import Divergence
-from vmm.pc import monitors
+from vmm.pc import TrapAndEmulate, monitors
 from vmm.pc.equivalence import first_divergence
 from vmm.theory.shared import ReplayError
 from vmm.x86.guests.synthesis import Synthesis
@@ -27,7 +27,7 @@ class Demonstration:
 
 def demonstrate(synthesis: Synthesis) -> Demonstration:
     """Run the guest. Raises ReplayError if its first divergence is not the instruction's."""
-    found = divergence(synthesis, synthesis.monitor.name)
+    found = divergence(synthesis, TrapAndEmulate.name)
     if found is None or found.address != synthesis.address:
         raise ReplayError(f"{synthesis.row.name}: trap-and-emulate: {found or 'no divergence'}")
     cures = {name: divergence(synthesis, name) for name in CURES}
@@ -36,6 +36,6 @@ def demonstrate(synthesis: Synthesis) -> Demonstration:
 
 def divergence(synthesis: Synthesis, monitor: str) -> Divergence | None:
     """The guest under one monitor in lock-step with the bare PC."""
-    guest, made = synthesis.guest(), monitors(None, synthesis.monitor.gates_kind)
+    guest, made = synthesis.guest(), monitors(None, synthesis.gates)
     found, _ = first_divergence(lambda: guest.pair(made[monitor]), LIMIT)
     return found

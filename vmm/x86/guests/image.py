@@ -17,8 +17,8 @@ from isa.ops import z3
 from isa.registers import Register
 from isa.smt import Event, execute
 from isa.x86 import registers as r
+from vmm.pc import GATES, TrapAndEmulate
 from vmm.pc.allocation import allocation_for
-from vmm.pc.direct import TrapAndEmulate
 from vmm.pc.gates import DIRECT, GATE, RIGHTS
 from vmm.pc.machine import VirtualPc
 from vmm.pc.processor import KEPT, REAL_CPL
@@ -46,14 +46,18 @@ from vmm.x86.states import Condition, Side, Term
 MEMORY: Final = 4 << 20
 SELECTORS: Final = tuple(r.SEGMENTS[name].selector for name in ("cs", "ss"))
 CLAIM: Final = "vm_map"
+TRAP: Final = TrapAndEmulate.gates_kind
 
 
 @cache
-def real_registers(monitor: type[TrapAndEmulate] = TrapAndEmulate) -> Mapping[Register, int]:
-    """What the monitor puts into the real processor in place of the virtual one's registers."""
+def real_registers(gates: str = TRAP) -> Mapping[Register, int]:
+    """What trap-and-emulate puts into the real processor in place of the virtual one's registers.
+
+    `gates` says which one of that name it is.
+    """
     allocation, needed = allocation_for(MEMORY)
     below = PcMachine(Reference(), memory=needed)
-    machine = VirtualPc(monitor, below, allocation)
+    machine = VirtualPc(GATES[gates], below, allocation)
     for register, value in {**KERNEL, **dict(segments())}.items():
         machine.state.write(register, value)
     machine.monitor.processor.enter(machine.state)
@@ -65,14 +69,14 @@ class Image:
 
     def __init__(
         self, configuration: X86Configuration, sample: Sample, offered: Mapping[int, int],
-        monitor: type[TrapAndEmulate] = TrapAndEmulate,
+        gates: str = TRAP,
     ) -> None:  # fmt: skip
         self.configuration, self.sample = configuration, sample
         self._memory = {**dict(fixed_memory()), **offered}
         known = {**KERNEL, **dict(segments())}
         if offered:
             known |= {r.EBX: DATA, r.ESP: STACK}
-        kept = real_registers(monitor)
+        kept = real_registers(gates)
         self._delta = kept[r.GDT_BASE] - GDT
         self._gates = kept[r.IDT_BASE], kept[r.IDT_BASE] + kept[r.IDT_LIMIT] + 1
         self.virtual = self._step(configuration.supervisor, known)
@@ -103,12 +107,10 @@ class Image:
 
     def _shown_gates(self) -> dict[int, int]:
         """Those of known memory, where the monitor shows them."""
-        gates = (a - RIGHTS for a, byte in self._memory.items()
-                 if IDT <= a <= IDT + IDT_LIMIT and a % GATE == RIGHTS and byte == DIRECT)  # fmt: skip
+        known = {a: byte for a, byte in self._memory.items() if IDT <= a <= IDT + IDT_LIMIT}
+        gates = (a - RIGHTS for a, byte in known.items() if a % GATE == RIGHTS and byte == DIRECT)
         return {
-            self._gates[0] - IDT + gate + n: self._memory[gate + n]
-            for gate in gates
-            for n in range(GATE)
+            self._gates[0] - IDT + gate + n: known[gate + n] for gate in gates for n in range(GATE)
         }
 
     def diverges(self, *, by_trap: bool) -> Question:

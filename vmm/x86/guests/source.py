@@ -108,7 +108,7 @@ def _prepared(registers: Mapping[Register, int]) -> Iterator[str]:
 
 def _tables(memory: Mapping[int, int]) -> Iterator[str]:
     yield from _at("gdt", GDT, _descriptors(memory))
-    yield from _at("idt", IDT, _gates(memory))
+    yield from _at("idt", IDT, list(_gates(memory)))
     stack = f"    .long 0, {KERNEL_STACK:#x}, {DATA_0:#x}"
     yield from _at("tss", TSS, [stack, "    .fill 92, 1, 0"])
 
