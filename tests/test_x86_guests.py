@@ -80,6 +80,22 @@ def test_the_command_writes_a_guest_that_compare_takes(tmp_path):
 
 
 @pytest.mark.heavy
+def test_the_command_says_under_which_monitor_int_diverges(tmp_path):
+    path = tmp_path / "w.asm"
+    done = vmm("witness", "int", "--isa", "x86/ia32", "--output", path)
+    assert done.exit_code == 0, done.output
+    assert "trap-and-emulate (vmm compare --gates direct): after" in done.output
+    for options, diverges in ([], False), (["--gates", "direct"], True):
+        done = vmm("compare", path, "--json", *options)
+        found = {one["name"]: one["divergence"] for one in json.loads(done.stdout)["monitors"]}
+        assert ("int 0xc3 at 0x101000" in str(found["trap-and-emulate"])) == diverges
+        assert all(found[cure] is None for cure in CURES)
+    done = vmm("witness", "int", "--isa", "x86/ia32", "--gates", "trap")
+    assert done.exit_code != 0
+    assert "z3 proves" in done.output
+
+
+@pytest.mark.heavy
 def test_what_diverges_runs_rightly_if_the_instruction_is_another():
     """The same state with NOPs in the instruction's place: nothing else is at fault."""
     made = guest("POPF")

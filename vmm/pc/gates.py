@@ -35,7 +35,7 @@ class Gates:
         self._shadow = shadow
         self._base = allocation.base
         self._frame, self._linear = shadow.own_page(PAGE)
-        self._shown = bytes(LIMIT + 1)
+        self._table = b""
 
     def registers(self, state: State) -> dict[Register, int]:
         """What leads to the table, which is as the guest's is now.
@@ -45,11 +45,9 @@ class Gates:
         pieces = list(self._pieces(state))
         self._shadow.hold(frozenset(where >> PAGE_BITS for where, _ in pieces if where is not None))
         table = b"".join(self._read(where, size) for where, size in pieces)
-        gates = (table[at : at + GATE] for at in range(0, len(table), GATE))
-        shown = b"".join(map(_shown, gates)).ljust(LIMIT + 1, b"\0")
-        if shown != self._shown:
-            self._shown = shown
-            self._memory.write(self._frame, shown)
+        if table != self._table:
+            self._table = table
+            self._memory.write(self._frame, _shown(table))
         return {IDT_BASE: self._linear, IDT_LIMIT: LIMIT}
 
     def _pieces(self, state: State) -> Iterator[tuple[int | None, int]]:
@@ -71,5 +69,8 @@ class Gates:
         return data
 
 
-def _shown(gate: bytes) -> bytes:
-    return gate if len(gate) == GATE and gate[RIGHTS] == DIRECT else bytes(GATE)
+def _shown(table: bytes) -> bytes:
+    """The table with no gates but those that may be gone through."""
+    gates = (table[at : at + GATE] for at in range(0, len(table) - GATE + 1, GATE))
+    shown = (gate if gate[RIGHTS] == DIRECT else bytes(GATE) for gate in gates)
+    return b"".join(shown).ljust(LIMIT + 1, b"\0")
