@@ -78,7 +78,8 @@ class Image:
             known |= {r.EBX: DATA, r.ESP: STACK}
         kept = real_registers(gates)
         self._delta = kept[r.GDT_BASE] - GDT
-        self._gates = kept[r.IDT_BASE], kept[r.IDT_BASE] + kept[r.IDT_LIMIT] + 1
+        self._idt, self._gates_end = kept[r.IDT_BASE], kept[r.IDT_BASE] + kept[r.IDT_LIMIT] + 1
+        self._has_gates = kept[r.IDT_LIMIT] > 0
         self.virtual = self._step(configuration.supervisor, known)
         selectors = {s: known[s] | REAL_CPL for s in SELECTORS}
         self.real = self._step(configuration.user, {**known, **kept, **selectors}, own=True)
@@ -109,9 +110,7 @@ class Image:
         """Those of known memory, where the monitor shows them."""
         known = {a: byte for a, byte in self._memory.items() if IDT <= a <= IDT + IDT_LIMIT}
         gates = (a - RIGHTS for a, byte in known.items() if a % GATE == RIGHTS and byte == DIRECT)
-        return {
-            self._gates[0] - IDT + gate + n: known[gate + n] for gate in gates for n in range(GATE)
-        }
+        return {self._idt - IDT + gate + n: known[gate + n] for gate in gates for n in range(GATE)}
 
     def diverges(self, *, by_trap: bool) -> Question:
         """A state of the kernel from which the monitor goes wrong unseen.
@@ -154,11 +153,12 @@ class Image:
     def _shown(self, memory: Any, place: Term) -> Term:
         """The byte of the kernel's tables that the monitor shows at an address of its own."""
         byte = z3.Select(memory, place - self._delta)
-        first, end = self._gates
-        gate = place - first + IDT
+        if not self._has_gates:
+            return byte  # not to make the questions larger
+        gate = place - self._idt + IDT
         direct = z3.Select(memory, (gate & -GATE) + RIGHTS) == DIRECT
         shown = z3.If(direct, z3.Select(memory, gate), z3.BitVecVal(0, 8))
-        return z3.If(_within(place, first, end, 8), shown, byte)
+        return z3.If(_within(place, self._idt, self._gates_end, 8), shown, byte)
 
     def _seen(self) -> Condition:
         """Whether the image's step traps; so does what its tables' pages do not allow."""
@@ -168,8 +168,10 @@ class Image:
             (address,) = event.values
             op, space, width = event.what
             if space == "system":
-                inside = z3.Or(_within(address, GDT + self._delta, end + self._delta, width),
-                               _within(address, *self._gates, width))  # fmt: skip
+                inside = _within(address, GDT + self._delta, end + self._delta, width)
+                if self._has_gates:
+                    gate = _within(address, self._idt, self._gates_end, width)
+                    inside = z3.Or(inside, gate)
                 seen.append(event.condition if op == "store" else
                             z3.And(event.condition, z3.Not(inside)))  # fmt: skip
             elif space == "port":
