@@ -92,7 +92,7 @@ _VECTORS: Final = 1, 3, 4, 0xC3  # of instructions without one, and what a sampl
 _TRAP_GATE: Final = (END & 0xFFFF | CONFORMING << 16 | 0xEF << 40 | END >> 16 << 48).to_bytes(
     8, "little"
 )
-GATES: Final[Mapping[int, int]] = {
+OPEN_GATES: Final[Mapping[int, int]] = {
     **_bytes(GDT + CONFORMING, 0x00CF9F000000FFFF.to_bytes(8, "little")),
     **{a: b for vector in _VECTORS for a, b in _bytes(IDT + 8 * vector, _TRAP_GATE).items()},
 }

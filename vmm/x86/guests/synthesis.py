@@ -21,7 +21,7 @@ from vmm.x86.classify import PATIENCE
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Row, Sample
 from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, TRAP, Image, real_registers
-from vmm.x86.guests.layout import CRITICAL, DATA, GATES, SELECTOR, STACK, TRANSFERS
+from vmm.x86.guests.layout import CRITICAL, DATA, OPEN_GATES, SELECTOR, STACK, TRANSFERS
 from vmm.x86.guests.source import source
 from vmm.x86.questions import Question
 from vmm.x86.replay import FILL, Difference, Ran, run
@@ -38,7 +38,7 @@ ORDER: Final[tuple[tuple[Offer, bool], ...]] = (
 
 def _order(gates: str) -> tuple[tuple[Offer, bool], ...]:
     has_gates = real_registers(gates)[r.IDT_LIMIT] > 0
-    return ((GATES, False), *ORDER) if has_gates else ORDER
+    return ((OPEN_GATES, False), *ORDER) if has_gates else ORDER
 
 
 class NoGuestError(Exception):
