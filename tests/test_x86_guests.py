@@ -17,10 +17,10 @@ from vmm.x86.forms import Row, rows
 from vmm.x86.guests.demonstration import CURES, demonstrate, divergence
 from vmm.x86.guests.image import real_registers
 from vmm.x86.guests.layout import KERNEL, segments
-from vmm.x86.guests.synthesis import NoGuestError, Synthesis, synthesize
+from vmm.x86.guests.synthesis import NoGuestError, Synthesis, synthesize, synthesize_any
 
 CRITICAL = sorted({*PUBLISHED.values(), "IRET"})
-TRAPS = "INT"  # the monitor's own IDT is empty
+GATED = "INT"  # by default the monitor's own IDT is empty
 
 
 @cache
@@ -34,16 +34,19 @@ def row(name: str) -> Row:
 
 @cache
 def guest(name: str) -> Synthesis:
-    return synthesize(ia32(), row(name))
+    return synthesize_any(ia32(), row(name))
 
 
 def test_the_published_instructions_are_nineteen_with_iret():
     assert len(CRITICAL) == 19
 
 
-@pytest.mark.heavy  # one, and every monitor: test_the_command_writes_a_guest_that_compare_takes
-@pytest.mark.parametrize("name", [n for n in CRITICAL if n != TRAPS])
+@pytest.mark.parametrize(
+    "name", [n if n == GATED else pytest.param(n, marks=pytest.mark.heavy) for n in CRITICAL]
+)
 def test_trap_and_emulate_diverges_at_the_instruction_and_no_cure_does(name):
+    """All nineteen; INT n as soon as a gate of the guest's is in the real interrupt table."""
+    assert guest(name).gates == ("direct" if name == GATED else "trap")
     shown = demonstrate(guest(name))
     assert shown.divergence.address == guest(name).address
     assert shown.divergence.why.startswith("is critical: it ")
@@ -52,10 +55,10 @@ def test_trap_and_emulate_diverges_at_the_instruction_and_no_cure_does(name):
 
 
 def test_where_no_gate_is_within_the_limit_no_guest_diverges_by_int():
-    """It is critical because a gate may keep the level; this monitor's IDT has none."""
+    """It is critical because a gate may keep the level; by default the monitor's IDT has none."""
     assert real_registers()[r.IDT_LIMIT] == 0
     with pytest.raises(NoGuestError, match="z3 proves"):
-        synthesize(ia32(), row(TRAPS))
+        synthesize(ia32(), row(GATED))
 
 
 @pytest.mark.parametrize("name", ["ADD", "CLI"])
@@ -73,6 +76,22 @@ def test_the_command_writes_a_guest_that_compare_takes(tmp_path):
     rows_ = {one["name"]: one for one in json.loads(done.stdout)["monitors"]}
     assert "popfd at 0x101000" in rows_["trap-and-emulate"]["divergence"]
     assert all(rows_[cure]["divergence"] is None for cure in CURES)
+
+
+@pytest.mark.heavy
+def test_the_command_says_under_which_monitor_int_diverges(tmp_path):
+    path = tmp_path / "w.asm"
+    done = vmm("witness", "int", "--isa", "x86/ia32", "--output", path)
+    assert done.exit_code == 0, done.output
+    assert "trap-and-emulate (vmm compare --gates direct): after" in done.output
+    for options, diverges in ([], False), (["--gates", "direct"], True):
+        done = vmm("compare", path, "--json", *options)
+        found = {one["name"]: one["divergence"] for one in json.loads(done.stdout)["monitors"]}
+        assert ("int 0xc3 at 0x101000" in str(found["trap-and-emulate"])) == diverges
+        assert all(found[cure] is None for cure in CURES)
+    done = vmm("witness", "int", "--isa", "x86/ia32", "--gates", "trap")
+    assert done.exit_code != 0
+    assert "z3 proves" in done.output
 
 
 @pytest.mark.heavy

@@ -57,11 +57,17 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
 @click.argument("instruction")
 @click.option("--isa", "configuration", required=True, metavar="CONFIG", help="e.g. toy/all")
 @click.option("--mode", type=click.Choice(["supervisor", "user"]), help="of the virtual machine")
+@click.option(
+    "--gates",
+    type=click.Choice(["trap", "direct"]),
+    help="of trap-and-emulate on a PC  [trap, or direct if only so a guest diverges]",
+)
 @click.option("--output", type=PATH, metavar="FILE", help="write the program there, not here")
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
 def witness(
-    instruction: str, configuration: str, mode: str | None, output: Path | None, as_json: bool
-) -> None:
+    instruction: str, configuration: str, mode: str | None, gates: str | None,
+    output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
     """Write a guest that tells a monitor from a bare machine by the critical INSTRUCTION.
 
     The solver finds a witness that a program can bring about; `vmm compare` on the program shows
@@ -70,7 +76,11 @@ def witness(
     """
     from vmm.commands.witness import write_witness
 
-    leave(write_witness(instruction, configuration, mode=mode, output=output, as_json=as_json))
+    leave(
+        write_witness(
+            instruction, configuration, mode=mode, gates=gates, output=output, as_json=as_json
+        )
+    )
 
 
 for command in (run, compare, bench, costs, recurse, partition, mutate, redpill, migrate):

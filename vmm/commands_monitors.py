@@ -31,6 +31,8 @@ EVERY = click.option(
 MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
 PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
                       help="of hardware-assist on a PC  [nested]")  # fmt: skip
+GATES = click.option("--gates", type=click.Choice(["trap", "direct"]),
+                     help="what INT n does under trap-and-emulate on a PC  [trap]")  # fmt: skip
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 
 
@@ -42,12 +44,14 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @LIMIT
 @MEMORY
 @PAGING
+@GATES
 @TYPED
 @JSON
 @with_leaving
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    memory: str | None, paging: str | None, typed: str, as_json: bool, leaving: Leaving | None,
+    memory: str | None, paging: str | None, gates: str | None, typed: str, as_json: bool,
+    leaving: Leaving | None,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
 
@@ -60,12 +64,13 @@ def run(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
+        kinds = paging, gates
         leave(
             commands.run_guest(
-                chosen, monitor, paging, max_instructions, as_json=as_json, leaving=leaving
+                chosen, monitor, kinds, max_instructions, as_json=as_json, leaving=leaving
             )
         )
-    only_for_pcs(memory, typed, paging)
+    only_for_pcs(memory, typed, paging, gates)
     if leaving is not None:
         raise GuestFileError("only a PC's guest migrates, and this is a toy's")
     from emu.toy.run import outcome
@@ -103,11 +108,12 @@ def run(
 @EVERY
 @MEMORY
 @PAGING
+@GATES
 @TYPED
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
-    memory: str | None, paging: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, gates: str | None, typed: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST under every monitor and on the bare machine: the paper's three properties.
 
@@ -117,10 +123,11 @@ def compare(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
-        facts, rows = commands.compare_guest(guest, chosen, isa, paging, max_instructions, every)
+        kinds = paging, gates
+        facts, rows = commands.compare_guest(guest, chosen, isa, kinds, max_instructions, every)
         commands.print_comparison(facts, table(rows), as_json=as_json)
         return
-    only_for_pcs(memory, typed, paging)
+    only_for_pcs(memory, typed, paging, gates)
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
@@ -147,10 +154,12 @@ def is_pc(guest: Path, isa: str | None) -> bool:
     return pc if isa is None else isa.startswith("x86/")
 
 
-def only_for_pcs(memory: str | None, typed: str, paging: str | None) -> None:
+def only_for_pcs(*asked: str | None) -> None:
     """Raises GuestFileError if a toy's user has asked for what only a PC has."""
-    if memory or typed or paging:
-        raise GuestFileError("--memory, --paging and --type are for PCs, and the guest is a toy's")
+    if any(asked):
+        raise GuestFileError(
+            "--memory, --paging, --gates and --type are for PCs, and the guest is a toy's"
+        )
 
 
 def table(rows: list[Comparison]) -> list[str]:

@@ -23,14 +23,15 @@ COLUMNS: Final = 98
 
 
 def write_witness(
-    name: str, configuration: str, *, mode: str | None, output: Path | None, as_json: bool
-) -> int:
+    name: str, configuration: str, *, mode: str | None, gates: str | None, output: Path | None,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Write the program to a file or print it; returns the exit code."""
     need_prover()
     if is_x86(configuration):
         from vmm.commands.x86 import witness_x86
 
-        return witness_x86(name, configuration, output=output, as_json=as_json)
+        return witness_x86(name, configuration, gates=gates, output=output, as_json=as_json)
     isa = Toy(configuration)
     shown = _demonstration(isa, _critical(isa, form_named(name, isa)), mode)
     told = _told(shown)

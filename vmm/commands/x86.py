@@ -48,8 +48,13 @@ def explain_x86(name: str, configuration: str, *, as_json: bool) -> int:
     return 0
 
 
-def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: bool) -> int:
-    """Write a guest of the PC that diverges by a critical instruction, and how it did."""
+def witness_x86(
+    name: str, configuration: str, *, gates: str | None, output: Path | None, as_json: bool
+) -> int:
+    """Write a guest of the PC that diverges by a critical instruction, and how it did.
+
+    `gates` says of trap-and-emulate what INT n does; None: what makes a guest diverge.
+    """
     loaded = X86Configuration.load(configuration)
     need_kernels(loaded)
     found = classify_row(loaded, row_named(name, loaded))
@@ -63,7 +68,7 @@ def witness_x86(name: str, configuration: str, *, output: Path | None, as_json: 
     from vmm.x86.guests.synthesis import NoGuestError
 
     try:
-        shown = _demonstration(loaded, found)
+        shown = _demonstration(loaded, found, gates)
     except NoGuestError as error:
         raise GuestFileError(
             str(error), advice=f"See vmm explain {found.name!r} --isa {loaded.name}"
@@ -92,11 +97,15 @@ def need_kernels(configuration: X86Configuration) -> None:
     )
 
 
-def _demonstration(configuration: X86Configuration, found: X86Class) -> Demonstration:
+def _demonstration(
+    configuration: X86Configuration, found: X86Class, gates: str | None
+) -> Demonstration:
     from vmm.x86.guests.demonstration import demonstrate
-    from vmm.x86.guests.synthesis import synthesize
+    from vmm.x86.guests.synthesis import synthesize, synthesize_any
 
-    return demonstrate(synthesize(configuration, found.row))
+    if gates is not None:
+        return demonstrate(synthesize(configuration, found.row, gates))
+    return demonstrate(synthesize_any(configuration, found.row))
 
 
 def _lines_of(shown: Demonstration) -> list[str]:
@@ -104,16 +113,26 @@ def _lines_of(shown: Demonstration) -> list[str]:
     made = shown.synthesis
     lines = [
         *made.heading,
-        f"trap-and-emulate: {shown.divergence}.",
+        f"{_monitor(shown)}: {shown.divergence}.",
         *(f"{monitor}: {found or 'no divergence'}" for monitor, found in shown.cures.items()),
     ]
     return [part for line in lines for part in textwrap.wrap(line, COLUMNS)]
+
+
+def _monitor(shown: Demonstration) -> str:
+    """Which trap-and-emulate it is: what `vmm compare` has to be told."""
+    from vmm.pc import TrapAndEmulate
+
+    kind = shown.synthesis.gates
+    default = kind == TrapAndEmulate.gates_kind
+    return TrapAndEmulate.name + ("" if default else f" (vmm compare --gates {kind})")
 
 
 def _facts_of(shown: Demonstration) -> dict[str, Any]:
     return {
         "instruction": shown.synthesis.row.name,
         "address": shown.synthesis.address,
+        "gates": shown.synthesis.gates,
         "divergence": str(shown.divergence),
         "cures": {m: None if found is None else str(found) for m, found in shown.cures.items()},
     }

@@ -7,7 +7,7 @@ from typing import Final
 from vmm.pc.allocation import Allocation, allocation_for
 from vmm.pc.assist import HardwareAssist, ShadowedAssist
 from vmm.pc.control_program import Monitor
-from vmm.pc.direct import Hybrid, Interpretation, TrapAndEmulate
+from vmm.pc.direct import DirectGates, Hybrid, Interpretation, TrapAndEmulate
 from vmm.pc.machine import VirtualPc
 from vmm.pc.translation import Translation
 
@@ -22,12 +22,26 @@ PAGINGS: Final[dict[str, type[Monitor]]] = {
 """Hardware assistance by how it translates addresses; the first is what is meant by default."""
 
 
-def monitors(paging: str | None) -> dict[str, type[Monitor]]:
-    """The monitors, that with hardware assistance with the paging that is asked for."""
-    return MONITORS | {HardwareAssist.name: PAGINGS[paging or HardwareAssist.paging_kind]}
+GATES: Final[dict[str, type[TrapAndEmulate]]] = {
+    monitor.gates_kind: monitor for monitor in (TrapAndEmulate, DirectGates)
+}
+"""Trap-and-emulate by what an INT n of the guest does; the first is what is meant by default."""
+
+
+Kinds = tuple[str | None, str | None]
+"""Which of PAGINGS and which of GATES is asked for."""
+
+
+def monitors(paging: str | None, gates: str | None = None) -> dict[str, type[Monitor]]:
+    """The monitors, those that there are several of as is asked for."""
+    return MONITORS | {
+        TrapAndEmulate.name: GATES[gates or TrapAndEmulate.gates_kind],
+        HardwareAssist.name: PAGINGS[paging or HardwareAssist.paging_kind],
+    }
 
 
 __all__ = [
-    "MONITORS", "PAGINGS", "Allocation", "HardwareAssist", "Hybrid", "Interpretation", "Monitor",
-    "ShadowedAssist", "Translation", "TrapAndEmulate", "VirtualPc", "allocation_for", "monitors",
+    "GATES", "MONITORS", "PAGINGS", "Allocation", "DirectGates", "HardwareAssist", "Hybrid",
+    "Interpretation", "Kinds", "Monitor", "ShadowedAssist", "Translation", "TrapAndEmulate",
+    "VirtualPc", "allocation_for", "monitors",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from emu.report import Report
 from vmm.compare import Comparison
 from vmm.migration.options import MIGRATED, Leaving
 from vmm.monitors.efficiency import Efficiency
-from vmm.pc import Monitor, monitors
+from vmm.pc import Kinds, Monitor, monitors
 from vmm.pc import compare as measured
 from vmm.pc.guest import CONFIGURATION, Guest, open_guest
 from vmm.pc.machine import VirtualPc
@@ -32,9 +32,9 @@ def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: 
     return open_guest(path, isa, chosen)
 
 
-def find_monitor(name: str, paging: str | None = None) -> type[Monitor]:
+def find_monitor(name: str, kinds: Kinds = (None, None)) -> type[Monitor]:
     """The monitor of that name. Raises GuestFileError."""
-    found = monitors(paging)
+    found = monitors(*kinds)
     if name not in found:
         raise GuestFileError(
             f"There is no monitor {name!r} of the PC",
@@ -44,7 +44,7 @@ def find_monitor(name: str, paging: str | None = None) -> type[Monitor]:
 
 
 def run_guest(
-    guest: Guest, monitor: str, paging: str | None, limit: int | None, *, as_json: bool,
+    guest: Guest, monitor: str, kinds: Kinds, limit: int | None, *, as_json: bool,
     leaving: Leaving | None = None,
 ) -> int:  # fmt: skip
     """Run a guest under a monitor to its end, or until it has left; returns the exit code."""
@@ -56,7 +56,7 @@ def run_guest(
                 advice="Use another monitor",
             )
         return run_ported(guest, limit, as_json=as_json)
-    virtual = guest.virtual(find_monitor(monitor, paging), StreamSerial())
+    virtual = guest.virtual(find_monitor(monitor, kinds), StreamSerial())
     machine = cast(VirtualPc, virtual.machine)
     until = None if limit is None else machine.state.count + limit
     report = _run(virtual, guest, leaving, until)
@@ -105,10 +105,10 @@ def counts(efficiency: Efficiency) -> dict[str, Any]:
 
 
 def compare_guest(
-    path: Path, guest: Guest, isa: str | None, paging: str | None, limit: int | None, every: int
+    path: Path, guest: Guest, isa: str | None, kinds: Kinds, limit: int | None, every: int
 ) -> tuple[dict[str, Any], list[Comparison]]:
     """Facts for `--json`, and rows for the terminal."""
-    rows = measured.compare(guest, limit or measured.LIMIT, every, paging)
+    rows = measured.compare(guest, limit or measured.LIMIT, every, kinds)
     facts = {
         "guest": str(path),
         "isa": isa or CONFIGURATION,

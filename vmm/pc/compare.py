@@ -9,7 +9,7 @@ from emu.exit import Exit
 from emu.pc.machine import PcMachine
 from emu.pc.serial import MemorySerial
 from vmm.compare import WARM_UP, Comparison
-from vmm.pc import Monitor, monitors
+from vmm.pc import Kinds, Monitor, monitors
 from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
@@ -22,10 +22,10 @@ SAME_ENDS: Final = {("halt", "off"), ("until", "until")}  # of a bare guest, and
 
 
 def compare(
-    guest: Guest, limit: int = LIMIT, every: int = 1, paging: str | None = None
+    guest: Guest, limit: int = LIMIT, every: int = 1, kinds: Kinds = (None, None)
 ) -> list[Comparison]:
     """Every monitor, the bare machine's time being 1; the paravirtual one if there is a port."""
-    rows = [compare_one(guest, monitor, limit, every) for monitor in monitors(paging).values()]
+    rows = [compare_one(guest, monitor, limit, every) for monitor in monitors(*kinds).values()]
     if ported(guest.path).is_file():
         rows.append(compare_port(guest, limit))
     return rows

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from emu.exit import Exit
+from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.x86.registers import ARRIVAL, CPL, IF, IOPL, PE, VM
+from vmm.pc.allocation import Allocation
 from vmm.pc.control_program import Monitor
+from vmm.pc.gates import Gates
+from vmm.pc.processor import Processor
 
 
 def is_protected(state: State) -> bool:
@@ -37,12 +41,24 @@ class TrapAndEmulate(Monitor):
     """
 
     name = "trap-and-emulate"
+    gates_kind = "trap"
 
     def advance(self, state: State, until: int) -> Exit | None:
         """Run the guest, in either of its rings."""
         if is_protected(state) and state.values[CPL.slot] in (0, 3):
             return self.direct(state, until)
         return self.interpret(state)
+
+
+class DirectGates(TrapAndEmulate):
+    """The same with the guest's trap gates in the real IDT: its INT n need not trap."""
+
+    gates_kind = "direct"
+
+    def __init__(self, below: PcMachine, allocation: Allocation, *, umip: bool = False) -> None:
+        super().__init__(below, allocation, umip=umip)
+        gates = Gates(below, self.shadow, allocation)
+        self.processor = Processor(below, self.shadow, umip=umip, gates=gates)
 
 
 class Hybrid(Monitor):

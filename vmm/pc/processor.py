@@ -15,6 +15,7 @@ from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.registers import Register
 from isa.x86 import registers as r
+from vmm.pc.gates import Gates
 from vmm.pc.shadow import OWN_LINEAR, Shadow
 
 REAL_CPL: Final = 3
@@ -29,7 +30,7 @@ CONSTANT: Final[dict[Register, int]] = {
     r.IF: 1, r.IOPL: 0, r.VM: 0, r.CPL: REAL_CPL,
     r.PE: 1, r.PG: 1, r.WP: 1, r.NW: 0, r.CD: 0,
     r.VME: 0, r.PVI: 0, r.PSE: 0, r.PAE: 0, r.MCE: 0, r.PGE: 0, r.PCE: 0,
-    # No gate is within the table's limit: each INT n is #GP.
+    # No gate is within the table's limit: each INT n is #GP; but see `Gates`.
     r.IDT_BASE: 0, r.IDT_LIMIT: 0,
     # No inner stack is within the segment's limit, nor any I/O permission bit.
     r.TR: TASK, r.TR_BASE: TSS, r.TR_LIMIT: 0, r.TR_ATTRIBUTES: BUSY_TASK,
@@ -49,13 +50,19 @@ _64_BITS: Final = (1 << 64) - 1
 
 
 class Processor:
-    """The real processor, entered and left. `umip`: it has UMIP, and the monitor switches it on."""
+    """The real processor, entered and left. `umip`: it has UMIP, and the monitor switches it on.
 
-    def __init__(self, below: PcMachine, shadow: Shadow, *, umip: bool) -> None:
+    `gates`: those of the guest's that it may go through.
+    """
+
+    def __init__(
+        self, below: PcMachine, shadow: Shadow, *, umip: bool, gates: Gates | None = None
+    ) -> None:
         self._below = below
         self._machine = below.state
         self._shadow = shadow
         self._umip = int(umip)
+        self._gates = gates
         self._loaded: array[int] = array("Q")
         self._virtual: array[int] = array("Q")
 
@@ -68,6 +75,9 @@ class Processor:
             values[slot] = value
         for register, value in self._computed(state, user).items():
             values[register.slot] = value
+        if self._gates is not None:
+            for register, value in self._gates.registers(state).items():
+                values[register.slot] = value
         for slot in _SELECTORS:
             values[slot] |= REAL_CPL
         before = self._machine.values[r.CR3.slot]  # perhaps another virtual processor's

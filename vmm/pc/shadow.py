@@ -113,6 +113,7 @@ class Shadow:
         self._shown: dict[int, int] = {}  # own page's number -> its entry
         self.trees = {user: Tree(below, self._frames, self._own) for user in (False, True)}
         self._mark: Mark = (-1, 0)
+        self._held: frozenset[int] = frozenset()
         self.clears = 0
         self.unmapped: list[int] = []  # pages since the last look at them
 
@@ -146,8 +147,8 @@ class Shadow:
         """Map a page that the virtual processor may access; False: that is not for us to do.
 
         It is the virtual processor's fault if it may not. Interpreted are accesses to linear
-        addresses that the monitor has, and stores to where reads find something else: ROM, or a
-        page whose entry has changed since reads were translated.
+        addresses that the monitor has, and stores to pages that are held or where reads find
+        something else: ROM, or a page whose entry has changed since reads were translated.
         """
         if address >= OWN_LINEAR:
             return False
@@ -155,7 +156,7 @@ class Shadow:
         where = memory.translate(address, WRITE if write else READ)
         if isinstance(where, Fault):
             return False
-        if write and memory.is_split(address):
+        if write and (memory.is_split(address) or where >> PAGE_BITS in self._held):
             return False
         self._map(user, address, self._allocation.base + where, write)
         return True
@@ -166,6 +167,12 @@ class Shadow:
         except OutOfFramesError:
             self._clear()
             self.trees[user].map(address, where, writable=writable)
+
+    def hold(self, frames: frozenset[int]) -> None:
+        """Let the guest write to these pages of its memory, and to no others, only by us."""
+        if frames != self._held:
+            self._held = frames
+            self._clear()
 
     def is_confined(self) -> bool:
         """Whether whatever the guest can reach lies in its allocation."""
@@ -190,6 +197,13 @@ class Shadow:
                 entry = self._allocation.base + (where & ~PAGE_MASK) | MARKED
             self._show(first + number, entry)
         return OWN_LINEAR + first * PAGE_SIZE + (base & PAGE_MASK)
+
+    def own_page(self, number: int) -> tuple[int, int]:
+        """A page of the monitor's own: where it is in the machine below, and at which linear
+        address."""
+        frame = self._frames.take()
+        self._show(number, frame | MARKED)
+        return frame, OWN_LINEAR + number * PAGE_SIZE
 
     def _show(self, number: int, entry: int) -> None:
         if self._shown.get(number, 0) == entry:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from vmm.divergence import Divergence
-from vmm.pc import MONITORS
-from vmm.pc.direct import TrapAndEmulate
+from vmm.pc import TrapAndEmulate, monitors
 from vmm.pc.equivalence import first_divergence
 from vmm.theory.shared import ReplayError
 from vmm.x86.guests.synthesis import Synthesis
@@ -37,6 +36,6 @@ def demonstrate(synthesis: Synthesis) -> Demonstration:
 
 def divergence(synthesis: Synthesis, monitor: str) -> Divergence | None:
     """The guest under one monitor in lock-step with the bare PC."""
-    guest = synthesis.guest()
-    found, _ = first_divergence(lambda: guest.pair(MONITORS[monitor]), LIMIT)
+    guest, made = synthesis.guest(), monitors(None, synthesis.gates)
+    found, _ = first_divergence(lambda: guest.pair(made[monitor]), LIMIT)
     return found

@@ -17,8 +17,9 @@ from isa.ops import z3
 from isa.registers import Register
 from isa.smt import Event, execute
 from isa.x86 import registers as r
+from vmm.pc import GATES, TrapAndEmulate
 from vmm.pc.allocation import allocation_for
-from vmm.pc.direct import TrapAndEmulate
+from vmm.pc.gates import DIRECT, GATE, RIGHTS
 from vmm.pc.machine import VirtualPc
 from vmm.pc.processor import KEPT, REAL_CPL
 from vmm.x86.configuration import X86Configuration
@@ -31,6 +32,7 @@ from vmm.x86.guests.layout import (
     GDT,
     GDT_LIMIT,
     IDT,
+    IDT_LIMIT,
     KERNEL,
     STACK,
     TSS,
@@ -44,14 +46,18 @@ from vmm.x86.states import Condition, Side, Term
 MEMORY: Final = 4 << 20
 SELECTORS: Final = tuple(r.SEGMENTS[name].selector for name in ("cs", "ss"))
 CLAIM: Final = "vm_map"
+TRAP: Final = TrapAndEmulate.gates_kind
 
 
 @cache
-def real_registers() -> Mapping[Register, int]:
-    """What the monitor puts into the real processor in place of the virtual one's registers."""
+def real_registers(gates: str = TRAP) -> Mapping[Register, int]:
+    """What trap-and-emulate puts into the real processor in place of the virtual one's registers.
+
+    `gates` says which one of that name it is.
+    """
     allocation, needed = allocation_for(MEMORY)
     below = PcMachine(Reference(), memory=needed)
-    machine = VirtualPc(TrapAndEmulate, below, allocation)
+    machine = VirtualPc(GATES[gates], below, allocation)
     for register, value in {**KERNEL, **dict(segments())}.items():
         machine.state.write(register, value)
     machine.monitor.processor.enter(machine.state)
@@ -62,16 +68,19 @@ class Image:
     """The step of a virtual kernel, and the step from its image."""
 
     def __init__(
-        self, configuration: X86Configuration, sample: Sample, offered: Mapping[int, int]
-    ) -> None:
+        self, configuration: X86Configuration, sample: Sample, offered: Mapping[int, int],
+        gates: str = TRAP,
+    ) -> None:  # fmt: skip
         self.configuration, self.sample = configuration, sample
         self._memory = {**dict(fixed_memory()), **offered}
         known = {**KERNEL, **dict(segments())}
         if offered:
             known |= {r.EBX: DATA, r.ESP: STACK}
-        self._delta = real_registers()[r.GDT_BASE] - GDT
+        kept = real_registers(gates)
+        self._delta = kept[r.GDT_BASE] - GDT
+        self._idt, self._gates_end = kept[r.IDT_BASE], kept[r.IDT_BASE] + kept[r.IDT_LIMIT] + 1
+        self._has_gates = kept[r.IDT_LIMIT] > 0
         self.virtual = self._step(configuration.supervisor, known)
-        kept = real_registers()
         selectors = {s: known[s] | REAL_CPL for s in SELECTORS}
         self.real = self._step(configuration.user, {**known, **kept, **selectors}, own=True)
 
@@ -95,7 +104,13 @@ class Image:
             memory["system"] = memory["linear"]
         else:
             shown = {a + self._delta: byte for a, byte in self._memory.items() if a < IDT}
-            memory["system"] = _stored(memory["system"], shown)
+            memory["system"] = _stored(memory["system"], shown | self._shown_gates())
+
+    def _shown_gates(self) -> dict[int, int]:
+        """Those of known memory, where the monitor shows them."""
+        known = {a: byte for a, byte in self._memory.items() if IDT <= a <= IDT + IDT_LIMIT}
+        gates = (a - RIGHTS for a, byte in known.items() if a % GATE == RIGHTS and byte == DIRECT)
+        return {self._idt - IDT + gate + n: known[gate + n] for gate in gates for n in range(GATE)}
 
     def diverges(self, *, by_trap: bool) -> Question:
         """A state of the kernel from which the monitor goes wrong unseen.
@@ -132,8 +147,18 @@ class Image:
                 continue
             system = self.real.side.symbols.memory["system"]
             for place in _places(event):
-                equal = z3.Select(system, place) == z3.Select(memory, place - self._delta)
+                equal = z3.Select(system, place) == self._shown(memory, place)
                 yield z3.Implies(event.condition, equal)
+
+    def _shown(self, memory: Any, place: Term) -> Term:
+        """The byte of the kernel's tables that the monitor shows at an address of its own."""
+        byte = z3.Select(memory, place - self._delta)
+        if not self._has_gates:
+            return byte  # not to make the questions larger
+        gate = place - self._idt + IDT
+        direct = z3.Select(memory, (gate & -GATE) + RIGHTS) == DIRECT
+        shown = z3.If(direct, z3.Select(memory, gate), z3.BitVecVal(0, 8))
+        return z3.If(_within(place, self._idt, self._gates_end, 8), shown, byte)
 
     def _seen(self) -> Condition:
         """Whether the image's step traps; so does what its tables' pages do not allow."""
@@ -144,6 +169,9 @@ class Image:
             op, space, width = event.what
             if space == "system":
                 inside = _within(address, GDT + self._delta, end + self._delta, width)
+                if self._has_gates:
+                    gate = _within(address, self._idt, self._gates_end, width)
+                    inside = z3.Or(inside, gate)
                 seen.append(event.condition if op == "store" else
                             z3.And(event.condition, z3.Not(inside)))  # fmt: skip
             elif space == "port":

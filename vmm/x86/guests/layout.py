@@ -88,5 +88,15 @@ TRANSFERS: Final[Mapping[int, int]] = {
 
 At DATA is a far pointer to the end of the guest, and on the stack a return there, to level 3.
 """
+_VECTORS: Final = 1, 3, 4, 0xC3  # of instructions without one, and what a sample's own byte names
+_TRAP_GATE: Final = (END & 0xFFFF | CONFORMING << 16 | 0xEF << 40 | END >> 16 << 48).to_bytes(
+    8, "little"
+)
+OPEN_GATES: Final[Mapping[int, int]] = {
+    **_bytes(GDT + CONFORMING, 0x00CF9F000000FFFF.to_bytes(8, "little")),
+    **{a: b for vector in _VECTORS for a, b in _bytes(IDT + 8 * vector, _TRAP_GATE).items()},
+}
+"""Memory offered where gates of the kernel's may be gone through: some for every level, to the end
+of the guest."""
 SELECTOR: Final[Mapping[int, int]] = _bytes(STACK, (DATA_3 | 3).to_bytes(4, "little"))
 """Memory offered to what takes a selector from the stack."""

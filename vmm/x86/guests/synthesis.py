@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,14 +12,16 @@ from emu.pc.guest import Choice
 from isa.ops import z3
 from isa.registers import Role
 from isa.x86 import registers as r
+from isa.x86.machine import trace
+from vmm.pc.direct import DirectGates
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
 from vmm.theory.shared import ReplayError
 from vmm.x86.classify import PATIENCE
 from vmm.x86.configuration import X86Configuration
-from vmm.x86.forms import Row
-from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, Image
-from vmm.x86.guests.layout import CRITICAL, DATA, SELECTOR, STACK, TRANSFERS
+from vmm.x86.forms import Row, Sample
+from vmm.x86.guests.image import CLAIM, MEMORY, SELECTORS, TRAP, Image, real_registers
+from vmm.x86.guests.layout import CRITICAL, DATA, OPEN_GATES, SELECTOR, STACK, TRANSFERS
 from vmm.x86.guests.source import source
 from vmm.x86.questions import Question
 from vmm.x86.replay import FILL, Difference, Ran, run
@@ -34,6 +36,11 @@ ORDER: Final[tuple[tuple[Offer, bool], ...]] = (
 """Which questions are asked: the memory offered, and whether the kernel's own step traps."""
 
 
+def _order(gates: str) -> tuple[tuple[Offer, bool], ...]:
+    has_gates = real_registers(gates)[r.IDT_LIMIT] > 0
+    return ((OPEN_GATES, False), *ORDER) if has_gates else ORDER
+
+
 class NoGuestError(Exception):
     """No program of this form makes the monitor diverge by the instruction: the text says more."""
 
@@ -46,6 +53,7 @@ class Synthesis:
     witness: Witness
     heading: tuple[str, ...]
     text: str
+    gates: str = TRAP
 
     @property
     def address(self) -> int:
@@ -60,26 +68,42 @@ class Synthesis:
         return Guest(path, choice, umip)
 
 
-def synthesize(configuration: X86Configuration, row: Row) -> Synthesis:
-    """A guest that diverges by a row's instruction. Raises NoGuestError.
+def synthesize(configuration: X86Configuration, row: Row, gates: str = TRAP) -> Synthesis:
+    """A guest that diverges by a row's instruction, with such gates. Raises NoGuestError.
 
     Small questions come first: with memory offered, and of a kernel whose own step does not trap.
     """
     proved = True
-    for offered, by_trap in ORDER:
+    for offered, by_trap in _order(gates):
         for sample in row.samples:
-            question = Image(configuration, sample, offered).diverges(by_trap=by_trap)
+            question = Image(configuration, sample, offered, gates).diverges(by_trap=by_trap)
             answer = _answer(question)
             if answer == z3.unknown:
                 proved = proved and bool(offered)  # what is not offered is asked about later
             elif answer is not None:
-                return _written(configuration, row, question, answer)
+                return replace(_written(configuration, row, question, answer), gates=gates)
     how = (
         "z3 proves that from every state of such a kernel its image traps, or goes on rightly"
         if proved
         else "none was found, and z3 gave up on a question"
     )
     raise NoGuestError(f"{configuration.name}: no guest of ring 0 diverges by {row.name}: {how}")
+
+
+def synthesize_any(configuration: X86Configuration, row: Row) -> Synthesis:
+    """A guest that diverges under trap-and-emulate as it is or, if there is none and the kernel's
+    step looks into the interrupt table, with the guest's gates in the real one. NoGuestError."""
+    try:
+        return synthesize(configuration, row)
+    except NoGuestError:
+        if not any(_uses_gates(sample) for sample in row.samples):
+            raise
+        return synthesize(configuration, row, DirectGates.gates_kind)
+
+
+def _uses_gates(sample: Sample) -> bool:
+    found = trace(sample.form)
+    return any(node.op == "get" and node.attribute[0] is r.IDT_LIMIT for node in found.walk())
 
 
 def _answer(question: Question) -> Any:
