@@ -12,13 +12,13 @@ pytest.importorskip("llvmlite")
 from emu.engines.native.decode_tables import RECORD, SLOTS, Flag, Stop
 from emu.engines.native.decoder import BulkDecoder, Decoded, Description, Fields, read_fields
 from isa.definition import TruncatedError
-from isa.x86.decode import MAX_LENGTH, decode
-from isa.x86.encoding import PREFIXES
+from isa.x86.decode import decode
+from isa.x86.encoding import MAX_LENGTH, PREFIXES
 from isa.x86.form import Form
-from isa.x86.machine import trace
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import MODELS
 from isa.x86.recipe import Recipes
+from isa.x86.tracing import trace
 from tests.test_x86_recipes import MODES, drawn
 
 oracle = decode.__wrapped__

@@ -20,7 +20,7 @@ from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from isa.fault import Fault
-from isa.x86.decode import MAX_LENGTH
+from isa.x86.encoding import MAX_LENGTH
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession

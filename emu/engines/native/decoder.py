@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,12 @@ from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Sto
 from emu.engines.native.linking import Library, kept, linker
 from isa.definition import Instruction, TruncatedError
 from isa.trace import Trace, expander
-from isa.x86.decode import MAX_LENGTH, decode
+from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
-from isa.x86.recipe import Recipes
+
+if TYPE_CHECKING:
+    from isa.x86.recipe import Recipes
 
 GO_ON: Final = 0  # no reason to stop
 ROOM: Final = 64  # records for one call, if nobody says another number
@@ -141,6 +143,8 @@ class BulkDecoder:
         """What holds for all modes of a model that have code of this size."""
         key = mode.code_size, mode.model
         if key not in self._recipes:
+            from isa.x86.recipe import Recipes  # earlier runs may have learned everything
+
             self._recipes[key] = Recipes(*key)
         return self._recipes[key]
 
@@ -163,6 +167,8 @@ class BulkDecoder:
         self, code: bytes, mode: Mode, records: npt.NDArray[Any], stop: Flag
     ) -> tuple[int, int]:
         """One instruction by the decoder itself: why to stop, if at all, and its length."""
+        from isa.x86.decode import decode  # few instructions ask for it
+
         try:
             found = decode(code, mode)
         except TruncatedError:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from emu.coverage import Coverage
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
@@ -46,6 +45,9 @@ from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
+
+if TYPE_CHECKING:
+    from emu.coverage import Coverage
 
 HOT = 4_000  # entries after which a block becomes the head of a region
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block

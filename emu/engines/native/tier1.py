@@ -29,7 +29,7 @@ from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.fault import Fault
-from isa.x86.decode import MAX_LENGTH
+from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 
