@@ -464,7 +464,7 @@ class WatchedNativeSession(Stepping, NativeSession):
         self.mail[Word.HOT] = 0  # no block is ever hot
         self.mail[HOOKS] = self._hooked.ctypes.data
         if self.tier1 is not None:
-            self._words[Hooked.HANDLERS] = self.tier1.handlers.ctypes.data
+            self._words[Hooked.HANDLERS] = self.tier1.handlers_at
 
     def _held(self) -> int:
         return HOLD

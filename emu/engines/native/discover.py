@@ -35,7 +35,7 @@ UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.
 
 SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")
 
-assert SIZE == RECORD.itemsize == 1 << 5
+assert SIZE == RECORD.size == 1 << 5
 
 
 def _word(name: str, word: int, kind: str = "ptr") -> str:

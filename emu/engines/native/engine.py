@@ -14,8 +14,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.native.cache import DiskCache
@@ -41,6 +39,7 @@ from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
 from emu.memory import WRITE, TranslatedMemory
+from emu.room import Room
 from emu.state import State
 from isa.fault import Fault
 from isa.x86.machine import X86
@@ -115,10 +114,10 @@ class NativeSession(Session):
         self.spaces = _spaces(state)
         self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
-        self.mailbox = np.zeros(WORDS, dtype=np.uint64)
-        self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
-        self.seen = np.zeros((SEEN, 2), dtype=np.uint64)  # see `Word.SEEN`
-        self.heats = np.zeros(HEATS, dtype=np.uint64)  # see `Word.HEAT`
+        mailbox, seen, heats = Room(8 * WORDS), Room(8 * 2 * SEEN), Room(8 * HEATS)
+        self.at, self.mail = mailbox.address, mailbox.words()
+        self._seen, self._seen_at = seen.words(), seen.address  # see `Word.SEEN`
+        self.heats, self._heats_at = heats.words(), heats.address  # see `Word.HEAT`
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons = {number_of(PORT_READ): PORT_READ}
         self._discovered: Hashable = None  # the mode of which native code discovers blocks, if any
@@ -137,22 +136,27 @@ class NativeSession(Session):
         if not isinstance(self.state.values, array):
             self.state.values = array("Q", self.state.values)
         self.values = self.state.values
-        self.mailbox[Word.REGISTERS] = self.values.buffer_info()[0]
+        self.mail[Word.REGISTERS] = self.values.buffer_info()[0]
         for space in self.spaces.values():
             first = Word.SPACES + 3 * space.number
-            self.mailbox[first : first + 3] = space.words()
+            for number, word in enumerate(space.words()):
+                self.mail[first + number] = word
         if self.tier1 is not None:
             self.tier1.attach()
-            self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
-        self.mailbox[Word.HEAT] = self.heats.ctypes.data
-        self.mailbox[Word.SEEN] = self.seen.ctypes.data
-        self.at = self.mailbox.ctypes.data
+            self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
+        self.mail[Word.HEAT] = self._heats_at
+        self.mail[Word.SEEN] = self._seen_at
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
         self._mode_slots = slice(min(slots), max(slots) + 1)
         self._known_surroundings: dict[bytes, Surroundings] = {}
 
     # -- running -------------------------------------------------------------------------------
+
+    def seen(self) -> list[tuple[int, int]]:
+        """Blocks that indirect jumps left, and where to, the last times; among others zeros."""
+        words: list[int] = self._seen.tolist()
+        return list(zip(words[::2], words[1::2], strict=True))
 
     def refresh(self) -> None:
         """Take note of what has changed since native code was entered."""
@@ -406,7 +410,7 @@ class NativeSession(Session):
         elif block is not None and self.tier1.arena.recalls(block):
             self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
             if self.native_hot:
-                number = int(self.mailbox[Word.HOT]) - self.native_hot
+                number = int(self.mail[Word.HOT]) - self.native_hot
                 self.tier1.arena.count_from(block, number)
             else:
                 self.regions.ask(mode, pc)
@@ -425,7 +429,7 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
-            number = int(self.mailbox[Word.HOT]) - max(self.native_hot, 1)
+            number = int(self.mail[Word.HOT]) - max(self.native_hot, 1)
             self.tier1.arena.count_from(block, number)
 
     def is_native(self, form: Hashable) -> bool:

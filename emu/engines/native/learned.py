@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_tables import ENTRY, Flag, Stored
+from emu.engines.native.decode_tables import Flag, Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
 from isa.x86.encoding import OPCODES
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
@@ -19,7 +17,7 @@ _SHAPES: dict[str, type[Shape]] = {
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
 _FLAGS = 2 * max(Flag)  # how many sets of flags there are
-_OPCODE_BYTES = OPCODES * np.dtype(np.uint32).itemsize
+_OPCODE_BYTES = 4 * OPCODES
 
 
 def amount(decoder: BulkDecoder) -> int:
@@ -40,7 +38,7 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
         "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
         "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
     }
-    arrays = [a.tobytes() for t in saved.tables.values() for a in (t.opcodes, t.entries)]
+    arrays = [part for t in saved.tables.values() for part in (t.opcodes, t.entries)]
     cache.save(name, head, b"".join(arrays))
 
 
@@ -67,11 +65,10 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     known = [Flag(number) for number in range(_FLAGS)]
     descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
     tables, at = {}, 0
-    for number, entries in head["tables"]:
-        opcodes = np.frombuffer(content, np.uint32, OPCODES, at)
-        table = np.frombuffer(content, ENTRY, entries, at + _OPCODE_BYTES)
-        tables[modes[number]] = Stored(opcodes, table)
-        at += _OPCODE_BYTES + entries * ENTRY.itemsize
+    for number, size in head["tables"]:
+        end = at + _OPCODE_BYTES
+        tables[modes[number]] = Stored(content[at:end], content[end : end + size])
+        at = end + size
     return Saved(forms, descriptions, tables)
 
 

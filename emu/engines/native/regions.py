@@ -157,7 +157,7 @@ class Regions:
         session = self._session
         if session.fetcher(mode) is not None or not session.native_hot:
             return None
-        for pc in session.seen[session.seen[:, 1] == key, 0].tolist():
+        for pc in [pc for pc, target in session.seen() if target == key]:
             home = self.homes.get((mode, pc))
             if home is not None and (mode, home.head) in self._whole:
                 return home.head

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import atexit
 import weakref
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-import numpy.typing as npt
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from emu.engines.fetch import decode_at
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
-from emu.engines.native.decode_tables import Flag
+from emu.engines.native.decode_tables import RECORD_WORDS, Flag
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
@@ -28,6 +28,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from emu.room import Room
 from isa.fault import Fault
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
@@ -59,7 +60,8 @@ class Tier1:
     def __init__(self, session: NativeSession) -> None:
         self._session = session
         self._memory = session.state.memory[session.isa.code_space]
-        self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
+        room = Room(8 * MOST_FORMS)
+        self.handlers, self.handlers_at = room.words(), room.address
         self.decoder = BulkDecoder(self._describe)
         self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
         learned.load(session.cache, self._learned_name, self.decoder)
@@ -83,7 +85,7 @@ class Tier1:
         library = linker().link(kept(session.cache, name, text, SYMBOLS))
         self._libraries.append(library)
         self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
-        self.handlers[:] = self._absent
+        self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
         for number in range(min(len(self.decoder.forms), END)):  # looking for them takes longer
             self._use(number)
@@ -91,7 +93,7 @@ class Tier1:
     def attach(self) -> None:
         """Tell native code where everything is."""
         mail = self._session.mail
-        mail[Word.HANDLERS] = self.handlers.ctypes.data
+        mail[Word.HANDLERS] = self.handlers_at
         mail[Word.DECODER] = native()[1].addresses["decode_run"]
         self.arena.attach()
 
@@ -212,14 +214,14 @@ class Tier1:
         if not arena.room:
             raise FullError
         slot = arena.page(mode, pc >> PAGE_BITS)
-        code: Any = arena.code_at(slot, pc)
+        code = arena.code_at(slot, pc)
         if len(code) < MAX_LENGTH:
             code = self._whole(pc, mode)
-        records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
-        records = records[: self._uninterrupted(pc, records)]
-        if len(records):
-            arena.add(slot, pc, records)
-        return len(records) > 0
+        records = self.decoder.decode_code(code, mode, self._most(pc))
+        count = self._uninterrupted(pc, records[RECORD_WORDS - 1 :: RECORD_WORDS].tolist())
+        if count:
+            arena.add(slot, pc, records[: count * RECORD_WORDS])
+        return count > 0
 
     def _whole(self, pc: int, mode: Mode) -> bytes:
         """The code of an instruction that may lie in two pages."""
@@ -232,14 +234,14 @@ class Tier1:
         """How many instructions a block at `pc` may have: one if it might begin in two pages."""
         return self.arena.room if PAGE_SIZE - (pc & PAGE_MASK) >= MAX_LENGTH else 1
 
-    def _uninterrupted(self, pc: int, records: npt.NDArray[Any]) -> int:
-        """How many instructions there are before the next breakpoint."""
+    def _uninterrupted(self, pc: int, lengths: Sequence[int]) -> int:
+        """How many instructions of such lengths there are before the next breakpoint."""
         breakpoints = self._session.breakpoints
         if not breakpoints:
-            return len(records)
-        follow = pc + np.cumsum(records["length"])
-        stops = [n for n, address in enumerate(follow, 1) if int(address) in breakpoints]
-        return min(stops, default=len(records))
+            return len(lengths)
+        follow = accumulate(lengths, initial=pc)
+        stops = [n for n, address in enumerate(follow) if n and address in breakpoints]
+        return min(stops, default=len(lengths))
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
