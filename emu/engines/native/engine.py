@@ -10,12 +10,13 @@ does that one instruction.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableSequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
+from emu.engines.facts import Facts
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.discover import LONGEST as DECODED
 from emu.engines.native.gate import HELD, Gate
@@ -31,16 +32,19 @@ from emu.engines.native.layout import (
     Word,
     number_of,
 )
+from emu.engines.native.names import digest
 from emu.engines.native.pieces import PORT_READ
 from emu.engines.native.regions import NativeRegion, Regions
+from emu.engines.native.remembered import Remembered
 from emu.engines.native.spaces import Space, space_for
-from emu.engines.native.tier1 import FRESH, Tier1
+from emu.engines.native.tier1 import FRESH, Tier1, conditions
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
 from emu.memory import WRITE, TranslatedMemory
 from emu.room import Room
 from emu.state import State
+from isa.definition import Instruction
 from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
@@ -128,6 +132,8 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
+        self.remembered = self._remembered() if isinstance(self.isa, X86) else None
+        self._watched_then = self.watched  # by whom what is remembered was found out
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -431,6 +437,63 @@ class NativeSession(Session):
         if block is not None:
             number = int(self.mail[Word.HOT]) - max(self.native_hot, 1)
             self.tier1.arena.count_from(block, number)
+
+    # -- what the python engine is asked -------------------------------------------------------
+
+    def _remembered(self) -> Remembered:
+        accesses = [(space, kind.__name__) for space, kind in self.types_of_accesses()]
+        return Remembered(self.cache, digest(repr((accesses, *conditions(self))).encode()))
+
+    def decode_at(self, address: int) -> Instruction | Fault:
+        """See `Session`; instructions that earlier runs have met need no decoder."""
+        if self.remembered is None:
+            return super().decode_at(address)
+        mode = self.isa.mode(self.state.values)
+        code, _ = self.state.memory[self.isa.code_space].fetch(address, self.isa.max_length)
+        found = self.remembered.instruction(mode, code)
+        if found is not None:
+            return found
+        decoded = super().decode_at(address)
+        if not isinstance(decoded, Fault) and decoded.length <= len(code):
+            self.remembered.note_instruction(mode, code, decoded)
+        return decoded
+
+    def facts(self, form: Hashable) -> Facts:
+        """See `Session`."""
+        if form not in self.known and self._may_remember():
+            assert self.remembered is not None
+            found = self.remembered.facts(form)
+            if found is not None:
+                self.known[form] = found
+        return super().facts(form)
+
+    def handler(self, form: Hashable) -> Any:
+        """See `Session`."""
+        if form in self.handlers or not self._may_remember():
+            return super().handler(form)
+        assert self.remembered is not None
+        found = self.remembered.handler(form, self)
+        if found is None:
+            found = super().handler(form)
+            self.remembered.note_form(form, self.facts(form), found)
+        self.handlers[form] = found
+        return found
+
+    def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
+        """See `Session`."""
+        if mode in self.fetchers or self.remembered is None:
+            return super().fetcher(mode)
+        if self.remembered.is_plain(mode):
+            self.fetchers[mode] = None
+            return None
+        found = super().fetcher(mode)
+        if found is None:
+            self.remembered.note_plain(mode)
+        return found
+
+    def _may_remember(self) -> bool:
+        """Whether facts are what they were when somebody asked the disk."""
+        return self.remembered is not None and self.watched == self._watched_then
 
     def is_native(self, form: Hashable) -> bool:
         """Whether native code can do a form."""

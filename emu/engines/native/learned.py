@@ -34,7 +34,7 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     numbers = {mode: number for number, mode in enumerate(modes)}
     head = {
         "modes": modes,
-        "forms": [_form(form, numbers) for form in saved.forms],
+        "forms": [row_of(form, numbers) for form in saved.forms],
         "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
         "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
     }
@@ -53,15 +53,16 @@ def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
         return
 
 
-def _form(form: Form, numbers: dict[Mode, int]) -> list[Any]:
+def row_of(form: Form, numbers: dict[Mode, int]) -> list[Any]:
+    """A form as JSON can tell it; modes by number."""
     shapes = [[type(shape).__name__, *shape] for shape in form.shapes]
     return [*form._replace(shapes=())[:-1], numbers[form.mode], shapes]
 
 
 def _saved(head: dict[str, Any], content: bytes) -> Saved:
-    modes = [_mode(told) for told in head["modes"]]
+    modes = [mode_of(told) for told in head["modes"]]
     shapes: dict[tuple[Any, ...], Shape] = {}
-    forms = [_form_of(row, modes, shapes) for row in head["forms"]]
+    forms = [form_of(row, modes, shapes) for row in head["forms"]]
     known = [Flag(number) for number in range(_FLAGS)]
     descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
     tables, at = {}, 0
@@ -72,14 +73,16 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     return Saved(forms, descriptions, tables)
 
 
-def _mode(told: Sequence[Any]) -> Mode:
+def mode_of(told: Sequence[Any]) -> Mode:
+    """A mode from JSON."""
     found = Mode(*told)
     return found._replace(flat=tuple(found.flat))
 
 
-def _form_of(
+def form_of(
     row: Sequence[Any], modes: Sequence[Mode], shapes: dict[tuple[Any, ...], Shape]
 ) -> Form:
+    """The form of a row."""
     mnemonic, _, operand_size, address_size, repeat, lock, segment, mode, told = row
     found = tuple(_shape(tuple(one), shapes) for one in told)
     return Form(mnemonic, found, operand_size, address_size, repeat, lock, segment, modes[mode])

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from emu.engines.fetch import decode_at
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.decode_tables import RECORD_WORDS, Flag
@@ -63,7 +62,7 @@ class Tier1:
         room = Room(8 * MOST_FORMS)
         self.handlers, self.handlers_at = room.words(), room.address
         self.decoder = BulkDecoder(self._describe)
-        self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
+        self._learned_name = digest(repr(("learned", *conditions(session))).encode())
         learned.load(session.cache, self._learned_name, self.decoder)
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
@@ -144,7 +143,7 @@ class Tier1:
         return bool(self.handlers[number] != self._absent)
 
     def _name(self, form: Form) -> str:
-        return digest(repr(("handler", form, *_conditions(self._session))).encode())
+        return digest(repr(("handler", form, *conditions(self._session))).encode())
 
     def _use(self, number: int) -> bool:
         """Use the handler that there is for a form."""
@@ -225,7 +224,7 @@ class Tier1:
 
     def _whole(self, pc: int, mode: Mode) -> bytes:
         """The code of an instruction that may lie in two pages."""
-        found = decode_at(self._session.state, pc)
+        found = self._session.decode_at(pc)
         if isinstance(found, Fault):
             return b""
         return self._session.look(mode, pc, MAX_LENGTH)
@@ -258,6 +257,8 @@ class Tier1:
             self._new_flags = False
             flags = {"flags": dict(self._flags)}
             self._session.cache.save(flags_file(self._session.isa.fingerprint), flags, b"")
+        if self._session.remembered is not None:
+            self._session.remembered.save()
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
@@ -270,7 +271,7 @@ def _keep_all() -> None:
         tier1.keep()
 
 
-def _conditions(session: NativeSession) -> tuple[object, ...]:
+def conditions(session: NativeSession) -> tuple[object, ...]:
     """What facts about forms depend on, besides the form."""
     return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
 
