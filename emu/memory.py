@@ -719,14 +719,16 @@ class AddressSpace(TranslatedMemory):
     def fill(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
         written are one with equal pages of other processes."""
-        done = 0
+        done, region = 0, None
         for start, count in pieces_of(address, len(data)):
             page, piece = start // PAGE_SIZE, bytes(data[done : done + count])
-            region = self.region_at(start)
+            if region is None or not region.start <= start < region.end:
+                region = self.region_at(start)
             constant = region is not None and not region.permissions & WRITE
             if constant and page not in self.frames:
-                content = bytes(start & PAGE_MASK) + piece
-                self.frames[page] = self.physical.constant_frame(content.ljust(PAGE_SIZE, b"\0"))
+                if count < PAGE_SIZE:
+                    piece = (bytes(start & PAGE_MASK) + piece).ljust(PAGE_SIZE, b"\0")
+                self.frames[page] = self.physical.constant_frame(piece)
             else:
                 self.poke(start, piece)
             done += count

@@ -408,8 +408,11 @@ class WatchedTier1(Tier1):
 
     def _start(self) -> None:
         session, isa = self._session, self._session.isa
-        text = module([_TELL, _DELIVER, _watched(isa.pc)])
         name = digest(repr(("watched", isa.pc.slot, HOOKS)).encode())
+
+        def text() -> str:
+            return module([_TELL, _DELIVER, _watched(isa.pc)])
+
         library = linker().link(kept(session.cache, name, text, ["watched"]))
         self._libraries.append(library)
         self._detours = np.full(MOST_FORMS, library.addresses["watched"], dtype=np.uint64)

@@ -77,9 +77,9 @@ class Flag(IntFlag):
 
 
 class Stored(NamedTuple):
-    """The learned part of `Tables`."""
+    """The content of `Tables`."""
 
-    opcodes: bytes
+    header: bytes
     entries: bytes
 
 
@@ -105,29 +105,28 @@ class Tables:
         return np.frombuffer(self._entries, entry_type())
 
     @classmethod
-    def of(cls, code_size: int, stored: Stored, forms: int) -> Tables:
+    def of(cls, stored: Stored, forms: int) -> Tables:
         """Stored tables that speak of so many forms; raises ValueError if they cannot be right."""
         room, rest = divmod(len(stored.entries), _ENTRY.size)
         rows = list(_ENTRY.iter_unpack(stored.entries)) if not rest else []
         used = [row for row in rows if row[0] != EMPTY]
         if not (
-            len(stored.opcodes) == 4 * OPCODES
+            len(stored.header) == _HEADER.size
             and room > 1
             and room & (room - 1) == 0
             and 2 * len(used) <= room + 1
             and all(_is_possible(row, forms) for row in used)
         ):
             raise ValueError("the decoder's tables are damaged or another version's: learn anew")
-        self = cls(code_size, room)
-        self._header[_OPCODES_AT : _OPCODES_AT + 4 * OPCODES] = stored.opcodes
+        self = cls.__new__(cls)
+        self._allocate(stored.header, room)
         self._entries[:] = stored.entries
         self.used = len(used)
         return self
 
     def stored(self) -> Stored:
-        """What must be kept; the rest follows from the code size."""
-        opcodes = self._header[_OPCODES_AT : _OPCODES_AT + 4 * OPCODES]
-        return Stored(opcodes.tobytes(), self._entries.tobytes())
+        """What must be kept."""
+        return Stored(self._header.tobytes(), self._entries.tobytes())
 
     def know(self, number: int, opcode: Opcode) -> None:
         """Enter what there is to know of an opcode."""

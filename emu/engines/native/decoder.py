@@ -8,7 +8,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_ir import SOURCE
 from emu.engines.native.decode_tables import (
     ASK,
     RECORD,
@@ -243,8 +242,7 @@ class BulkDecoder:
         if self.forms:
             raise ValueError("this decoder has learned already: load into a new one")
         tables = {
-            mode: Tables.of(mode.code_size, stored, len(saved.forms))
-            for mode, stored in saved.tables.items()
+            mode: Tables.of(stored, len(saved.forms)) for mode, stored in saved.tables.items()
         }
         for form, description in zip(saved.forms, saved.descriptions, strict=True):
             self._register(form, description)
@@ -254,9 +252,15 @@ class BulkDecoder:
 @cache
 def native() -> tuple[Any, Library]:
     """`decode_run`, and the library that keeps it alive; see `decode_ir` for its parameters."""
-    library = linker().link(kept(DiskCache.users(), "decoder", SOURCE, ["decode_run"]))
+    library = linker().link(kept(DiskCache.users(), "decoder", _source, ["decode_run"]))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     function = ctypes.CFUNCTYPE(
         word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer
     )(library.addresses["decode_run"])
     return function, library
+
+
+def _source() -> str:
+    from emu.engines.native.decode_ir import SOURCE  # compiled once for all runs
+
+    return SOURCE

@@ -8,7 +8,6 @@ from typing import Any
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import Flag, Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
-from isa.x86.encoding import OPCODES
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 
@@ -17,7 +16,6 @@ _SHAPES: dict[str, type[Shape]] = {
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
 _FLAGS = 2 * max(Flag)  # how many sets of flags there are
-_OPCODE_BYTES = 4 * OPCODES
 
 
 def amount(decoder: BulkDecoder) -> int:
@@ -36,9 +34,9 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
         "modes": modes,
         "forms": [row_of(form, numbers) for form in saved.forms],
         "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
-        "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
+        "tables": [(numbers[mode], *map(len, stored)) for mode, stored in saved.tables.items()],
     }
-    arrays = [part for t in saved.tables.values() for part in (t.opcodes, t.entries)]
+    arrays = [part for stored in saved.tables.values() for part in stored]
     cache.save(name, head, b"".join(arrays))
 
 
@@ -66,10 +64,10 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     known = [Flag(number) for number in range(_FLAGS)]
     descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
     tables, at = {}, 0
-    for number, size in head["tables"]:
-        end = at + _OPCODE_BYTES
-        tables[modes[number]] = Stored(content[at:end], content[end : end + size])
-        at = end + size
+    for number, before, behind in head["tables"]:
+        middle, end = at + before, at + before + behind
+        tables[modes[number]] = Stored(content[at:middle], content[middle:end])
+        at = end
     return Saved(forms, descriptions, tables)
 
 

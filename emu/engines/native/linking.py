@@ -7,8 +7,8 @@ many a guest runs. Dropping a `Library` frees its code.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from emu.engines.native import runtime, shared
@@ -71,7 +71,7 @@ class Linker:
         for _, name, _ in image.imports:
             if name not in self._known:
                 file = digest(name.encode())
-                self._know(kept(DiskCache.users(), file, shared.source(name), [name]))
+                self._know(kept(DiskCache.users(), file, partial(shared.source, name), [name]))
 
     def _by_llvm(self, image: Image) -> Library:
         from emu.engines.native.orc import OrcLinker
@@ -94,17 +94,17 @@ def _far_calls(names: Sequence[str]) -> Image:
 @cache
 def linker() -> Linker:
     """The process's linker."""
-    return Linker(arena(), kept(DiskCache.users(), "runtime", runtime.SOURCE, runtime.SYMBOLS))
+    return Linker(arena(), kept(DiskCache.users(), "runtime", runtime.source, runtime.SYMBOLS))
 
 
-def kept(disk: DiskCache, name: str, text: str, exports: Iterable[str]) -> Image:
-    """A whole module of ours, compiled once for all runs."""
+def kept(disk: DiskCache, name: str, text: Callable[[], str], exports: Iterable[str]) -> Image:
+    """A whole module of ours, compiled once for all runs; `text` is called if it must be."""
     found = disk.load(name)
     if found is not None:
         return Image.of(*found)
     from emu.engines.native.compiler import borrowed
 
     with borrowed() as compiler:
-        image = compiler.whole(text, exports)
+        image = compiler.whole(text(), exports)
     disk.save(name, image.head(), image.code)
     return image

@@ -335,7 +335,6 @@ def _functions() -> list[str]:
 
 
 FUNCTIONS: Final = _functions()
-SOURCE: Final = _DATA + "\n".join(FUNCTIONS)
 SYMBOLS: Final = tuple(f.split("@", 1)[1].split("(", 1)[0] for f in FUNCTIONS)
 
 
@@ -347,3 +346,8 @@ def _declaration(function: str) -> str:
 
 
 DECLARATIONS: Final = "\n".join(map(_declaration, FUNCTIONS))
+
+
+def source() -> str:
+    """The module."""
+    return _DATA + "\n".join(FUNCTIONS)

@@ -80,7 +80,10 @@ class Tier1:
         isa, session = self._session.isa, self._session
         space = session.spaces[isa.code_space].number
         name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
-        text = module([dispatcher(isa.pc, space)])
+
+        def text() -> str:
+            return module([dispatcher(isa.pc, space)])
+
         library = linker().link(kept(session.cache, name, text, SYMBOLS))
         self._libraries.append(library)
         self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
