@@ -432,7 +432,7 @@ class WatchedTier1(Tier1):
         fields = self.decoder.descriptions[number].fields
         handler = NotingCompiler(session.isa, form, fields, session.spaces, session.watched, symbol)
         image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons))
+        return Made(number, image, sorted(handler.reasons), compiler.quick)
 
 
 class WatchedNativeSession(Stepping, NativeSession):

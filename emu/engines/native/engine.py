@@ -330,6 +330,8 @@ class NativeSession(Session):
                 state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
         if self.regions.is_due(state.count):
             self.regions.install()
+        if count + budget == state.count and budget == SLICE:
+            self.regions.refine()
         why = _LEFT[left]
         if why is Left.EXIT or why is Left.ASK:
             return self._exit()

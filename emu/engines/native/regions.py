@@ -187,6 +187,13 @@ class Regions:
             self._recalled.add((mode, key))
             self._take(job, compiled)
 
+    def refine(self) -> None:
+        """Have handlers made well that were made in a hurry: the guest runs long enough."""
+        tier1 = self._session.tier1
+        forms = () if tier1 is None or self.busy else tier1.rough()
+        if forms:
+            self._worker.submit(Job(BEST, forms=forms))
+
     def ask_forms(self) -> None:
         """Have handlers made for forms that tier 1 has met."""
         tier1 = self._session.tier1

@@ -348,6 +348,8 @@ def _declaration(function: str) -> str:
 DECLARATIONS: Final = "\n".join(map(_declaration, FUNCTIONS))
 
 
-def source() -> str:
-    """The module."""
-    return _DATA + "\n".join(FUNCTIONS)
+def source(name: str = "") -> str:
+    """The module with all functions, or with one of them, which may call the others."""
+    texts = dict(zip(SYMBOLS, FUNCTIONS, strict=True))
+    chosen = [text if name in ("", key) else _declaration(text) for key, text in texts.items()]
+    return _DATA + "\n".join(chosen)

@@ -22,7 +22,7 @@ from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
-from emu.engines.native.layout import Word, number_of
+from emu.engines.native.layout import BEST, QUICK, Word, number_of
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
@@ -51,6 +51,7 @@ class Made:
     number: int
     image: Image
     reasons: list[str]
+    rough: bool = False  # in a hurry
 
 
 class Tier1:
@@ -66,6 +67,7 @@ class Tier1:
         learned.load(session.cache, self._learned_name, self.decoder)
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
+        self._rough: list[int] = []
         self._asked: set[int] = set()
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
@@ -139,7 +141,12 @@ class Tier1:
         """Compile the handlers that are wanted, now: it takes no longer than the python engine
         takes to emit its own."""
         while numbers := self.wanted():
-            self.install(self.compile(numbers))
+            self.install(self.compile(numbers, QUICK))
+
+    def rough(self) -> tuple[int, ...]:
+        """Forms whose handlers were made in a hurry, for the compiler; each once."""
+        found, self._rough = self._rough[:BATCH], self._rough[BATCH:]
+        return tuple(found)
 
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
@@ -154,6 +161,8 @@ class Tier1:
         if found is None:
             return False
         self.handlers[number] = found.address
+        if self._store.is_rough(self._symbol(number)):
+            self._rough.append(number)
         self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
         return True
 
@@ -162,11 +171,11 @@ class Tier1:
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
         return tuple(found)
 
-    def compile(self, numbers: tuple[int, ...]) -> list[Made]:
+    def compile(self, numbers: tuple[int, ...], level: int = BEST) -> list[Made]:
         """In the worker's thread or the guest's: handlers of forms."""
         from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
 
-        with borrowed() as compiler:
+        with borrowed(level) as compiler:
             return [self._compile_one(number, compiler) for number in numbers]
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
@@ -178,13 +187,13 @@ class Tier1:
             session.watched, symbol,
         )  # fmt: skip
         image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons))
+        return Made(number, image, sorted(handler.reasons), compiler.quick)
 
     def install(self, made: list[Made]) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
         for one in made:
             (symbol,) = one.image.symbols
-            self._store.add(one.image, {symbol: one.reasons})
+            self._store.add(one.image, {symbol: one.reasons}, rough=one.rough)
             self._use(one.number)
 
     # -- blocks ----------------------------------------------------------------------------------
