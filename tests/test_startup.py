@@ -95,11 +95,13 @@ def test_sources_are_read_again_when_their_status_changed(
     version = cache.version.__wrapped__
     found = version(tmp_path)
     kept = tmp_path / cache.VERSION
-    status, _, digest = kept.read_text().partition(" ")
+    _, status, digest = kept.read_text().split()
     assert digest == found
-    kept.write_text(f"{status} kept")
+    kept.write_text(cache._line(status, "kept"))
     assert version(tmp_path) == "kept"
-    kept.write_text(f"{'0' * 64} kept")
+    kept.write_text(kept.read_text() + "!")  # damaged
+    assert version(tmp_path) == found
+    kept.write_text(cache._line("0" * 64, "kept"))
     assert version(tmp_path) == found
     sources = list(cache._sources())
     assert any(path.endswith("isa/x86/meanings/logic.py") for path, *_ in sources)

@@ -40,16 +40,23 @@ def version(directory: Path) -> str:
     facts = llvmlite.__version__, _processor(), arena() is None
     sources = list(_sources())
     status = hashlib.sha256(repr((facts, sources)).encode()).hexdigest()
-    known = _read(directory / VERSION).partition(" ")
-    if known[0] == status:
-        return known[2]
+    kept = _read(directory / VERSION)
+    _, _, known = kept.rpartition(" ")
+    if kept == _line(status, known):
+        return known
     digest = hashlib.sha256(repr(facts).encode())
     for path, *_ in sources:
         digest.update(Path(path).read_bytes())
     found = digest.hexdigest()[:16]
     with suppress(OSError):
-        _write(directory / VERSION, f"{status} {found}".encode())
+        _write(directory / VERSION, _line(status, found).encode())
     return found
+
+
+def _line(status: str, known: str) -> str:
+    """What is kept of a digest; damage shows."""
+    check = hashlib.sha256(f"{status} {known}".encode()).hexdigest()
+    return f"{check} {status} {known}"
 
 
 def _sources() -> Iterator[tuple[str, int, int, int, int]]:
