@@ -1,4 +1,4 @@
-"""Guest memory: physical storage on numpy, and a process's paged address space over it.
+"""Guest memory: physical storage, and a process's paged address space over it.
 
 Everything a guest can reach is bounds-checked here; every host-side access goes through the same
 checks. Accesses answer with the value or with a `Fault`; they never raise for a guest's mistake.
@@ -10,12 +10,16 @@ import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import attrgetter
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
+from emu.late import np
+from emu.room import Room
 from isa.fault import Fault
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 PAGE_SIZE = 4096
 PAGE_MASK = PAGE_SIZE - 1
@@ -69,9 +73,9 @@ class PhysicalMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.array = np.zeros(size, dtype=np.uint8)
-        self.view = self.array.data
-        self.code = np.zeros(size, dtype=np.uint8)  # 1: the byte holds translated code
+        room, marks = Room(size), Room(size)
+        self.view, self.address = room.view, room.address
+        self.code, self.code_address = marks.view, marks.address  # 1: a byte of translated code
         self.code_frames: set[int] = set()  # frames that hold some
         self.watches = 0  # how often units were marked
         self.listeners: list[CodeListener] = []
@@ -83,11 +87,16 @@ class PhysicalMemory:
         self._constants: dict[int, int | None] = {}  # frame -> hash of its content, None: not yet
         self._by_hash: dict[int, int] = {}
 
+    @cached_property
+    def array(self) -> npt.NDArray[np.uint8]:
+        """The bytes for numpy."""
+        return np.frombuffer(self.view, np.uint8)
+
     def allocate_frame(self) -> int:
         """Return the number of a zeroed frame; raises OutOfMemoryError."""
         if self._free:
             frame = self._free.pop()
-            self.array[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = 0
+            self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = bytes(PAGE_SIZE)
             return frame
         if (self._next_frame + 1) * PAGE_SIZE > self.size:
             raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
@@ -140,8 +149,8 @@ class PhysicalMemory:
     def copy_frame(self, frame: int) -> int:
         """Return a new frame with the same content; raises OutOfMemoryError."""
         copy = self.allocate_frame()
-        source = self.array[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE]
-        self.array[copy * PAGE_SIZE : (copy + 1) * PAGE_SIZE] = source
+        source = self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE]
+        self.view[copy * PAGE_SIZE : (copy + 1) * PAGE_SIZE] = source
         return copy
 
     def constant_frame(self, page: bytes) -> int:
@@ -182,21 +191,21 @@ class PhysicalMemory:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
         self.watches += 1
         self.code_frames.add(address // PAGE_SIZE)
-        self.code[address : address + size] = 1
+        self.code[address : address + size] = b"\1" * size
 
     def unwatch(self, address: int, size: int) -> None:
         """Take the mark off `size` bytes (inside one frame): what was translated is forgotten."""
-        self.code[address : address + size] = 0
+        self.code[address : address + size] = bytes(size)
 
     def is_code(self, address: int, size: int) -> bool:
         """Tell whether any of the bytes holds translated code."""
         if address // PAGE_SIZE not in self.code_frames:
             return False
-        return bool(self.code[address : address + size].any())
+        return 1 in self.code[address : address + size].tobytes()
 
     def holds_code(self, frame: int) -> bool:
         """Tell whether any byte of a frame is marked as translated code."""
-        return bool(self.code[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE].any())
+        return 1 in self.code[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE].tobytes()
 
     def release(self, frame: int) -> None:
         """Writes to a frame need no look any more. Code translated from it is forgotten."""
@@ -710,14 +719,16 @@ class AddressSpace(TranslatedMemory):
     def fill(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
         written are one with equal pages of other processes."""
-        done = 0
+        done, region = 0, None
         for start, count in pieces_of(address, len(data)):
             page, piece = start // PAGE_SIZE, bytes(data[done : done + count])
-            region = self.region_at(start)
+            if region is None or not region.start <= start < region.end:
+                region = self.region_at(start)
             constant = region is not None and not region.permissions & WRITE
             if constant and page not in self.frames:
-                content = bytes(start & PAGE_MASK) + piece
-                self.frames[page] = self.physical.constant_frame(content.ljust(PAGE_SIZE, b"\0"))
+                if count < PAGE_SIZE:
+                    piece = (bytes(start & PAGE_MASK) + piece).ljust(PAGE_SIZE, b"\0")
+                self.frames[page] = self.physical.constant_frame(piece)
             else:
                 self.poke(start, piece)
             done += count

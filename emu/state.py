@@ -6,15 +6,13 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from emu.memory import Memory
-from isa.definition import InstructionSet
-from isa.ops import mask
-from isa.registers import Register
-
 if TYPE_CHECKING:
     from emu.coverage import Coverage
     from emu.exit import Exit
+    from emu.memory import Memory
+    from isa.definition import InstructionSet
     from isa.fault import Fault
+    from isa.registers import Register
 
 Handler = Callable[..., "Exit | None"]
 """Called with the values of an exit; None to go on, or the exit with which `run` returns."""
@@ -78,7 +76,7 @@ class State:
 
     def write(self, register: Register, value: int) -> None:
         """Set one register; a value too wide is cut to the register's width."""
-        self.values[register.slot] = value & mask(register.width)
+        self.values[register.slot] = value & (1 << register.width) - 1
 
     def registers(self) -> dict[str, int]:
         """Every register by name."""

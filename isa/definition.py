@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from isa.fault import Fault
-from isa.registers import Register, RegisterSet
-from isa.trace import Trace
+if TYPE_CHECKING:
+    from isa.fault import Fault
+    from isa.registers import Register, RegisterSet
+    from isa.trace import Trace
 
 
 class TruncatedError(Exception):

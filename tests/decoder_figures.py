@@ -16,7 +16,8 @@ from elftools.elf.elffile import ELFFile
 from emu.engines.native.decode_tables import ASK, EMPTY, Flag, Stop
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from isa.definition import TruncatedError
-from isa.x86.decode import BAD, MAX_LENGTH, decode
+from isa.x86.decode import BAD, decode
+from isa.x86.encoding import MAX_LENGTH
 from isa.x86.mode import FLAT_USER
 
 GENERATED = 1_000_000

@@ -15,9 +15,9 @@ import pytest
 
 from isa.x86.decode import BAD, TOO_LONG, UNIMPLEMENTED, decode
 from isa.x86.form import Form, Mem, Reg
-from isa.x86.machine import trace
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.registers import GENERAL_NAMES
+from isa.x86.tracing import trace
 from isa.x86.vectors import INVALID_OPCODE
 from tests.needs import missing
 

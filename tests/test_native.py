@@ -302,7 +302,7 @@ def test_other_sources_have_another_directory(tmp_path, monkeypatch):
     cache = DiskCache(tmp_path / "cache")
     cache.save("key", {"fact": 1}, b"code")
     assert cache.load("key") == ({"fact": 1}, b"code")
-    monkeypatch.setattr(cache_module, "version", lambda: "another")
+    monkeypatch.setattr(cache_module, "version", lambda directory: "another")
     assert DiskCache(tmp_path / "cache").load("key") is None
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 pytest.importorskip("llvmlite")
 
-from emu.engines.native.decode_tables import RECORD, SLOTS, Flag, Stop
-from emu.engines.native.decoder import BulkDecoder, Decoded, Description, Fields, read_fields
+from emu.engines.native.decode_tables import SLOTS, Flag, Stop, entry_type, record_type
+from emu.engines.native.decoder import BulkDecoder, Decoded, Description, Fields, Saved, read_fields
 from isa.definition import TruncatedError
-from isa.x86.decode import MAX_LENGTH, decode
-from isa.x86.encoding import PREFIXES
+from isa.x86.decode import decode
+from isa.x86.encoding import MAX_LENGTH, PREFIXES
 from isa.x86.form import Form
-from isa.x86.machine import trace
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import MODELS
 from isa.x86.recipe import Recipes
+from isa.x86.tracing import trace
 from tests.test_x86_recipes import MODES, drawn
 
 oracle = decode.__wrapped__
@@ -179,20 +181,28 @@ def test_what_was_saved_need_not_be_learned(monkeypatch: pytest.MonkeyPatch) -> 
     assert other.decode(LOOP).stop == Stop.ENDS
 
 
+def change_entries(saved: Saved, entries: npt.NDArray[Any]) -> None:
+    tables = saved.tables
+    tables[FLAT_USER] = tables[FLAT_USER]._replace(entries=entries.tobytes())
+
+
 @pytest.mark.parametrize(
     ("column", "value"), [("form", 1 << 20), ("sources", 99), ("immediate", 200)]
 )
 def test_a_damaged_table_is_refused(column: str, value: int) -> None:
     saved = learned()[0].saved()
-    entries = saved.tables[FLAT_USER].entries
+    entries = np.frombuffer(saved.tables[FLAT_USER].entries, entry_type()).copy()
     entries[column][entries["key"] != 0xFFFFFFFF] = value
+    change_entries(saved, entries)
     with pytest.raises(ValueError, match="damaged"):
         BulkDecoder(jumps_end).load(saved)
 
 
 def test_a_table_without_an_end_is_refused() -> None:
     saved = learned()[0].saved()
-    saved.tables[FLAT_USER].entries["key"] = 1
+    entries = np.frombuffer(saved.tables[FLAT_USER].entries, entry_type()).copy()
+    entries["key"] = 1
+    change_entries(saved, entries)
     with pytest.raises(ValueError, match="damaged"):
         BulkDecoder(jumps_end).load(saved)
 
@@ -219,9 +229,9 @@ def test_code_is_bytes_in_a_row() -> None:
 
 
 def test_a_record_has_the_size_that_handlers_rely_on() -> None:
-    assert RECORD.itemsize == 32
-    assert RECORD.fields is not None
-    assert [RECORD.fields[name][1] for name in ("form", "fields", "length")] == [0, 4, 28]
+    assert record_type().itemsize == 32
+    assert record_type().fields is not None
+    assert [record_type().fields[name][1] for name in ("form", "fields", "length")] == [0, 4, 28]
 
 
 def test_random_offsets_start_where_they_say() -> None:

@@ -9,8 +9,8 @@ from random import Random
 import pytest
 
 from isa.definition import TruncatedError
-from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, UNIMPLEMENTED, decode
-from isa.x86.encoding import LONGEST, MOST_PREFIXES, OPCODE_MAPS, PREFIXES, prefixes_of
+from isa.x86.decode import BAD, TOO_LONG, UNIMPLEMENTED, decode
+from isa.x86.encoding import LONGEST, MAX_LENGTH, MOST_PREFIXES, OPCODE_MAPS, PREFIXES, prefixes_of
 from isa.x86.form import Form, Level, Special
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.recipe import Recipes

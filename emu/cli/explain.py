@@ -24,9 +24,10 @@ def explain_instruction(text: str, hexadecimal: bool, isa: str | None, as_json: 
 
 def _x86(text: str, hexadecimal: bool) -> dict[str, Any]:
     from isa.x86.form import Form
-    from isa.x86.machine import X86, form_name
+    from isa.x86.machine import X86
     from isa.x86.mode import FLAT_USER
     from isa.x86.table import INSTRUCTIONS
+    from isa.x86.tracing import form_name
     from isa.x86.vectors import NAMES
 
     code = hex_bytes(text) if hexadecimal else _assembled(text)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emu import sizes
-from emu.cli import coverage
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
@@ -51,6 +50,8 @@ def run_guest(
     """Run a guest to its end; returns the exit code."""
     guest = open_chosen(path, arguments, chosen)
     if covered is not None:
+        from emu.cli import coverage  # with numpy
+
         coverage.begin(guest.state)
     report = finish(guest, limit)
     guest.show_screen()

@@ -120,10 +120,19 @@ def emit_handler(session: Session, trace: Trace, undo: bool = False) -> Any:
         if len(_EMITTED) >= MOST:
             _EMITTED.clear()
         found = _EMITTED[key] = _emit(session, trace, undo)
+    return _function(session, found.fields, found.source, found.code)
+
+
+def bound(session: Session, fields: list[str], source: str) -> Any:
+    """A handler as `emit_handler` makes it, from its fields and source."""
+    return _function(session, fields, source, compile(source, "<kept handler>", "exec"))
+
+
+def _function(session: Session, fields: list[str], source: str, code: CodeType) -> Any:
     names: dict[str, Any] = {}
-    exec(found.code, session.globals, names)
+    exec(code, session.globals, names)
     function = names["handler"]
-    function.fields, function.source = found.fields, found.source
+    function.fields, function.source = fields, source
     return function
 
 

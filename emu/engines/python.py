@@ -359,7 +359,7 @@ class Session:
         start, pc = address, self.state.pc
         fetch = self.fetcher(mode)
         while len(instructions) < self.longest:
-            found = decode_at(self.state, address)
+            found = self.decode_at(address)
             if isinstance(found, Fault):
                 if not instructions:
                     raise Stop(found)
@@ -377,6 +377,10 @@ class Session:
             if fetch is not None and not self._continues(fetch, following, address):
                 break
         return self._block(start, pc, mode, instructions)
+
+    def decode_at(self, address: int) -> Instruction | Fault:
+        """See `fetch.decode_at`."""
+        return decode_at(self.state, address)
 
     def _continues(
         self, fetch: Callable[[MutableSequence[int]], int], pc: int, address: int

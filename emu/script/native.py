@@ -408,8 +408,11 @@ class WatchedTier1(Tier1):
 
     def _start(self) -> None:
         session, isa = self._session, self._session.isa
-        text = module([_TELL, _DELIVER, _watched(isa.pc)])
         name = digest(repr(("watched", isa.pc.slot, HOOKS)).encode())
+
+        def text() -> str:
+            return module([_TELL, _DELIVER, _watched(isa.pc)])
+
         library = linker().link(kept(session.cache, name, text, ["watched"]))
         self._libraries.append(library)
         self._detours = np.full(MOST_FORMS, library.addresses["watched"], dtype=np.uint64)
@@ -429,7 +432,7 @@ class WatchedTier1(Tier1):
         fields = self.decoder.descriptions[number].fields
         handler = NotingCompiler(session.isa, form, fields, session.spaces, session.watched, symbol)
         image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons))
+        return Made(number, image, sorted(handler.reasons), compiler.quick)
 
 
 class WatchedNativeSession(Stepping, NativeSession):
@@ -464,7 +467,7 @@ class WatchedNativeSession(Stepping, NativeSession):
         self.mail[Word.HOT] = 0  # no block is ever hot
         self.mail[HOOKS] = self._hooked.ctypes.data
         if self.tier1 is not None:
-            self._words[Hooked.HANDLERS] = self.tier1.handlers.ctypes.data
+            self._words[Hooked.HANDLERS] = self.tier1.handlers_at
 
     def _held(self) -> int:
         return HOLD

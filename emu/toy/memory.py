@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-import numpy as np
-
+from emu.late import np
 from isa.fault import Fault
 from isa.ops import mask
 from isa.toy.traps import Trap

@@ -14,15 +14,16 @@ from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
 from isa.ops import mask
+from isa.x86 import meanings
 from isa.x86.dialect import Meant, meant
-from isa.x86.encoding import PREFIXES
+from isa.x86.encoding import MAX_LENGTH, PREFIXES
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 from isa.x86.models import Model, model_of
 from isa.x86.registers import SEGMENT_NAMES
 from isa.x86.table import INSTRUCTIONS, Entry
 
-MAX_LENGTH: Final = 15  # SDM volume 2, section 2.3.11
+assert meanings.__all__, "importing the meanings fills the table"
 
 BAD: Final = "(bad)"  # not an instruction of this processor: #UD
 TOO_LONG: Final = "(too long)"  # more bytes than an instruction may have: #GP

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from isa.ops import mask
 from isa.x86.registers import SEGMENT_NAMES
 
+MAX_LENGTH: Final = 15  # bytes of an instruction (SDM volume 2, section 2.3.11)
 MOST_PREFIXES: Final = 8  # more of them: ask the decoder
 LONGEST: Final = 32  # `split` reads no byte from here on; pad shorter code
 

@@ -15,11 +15,12 @@ from typing import Final, NamedTuple, TypeVar
 
 from isa.definition import Instruction
 from isa.x86 import meanings
-from isa.x86.decode import BAD, MAX_LENGTH, TOO_LONG, decode
+from isa.x86.decode import BAD, TOO_LONG, decode
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
     LONGEST,
+    MAX_LENGTH,
     MOST_IMMEDIATE,
     OPCODE_MAPS,
     PREFIXES,

@@ -20,7 +20,7 @@ from isa.registers import Register
 from isa.x86 import registers
 from isa.x86.decode import BAD, UNIMPLEMENTED, decode
 from isa.x86.form import Form
-from isa.x86.machine import X86, form_name, trace
+from isa.x86.machine import X86
 from isa.x86.mode import Mode
 from isa.x86.registers import (
     EFLAGS,
@@ -31,6 +31,7 @@ from isa.x86.registers import (
     SEGMENTS,
     STACK_NAMES,
 )
+from isa.x86.tracing import form_name, trace
 
 from .cases import LEGACY_PREFIXES
 from .compare import Undefined

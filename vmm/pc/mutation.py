@@ -19,7 +19,7 @@ from isa.registers import Register
 from isa.trace import Trace
 from isa.x86 import registers as r
 from isa.x86.form import Form
-from isa.x86.machine import trace, trace_behind
+from isa.x86.tracing import trace, trace_behind
 from isa.x86.vectors import PAGE_FAULT
 from vmm.pc import assist, control_program, direct, processor, translated, translation
 from vmm.pc.assist import HardwareAssist

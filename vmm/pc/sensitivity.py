@@ -17,7 +17,7 @@ from isa.registers import Register
 from isa.trace import Region, Trace
 from isa.x86 import registers as r
 from isa.x86.form import Form
-from isa.x86.machine import trace
+from isa.x86.tracing import trace
 from vmm.pc.processor import KEPT, REAL_CPL
 
 _SAME: Final = frozenset({r.TSC_OFFSET, r.GDT_LIMIT, r.LDT_LIMIT, r.LDT_ATTRIBUTES, r.AM, r.PE})

@@ -24,8 +24,9 @@ from isa.trace import Trace
 from isa.x86 import registers as r
 from isa.x86.builder import X86Builder
 from isa.x86.form import Form
-from isa.x86.machine import X86, trace, trace_behind
+from isa.x86.machine import X86
 from isa.x86.paging import walk
+from isa.x86.tracing import trace, trace_behind
 from vmm.pc.processor import KEPT
 from vmm.pc.sensitivity import sensitivity
 from vmm.pc.vmx.memory import attach

@@ -42,9 +42,8 @@ class PhysicalWindow(PhysicalMemory):
         self.below = below
         self.base = base
         self.size = size
-        self.array = below.array[base : base + size]
-        self.view = below.view[base : base + size]
-        self.code = below.code[base : base + size]
+        self.view, self.address = below.view[base : base + size], below.address + base
+        self.code, self.code_address = below.code[base : base + size], below.code_address + base
         self.code_frames = cast("set[int]", _Frames(below, base, size))
         self.watches = 0
         self.listeners = []

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isa.x86.form import Form, Mem, Seg
-from isa.x86.machine import trace
 from isa.x86.registers import CPL, SEGMENTS
+from isa.x86.tracing import trace
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import ESCAPES, Row, Sample, rows
 from vmm.x86.states import Parts

@@ -15,8 +15,8 @@ from isa.ops import z3
 from isa.registers import Register
 from isa.smt import Event, Outcome, execute
 from isa.trace import Rewriter, Trace
-from isa.x86.machine import trace
 from isa.x86.registers import CPL, SEGMENTS
+from isa.x86.tracing import trace
 from vmm.x86.configuration import X86Configuration
 from vmm.x86.forms import Sample, row_name
 from vmm.x86.replay import Concrete, Ran, run

@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from emu.engines.native.decode_tables import RECORD
+from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
 from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
+from emu.room import Room
 from isa.fault import Fault
-from isa.x86.decode import MAX_LENGTH
+from isa.x86.encoding import MAX_LENGTH
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
@@ -66,10 +64,10 @@ class Arena:
         self._mark: Mark = (0, 0)
         self._mail = session.mail
         self._mode: Hashable = None  # whose blocks native code discovers now
-        self.records = np.zeros(ARENA, dtype=RECORD)
+        self._records = Room(ARENA * RECORD.size)
         self._decoded = (0, 0)  # how much was, when changes were counted first
         self._changes: Counter[int] = Counter()  # of code since then, by frame
-        self._words = self.records.view(np.uint32).reshape(ARENA, -1)
+        self._words = self._records.halves()  # a record's begin at RECORD_WORDS times its number
         self.clear()
         memory.physical.listeners.append(self._changed)
 
@@ -79,9 +77,10 @@ class Arena:
 
     def clear(self) -> None:
         """Forget all blocks."""
-        self._slots = np.zeros((MOST_PAGES, PAGE_SIZE), dtype=np.uint32)
-        self._frames = np.zeros(MOST_PAGES, dtype=np.uint32)
-        self._pages: dict[Hashable, tuple[npt.NDArray[np.uint32], int]] = {}
+        slots, frames = Room(4 * MOST_PAGES * PAGE_SIZE), Room(4 * MOST_PAGES)
+        self._slots, self._slots_at = slots.halves(), slots.address  # headers, a page's in a row
+        self._frames, self._frames_at = frames.halves(), frames.address
+        self._pages: dict[Hashable, tuple[Any, int]] = {}
         self._ready: dict[int, Page] = {}  # by slot
         self._by_frame: dict[int, set[int]] = {}
         self._free: list[int] = []  # slots that were given back
@@ -92,22 +91,22 @@ class Arena:
 
     def attach(self) -> None:
         """Tell native code where everything is."""
-        self._mail[Word.RECORDS] = self.records.ctypes.data
-        self._mail[Word.SLOTS] = self._slots.ctypes.data
-        self._mail[Word.FRAMES] = self._frames.ctypes.data
-        self._mail[Word.ARENA] = len(self.records)
+        self._mail[Word.RECORDS] = self._records.address
+        self._mail[Word.SLOTS] = self._slots_at
+        self._mail[Word.FRAMES] = self._frames_at
+        self._mail[Word.ARENA] = ARENA
 
     def use(self, mode: Hashable) -> None:
         """Let native code discover blocks of a mode."""
         self._mode = mode
         self._mail[Word.PAGES] = self._of(mode)[1]
 
-    def _of(self, mode: Hashable) -> tuple[npt.NDArray[np.uint32], int]:
+    def _of(self, mode: Hashable) -> tuple[Any, int]:
         """The slots of a mode by page number, and where they are."""
         found = self._pages.get(mode)
         if found is None:
-            slots = np.zeros(PAGES, dtype=np.uint32)
-            found = self._pages[mode] = slots, slots.ctypes.data
+            room = Room(4 * PAGES)
+            found = self._pages[mode] = room.halves(), room.address
         return found
 
     # -- pages -----------------------------------------------------------------------------------
@@ -122,7 +121,8 @@ class Arena:
             self._make_ready(mode, number)
             for following in range(number + 1, number + self._constant(number)):
                 self._make_ready(mode, following)
-        return int(slots[number])
+        found: int = slots[number]
+        return found
 
     def _make_ready(self, mode: Hashable, number: int) -> None:
         slots = self._of(mode)[0]
@@ -154,7 +154,7 @@ class Arena:
 
     def _release(self, slot: int) -> None:
         """A page is not ready any more."""
-        self._drop(slot, np.flatnonzero(self._slots[slot]))
+        self._drop(slot, self._heads(slot, 0, PAGE_SIZE))
         self._change_before(slot, 0, MAX_LENGTH)
         page = self._ready.pop(slot)
         self._by_frame[page.frame].remove(slot)
@@ -170,7 +170,7 @@ class Arena:
 
     def _ready_in(self, pages: list[int]) -> set[int]:
         """The slots of some pages, in all modes."""
-        return {int(slots[page]) for slots, _ in self._pages.values() for page in pages} - {0}
+        return {slots[page] for slots, _ in self._pages.values() for page in pages} - {0}
 
     def _is_there(self, page: Page) -> bool:
         """Whether a page still is a frame whose writes are looked at."""
@@ -183,39 +183,56 @@ class Arena:
     @property
     def room(self) -> int:
         """How many instructions a block may still have."""
-        free: int = len(self.records) - self._mail[Word.USED] - 2
+        free: int = ARENA - self._mail[Word.USED] - 2
         return max(min(LONGEST, free), 0)
 
-    def code_at(self, slot: int, pc: int) -> npt.NDArray[np.uint8]:
+    def code_at(self, slot: int, pc: int) -> bytes:
         """The code from `pc` to the end of its page."""
         start = self._ready[slot].frame << PAGE_BITS
-        return self._memory.physical.array[start + (pc & PAGE_MASK) : start + PAGE_SIZE]
+        offset = pc & PAGE_MASK
+        return self._memory.physical.read(start + offset, PAGE_SIZE - offset)
 
-    def add(self, slot: int, pc: int, records: npt.NDArray[Any]) -> None:
-        """Enter a block, at most `room` records. Raises FullError."""
-        header, count = self._mail[Word.USED], len(records)
-        size = int(records["length"].sum())
+    def add(self, slot: int, pc: int, records: memoryview) -> None:
+        """Enter a block, at most `room` records as words. Raises FullError."""
+        header, count = self._mail[Word.USED], len(records) // RECORD_WORDS
+        size = sum(records[RECORD_WORDS - 1 :: RECORD_WORDS])
         offset, page = pc & PAGE_MASK, self._ready[slot]
         inside = min(size, PAGE_SIZE - offset)
         after = self.page(page.mode, (page.number + 1) % PAGES) if size > inside else slot
         self._mail[Word.USED] = header + count + 2
-        self.records[header + 1 : header + 1 + count] = records
-        self.records["form"][header + 1 + count] = END
-        self._words[header] = 0
-        self._words[header, Header.SIZE] = size
+        words, first = self._words, (header + 1) * RECORD_WORDS
+        words[first : first + len(records)] = records
+        words[first + len(records)] = END
+        self._clear(header)
+        words[header * RECORD_WORDS + Header.SIZE] = size
         watch = self._memory.physical.watch
         watch((page.frame << PAGE_BITS) + offset, inside)
         watch(self._ready[after].frame << PAGE_BITS, size - inside)
-        self._slots[slot, offset] = header
+        self._slots[slot * PAGE_SIZE + offset] = header
+
+    def _clear(self, header: int) -> None:
+        start = header * RECORD.size
+        self._records.view[start : start + RECORD.size] = bytes(RECORD.size)
+
+    def _word(self, header: int, field: int) -> int:
+        found: int = self._words[header * RECORD_WORDS + field]
+        return found
+
+    def _put(self, header: int, field: int, value: int) -> None:
+        self._words[header * RECORD_WORDS + field] = value
+
+    def _function(self, header: int) -> int:
+        """The function of a region's header."""
+        return self._word(header, Header.FUNCTION) | self._word(header, Header.FUNCTION + 1) << 32
 
     def _header(self, mode: Hashable, pc: int) -> int:
-        slot = int(self._of(mode)[0][pc >> PAGE_BITS])
-        return int(self._slots[slot, pc & PAGE_MASK]) if slot else 0
+        slot = self._of(mode)[0][pc >> PAGE_BITS]
+        return self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] if slot else 0
 
     def _behind(self, header: int) -> int:
         """The block of a header: itself, or what a region replaces."""
-        is_region = self._words[header, Header.KIND] == REGION
-        return int(self._words[header, Header.BEHIND]) if is_region else header
+        is_region = self._word(header, Header.KIND) == REGION
+        return self._word(header, Header.BEHIND) if is_region else header
 
     def is_known(self, mode: Hashable, pc: int) -> bool:
         """Whether native code can go on at `pc`."""
@@ -227,55 +244,54 @@ class Arena:
         header = self._behind(self._header(mode, key)) if key >> PAGE_BITS < PAGES else 0
         if not header:
             return None
-        return ColdBlock(mode, key, header, int(self._words[header, Header.SIZE]))
+        return ColdBlock(mode, key, header, self._word(header, Header.SIZE))
 
     def targets(self, block: ColdBlock) -> set[int]:
         """Where a block went the last times."""
-        words = self._words[block.header]
-        return {int(words[Header.TARGETS + n]) for n in range(4)} - {0}
+        return {self._word(block.header, Header.TARGETS + n) for n in range(4)} - {0}
 
     def count_from(self, block: ColdBlock, number: int) -> None:
         """Let a block's entries count on from a number, negative ones too."""
-        self._words[block.header, Header.COUNT] = number & 0xFFFFFFFF
+        self._put(block.header, Header.COUNT, number & 0xFFFFFFFF)
 
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""
-        was = bool(self._words[block.header, Header.RECALLED])
-        self._words[block.header, Header.RECALLED] = 1
+        was = bool(self._word(block.header, Header.RECALLED))
+        self._put(block.header, Header.RECALLED, 1)
         return not was
 
     def forms_since(self, record: int) -> tuple[set[int], int]:
         """The form numbers in the records from one on, and how many records there are now."""
         used: int = self._mail[Word.USED]
         first = record if record <= used else 1
-        return set(self.records["form"][first:used].tolist()), used
+        return set(self._words[first * RECORD_WORDS : used * RECORD_WORDS : RECORD_WORDS]), used
 
     # -- regions ---------------------------------------------------------------------------------
 
     def offer(self, mode: Hashable, pc: int, address: int, entry: int) -> None:
         """Have native code find a region at `pc`, instead of the block there."""
-        slot, header = int(self._of(mode)[0][pc >> PAGE_BITS]), self._header(mode, pc)
+        slot, header = self._of(mode)[0][pc >> PAGE_BITS], self._header(mode, pc)
         if not slot:
             return
-        if not header or self._words[header, Header.KIND] == BLOCK:
+        if not header or self._word(header, Header.KIND) == BLOCK:
             behind, header = header, self._mail[Word.USED]
-            if header == len(self.records):
+            if header == ARENA:
                 return
             self._mail[Word.USED] = header + 1
-            self._words[header] = 0
-            self._words[header, Header.BEHIND] = behind
-        self._words[header, Header.FUNCTION : Header.FUNCTION + 2].view(np.uint64)[0] = address
-        self._words[header, Header.ENTRY] = entry
-        self._words[header, Header.KIND] = REGION
-        self._slots[slot, pc & PAGE_MASK] = header
+            self._clear(header)
+            self._put(header, Header.BEHIND, behind)
+        self._put(header, Header.FUNCTION, address & 0xFFFFFFFF)
+        self._put(header, Header.FUNCTION + 1, address >> 32)
+        self._put(header, Header.ENTRY, entry)
+        self._put(header, Header.KIND, REGION)
+        self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] = header
 
     def withdraw(self, mode: Hashable, pc: int, address: int) -> None:
         """A region is gone: the block that it replaced is back."""
-        slot, header = int(self._of(mode)[0][pc >> PAGE_BITS]), self._header(mode, pc)
-        words = self._words[header]
-        function = words[Header.FUNCTION : Header.FUNCTION + 2].view(np.uint64)[0]
-        if header and words[Header.KIND] == REGION and function == address:
-            self._slots[slot, pc & PAGE_MASK] = words[Header.BEHIND]
+        slot, header = self._of(mode)[0][pc >> PAGE_BITS], self._header(mode, pc)
+        is_region = header and self._word(header, Header.KIND) == REGION
+        if is_region and self._function(header) == address:
+            self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] = self._word(header, Header.BEHIND)
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -307,24 +323,35 @@ class Arena:
     def _change(self, slot: int, start: int, end: int) -> None:
         """The same in one page; from its end on, offsets are those of the next page."""
         first = max(start - LONGEST * MAX_LENGTH, 0)
-        offsets = first + np.flatnonzero(self._slots[slot, first:end])
-        if len(offsets):
-            behind = [self._behind(int(header)) for header in self._slots[slot, offsets]]
-            sizes = np.maximum(self._words[behind, Header.SIZE], 1)
-            self._drop(slot, offsets[offsets + sizes > start])
+        found = self._heads(slot, first, min(end, PAGE_SIZE))
+        gone = [offset for offset in found if offset + self._size(slot, offset) > start]
+        self._drop(slot, gone)
+
+    def _heads(self, slot: int, first: int, end: int) -> list[int]:
+        """Where in a part of a page blocks begin."""
+        row = self._slots[slot * PAGE_SIZE + first : slot * PAGE_SIZE + end].tolist()
+        return [first + n for n, header in enumerate(row) if header] if any(row) else []
+
+    def _size(self, slot: int, offset: int) -> int:
+        """How many bytes the block has that begins somewhere in a page."""
+        header = self._behind(self._slots[slot * PAGE_SIZE + offset])
+        return max(self._word(header, Header.SIZE), 1)
 
     def _change_before(self, slot: int, start: int, end: int) -> None:
         """The same for the instruction that begins in the page before a slot's."""
         mode, number, *_ = self._ready[slot]
-        before = int(self._of(mode)[0][(number - 1) % PAGES])
+        before = self._of(mode)[0][(number - 1) % PAGES]
         if before and start < MAX_LENGTH:
             self._change(before, start + PAGE_SIZE, end + PAGE_SIZE)
 
-    def _drop(self, slot: int, offsets: npt.NDArray[Any]) -> None:
+    def _drop(self, slot: int, offsets: list[int]) -> None:
         """Forget the blocks that begin in some places of a page."""
+        if not offsets:
+            return
         mode, number, *_ = self._ready[slot]
-        self._slots[slot, offsets] = 0
-        pcs = offsets + (number << PAGE_BITS)
+        for offset in offsets:
+            self._slots[slot * PAGE_SIZE + offset] = 0
+        pcs = [(number << PAGE_BITS) + offset for offset in offsets]
         self._session.regions.jumps(mode).remove_all(pcs, self._entry)
         for pc in pcs:
-            self._session.regions.asked.discard((mode, int(pc)))
+            self._session.regions.asked.discard((mode, pc))

@@ -225,11 +225,10 @@ class RegionBuilder:
 
     def _seen_targets(self, key: int, pc: int) -> set[int]:
         """Where a block's indirect jump has gone."""
-        left = self.session.seen
         seen = set(self.session.targets.get(self.mode, {}).get(key, ()))
         if key in self._before:
             seen |= set(self._before[key][3])
-        seen |= {int(target) for target in left[left[:, 0] == pc, 1]}
+        seen |= {target for source, target in self.session.seen() if source == pc}
         tier1, cold = self.session.tier1, self._cold(key)
         return seen if tier1 is None or cold is None else seen | tier1.arena.targets(cold)
 

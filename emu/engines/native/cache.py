@@ -12,14 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import llvmlite
-import platformdirs
 
 import emu.engines
 import isa
@@ -28,18 +27,71 @@ from emu.engines.native.executable import arena
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
 DIGEST: Final = hashlib.sha256().digest_size
+VERSION: Final = "version"  # the file with the digest of our sources
 VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
 
 
 @cache
-def version() -> str:
-    """A digest of what decides what compiled code means."""
-    digest = hashlib.sha256(repr((llvmlite.__version__, _processor(), arena() is None)).encode())
+def version(directory: Path) -> str:
+    """A digest of what decides what compiled code means; sources are read again when one changed.
+
+    `directory` keeps the digest, with one of all that a file's status tells of the sources.
+    """
+    facts = llvmlite.__version__, _processor(), arena() is None
+    sources = list(_sources())
+    status = hashlib.sha256(repr((facts, sources)).encode()).hexdigest()
+    kept = _read(directory / VERSION)
+    _, _, known = kept.rpartition(" ")
+    if kept == _line(status, known):
+        return known
+    digest = hashlib.sha256(repr(facts).encode())
+    for path, *_ in sources:
+        digest.update(Path(path).read_bytes())
+    found = digest.hexdigest()[:16]
+    with suppress(OSError):
+        _write(directory / VERSION, _line(status, found).encode())
+    return found
+
+
+def _line(status: str, known: str) -> str:
+    """What is kept of a digest; damage shows."""
+    check = hashlib.sha256(f"{status} {known}".encode()).hexdigest()
+    return f"{check} {status} {known}"
+
+
+def _sources() -> Iterator[tuple[str, int, int, int, int]]:
+    """Our sources in order, and what tells that one has changed: nobody can set a file's ctime."""
     for package in (isa, emu.engines):
         for root in package.__path__:
-            for path in sorted(Path(root).rglob("*.py")):
-                digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
+            yield from sorted(_python_files(root))
+
+
+def _python_files(directory: str) -> Iterator[tuple[str, int, int, int, int]]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                facts = entry.stat()
+                times = facts.st_mtime_ns, facts.st_ctime_ns
+                yield entry.path, facts.st_size, facts.st_ino, *times
+            elif "." not in entry.name and entry.is_dir():
+                yield from _python_files(entry.path)
+
+
+def _read(path: Path) -> str:
+    """A text, if it can be read."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file, which appears whole or not at all; raises OSError."""
+    import tempfile  # most runs write nothing
+
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+    Path(file.name).replace(path)
 
 
 def _processor() -> str:
@@ -75,16 +127,13 @@ class DiskCache:
         """The directory of this version, made if need be; None if it cannot be trusted."""
         if directory is None:
             return None
-        place = directory / version()
         try:
-            for part in (directory, place):
-                part.mkdir(mode=0o700, parents=True, exist_ok=True)
-                facts = part.stat()
-                if hasattr(os, "getuid") and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
-                    return None
+            if not _is_ours(directory):
+                return None
+            place = directory / version(directory)
+            return place if _is_ours(place) else None
         except OSError:
             return None
-        return place
 
     def has(self, key: str) -> bool:
         """Whether something was saved when somebody asked first, or by this cache since."""
@@ -109,9 +158,7 @@ class DiskCache:
         if self._place is None:
             return
         try:
-            with tempfile.NamedTemporaryFile(dir=self._place, delete=False) as file:
-                file.write(_pack(head, code))
-            Path(file.name).replace(self._place / key)
+            _write(self._place / key, _pack(head, code))
         except OSError:
             return
         self._written += 1
@@ -128,6 +175,13 @@ class DiskCache:
             total += size
             if total > self._limit:
                 path.unlink(missing_ok=True)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = directory.stat()
+    return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
 
 
 def _listed(place: Path) -> set[str]:
@@ -150,6 +204,8 @@ def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:
 def _directory() -> Path | None:
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
+        import platformdirs  # nobody asks where POPEK_CACHE says it
+
         return Path(platformdirs.user_cache_dir("popek")) / "native"
     return Path(chosen) if chosen else None
 

@@ -17,12 +17,12 @@ from emu.engines.native.decode_tables import (
     Flag,
     Stop,
 )
-from isa.x86.decode import MAX_LENGTH
 from isa.x86.encoding import (
     ADDRESS_SIZE,
     CONSTANT,
     CONSTANTS,
     LONGEST,
+    MAX_LENGTH,
     MOST_PREFIXES,
     OPCODES,
     REGISTER,

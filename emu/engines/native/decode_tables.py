@@ -5,13 +5,14 @@ They hold no address and no Python object, so they can be stored and loaded as t
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
+from functools import cache
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
+from emu.late import np
+from emu.room import Room
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
@@ -32,18 +33,28 @@ EMPTY: Final = 0xFFFFFFFF  # no key has this number
 HASH_FACTOR: Final = 0x9E3779B1  # 2³² / golden ratio
 HASH_SHIFT: Final = 12
 
-RECORD: Final = np.dtype([("form", np.uint32), ("fields", np.uint32, SLOTS), ("length", np.uint32)])
+RECORD: Final = struct.Struct(f"<{SLOTS + 2}I")
 """A decoded instruction: form index, fields in the order of the form's names, length in bytes."""
+RECORD_WORDS: Final = SLOTS + 2
+_ENTRY: Final = struct.Struct(f"<II{SLOTS}BBB")  # key, form, sources, immediate, unused
+_HEADER: Final = struct.Struct(f"<II256H{OPCODES}I64I768I")
+"""The last entry's number, unused, prefixes, opcodes, and what ModRM and SIB say."""
+_OPCODES_AT: Final = 2 * 4 + 256 * 2
 
-ENTRY: Final = np.dtype(
-    [("key", np.uint32), ("form", np.uint32), ("sources", np.uint8, SLOTS),
-     ("immediate", np.uint8), ("unused", np.uint8)]
-)  # fmt: skip
-HEADER: Final = np.dtype(
-    [("last", np.uint32), ("unused", np.uint32), ("prefixes", np.uint16, 256),
-     ("opcodes", np.uint32, OPCODES), ("modrm", np.uint32, (2, 32)),
-     ("sib", np.uint32, (3, 256))]
-)  # fmt: skip
+
+@cache
+def record_type() -> np.dtype[Any]:
+    """Records for numpy."""
+    return np.dtype([("form", "<u4"), ("fields", "<u4", SLOTS), ("length", "<u4")])
+
+
+@cache
+def entry_type() -> np.dtype[Any]:
+    """Entries for numpy."""
+    return np.dtype(
+        [("key", "<u4"), ("form", "<u4"), ("sources", "u1", SLOTS), ("immediate", "u1"),
+         ("unused", "u1")]
+    )  # fmt: skip
 
 
 class Stop(IntEnum):
@@ -66,10 +77,10 @@ class Flag(IntFlag):
 
 
 class Stored(NamedTuple):
-    """The learned part of `Tables`."""
+    """The content of `Tables`."""
 
-    opcodes: npt.NDArray[np.uint32]
-    entries: npt.NDArray[Any]  # of ENTRY
+    header: bytes
+    entries: bytes
 
 
 class Tables:
@@ -77,79 +88,98 @@ class Tables:
 
     def __init__(self, code_size: int, room: int = 1024) -> None:
         self.used = 0
-        self._allocate(room)
-        self.header["last"] = room - 1
-        for byte, (kind, value) in PREFIXES.items():
-            self.header["prefixes"][byte] = kind | value << 8
-        for prefixed, size in enumerate((code_size, 48 - code_size)):
-            for number in range(32):
-                self.header["modrm"][prefixed, number] = _direct(number >> 3, number & 7, size)
-        for mod in range(3):
-            for sib in range(256):
-                self.header["sib"][mod, sib] = _packed(address(mod, 4, sib, 32))
+        self._allocate(_header(code_size), room)
 
-    def _allocate(self, room: int) -> None:
-        self.array = np.zeros(HEADER.itemsize + room * ENTRY.itemsize, np.uint8)
-        self.address: int = self.array.ctypes.data
-        self.header: Any = self.array[: HEADER.itemsize].view(HEADER)[0]
-        self.entries: Any = self.array[HEADER.itemsize :].view(ENTRY)
-        self.entries["key"] = EMPTY
+    def _allocate(self, header: bytes, room: int) -> None:
+        memory = Room(_HEADER.size + room * _ENTRY.size)
+        self.address = memory.address
+        self._header, self._entries = memory.view[: _HEADER.size], memory.view[_HEADER.size :]
+        self._header[:] = header
+        self._header[:4] = (room - 1).to_bytes(4, "little")
+        self._entries[:] = _ENTRY.pack(EMPTY, 0, *[0] * SLOTS, 0, 0) * room
+        self._room = room
+
+    @property
+    def entries(self) -> Any:
+        """The entries for numpy."""
+        return np.frombuffer(self._entries, entry_type())
 
     @classmethod
-    def of(cls, code_size: int, stored: Stored, forms: int) -> Tables:
+    def of(cls, stored: Stored, forms: int) -> Tables:
         """Stored tables that speak of so many forms; raises ValueError if they cannot be right."""
-        self = cls(code_size, max(2, len(stored.entries)))
-        used = stored.entries[stored.entries["key"] != EMPTY]
+        room, rest = divmod(len(stored.entries), _ENTRY.size)
+        rows = list(_ENTRY.iter_unpack(stored.entries)) if not rest else []
+        used = [row for row in rows if row[0] != EMPTY]
         if not (
-            stored.entries.dtype == ENTRY
-            and stored.opcodes.dtype == np.uint32
-            and stored.opcodes.shape == (OPCODES,)
-            and len(stored.entries) & (len(stored.entries) - 1) == 0
-            and 2 * len(used) <= len(stored.entries) + 1
-            and np.all(used["sources"] < CONSTANT + CONSTANTS)
-            and np.all(used["immediate"] <= MOST_IMMEDIATE)
-            and np.all((used["form"] < forms) | (used["form"] == ASK))
+            len(stored.header) == _HEADER.size
+            and room > 1
+            and room & (room - 1) == 0
+            and 2 * len(used) <= room + 1
+            and all(_is_possible(row, forms) for row in used)
         ):
             raise ValueError("the decoder's tables are damaged or another version's: learn anew")
-        self.header["opcodes"] = stored.opcodes
-        self.entries[:] = stored.entries
+        self = cls.__new__(cls)
+        self._allocate(stored.header, room)
+        self._entries[:] = stored.entries
         self.used = len(used)
         return self
 
     def stored(self) -> Stored:
-        """What must be kept; the rest follows from the code size."""
-        return Stored(self.header["opcodes"].copy(), self.entries.copy())
+        """What must be kept."""
+        return Stored(self._header.tobytes(), self._entries.tobytes())
 
     def know(self, number: int, opcode: Opcode) -> None:
         """Enter what there is to know of an opcode."""
         memory = opcode.memory_reg
         register = opcode.register_reg | opcode.register_rm << 3
-        self.header["opcodes"][number] = opcode.has_modrm | 2 | memory << 8 | register << 16
+        known = opcode.has_modrm | 2 | memory << 8 | register << 16
+        struct.pack_into("<I", self._header, _OPCODES_AT + 4 * number, known)
 
     def enter(self, key: Key, form: int, sources: Sequence[int], immediate: int) -> None:
         """Enter a key's recipe; ASK for a form says that there is none."""
-        if 2 * self.used >= len(self.entries):
+        if 2 * self.used >= self._room:
             self._grow()
-        slot = self._slot(key.number)
-        self.used += self.entries[slot]["key"] == EMPTY
+        at = self._place(key.number)
+        self.used += self._key(at) == EMPTY
         filled = [*sources, *[CONSTANT] * (SLOTS - len(sources))]
-        self.entries[slot] = (key.number, form, filled, immediate, 0)
+        _ENTRY.pack_into(self._entries, at, key.number, form, *filled, immediate, 0)
 
-    def _slot(self, key: int) -> int:
-        last = len(self.entries) - 1
+    def _key(self, at: int) -> int:
+        return int.from_bytes(self._entries[at : at + 4], "little")
+
+    def _place(self, key: int) -> int:
+        """Where the entry of a key is, or would be."""
+        last = self._room - 1
         slot = ((key * HASH_FACTOR & 0xFFFFFFFF) >> HASH_SHIFT) & last
-        keys = self.entries["key"]
-        while keys[slot] not in (key, EMPTY):
+        while self._key(slot * _ENTRY.size) not in (key, EMPTY):
             slot = (slot + 1) & last
-        return slot
+        return slot * _ENTRY.size
 
     def _grow(self) -> None:
-        header, entries = self.array[: HEADER.itemsize], self.entries
-        self._allocate(2 * len(entries))
-        self.array[: HEADER.itemsize] = header
-        self.header["last"] = len(self.entries) - 1
-        for entry in entries[entries["key"] != EMPTY]:
-            self.entries[self._slot(int(entry["key"]))] = entry
+        old = self._entries
+        self._allocate(self._header.tobytes(), 2 * self._room)
+        for entry in _ENTRY.iter_unpack(old):
+            if entry[0] != EMPTY:
+                _ENTRY.pack_into(self._entries, self._place(entry[0]), *entry)
+
+
+def _is_possible(row: Sequence[int], forms: int) -> bool:
+    """Whether a stored entry can be right."""
+    _, form, *sources, immediate, _ = row
+    known = form < forms or form == ASK
+    return known and max(sources) < CONSTANT + CONSTANTS and immediate <= MOST_IMMEDIATE
+
+
+@cache
+def _header(code_size: int) -> bytes:
+    """All that follows from the code size, without opcodes."""
+    prefixes = [0] * 256
+    for byte, (kind, value) in PREFIXES.items():
+        prefixes[byte] = kind | value << 8
+    sizes = code_size, 48 - code_size
+    modrm = [_direct(number >> 3, number & 7, size) for size in sizes for number in range(32)]
+    sib = [_packed(address(mod, 4, sib, 32)) for mod in range(3) for sib in range(256)]
+    return _HEADER.pack(0, 0, *prefixes, *[0] * OPCODES, *modrm, *sib)
 
 
 def _direct(mod: int, rm: int, size: int) -> int:

@@ -5,21 +5,32 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any, Final, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_ir import SOURCE
-from emu.engines.native.decode_tables import ASK, RECORD, SLOTS, Flag, Stop, Stored, Tables
+from emu.engines.native.decode_tables import (
+    ASK,
+    RECORD,
+    SLOTS,
+    Flag,
+    Stop,
+    Stored,
+    Tables,
+    record_type,
+)
 from emu.engines.native.linking import Library, kept, linker
+from emu.late import np
+from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
 from isa.trace import Trace, expander
-from isa.x86.decode import MAX_LENGTH, decode
+from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
-from isa.x86.recipe import Recipes
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from isa.x86.recipe import Recipes
 
 GO_ON: Final = 0  # no reason to stop
 ROOM: Final = 64  # records for one call, if nobody says another number
@@ -75,11 +86,10 @@ class BulkDecoder:
         self.describe = describe
         self.forms: list[Form] = []
         self.descriptions: list[Description] = []
-        self.flags = np.zeros(256, np.uint8)
+        self._flags = Room(256)
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
         self._recipes: dict[tuple[int, str], Recipes] = {}
-        self._flags_at: int = self.flags.ctypes.data
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)
         self._native, _ = native()
@@ -104,25 +114,45 @@ class BulkDecoder:
             raise ValueError("code is contiguous bytes")
         if not 0 <= offset <= len(octets):
             raise ValueError(f"offset {offset} is outside of {len(octets)} bytes of code")
+        rest = octets[offset:]
+        view, start = memoryview(rest), rest.ctypes.data  # type: ignore[arg-type]  # numpy's stubs
+        records, size, why = self._run(view, start, mode, room, stop)
+        return Decoded(np.frombuffer(records, record_type()), size, why)
+
+    def decode_code(self, code: bytes, mode: Mode, room: int) -> memoryview:
+        """The records of `code` up to a form that ends a block, as words of 32 bits."""
+        start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p).value or 0
+        records, _, _ = self._run(memoryview(code), start, mode, room, Flag.ENDS)
+        return records.cast("I")
+
+    def _run(
+        self, code: memoryview, start: int, mode: Mode, room: int, stop: Flag
+    ) -> tuple[memoryview, int, Stop]:
+        """Records, how many bytes they are, and what stopped; the code lies at `start`."""
         tables = self.tables.get(mode) or self._tables(mode)
-        records = np.empty(room, RECORD)
-        start, to = octets.ctypes.data, records.ctypes.data
-        count, at = 0, offset
+        records = bytearray(room * RECORD.size)
+        to = address_of(memoryview(records)) if room else 0
+        count, at = 0, 0
         while True:
             count += self._native(
-                start + at, len(octets) - at, tables.address, self._flags_at, stop,
-                to + count * RECORD.itemsize, room - count, self._result_at,
+                start + at, len(code) - at, tables.address, self.flags_address, stop,
+                to + count * RECORD.size, room - count, self._result_at,
             )  # fmt: skip
             size, why = self._result
             at += size
+            here = code[at : at + MAX_LENGTH]
             if why == Stop.UNKNOWN:
-                self._learn(octets[at : at + MAX_LENGTH].tobytes(), mode)
+                self._learn(here.tobytes(), mode)
             elif why == Stop.ASK:
-                here = octets[at : at + MAX_LENGTH].tobytes()
-                why, length = self._ask(here, mode, records[count:], stop)
+                why, length = self._ask(here.tobytes(), mode, records, count, stop)
                 count, at = count + bool(length), at + length
             if why not in (GO_ON, Stop.UNKNOWN):
-                return Decoded(records[:count], at - offset, Stop(why))
+                return memoryview(records)[: count * RECORD.size], at, Stop(why)
+
+    @property
+    def flags(self) -> memoryview:
+        """The flags of the forms; they may be written."""
+        return self._flags.view
 
     def keys(self, mode: Mode) -> int:
         """Where the tables of a mode are, for native code; learning may move them."""
@@ -131,7 +161,7 @@ class BulkDecoder:
     @property
     def flags_address(self) -> int:
         """Where `flags` are, for native code; learning may move them."""
-        return self._flags_at
+        return self._flags.address
 
     def _tables(self, mode: Mode) -> Tables:
         self.tables[mode] = tables = Tables(mode.code_size)
@@ -141,6 +171,8 @@ class BulkDecoder:
         """What holds for all modes of a model that have code of this size."""
         key = mode.code_size, mode.model
         if key not in self._recipes:
+            from isa.x86.recipe import Recipes  # earlier runs may have learned everything
+
             self._recipes[key] = Recipes(*key)
         return self._recipes[key]
 
@@ -160,9 +192,11 @@ class BulkDecoder:
         tables.enter(parts.key, form, [sources[name] for name in wanted], recipe.immediate)
 
     def _ask(
-        self, code: bytes, mode: Mode, records: npt.NDArray[Any], stop: Flag
+        self, code: bytes, mode: Mode, records: bytearray, count: int, stop: Flag
     ) -> tuple[int, int]:
         """One instruction by the decoder itself: why to stop, if at all, and its length."""
+        from isa.x86.decode import decode  # few instructions ask for it
+
         try:
             found = decode(code, mode)
         except TruncatedError:
@@ -171,13 +205,13 @@ class BulkDecoder:
         form = self._number(found.form, found.fields)
         if self.flags[form] & Flag.ABSENT:
             return Stop.ABSENT, 0
-        self._record(records[0], form, found)
+        self._record(records, count, form, found)
         return Stop.ENDS if self.flags[form] & stop else GO_ON, found.length
 
-    def _record(self, record: Any, form: int, found: Instruction) -> None:
+    def _record(self, records: bytearray, number: int, form: int, found: Instruction) -> None:
         values = [found.fields[name] for name in self.descriptions[form].fields]
-        record["form"], record["length"] = form, found.length
-        record["fields"] = values + [0] * (SLOTS - len(values))
+        values += [0] * (SLOTS - len(values))
+        RECORD.pack_into(records, number * RECORD.size, form, *values, found.length)
 
     def _number(self, form: Form, fields: Iterable[str]) -> int:
         if form not in self._numbers:
@@ -190,8 +224,8 @@ class BulkDecoder:
         self.forms.append(form)
         self.descriptions.append(description)
         if number == len(self.flags):
-            self.flags = np.concatenate([self.flags, np.zeros_like(self.flags)])
-            self._flags_at = self.flags.ctypes.data
+            old, self._flags = self._flags, Room(2 * number)
+            self.flags[:number] = old.view
         too_many = len(description.fields) > SLOTS
         self.flags[number] = Flag.ABSENT if too_many else description.flags
 
@@ -208,8 +242,7 @@ class BulkDecoder:
         if self.forms:
             raise ValueError("this decoder has learned already: load into a new one")
         tables = {
-            mode: Tables.of(mode.code_size, stored, len(saved.forms))
-            for mode, stored in saved.tables.items()
+            mode: Tables.of(stored, len(saved.forms)) for mode, stored in saved.tables.items()
         }
         for form, description in zip(saved.forms, saved.descriptions, strict=True):
             self._register(form, description)
@@ -219,9 +252,15 @@ class BulkDecoder:
 @cache
 def native() -> tuple[Any, Library]:
     """`decode_run`, and the library that keeps it alive; see `decode_ir` for its parameters."""
-    library = linker().link(kept(DiskCache.users(), "decoder", SOURCE, ["decode_run"]))
+    library = linker().link(kept(DiskCache.users(), "decoder", _source, ["decode_run"]))
     word, pointer = ctypes.c_int64, ctypes.c_void_p
     function = ctypes.CFUNCTYPE(
         word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer
     )(library.addresses["decode_run"])
     return function, library
+
+
+def _source() -> str:
+    from emu.engines.native.decode_ir import SOURCE  # compiled once for all runs
+
+    return SOURCE

@@ -22,7 +22,7 @@ from emu.engines.native.pieces import chain, leave
 from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
-from isa.x86.decode import MAX_LENGTH
+from isa.x86.encoding import MAX_LENGTH
 
 LONGEST: Final = 60  # instructions of a block
 MOST_FORMS: Final = 1 << 14
@@ -35,7 +35,7 @@ UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.
 
 SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")
 
-assert SIZE == RECORD.itemsize == 1 << 5
+assert SIZE == RECORD.size == 1 << 5
 
 
 def _word(name: str, word: int, kind: str = "ptr") -> str:

@@ -10,15 +10,13 @@ does that one instruction.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, MutableSequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-
-from emu.coverage import Coverage
 from emu.engines.access import Stop
 from emu.engines.block import Block
+from emu.engines.facts import Facts
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.discover import LONGEST as DECODED
 from emu.engines.native.gate import HELD, Gate
@@ -34,18 +32,25 @@ from emu.engines.native.layout import (
     Word,
     number_of,
 )
+from emu.engines.native.names import digest
 from emu.engines.native.pieces import PORT_READ
 from emu.engines.native.regions import NativeRegion, Regions
+from emu.engines.native.remembered import Remembered
 from emu.engines.native.spaces import Space, space_for
-from emu.engines.native.tier1 import FRESH, Tier1
+from emu.engines.native.tier1 import FRESH, Tier1, conditions
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
 from emu.memory import WRITE, TranslatedMemory
+from emu.room import Room
 from emu.state import State
+from isa.definition import Instruction
 from isa.fault import Fault
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
+
+if TYPE_CHECKING:
+    from emu.coverage import Coverage
 
 HOT = 4_000  # entries after which a block becomes the head of a region
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
@@ -113,10 +118,10 @@ class NativeSession(Session):
         self.spaces = _spaces(state)
         self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
-        self.mailbox = np.zeros(WORDS, dtype=np.uint64)
-        self.mail: Any = memoryview(self.mailbox)  # type: ignore[arg-type]  # numpy's stubs
-        self.seen = np.zeros((SEEN, 2), dtype=np.uint64)  # see `Word.SEEN`
-        self.heats = np.zeros(HEATS, dtype=np.uint64)  # see `Word.HEAT`
+        mailbox, seen, heats = Room(8 * WORDS), Room(8 * 2 * SEEN), Room(8 * HEATS)
+        self.at, self.mail = mailbox.address, mailbox.words()
+        self._seen, self._seen_at = seen.words(), seen.address  # see `Word.SEEN`
+        self.heats, self._heats_at = heats.words(), heats.address  # see `Word.HEAT`
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons = {number_of(PORT_READ): PORT_READ}
         self._discovered: Hashable = None  # the mode of which native code discovers blocks, if any
@@ -127,6 +132,8 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
+        self.remembered = self._remembered() if isinstance(self.isa, X86) else None
+        self._watched_then = self.watched  # by whom what is remembered was found out
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -135,22 +142,27 @@ class NativeSession(Session):
         if not isinstance(self.state.values, array):
             self.state.values = array("Q", self.state.values)
         self.values = self.state.values
-        self.mailbox[Word.REGISTERS] = self.values.buffer_info()[0]
+        self.mail[Word.REGISTERS] = self.values.buffer_info()[0]
         for space in self.spaces.values():
             first = Word.SPACES + 3 * space.number
-            self.mailbox[first : first + 3] = space.words()
+            for number, word in enumerate(space.words()):
+                self.mail[first + number] = word
         if self.tier1 is not None:
             self.tier1.attach()
-            self.mailbox[Word.HOT] = min(self.native_hot, RECALL) or 1
-        self.mailbox[Word.HEAT] = self.heats.ctypes.data
-        self.mailbox[Word.SEEN] = self.seen.ctypes.data
-        self.at = self.mailbox.ctypes.data
+            self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
+        self.mail[Word.HEAT] = self._heats_at
+        self.mail[Word.SEEN] = self._seen_at
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
         self._mode_slots = slice(min(slots), max(slots) + 1)
         self._known_surroundings: dict[bytes, Surroundings] = {}
 
     # -- running -------------------------------------------------------------------------------
+
+    def seen(self) -> list[tuple[int, int]]:
+        """Blocks that indirect jumps left, and where to, the last times; among others zeros."""
+        words: list[int] = self._seen.tolist()
+        return list(zip(words[::2], words[1::2], strict=True))
 
     def refresh(self) -> None:
         """Take note of what has changed since native code was entered."""
@@ -318,6 +330,8 @@ class NativeSession(Session):
                 state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
         if self.regions.is_due(state.count):
             self.regions.install()
+        if count + budget == state.count and budget == SLICE:
+            self.regions.refine()
         why = _LEFT[left]
         if why is Left.EXIT or why is Left.ASK:
             return self._exit()
@@ -404,7 +418,7 @@ class NativeSession(Session):
         elif block is not None and self.tier1.arena.recalls(block):
             self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
             if self.native_hot:
-                number = int(self.mailbox[Word.HOT]) - self.native_hot
+                number = int(self.mail[Word.HOT]) - self.native_hot
                 self.tier1.arena.count_from(block, number)
             else:
                 self.regions.ask(mode, pc)
@@ -423,8 +437,65 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
-            number = int(self.mailbox[Word.HOT]) - max(self.native_hot, 1)
+            number = int(self.mail[Word.HOT]) - max(self.native_hot, 1)
             self.tier1.arena.count_from(block, number)
+
+    # -- what the python engine is asked -------------------------------------------------------
+
+    def _remembered(self) -> Remembered:
+        accesses = [(space, kind.__name__) for space, kind in self.types_of_accesses()]
+        return Remembered(self.cache, digest(repr((accesses, *conditions(self))).encode()))
+
+    def decode_at(self, address: int) -> Instruction | Fault:
+        """See `Session`; instructions that earlier runs have met need no decoder."""
+        if self.remembered is None:
+            return super().decode_at(address)
+        mode = self.isa.mode(self.state.values)
+        code, _ = self.state.memory[self.isa.code_space].fetch(address, self.isa.max_length)
+        found = self.remembered.instruction(mode, code)
+        if found is not None:
+            return found
+        decoded = super().decode_at(address)
+        if not isinstance(decoded, Fault) and decoded.length <= len(code):
+            self.remembered.note_instruction(mode, code, decoded)
+        return decoded
+
+    def facts(self, form: Hashable) -> Facts:
+        """See `Session`."""
+        if form not in self.known and self._may_remember():
+            assert self.remembered is not None
+            found = self.remembered.facts(form)
+            if found is not None:
+                self.known[form] = found
+        return super().facts(form)
+
+    def handler(self, form: Hashable) -> Any:
+        """See `Session`."""
+        if form in self.handlers or not self._may_remember():
+            return super().handler(form)
+        assert self.remembered is not None
+        found = self.remembered.handler(form, self)
+        if found is None:
+            found = super().handler(form)
+            self.remembered.note_form(form, self.facts(form), found)
+        self.handlers[form] = found
+        return found
+
+    def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
+        """See `Session`."""
+        if mode in self.fetchers or self.remembered is None:
+            return super().fetcher(mode)
+        if self.remembered.is_plain(mode):
+            self.fetchers[mode] = None
+            return None
+        found = super().fetcher(mode)
+        if found is None:
+            self.remembered.note_plain(mode)
+        return found
+
+    def _may_remember(self) -> bool:
+        """Whether facts are what they were when somebody asked the disk."""
+        return self.remembered is not None and self.watched == self._watched_then
 
     def is_native(self, form: Hashable) -> bool:
         """Whether native code can do a form."""

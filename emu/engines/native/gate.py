@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
@@ -135,9 +135,10 @@ class Gate:
 
 @cache
 def _library(slots: tuple[int, ...], pc: Register) -> Library:
-    text = _text(slots, pc)
     name = digest(repr(("gate", slots, pc.slot)).encode())
-    return linker().link(kept(DiskCache.users(), name, text, ["enter", "gate"]))
+    return linker().link(
+        kept(DiskCache.users(), name, partial(_text, slots, pc), ["enter", "gate"])
+    )
 
 
 def _word(name: str, word: int, kind: str = "ptr") -> str:

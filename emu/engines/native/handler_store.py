@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
@@ -31,6 +31,7 @@ class HandlerStore:
         self._images: list[Image] = []
         self._libraries: list[Library] = []
         self._reasons: dict[str, list[str]] = {}
+        self._rough: set[str] = set()  # compiled in a hurry
         self._found: dict[str, Handler] = {}
         self._new = False
         self._load()
@@ -39,6 +40,7 @@ class HandlerStore:
         found = self._cache.load(FILE)
         if found is not None:
             self._add(Image.of(*found), found[0]["reasons"])
+            self._rough = set(found[0]["rough"])
 
     def _add(self, image: Image, reasons: dict[str, list[str]]) -> None:
         library = linker().link(image)
@@ -52,9 +54,16 @@ class HandlerStore:
         """A handler that there is."""
         return self._found.get(symbol)
 
-    def add(self, image: Image, reasons: dict[str, list[str]]) -> None:
+    def is_rough(self, symbol: str) -> bool:
+        """Whether a handler was compiled in a hurry, and could be faster."""
+        return symbol in self._rough
+
+    def add(self, image: Image, reasons: dict[str, list[str]], *, rough: bool) -> None:
         """Keep what was compiled: an image, and for each of its symbols how it may leave."""
         self._add(image, reasons)
+        self._rough.difference_update(reasons)
+        if rough:
+            self._rough.update(reasons)
         self._new = True
 
     def save(self) -> None:
@@ -63,8 +72,11 @@ class HandlerStore:
         if self._new and movable:
             self._images = [joined(self._images)]
             image = self._images[0]
-            self._cache.save(FILE, image.head() | {"reasons": self._reasons}, image.code)
+            self._cache.save(FILE, self._head(image), image.code)
         self._new = False
+
+    def _head(self, image: Image) -> dict[str, Any]:
+        return image.head() | {"reasons": self._reasons, "rough": sorted(self._rough)}
 
 
 _stores: weakref.WeakKeyDictionary[DiskCache, HandlerStore] = weakref.WeakKeyDictionary()

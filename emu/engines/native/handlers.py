@@ -22,7 +22,7 @@ from isa.definition import InstructionSet
 from isa.registers import Register, RegisterFile
 
 PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
-SIZE: Final = RECORD.itemsize
+SIZE: Final = RECORD.size
 
 
 class HandlerCompiler:

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
 from emu.engines.native.executable import ALIGNMENT
 
 X86_64: Final = 62  # EM_X86_64
@@ -22,11 +20,8 @@ _ELF64: Final = b"\x7fELF\x02"
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
 PC32, PLT32 = 2, 4  # relocation types: 32 bits relative to their own place (psABI, table 4.9)
-SYMBOL: Final = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"),
-     ("size", "<u8")]
-)  # fmt: skip
-RELOCATION: Final = np.dtype([("offset", "<u8"), ("info", "<u8"), ("addend", "<i8")])
+_SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym
+_RELOCATION: Final = struct.Struct("<QQq")  # Elf64_Rela
 UNDEFINED: Final = 0
 
 
@@ -101,6 +96,17 @@ class _Section(NamedTuple):
     content: bytes
 
 
+class _Symbol(NamedTuple):
+    """A row of a symbol table."""
+
+    name: int
+    info: int
+    other: int
+    section: int
+    value: int
+    size: int
+
+
 class _Mover:
     """Lays an ELF object's sections out and settles its references."""
 
@@ -114,7 +120,7 @@ class _Mover:
         self._code = bytearray()
         self._starts: dict[int, int] = {}  # of a section by its number
         table = next(s for s in self._sections if s.type == SYMTAB)
-        self._symbols = np.frombuffer(table.content, SYMBOL)
+        self._symbols = list(map(_Symbol._make, _SYMBOL.iter_unpack(table.content)))
         self._names = self._sections[table.link].content
 
     def image(self) -> Image:
@@ -124,9 +130,9 @@ class _Mover:
                 self._lay(number, section)
         imports = [found for section in self._sections for found in self._settled(section)]
         symbols = {
-            self._name(s): self._starts[int(s["section"])] + int(s["value"])
+            self._name(s): self._starts[s.section] + s.value
             for s in self._symbols
-            if s["info"] >> 4 == 1 and int(s["section"]) in self._starts  # STB_GLOBAL
+            if s.info >> 4 == 1 and s.section in self._starts  # STB_GLOBAL
         }
         return Image(bytes(self._code), symbols, imports)
 
@@ -140,24 +146,24 @@ class _Mover:
         self._starts[number] = len(self._code)
         self._code += section.content
 
-    def _name(self, symbol: Any) -> str:
-        return _text(self._names, int(symbol["name"]))
+    def _name(self, symbol: _Symbol) -> str:
+        return _text(self._names, symbol.name)
 
     def _settled(self, section: _Section) -> Iterator[tuple[int, str, int]]:
         """Settle a section's references; what is left are imports."""
         if section.type != RELA or section.info not in self._starts:
             return
         start = self._starts[section.info]
-        for offset, info, addend in np.frombuffer(section.content, RELOCATION).tolist():
+        for offset, info, addend in _RELOCATION.iter_unpack(section.content):
             if info & 0xFFFFFFFF not in (PC32, PLT32):
                 raise NotMovableError
             symbol = self._symbols[info >> 32]
-            target = self._starts.get(int(symbol["section"]))
+            target = self._starts.get(symbol.section)
             at = start + offset
             if target is not None:
-                distance = target + int(symbol["value"]) + addend - at
+                distance = target + symbol.value + addend - at
                 self._code[at : at + 4] = distance.to_bytes(4, "little", signed=True)
-            elif symbol["section"] == UNDEFINED:
+            elif symbol.section == UNDEFINED:
                 yield at, self._name(symbol), addend
             else:
                 raise NotMovableError

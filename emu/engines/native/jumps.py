@@ -6,57 +6,59 @@ other out in turns.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import struct
+from collections.abc import Iterable
+from typing import Final
 
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE
+from emu.room import Room
+
+_EMPTY: Final = struct.pack(f"<{JUMP_WORDS}Q", NOWHERE, 0, 0, 0) * JUMPS
 
 
 class JumpCache:
     """Entries of a program counter, a function and what to call it with (see `pieces.chain`)."""
 
     def __init__(self) -> None:
-        self._words = np.zeros((JUMPS, JUMP_WORDS), dtype=np.uint64)
-        self._view = memoryview(self._words)  # type: ignore[arg-type]  # numpy's stubs
-        self.address = int(self._words.ctypes.data)
+        room = Room(len(_EMPTY))
+        self.address, self._bytes = room.address, room.view
+        self._words = room.words()  # an entry's begin at JUMP_WORDS times its place
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._words[:, 0] = NOWHERE
+        self._bytes[:] = _EMPTY
 
     def has(self, pc: int) -> bool:
         """Whether native code finds something at a program counter."""
-        return self._place(pc) is not None
+        return self._at(pc) is not None
 
     def enter(self, pc: int, function: int, number: int) -> None:
         """Let native code find a function; the entry that was entered last stays, if it can."""
-        first = pc % JUMPS
-        place = self._place(pc)
-        if place is None:
-            if self._view[first, 0] != NOWHERE:
-                self._words[first ^ 1] = self._words[first]
-            place = first
-        self._words[place] = (pc, function, number, 0)
+        words, at = self._words, self._at(pc)
+        if at is None:
+            at = pc % JUMPS * JUMP_WORDS
+            if words[at] != NOWHERE:
+                other = (pc % JUMPS ^ 1) * JUMP_WORDS
+                words[other : other + JUMP_WORDS] = words[at : at + JUMP_WORDS]
+        words[at], words[at + 1], words[at + 2] = pc, function, number
 
     def remove(self, pc: int, function: int, number: int | None = None) -> None:
         """Forget a program counter's entry if it leads to a function (called with a number)."""
-        place = self._place(pc)
-        if place is None or self._view[place, 1] != function:
+        at = self._at(pc)
+        if at is None or self._words[at + 1] != function:
             return
-        if number is None or self._view[place, 2] == number:
-            self._view[place, 0] = NOWHERE
+        if number is None or self._words[at + 2] == number:
+            self._words[at] = NOWHERE
 
-    def remove_all(self, pcs: npt.NDArray[np.int64], function: int) -> None:
+    def remove_all(self, pcs: Iterable[int], function: int) -> None:
         """Forget the entries of program counters that lead to a function."""
-        for rows in (pcs % JUMPS, pcs % JUMPS ^ 1):
-            tags = self._words[rows]
-            stale = (tags[:, 0] == pcs.astype(np.uint64)) & (tags[:, 1] == function)
-            self._words[rows[stale], 0] = NOWHERE
+        for pc in pcs:
+            self.remove(pc, function)
 
-    def _place(self, pc: int) -> int | None:
-        first = pc % JUMPS
-        for place in (first, first ^ 1):
-            if self._view[place, 0] == pc:
-                return place
+    def _at(self, pc: int) -> int | None:
+        """Where the words of a program counter's entry begin."""
+        for place in (pc % JUMPS, pc % JUMPS ^ 1):
+            if self._words[place * JUMP_WORDS] == pc:
+                return place * JUMP_WORDS
         return None

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_tables import ENTRY, Flag, Stored
+from emu.engines.native.decode_tables import Flag, Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
-from isa.x86.encoding import OPCODES
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
 from isa.x86.mode import Mode
 
@@ -19,7 +16,6 @@ _SHAPES: dict[str, type[Shape]] = {
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
 _FLAGS = 2 * max(Flag)  # how many sets of flags there are
-_OPCODE_BYTES = OPCODES * np.dtype(np.uint32).itemsize
 
 
 def amount(decoder: BulkDecoder) -> int:
@@ -36,11 +32,11 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     numbers = {mode: number for number, mode in enumerate(modes)}
     head = {
         "modes": modes,
-        "forms": [_form(form, numbers) for form in saved.forms],
+        "forms": [row_of(form, numbers) for form in saved.forms],
         "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
-        "tables": [(numbers[mode], len(t.entries)) for mode, t in saved.tables.items()],
+        "tables": [(numbers[mode], *map(len, stored)) for mode, stored in saved.tables.items()],
     }
-    arrays = [a.tobytes() for t in saved.tables.values() for a in (t.opcodes, t.entries)]
+    arrays = [part for stored in saved.tables.values() for part in stored]
     cache.save(name, head, b"".join(arrays))
 
 
@@ -55,34 +51,36 @@ def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
         return
 
 
-def _form(form: Form, numbers: dict[Mode, int]) -> list[Any]:
+def row_of(form: Form, numbers: dict[Mode, int]) -> list[Any]:
+    """A form as JSON can tell it; modes by number."""
     shapes = [[type(shape).__name__, *shape] for shape in form.shapes]
     return [*form._replace(shapes=())[:-1], numbers[form.mode], shapes]
 
 
 def _saved(head: dict[str, Any], content: bytes) -> Saved:
-    modes = [_mode(told) for told in head["modes"]]
+    modes = [mode_of(told) for told in head["modes"]]
     shapes: dict[tuple[Any, ...], Shape] = {}
-    forms = [_form_of(row, modes, shapes) for row in head["forms"]]
+    forms = [form_of(row, modes, shapes) for row in head["forms"]]
     known = [Flag(number) for number in range(_FLAGS)]
     descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
     tables, at = {}, 0
-    for number, entries in head["tables"]:
-        opcodes = np.frombuffer(content, np.uint32, OPCODES, at)
-        table = np.frombuffer(content, ENTRY, entries, at + _OPCODE_BYTES)
-        tables[modes[number]] = Stored(opcodes, table)
-        at += _OPCODE_BYTES + entries * ENTRY.itemsize
+    for number, before, behind in head["tables"]:
+        middle, end = at + before, at + before + behind
+        tables[modes[number]] = Stored(content[at:middle], content[middle:end])
+        at = end
     return Saved(forms, descriptions, tables)
 
 
-def _mode(told: Sequence[Any]) -> Mode:
+def mode_of(told: Sequence[Any]) -> Mode:
+    """A mode from JSON."""
     found = Mode(*told)
     return found._replace(flat=tuple(found.flat))
 
 
-def _form_of(
+def form_of(
     row: Sequence[Any], modes: Sequence[Mode], shapes: dict[tuple[Any, ...], Shape]
 ) -> Form:
+    """The form of a row."""
     mnemonic, _, operand_size, address_size, repeat, lock, segment, mode, told = row
     found = tuple(_shape(tuple(one), shapes) for one in told)
     return Form(mnemonic, found, operand_size, address_size, repeat, lock, segment, modes[mode])

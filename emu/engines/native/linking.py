@@ -7,8 +7,8 @@ many a guest runs. Dropping a `Library` frees its code.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any, Final, Protocol
 
 from emu.engines.native import runtime, shared
@@ -41,14 +41,15 @@ class Placed:
 class Linker:
     """Puts images into this process: into the arena if there is one, objects by LLVM's linker."""
 
-    def __init__(self, arena: Arena | None, runtime: Image) -> None:
+    def __init__(self, arena: Arena | None) -> None:
         self._arena = arena
         self._known: dict[str, int] = {}
         self._kept: list[Library] = []  # what others call
         self._orc: Any = None
         if arena is not None:
             self._know(_far_calls(("memmove", "memset", "memcpy")))
-        self._know(runtime)
+        else:
+            self._know(kept(DiskCache.users(), "runtime", runtime.source, runtime.SYMBOLS))
 
     def _know(self, image: Image) -> None:
         self._kept.append(self.link(image))
@@ -58,7 +59,7 @@ class Linker:
         """Place an image; raises MemoryError if there is no room."""
         if image.is_object or self._arena is None:
             return self._by_llvm(image)
-        self._know_shared(image)
+        self._know_called(image)
         start, size = self._arena.put(image.code)
         library = Placed(self._arena, start, size, image.symbols)
         for at, name, addend in image.imports:
@@ -66,12 +67,13 @@ class Linker:
             ctypes.c_int32.from_address(place).value = self._known[name] + addend - place
         return library
 
-    def _know_shared(self, image: Image) -> None:
-        """Compile or fetch the shared functions that an image calls."""
+    def _know_called(self, image: Image) -> None:
+        """Compile or fetch the functions that an image calls: a guest needs few of them."""
         for _, name, _ in image.imports:
             if name not in self._known:
+                source = runtime.source if name in runtime.SYMBOLS else shared.source
                 file = digest(name.encode())
-                self._know(kept(DiskCache.users(), file, shared.source(name), [name]))
+                self._know(kept(DiskCache.users(), file, partial(source, name), [name]))
 
     def _by_llvm(self, image: Image) -> Library:
         from emu.engines.native.orc import OrcLinker
@@ -94,17 +96,17 @@ def _far_calls(names: Sequence[str]) -> Image:
 @cache
 def linker() -> Linker:
     """The process's linker."""
-    return Linker(arena(), kept(DiskCache.users(), "runtime", runtime.SOURCE, runtime.SYMBOLS))
+    return Linker(arena())
 
 
-def kept(disk: DiskCache, name: str, text: str, exports: Iterable[str]) -> Image:
-    """A whole module of ours, compiled once for all runs."""
+def kept(disk: DiskCache, name: str, text: Callable[[], str], exports: Iterable[str]) -> Image:
+    """A whole module of ours, compiled once for all runs; `text` is called if it must be."""
     found = disk.load(name)
     if found is not None:
         return Image.of(*found)
     from emu.engines.native.compiler import borrowed
 
     with borrowed() as compiler:
-        image = compiler.whole(text, exports)
+        image = compiler.whole(text(), exports)
     disk.save(name, image.head(), image.code)
     return image

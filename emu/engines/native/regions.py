@@ -157,7 +157,7 @@ class Regions:
         session = self._session
         if session.fetcher(mode) is not None or not session.native_hot:
             return None
-        for pc in session.seen[session.seen[:, 1] == key, 0].tolist():
+        for pc in [pc for pc, target in session.seen() if target == key]:
             home = self.homes.get((mode, pc))
             if home is not None and (mode, home.head) in self._whole:
                 return home.head
@@ -186,6 +186,13 @@ class Regions:
             self._house(job, compiled)
             self._recalled.add((mode, key))
             self._take(job, compiled)
+
+    def refine(self) -> None:
+        """Have handlers made well that were made in a hurry: the guest runs long enough."""
+        tier1 = self._session.tier1
+        forms = () if tier1 is None or self.busy else tier1.rough()
+        if forms:
+            self._worker.submit(Job(BEST, forms=forms))
 
     def ask_forms(self) -> None:
         """Have handlers made for forms that tier 1 has met."""

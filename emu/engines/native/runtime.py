@@ -335,7 +335,6 @@ def _functions() -> list[str]:
 
 
 FUNCTIONS: Final = _functions()
-SOURCE: Final = _DATA + "\n".join(FUNCTIONS)
 SYMBOLS: Final = tuple(f.split("@", 1)[1].split("(", 1)[0] for f in FUNCTIONS)
 
 
@@ -347,3 +346,10 @@ def _declaration(function: str) -> str:
 
 
 DECLARATIONS: Final = "\n".join(map(_declaration, FUNCTIONS))
+
+
+def source(name: str = "") -> str:
+    """The module with all functions, or with one of them, which may call the others."""
+    texts = dict(zip(SYMBOLS, FUNCTIONS, strict=True))
+    chosen = [text if name in ("", key) else _declaration(text) for key, text in texts.items()]
+    return _DATA + "\n".join(chosen)

@@ -10,12 +10,10 @@ looks at every byte.
 
 from __future__ import annotations
 
-import mmap
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Final, Protocol
-
-import numpy as np
 
 from emu.engines.native.layout import Left
 from emu.engines.native.lowering import Lowering
@@ -30,6 +28,7 @@ from emu.engines.native.runtime import (
     bulk_name,
 )
 from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
+from emu.room import Room, address_of
 from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
@@ -90,16 +89,15 @@ class PagedSpace:
     def __init__(self, number: int, memory: TranslatedMemory) -> None:
         self.number = number
         self.memory = memory
-        # Not np.zeros: malloc may take that from memory used before, and clear all of it.
-        room = mmap.mmap(-1, 3 * PAGES * 8)
-        self.tables = np.frombuffer(room, dtype=np.uint32).reshape(3, PAGES, 2)
+        room = Room(3 * PAGES * 8)
+        self._at, self._entries = room.address, room.words()  # an entry is offset << 32 | tag
         self._filled: set[int] = set()
         self._looks: Counter[int] = Counter()  # at writes to frames with code
 
     def words(self) -> list[int]:
         """See `Space`."""
         physical = self.memory.physical
-        return [physical.array.ctypes.data, self.tables.ctypes.data, physical.code.ctypes.data]
+        return [physical.address, self._at, physical.code_address]
 
     def fill(self, address: int, why: Left) -> bool:
         """See `Space`."""
@@ -110,9 +108,9 @@ class PagedSpace:
         table = self._table_for_writes(where >> PAGE_BITS) if access == WRITE else READABLE
         page = address >> PAGE_BITS
         tag = page << PAGE_BITS | PAGE_MASK
-        if self.tables[table, page, 0] == tag:
+        if self._entries[table * PAGES + page] & 0xFFFFFFFF == tag:
             return False  # the access crosses pages, or writes to one that holds code
-        self.tables[table, page] = (tag, where - address & 0xFFFFFFFF)
+        self._entries[table * PAGES + page] = (where - address & 0xFFFFFFFF) << 32 | tag
         self._filled.add(page)
         return True
 
@@ -136,14 +134,18 @@ class PagedSpace:
 
     def flush(self) -> None:
         """See `Space`."""
-        self.tables[:, list(self._filled)] = 0
+        self._clear(self._filled)
         self._filled.clear()
 
     def flush_pages(self, pages: list[int]) -> None:
         """See `Space`."""
-        for page in self._filled.intersection(pages):
-            self.tables[:, page] = 0
+        self._clear(self._filled.intersection(pages))
         self._filled.difference_update(pages)
+
+    def _clear(self, pages: Iterable[int]) -> None:
+        entries = self._entries
+        for page in pages:
+            entries[page] = entries[PAGES + page] = entries[2 * PAGES + page] = 0
 
     # -- lowering --------------------------------------------------------------------------------
 
@@ -200,11 +202,11 @@ class WordSpace:
         self.unit = unit
         self.memory = memory
         self.kind = f"words of {unit}"
-        self._flags = np.frombuffer(memory.flags, dtype=np.uint8)
+        self._flags = memory.flags
 
     def words(self) -> list[int]:
         """See `Space`."""
-        return [self.memory.array.ctypes.data, self.memory.size, self._flags.ctypes.data]
+        return [self.memory.array.ctypes.data, self.memory.size, address_of(self._flags)]
 
     def fill(self, address: int, why: Left) -> bool:
         """See `Space`: whatever is inside is direct already."""

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import atexit
 import weakref
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from emu.engines.fetch import decode_at
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
-from emu.engines.native.decode_tables import Flag
+from emu.engines.native.decode_tables import RECORD_WORDS, Flag
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
-from emu.engines.native.layout import Word, number_of
+from emu.engines.native.layout import BEST, QUICK, Word, number_of
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from emu.room import Room
 from isa.fault import Fault
-from isa.x86.decode import MAX_LENGTH
+from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
 
@@ -51,6 +51,7 @@ class Made:
     number: int
     image: Image
     reasons: list[str]
+    rough: bool = False  # in a hurry
 
 
 class Tier1:
@@ -59,12 +60,14 @@ class Tier1:
     def __init__(self, session: NativeSession) -> None:
         self._session = session
         self._memory = session.state.memory[session.isa.code_space]
-        self.handlers = np.zeros(MOST_FORMS, dtype=np.uint64)
+        room = Room(8 * MOST_FORMS)
+        self.handlers, self.handlers_at = room.words(), room.address
         self.decoder = BulkDecoder(self._describe)
-        self._learned_name = digest(repr(("learned", *_conditions(session))).encode())
+        self._learned_name = digest(repr(("learned", *conditions(session))).encode())
         learned.load(session.cache, self._learned_name, self.decoder)
         self._kept = learned.amount(self.decoder)
         self._wanted: list[int] = []
+        self._rough: list[int] = []
         self._asked: set[int] = set()
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._flags = _known_flags(session)
@@ -79,11 +82,14 @@ class Tier1:
         isa, session = self._session.isa, self._session
         space = session.spaces[isa.code_space].number
         name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
-        text = module([dispatcher(isa.pc, space)])
+
+        def text() -> str:
+            return module([dispatcher(isa.pc, space)])
+
         library = linker().link(kept(session.cache, name, text, SYMBOLS))
         self._libraries.append(library)
         self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
-        self.handlers[:] = self._absent
+        self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
         for number in range(min(len(self.decoder.forms), END)):  # looking for them takes longer
             self._use(number)
@@ -91,7 +97,7 @@ class Tier1:
     def attach(self) -> None:
         """Tell native code where everything is."""
         mail = self._session.mail
-        mail[Word.HANDLERS] = self.handlers.ctypes.data
+        mail[Word.HANDLERS] = self.handlers_at
         mail[Word.DECODER] = native()[1].addresses["decode_run"]
         self.arena.attach()
 
@@ -135,14 +141,19 @@ class Tier1:
         """Compile the handlers that are wanted, now: it takes no longer than the python engine
         takes to emit its own."""
         while numbers := self.wanted():
-            self.install(self.compile(numbers))
+            self.install(self.compile(numbers, QUICK))
+
+    def rough(self) -> tuple[int, ...]:
+        """Forms whose handlers were made in a hurry, for the compiler; each once."""
+        found, self._rough = self._rough[:BATCH], self._rough[BATCH:]
+        return tuple(found)
 
     def has(self, number: int) -> bool:
         """Whether a form has its handler."""
         return bool(self.handlers[number] != self._absent)
 
     def _name(self, form: Form) -> str:
-        return digest(repr(("handler", form, *_conditions(self._session))).encode())
+        return digest(repr(("handler", form, *conditions(self._session))).encode())
 
     def _use(self, number: int) -> bool:
         """Use the handler that there is for a form."""
@@ -150,6 +161,8 @@ class Tier1:
         if found is None:
             return False
         self.handlers[number] = found.address
+        if self._store.is_rough(self._symbol(number)):
+            self._rough.append(number)
         self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
         return True
 
@@ -158,11 +171,11 @@ class Tier1:
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
         return tuple(found)
 
-    def compile(self, numbers: tuple[int, ...]) -> list[Made]:
+    def compile(self, numbers: tuple[int, ...], level: int = BEST) -> list[Made]:
         """In the worker's thread or the guest's: handlers of forms."""
         from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
 
-        with borrowed() as compiler:
+        with borrowed(level) as compiler:
             return [self._compile_one(number, compiler) for number in numbers]
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
@@ -174,13 +187,13 @@ class Tier1:
             session.watched, symbol,
         )  # fmt: skip
         image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons))
+        return Made(number, image, sorted(handler.reasons), compiler.quick)
 
     def install(self, made: list[Made]) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
         for one in made:
             (symbol,) = one.image.symbols
-            self._store.add(one.image, {symbol: one.reasons})
+            self._store.add(one.image, {symbol: one.reasons}, rough=one.rough)
             self._use(one.number)
 
     # -- blocks ----------------------------------------------------------------------------------
@@ -212,18 +225,18 @@ class Tier1:
         if not arena.room:
             raise FullError
         slot = arena.page(mode, pc >> PAGE_BITS)
-        code: Any = arena.code_at(slot, pc)
+        code = arena.code_at(slot, pc)
         if len(code) < MAX_LENGTH:
             code = self._whole(pc, mode)
-        records, _, _ = self.decoder.decode(code, 0, mode, room=self._most(pc))
-        records = records[: self._uninterrupted(pc, records)]
-        if len(records):
-            arena.add(slot, pc, records)
-        return len(records) > 0
+        records = self.decoder.decode_code(code, mode, self._most(pc))
+        count = self._uninterrupted(pc, records[RECORD_WORDS - 1 :: RECORD_WORDS].tolist())
+        if count:
+            arena.add(slot, pc, records[: count * RECORD_WORDS])
+        return count > 0
 
     def _whole(self, pc: int, mode: Mode) -> bytes:
         """The code of an instruction that may lie in two pages."""
-        found = decode_at(self._session.state, pc)
+        found = self._session.decode_at(pc)
         if isinstance(found, Fault):
             return b""
         return self._session.look(mode, pc, MAX_LENGTH)
@@ -232,14 +245,14 @@ class Tier1:
         """How many instructions a block at `pc` may have: one if it might begin in two pages."""
         return self.arena.room if PAGE_SIZE - (pc & PAGE_MASK) >= MAX_LENGTH else 1
 
-    def _uninterrupted(self, pc: int, records: npt.NDArray[Any]) -> int:
-        """How many instructions there are before the next breakpoint."""
+    def _uninterrupted(self, pc: int, lengths: Sequence[int]) -> int:
+        """How many instructions of such lengths there are before the next breakpoint."""
         breakpoints = self._session.breakpoints
         if not breakpoints:
-            return len(records)
-        follow = pc + np.cumsum(records["length"])
-        stops = [n for n, address in enumerate(follow, 1) if int(address) in breakpoints]
-        return min(stops, default=len(records))
+            return len(lengths)
+        follow = accumulate(lengths, initial=pc)
+        stops = [n for n, address in enumerate(follow) if n and address in breakpoints]
+        return min(stops, default=len(lengths))
 
     def code(self, block: ColdBlock, more: int = 0) -> bytes:
         """The code that a block was decoded from, as it is now, and what follows it."""
@@ -256,6 +269,8 @@ class Tier1:
             self._new_flags = False
             flags = {"flags": dict(self._flags)}
             self._session.cache.save(flags_file(self._session.isa.fingerprint), flags, b"")
+        if self._session.remembered is not None:
+            self._session.remembered.save()
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
@@ -268,7 +283,7 @@ def _keep_all() -> None:
         tier1.keep()
 
 
-def _conditions(session: NativeSession) -> tuple[object, ...]:
+def conditions(session: NativeSession) -> tuple[object, ...]:
     """What facts about forms depend on, besides the form."""
     return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
 

@@ -13,9 +13,9 @@ from emu.coverage import Coverage
 from emu.pc.serial import MemorySerial
 from isa.bits import Bits
 from isa.x86.form import Form
-from isa.x86.machine import trace
 from isa.x86.mode import Mode
 from isa.x86.registers import EIP
+from isa.x86.tracing import trace
 from vmm.pc import HardwareAssist, Monitor, ShadowedAssist, Translation, VirtualPc
 from vmm.pc.costs import nano
 from vmm.pc.costs.published import HARDWARE, SOFTWARE, TABLE, cost

@@ -17,9 +17,10 @@ from isa.registers import PackedRegister
 from isa.trace import Trace
 from isa.x86.builder import Operand, X86Builder, is_special, special_name
 from isa.x86.form import Form
-from isa.x86.machine import X86, trace, trace_behind
+from isa.x86.machine import X86
 from isa.x86.meanings.control_registers import packed
 from isa.x86.registers import CR0, CR4, PCE, SEGMENTS, TSD
+from isa.x86.tracing import trace, trace_behind
 from vmm.pc.vmx.controls import Primary, Secondary
 from vmm.pc.vmx.reasons import CLTS, LMSW, MOV_FROM, MOV_TO, Reason, control_register
 

@@ -1,0 +1,41 @@
+"""Zeroed memory of the host, at an address that native code can be told."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from typing import TYPE_CHECKING, Any
+
+from emu.late import np
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+def address_of(view: memoryview) -> int:
+    """Where bytes that can be written lie, for as long as they are there."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+class Room:
+    """`size` bytes, which the host commits page by page when they are touched first.
+
+    `view` are the bytes, `address` is where they lie, for as long as the room is there.
+    """
+
+    def __init__(self, size: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        memory = memoryview(mmap.mmap(-1, max(size, 1), flags=flags))
+        self.view, self.address = memory[:size], address_of(memory)
+
+    def words(self) -> Any:
+        """The same as words of 64 bits."""
+        return self.view.cast("Q")
+
+    def halves(self) -> Any:
+        """The same as words of 32 bits."""
+        return self.view.cast("I")
+
+    def array(self, kind: Any) -> npt.NDArray[Any]:
+        """The same for numpy."""
+        return np.frombuffer(self.view, kind)

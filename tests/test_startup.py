@@ -1,0 +1,109 @@
+"""What a run that finds all its code on the disk does not import: that is most of a short run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("llvmlite")
+
+from emu.assembler import assemble
+from emu.engines.native import cache
+
+HEAVY = ("numpy", "capstone", "llvmlite.binding", "isa.x86.meanings", "isa.x86.decode")
+
+SOURCE = """
+    .globl _start
+_start:
+    mov ecx, 2000
+again:
+    add eax, ecx
+    loop again
+    mov eax, 243            # set_thread_area
+    mov ebx, offset area
+    int 0x80
+    mov eax, [area]
+    lea eax, [eax * 8 + 3]
+    mov gs, eax             # native code leaves that to the python engine
+    mov edx, gs:[0]
+    mov eax, 4
+    mov ebx, 1
+    mov ecx, offset text
+    mov edx, 3
+    int 0x80
+    mov eax, 1
+    mov ebx, 7
+    int 0x80
+    .data
+text: .ascii "hi\\n"
+area: .long -1, text, 0xfffff, 0x51
+"""
+
+RUN = """
+import json, sys
+from emu.cli import main
+sys.argv = ["emu", "run", "--json", sys.argv[1]]
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+print(json.dumps({"code": code, "modules": sorted(sys.modules)}))
+"""
+
+
+@pytest.fixture
+def guest(tmp_path: Path) -> Path:
+    path = tmp_path / "guest"
+    path.write_bytes(assemble(SOURCE, "guest.s").image)
+    return path
+
+
+def ran(guest: Path, kept: Path) -> tuple[dict[str, object], set[str]]:
+    """What `emu run` reports, and which modules it has imported."""
+    environment = os.environ | {cache.VARIABLE: str(kept)}
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, str(guest)], env=environment, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    said, told = done.stdout.splitlines()
+    found = json.loads(told)
+    assert (said, found["code"]) == ("hi", 7)
+    return json.loads(done.stderr.splitlines()[-1]), set(found["modules"])
+
+
+def test_a_warm_run_imports_no_decoder_no_meanings_no_compiler_and_no_numpy(
+    guest: Path, tmp_path: Path
+) -> None:
+    kept = tmp_path / "cache"
+    first, cold = ran(guest, kept)
+    assert {"capstone", "llvmlite.binding", "isa.x86.meanings"} <= cold
+    again, warm = ran(guest, kept)
+    assert not warm.intersection(HEAVY)
+    assert again["engine"] == "native"
+    assert again["instructions"] == first["instructions"]
+
+
+def test_sources_are_read_again_when_their_status_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The digest that is kept counts for sources of one status, and for no others."""
+    version = cache.version.__wrapped__
+    found = version(tmp_path)
+    kept = tmp_path / cache.VERSION
+    _, status, digest = kept.read_text().split()
+    assert digest == found
+    kept.write_text(cache._line(status, "kept"))
+    assert version(tmp_path) == "kept"
+    kept.write_text(kept.read_text() + "!")  # damaged
+    assert version(tmp_path) == found
+    kept.write_text(cache._line("0" * 64, "kept"))
+    assert version(tmp_path) == found
+    sources = list(cache._sources())
+    assert any(path.endswith("isa/x86/meanings/logic.py") for path, *_ in sources)
+    monkeypatch.setattr(cache, "_sources", lambda: iter(sources[1:]))
+    assert version(tmp_path) != found
