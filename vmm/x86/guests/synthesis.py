@@ -12,7 +12,7 @@ from emu.pc.guest import Choice
 from isa.ops import z3
 from isa.registers import Role
 from isa.x86 import registers as r
-from isa.x86.machine import trace
+from isa.x86.tracing import trace
 from vmm.pc.direct import DirectGates
 from vmm.pc.guest import Guest
 from vmm.pc.processor import KEPT
