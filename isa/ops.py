@@ -16,27 +16,18 @@ Effects (`EFFECT` in a column) are carried out by the reading's own method of th
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+
+from isa.late import Late
 
 
 class WidthError(Exception):
     """A meaning combined values whose widths do not fit: a bug of ours, shown at trace time."""
 
 
-class _LazyModule:
-    """A module imported at first use: z3 is needed for proofs only."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __getattr__(self, attribute: str) -> Any:
-        return getattr(importlib.import_module(self._name), attribute)
-
-
-z3 = _LazyModule("z3")
+z3 = Late("z3")  # needed for proofs only
 
 EFFECT: Final = "effect"
 """Column value: the reading carries the operation out by a method named as the operation."""
