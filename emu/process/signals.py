@@ -86,8 +86,8 @@ class Action:
 class Info:
     """A signal that was raised: siginfo's code, sender or address, and the fault behind it.
 
-    `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number; of SIGSYS, the
-    system call's number.
+    `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number; of SIGSYS,
+    the system call's number.
     """
 
     number: int

@@ -42,8 +42,7 @@ def _write(p: Process, number: int, descriptor: UserDesc, *, old: bool) -> None:
         raise CallError(Errno.EINVAL)
     if old:
         descriptor = replace(descriptor, flags=descriptor.flags & ~UserDesc.USEABLE)
-    clears = descriptor.empty or (old and not descriptor.base and not descriptor.limit)
-    encoded = 0 if clears else descriptor.encode()
+    encoded = 0 if old and not descriptor.base | descriptor.limit else descriptor.encode()
     table = bytearray(p.memory.ldt.ljust(8 * number + 8, b"\0"))
     table[8 * number : 8 * number + 8] = encoded.to_bytes(8, "little")
     p.memory.ldt = bytes(table)

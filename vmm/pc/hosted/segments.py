@@ -30,8 +30,8 @@ class Hidden:
 def descriptor(hidden: Hidden, end: int) -> UserDesc | None:
     """A process's descriptor of a segment, with nothing in it at `end` or above.
 
-    None if there is none: the segment begins there, or grows down from there, or it is a conforming
-    one, which Linux gives to nobody.
+    None if there is none: the segment begins there, or grows down from there, or is one that Linux
+    gives to nobody: conforming code, or a single byte at 0.
     """
     attributes, is_code = hidden.attributes, bool(hidden.attributes & CODE)
     special = bool(attributes & CONFORMING_OR_DOWN)
@@ -48,7 +48,8 @@ def descriptor(hidden: Hidden, end: int) -> UserDesc | None:
             return None
         by_pages = limit >= MOST_BYTES
         limit = (limit + 1) // PAGE - 1 if by_pages else limit
-    return UserDesc(hidden.base, limit, _flags(attributes, by_pages=by_pages))
+    found = UserDesc(hidden.base, limit, _flags(attributes, by_pages=by_pages))
+    return None if found.empty else found
 
 
 def _flags(attributes: int, *, by_pages: bool) -> int:
