@@ -31,6 +31,8 @@ EVERY = click.option(
 MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
 PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
                       help="of hardware-assist on a PC  [nested]")  # fmt: skip
+ARRANGEMENTS = "native", "hosted"
+ON_WHAT = "over the bare machine, or as a process over a host's"
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 
 
@@ -43,11 +45,19 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @MEMORY
 @PAGING
 @TYPED
+@click.option(
+    "--arrangement",
+    type=click.Choice(ARRANGEMENTS),
+    default="native",
+    show_default=True,
+    help=f"of a PC's monitor: {ON_WHAT}",
+)
 @JSON
 @with_leaving
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    memory: str | None, paging: str | None, typed: str, as_json: bool, leaving: Leaving | None,
+    memory: str | None, paging: str | None, typed: str, arrangement: str, as_json: bool,
+    leaving: Leaving | None,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
 
@@ -59,13 +69,13 @@ def run(
     if is_pc(guest, isa):
         from vmm.pc import commands
 
-        chosen = commands.opened(guest, isa, engine, memory, typed)
+        chosen = commands.opened(guest, isa, engine, memory, typed, arrangement)
         leave(
             commands.run_guest(
                 chosen, monitor, paging, max_instructions, as_json=as_json, leaving=leaving
             )
         )
-    only_for_pcs(memory, typed, paging)
+    only_for_pcs(memory, typed, paging, "" if arrangement == "native" else arrangement)
     if leaving is not None:
         raise GuestFileError("only a PC's guest migrates, and this is a toy's")
     from emu.toy.run import outcome
@@ -104,10 +114,17 @@ def run(
 @MEMORY
 @PAGING
 @TYPED
+@click.option(
+    "--arrangement",
+    type=click.Choice([*ARRANGEMENTS, "both"]),
+    default="native",
+    show_default=True,
+    help=f"of a PC's monitors: {ON_WHAT}",
+)
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
-    memory: str | None, paging: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, typed: str, arrangement: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST under every monitor and on the bare machine: the paper's three properties.
 
@@ -117,10 +134,16 @@ def compare(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
+        if arrangement != "native":
+            from vmm.pc.hosted import commands as hosted
+
+            found = hosted.compare_guest(guest, chosen, isa, arrangement, max_instructions, every)
+            commands.print_comparison(*found, as_json=as_json)
+            return
         facts, rows = commands.compare_guest(guest, chosen, isa, paging, max_instructions, every)
         commands.print_comparison(facts, table(rows), as_json=as_json)
         return
-    only_for_pcs(memory, typed, paging)
+    only_for_pcs(memory, typed, paging, "" if arrangement == "native" else arrangement)
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
@@ -147,10 +170,12 @@ def is_pc(guest: Path, isa: str | None) -> bool:
     return pc if isa is None else isa.startswith("x86/")
 
 
-def only_for_pcs(memory: str | None, typed: str, paging: str | None) -> None:
+def only_for_pcs(*asked: str | None) -> None:
     """Raises GuestFileError if a toy's user has asked for what only a PC has."""
-    if memory or typed or paging:
-        raise GuestFileError("--memory, --paging and --type are for PCs, and the guest is a toy's")
+    if any(asked):
+        raise GuestFileError(
+            "--memory, --paging, --arrangement and --type are for PCs, and the guest is a toy's"
+        )
 
 
 def table(rows: list[Comparison]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,18 +19,22 @@ from vmm.monitors.efficiency import Efficiency
 from vmm.pc import Monitor, monitors
 from vmm.pc import compare as measured
 from vmm.pc.guest import CONFIGURATION, Guest, open_guest
+from vmm.pc.hosted.arrangement import NATIVE, check, host_facts
 from vmm.pc.machine import VirtualPc
 from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
 from vmm.pc.paravirtual.guest import ParavirtualGuest
 
 
-def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: str) -> Guest:
+def opened(
+    path: Path, isa: str | None, engine: str, memory: str | None, typed: str,
+    arrangement: str = NATIVE,
+) -> Guest:  # fmt: skip
     """The guest that the command line names. Raises GuestFileError or AssemblyError."""
     check_engine(engine)
     chosen: dict[str, Any] = {"engine": engine, "typed": typed}
     if memory:
         chosen["memory"] = size(memory)
-    return open_guest(path, isa, chosen)
+    return replace(open_guest(path, isa, chosen), arrangement=arrangement)
 
 
 def find_monitor(name: str, paging: str | None = None) -> type[Monitor]:
@@ -48,6 +53,8 @@ def run_guest(
     leaving: Leaving | None = None,
 ) -> int:  # fmt: skip
     """Run a guest under a monitor to its end, or until it has left; returns the exit code."""
+    if guest.arrangement != NATIVE:
+        check(monitor)
     if monitor == PARAVIRTUAL:
         if leaving is not None:
             raise GuestFileError(
@@ -64,6 +71,8 @@ def run_guest(
         virtual.show_screen()
     sys.stdout.flush()
     in_control = measured.in_control(machine)
+    if (host := host_facts(machine)) is not None:
+        report.details.update(arrangement=guest.arrangement, host=host)
     return tell(report, monitor, machine.monitor.efficiency, in_control, as_json=as_json)
 
 
