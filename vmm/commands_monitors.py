@@ -31,7 +31,7 @@ EVERY = click.option(
 MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
 PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
                       help="of hardware-assist on a PC  [nested]")  # fmt: skip
-ARRANGEMENTS = "native", "hosted"
+ARRANGEMENTS = "native", "hosted", "hosted-by-root"
 ON_WHAT = "over the bare machine, or as a process over a host's"
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 

@@ -17,6 +17,7 @@ MAP_FIXED_NOREPLACE = 0x100000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_FREE = 4, 8
 MADV_REMOVE = 9
+ROOT = 0  # has CAP_SYS_RAWIO
 MFD_CLOEXEC, MFD_KNOWN, MFD_NAME_MAX = 1, 3, 249
 
 
@@ -140,7 +141,7 @@ def _place(p: Process, address: int, size: int, flags: int) -> int:
     """Choose where a mapping goes: where asked, or top-down below the stack; ENOMEM."""
     if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
         check_range(address, size)
-        if address < LOWEST:
+        if address < LOWEST and p.user != ROOT:
             raise CallError(Errno.EPERM)
         if flags & MAP_FIXED_NOREPLACE and p.space.overlapping(address, address + size):
             raise CallError(Errno.EEXIST)

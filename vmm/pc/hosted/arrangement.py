@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines import Engine
 from emu.errors import GuestFileError
+from emu.pc.board import PLAIN
 from emu.pc.machine import PcMachine
+from emu.pc.options import Options
 
 if TYPE_CHECKING:
     from vmm.pc.machine import VirtualPc
 
 NATIVE: Final = "native"
 HOSTED: Final = "hosted"
+BY_ROOT: Final = "hosted-by-root"
 BOTH: Final = "both"
+USERS: Final = {HOSTED: 1000, BY_ROOT: 0}
+"""Whose process a hosted monitor is: root's may map the lowest 64 KiB."""
 INSPECTS: Final = {
     "trap-and-emulate": False, "hybrid": True, "translation": True, "interpretation": True,
 }  # fmt: skip
@@ -38,15 +43,19 @@ def check(monitor: str) -> None:
 
 
 def machine_below(
-    arrangement: str, monitor: str, engine: Engine, *, model: str, memory: int
-) -> PcMachine:
+    arrangement: str, monitor: str, engine: Engine, *, model: str, memory: int,
+    options: Options = PLAIN,
+) -> PcMachine:  # fmt: skip
     """What a monitor runs on. Raises GuestFileError."""
     if arrangement == NATIVE:
-        return PcMachine(engine, model=model, memory=memory)
+        return PcMachine(engine, model=model, memory=memory, options=options)
     check(monitor)
     from vmm.pc.hosted.machine import HostedPc
 
-    return HostedPc(engine, model=model, memory=memory, inspects=INSPECTS[monitor])
+    return HostedPc(
+        engine, model=model, memory=memory, options=options,
+        inspects=INSPECTS[monitor], user=USERS[arrangement],
+    )  # fmt: skip
 
 
 def is_confined(machine: VirtualPc) -> bool:

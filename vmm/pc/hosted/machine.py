@@ -35,14 +35,15 @@ _WRITE: Final = 2  # in a page fault's error code
 class HostedPc(PcMachine):
     """A PC as a process can stand for one, below a monitor.
 
-    `inspects`: code is looked at before it runs, so that it sees nothing of the host.
+    `inspects` and `user`: see `HostProcess`.
     """
 
     def __init__(
-        self, engine: Engine, *, model: str, memory: int, inspects: bool, options: Options = PLAIN
-    ) -> None:
+        self, engine: Engine, *, model: str, memory: int, inspects: bool, user: int = 1000,
+        options: Options = PLAIN,
+    ) -> None:  # fmt: skip
         size = storage_for(memory)
-        self.process = HostProcess(engine, model, size, inspects=inspects)
+        self.process = HostProcess(engine, model, size, inspects=inspects, user=user)
         hosted = HostedEngine(engine.name, self.process)
         physical = self.process.space.physical
         self.first = self.process.first_frame * PAGE_SIZE

@@ -27,7 +27,16 @@ from emu.process.syscalls.identity import (
     PR_SET_TSC,
     PR_TSC_SIGSEGV,
 )
-from emu.process.syscalls.memory import MAP_FIXED, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE
+from emu.process.syscalls.memory import (
+    MAP_ANONYMOUS,
+    MAP_FIXED,
+    MAP_PRIVATE,
+    MAP_SHARED,
+    PROT_EXEC,
+    PROT_READ,
+    PROT_WRITE,
+    ROOT,
+)
 from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import REGISTERS as ARGUMENT_REGISTERS
 from emu.state import State
@@ -94,14 +103,18 @@ class HostRefusalError(Exception):
 class HostProcess:
     """`storage` bytes of a guest's storage in a process, and the engine on which that runs.
 
-    `inspects`: its code is looked at before it runs (`inspected`).
+    `inspects`: its code is looked at before it runs (`inspected`). `user`: whose process it is;
+    only root's may map the lowest 64 KiB (vm.mmap_min_addr).
     """
 
-    def __init__(self, engine: Engine, model: str, storage: int, *, inspects: bool) -> None:
+    def __init__(
+        self, engine: Engine, model: str, storage: int, *, inspects: bool, user: int
+    ) -> None:
         self.tally = Tally()
+        self.lowest = 0 if user == ROOT else LOWEST
         self._engine = engine
         self.view = STUB - -(-storage // UNIT) * UNIT
-        self.machine = ProcessMachine(stub(), ["vmm"], memory=storage + ROOM, mips=MIPS)
+        self.machine = ProcessMachine(stub(), ["vmm"], memory=storage + ROOM, mips=MIPS, user=user)
         self.space = self.machine.space
         isa = Inspected(model) if inspects else X86(model)
         memory: dict[str, Memory] = {"linear": self.space, "system": self.machine.system}
@@ -129,8 +142,8 @@ class HostProcess:
 
     def _prepare(self) -> None:
         """Get every signal, on a stack that is nobody else's, and be handling one."""
-        anonymous = PROT_READ | PROT_WRITE, 0x32, 0xFFFFFFFF, 0
-        self.call("mmap2", START, STACK, STACK_SIZE, *anonymous)
+        rights, flags = PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED
+        self.call("mmap2", START, STACK, STACK_SIZE, rights, flags, 0xFFFFFFFF, 0)
         write = self.machine.process.write
         write(ARGUMENTS, struct.pack("<3I", STACK, SS_AUTODISARM, STACK_SIZE))
         self.call("sigaltstack", START, ARGUMENTS, 0)
@@ -180,7 +193,7 @@ class HostProcess:
 
     def can_have(self, address: int) -> bool:
         """Whether a process may map something there that is not the monitor's."""
-        return LOWEST <= address < self.view
+        return self.lowest <= address < self.view
 
     def map(self, address: int, where: int, cause: str, *, writable: bool) -> None:
         """Let the guest find a page of the file at an address."""
@@ -204,12 +217,12 @@ class HostProcess:
 
     def unmap_all(self, cause: str) -> None:
         """Let the guest find nothing anywhere."""
-        if self.space.overlapping(LOWEST, self.view):
-            self.call("munmap", cause, LOWEST, self.view - LOWEST)
+        if self.space.overlapping(self.lowest, self.view):
+            self.call("munmap", cause, self.lowest, self.view - self.lowest)
 
     def pages(self) -> dict[int, int]:
         """Which pages the guest's code finds, by address: where they lie in the host's storage."""
-        first, end = LOWEST >> PAGE_BITS, self.view >> PAGE_BITS
+        first, end = self.lowest >> PAGE_BITS, self.view >> PAGE_BITS
         return {
             page << PAGE_BITS: frame << PAGE_BITS
             for page, frame in self.space.frames.items() if first <= page < end
