@@ -23,8 +23,8 @@ USERS: Final = {HOSTED: 1000, BY_ROOT: 0}
 INSPECTS: Final = {
     "trap-and-emulate": False, "hybrid": True, "translation": True, "interpretation": True,
 }  # fmt: skip
-"""The monitors that a process can be, and whether they have code looked at before it runs:
-trap-and-emulate by definition does not."""
+"""The monitors that a process can be, and whether they have code looked at for all that sees the
+host: trap-and-emulate by definition does not, and only keeps its guest from the host's segments."""
 REFUSED: Final = {
     "hardware-assist": "VMXON is for CPL 0 (SDM volume 3, section 31.2), and a process has CPL 3",
     "paravirtual": "Xen's interface promises ring 1 to the kernel, and a process has ring 3",

@@ -41,7 +41,6 @@ from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import REGISTERS as ARGUMENT_REGISTERS
 from emu.state import State
 from isa.fault import Fault
-from isa.x86.machine import X86
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE
 from vmm.pc.hosted.inspected import LOOKED_AT, Inspected
 from vmm.pc.hosted.stub import ARGUMENTS, CALLS, HANDLER, STACK, STACK_SIZE, STUB, stub
@@ -103,8 +102,9 @@ class HostRefusalError(Exception):
 class HostProcess:
     """`storage` bytes of a guest's storage in a process, and the engine on which that runs.
 
-    `inspects`: its code is looked at before it runs (`inspected`). `user`: whose process it is;
-    only root's may map the lowest 64 KiB (vm.mmap_min_addr).
+    `inspects`: its code is looked at for all that sees the host, not only for loads of segments
+    (`inspected`). `user`: whose process it is; only root's may map the lowest 64 KiB
+    (vm.mmap_min_addr).
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class HostProcess:
         self.view = STUB - -(-storage // UNIT) * UNIT
         self.machine = ProcessMachine(stub(), ["vmm"], memory=storage + ROOM, mips=MIPS, user=user)
         self.space = self.machine.space
-        isa = Inspected(model) if inspects else X86(model)
+        isa = Inspected(model, reads=inspects)
         memory: dict[str, Memory] = {"linear": self.space, "system": self.machine.system}
         self.state = State(isa, memory)
         self.state.intercept_traps = True
