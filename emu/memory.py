@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import bisect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
@@ -560,6 +560,15 @@ class AddressSpace(TranslatedMemory):
             raise ValueError(f"cannot map {size:#x} bytes at {start:#x}")
         self._drop_frames(start, start + size)
         self._replace(start, start + size, [Region(start, start + size, permissions, name)])
+
+    def map_frames(self, start: int, frames: Sequence[int], permissions: int) -> None:
+        """Map frames that somebody else holds, for both to write. Raises as `map` does, and
+        OutOfMemoryError."""
+        if len(frames) > self.physical.free_shares:
+            raise OutOfMemoryError("too many pages are shared")
+        self.map(start, len(frames) * PAGE_SIZE, permissions, SHARED)
+        for page, frame in enumerate(frames, start // PAGE_SIZE):
+            self.frames[page] = self.physical.share_frame(frame)
 
     def unmap(self, start: int, size: int) -> None:
         """Unmap the pages of [start, start + size); unmapped holes are no error."""

@@ -94,4 +94,4 @@ def test_kernels_are_as_without(name):
 def test_gates_are_for_pcs():
     done = vmm("run", "programs/toy/echo.asm", "--gates", "direct")
     assert done.exit_code != 0
-    assert "--gates and --type are for PCs" in done.output
+    assert "only PCs have --memory, --paging, --gates" in done.output

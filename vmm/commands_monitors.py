@@ -33,6 +33,8 @@ PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
                       help="of hardware-assist on a PC  [nested]")  # fmt: skip
 GATES = click.option("--gates", type=click.Choice(["trap", "direct"]),
                      help="what INT n does under trap-and-emulate on a PC  [trap]")  # fmt: skip
+ARRANGEMENTS = "native", "hosted", "hosted-by-root"
+ON_WHAT = "over the bare machine, or as a process over a host's"
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
 
 
@@ -46,11 +48,19 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @PAGING
 @GATES
 @TYPED
+@click.option(
+    "--arrangement",
+    type=click.Choice(ARRANGEMENTS),
+    default="native",
+    show_default=True,
+    help=f"of a PC's monitor: {ON_WHAT}",
+)
 @JSON
 @with_leaving
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
-    memory: str | None, paging: str | None, gates: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, gates: str | None, typed: str, arrangement: str,
+    as_json: bool,
     leaving: Leaving | None,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
@@ -63,14 +73,14 @@ def run(
     if is_pc(guest, isa):
         from vmm.pc import commands
 
-        chosen = commands.opened(guest, isa, engine, memory, typed)
-        kinds = paging, gates
+        chosen = commands.opened(guest, isa, engine, memory, typed, arrangement)
+        kinds = commands.kinds_for(arrangement, paging, gates)
         leave(
             commands.run_guest(
                 chosen, monitor, kinds, max_instructions, as_json=as_json, leaving=leaving
             )
         )
-    only_for_pcs(memory, typed, paging, gates)
+    only_for_pcs(memory, typed, paging, gates, arrangement != "native")
     if leaving is not None:
         raise GuestFileError("only a PC's guest migrates, and this is a toy's")
     from emu.toy.run import outcome
@@ -110,10 +120,18 @@ def run(
 @PAGING
 @GATES
 @TYPED
+@click.option(
+    "--arrangement",
+    type=click.Choice([*ARRANGEMENTS, "both"]),
+    default="native",
+    show_default=True,
+    help=f"of a PC's monitors: {ON_WHAT}",
+)
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
-    memory: str | None, paging: str | None, gates: str | None, typed: str, as_json: bool,
+    memory: str | None, paging: str | None, gates: str | None, typed: str, arrangement: str,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run GUEST under every monitor and on the bare machine: the paper's three properties.
 
@@ -123,11 +141,17 @@ def compare(
         from vmm.pc import commands
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
-        kinds = paging, gates
+        kinds = commands.kinds_for(arrangement, paging, gates)
+        if arrangement != "native":
+            from vmm.pc.hosted import commands as hosted
+
+            found = hosted.compare_guest(guest, chosen, isa, arrangement, max_instructions, every)
+            commands.print_comparison(*found, as_json=as_json)
+            return
         facts, rows = commands.compare_guest(guest, chosen, isa, kinds, max_instructions, every)
         commands.print_comparison(facts, table(rows), as_json=as_json)
         return
-    only_for_pcs(memory, typed, paging, gates)
+    only_for_pcs(memory, typed, paging, gates, arrangement != "native")
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)
@@ -154,11 +178,12 @@ def is_pc(guest: Path, isa: str | None) -> bool:
     return pc if isa is None else isa.startswith("x86/")
 
 
-def only_for_pcs(*asked: str | None) -> None:
+def only_for_pcs(*asked: str | bool | None) -> None:
     """Raises GuestFileError if a toy's user has asked for what only a PC has."""
     if any(asked):
         raise GuestFileError(
-            "--memory, --paging, --gates and --type are for PCs, and the guest is a toy's"
+            "only PCs have --memory, --paging, --gates, --arrangement and --type, and the guest is "
+            "a toy's"
         )
 
 

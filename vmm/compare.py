@@ -139,10 +139,11 @@ class Comparison:
     output: bytes = b""
     stop: str = ""
     modelled: float | None = None  # slowdown by published costs of exits
+    host: dict[str, dict[str, int]] | None = None  # what a hosted monitor costs its host
 
     def facts(self) -> dict[str, Any]:
         """What `--json` shows."""
-        return {
+        facts = {
             "name": self.name,
             "equivalent": self.divergence is None,
             "divergence": None if self.divergence is None else str(self.divergence),
@@ -150,7 +151,10 @@ class Comparison:
             "direct_fraction": round(self.direct_fraction, 6),
             "exits": self.exits,
             "slowdown": round(self.slowdown, 3),
-        } | ({} if self.modelled is None else {"modelled": round(self.modelled, 3)})
+        }
+        if self.modelled is not None:
+            facts["modelled"] = round(self.modelled, 3)
+        return facts if self.host is None else facts | {"host": self.host}
 
 
 def allocation_for(isa: Toy) -> Allocation:

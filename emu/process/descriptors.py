@@ -12,6 +12,10 @@ from isa.fault import Fault
 
 GDT_BASE = 0xC100_0000  # where a guest's SGDT sees the table: in the kernel's half
 GDT_ENTRIES = 32
+LDT_BASE = 0xC101_0000  # likewise
+LDT_ENTRIES = 8192
+LDT_SELECTOR = 17 << 3
+LDT_ATTRIBUTES = 0x82  # present, a local descriptor table
 TLS_MIN, TLS_MAX = 6, 8
 KERNEL_CS, KERNEL_DS, USER_CS, USER_DS = 12, 13, 14, 15
 USER_CODE_SELECTOR = USER_CS << 3 | 3  # 0x73
@@ -26,20 +30,25 @@ FLAT = {  # base 0, limit 4 GiB, accessed
 
 
 class SystemMemory:
-    """The few bytes that only the processor reads: the descriptor table."""
+    """The few bytes that only the processor reads: the descriptor tables.
+
+    `ldt` is that of the current process.
+    """
 
     def __init__(self) -> None:
         self.data = bytearray(GDT_ENTRIES * 8)
+        self._ldt = b""
         self.generation = 0  # grows at every change, as an address space's does
         for index, descriptor in FLAT.items():
             self.set(index, descriptor)
 
     def load(self, address: int, size: int) -> int | Fault:
         """Read `size` bytes; a page fault outside the table."""
-        start = address - GDT_BASE
-        if not 0 <= start <= len(self.data) - size:
+        table: bytes | bytearray = self.data if address < LDT_BASE else self._ldt
+        start = address - (GDT_BASE if address < LDT_BASE else LDT_BASE)
+        if not 0 <= start <= len(table) - size:
             return Fault(14, 0, address)
-        return int.from_bytes(self.data[start : start + size], "little")
+        return int.from_bytes(table[start : start + size], "little")
 
     def load_for_write(self, address: int, size: int) -> int | Fault:
         """The same: what can be read here can be written."""
@@ -50,7 +59,8 @@ class SystemMemory:
         return b"", Fault(14, 0, address)
 
     def store(self, address: int, size: int, value: int) -> Fault | None:
-        """Write `size` bytes; a page fault outside the table."""
+        """Write `size` bytes; a page fault outside the global table, as all entries of the other
+        have been accessed."""
         start = address - GDT_BASE
         if not 0 <= start <= len(self.data) - size:
             return Fault(14, 2, address)
@@ -75,8 +85,8 @@ class SystemMemory:
         """
         if not selector & ~3:
             return 0, 0, 0
-        index = selector >> 3
-        descriptor = self.get(index) if index < GDT_ENTRIES and not selector & 4 else 0
+        found = self.load((LDT_BASE if selector & 4 else GDT_BASE) + (selector & ~7), 8)
+        descriptor = 0 if isinstance(found, Fault) else found
         high, low = descriptor >> 32, descriptor & 0xFFFFFFFF
         if high & 0xF000 != 0xF000:  # present, DPL 3, code or data
             return None
@@ -85,6 +95,17 @@ class SystemMemory:
         if high >> 23 & 1:
             limit = limit << 12 | 0xFFF
         return base, limit, (high >> 20 & 0xF) << 8 | high >> 8 & 0xFF
+
+    @property
+    def ldt(self) -> bytes:
+        """The local descriptors, which each process has of its own."""
+        return self._ldt
+
+    @ldt.setter
+    def ldt(self, table: bytes) -> None:
+        if table != self._ldt:
+            self._ldt = table
+            self.generation += 1
 
     @property
     def tls(self) -> tuple[int, ...]:

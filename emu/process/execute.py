@@ -112,6 +112,7 @@ class Loader:
             self._blank = state.save()
         state.restore(self._blank)
         self._system.tls = (0, 0, 0)
+        process.load_ldt()
         for name in _REGISTERS:
             state[name] = 0
         state["gdt_base"], state["gdt_limit"] = GDT_BASE, GDT_ENTRIES * 8 - 1

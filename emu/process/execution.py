@@ -49,7 +49,7 @@ def _begin(p: Process, memory: MemoryDescriptor, loaded: Loaded) -> None:
     """There is no way back: let go of the old program, start the new one."""
     p.table.alone(p)
     p.table.release(p)
-    p.memory, p.executed, p.clear_at_exit = memory, True, 0
+    p.memory, p.executed, p.clear_at_exit, p.dispatch = memory, True, 0, None
     p.files.close_for_exec()
     p.signals.forget_handlers()
     p.table.loader.begin(p, loaded)

@@ -11,16 +11,19 @@ import struct
 from emu.process.descriptors import USER_CODE_SELECTOR, USER_DATA_SELECTOR
 from emu.process.process import Process
 from emu.process.signals import (
+    AUDIT_ARCH_I386,
     SA_NODEFER,
     SA_ONSTACK,
     SA_RESETHAND,
     SA_RESTORER,
     SA_SIGINFO,
+    SS_AUTODISARM,
     SS_DISABLE,
     SS_ONSTACK,
     UNBLOCKABLE,
     Action,
     Info,
+    Signal,
     bit,
 )
 
@@ -52,6 +55,8 @@ def enter_handler(process: Process, info: Info, action: Action) -> bool:
     data, info_address, context_address = frame(process, info, action, pointer)
     if process.space.write(pointer, data) is not None:
         return False
+    if process.signals.disarms:
+        process.signals.set_stack(0, SS_DISABLE, 0)
     _block(process, info.number, action)
     _jump(process, pointer, action.handler, (info.number, info_address, context_address))
     return True
@@ -95,6 +100,8 @@ def stack_flags(process: Process, pointer: int) -> int:
     """Return ss_flags of the alternate stack."""
     if not process.signals.stack_size:
         return SS_DISABLE
+    if process.signals.disarms:
+        return SS_AUTODISARM
     return SS_ONSTACK if process.signals.on_stack(pointer) else 0
 
 
@@ -106,7 +113,9 @@ def _mask_to_restore(process: Process) -> int:
 def _siginfo(info: Info) -> bytes:
     """The struct siginfo: si_signo, si_errno, si_code, then address, or sender and its user."""
     head = struct.pack("<Iii", info.number, 0, info.code)
-    if info.fault is not None:
+    if info.number == Signal.SIGSYS:
+        rest = struct.pack("<III", info.address, info.status, AUDIT_ARCH_I386)
+    elif info.fault is not None:
         rest = struct.pack("<I", info.address)
     else:
         rest = struct.pack("<III", info.sender, info.user, info.status)
@@ -172,7 +181,7 @@ def leave_rt_handler(process: Process) -> None:
     (mask,) = process.unpack("<Q", context + 20 + SIGCONTEXT_SIZE)
     _, _, stack, flags, size = process.unpack(UCONTEXT, context)
     if not flags & SS_ONSTACK:
-        process.signals.stack, process.signals.stack_size = stack, size
+        process.signals.set_stack(stack, flags, size)
     _restore(process, words, mask)
 
 

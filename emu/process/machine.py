@@ -30,7 +30,7 @@ from emu.process.process import (
 )
 from emu.process.sandbox import Sandbox
 from emu.process.scheduler import Scheduler
-from emu.process.signals import SIG_DFL, SIG_IGN, Info, Signal, of_fault
+from emu.process.signals import SIG_DFL, SIG_IGN, SYS_USER_DISPATCH, Info, Signal, of_fault
 from emu.process.start import HWCAP
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
@@ -227,7 +227,7 @@ class ProcessMachine:
     def _plain_call(self, state: State, process: Process) -> Outcome | None:
         """A system call that nobody watches; most raise no signal."""
         number = state["eax"]
-        if number not in CALLS:
+        if number not in CALLS or process.dispatch is not None:
             return self.handle(state, _SYSTEM_CALL)
         try:
             serve(process, number)
@@ -335,7 +335,11 @@ class ProcessMachine:
         return None
 
     def _call(self, state: CpuState) -> None:
-        number = state["eax"]
+        number, dispatch = state["eax"], self.process.dispatch
+        if dispatch is not None and state["eip"] not in dispatch:
+            info = Info(Signal.SIGSYS, SYS_USER_DISPATCH, state["eip"], status=number)
+            self.process.signals.force(info)
+            return
         if number not in CALLS:
             name = name_of(number)
             self.unknown_calls[name] = self.unknown_calls.get(name, 0) + 1

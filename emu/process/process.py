@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import VirtualClock
-from emu.process.descriptors import SystemMemory
+from emu.process.descriptors import LDT_ATTRIBUTES, LDT_BASE, LDT_SELECTOR, SystemMemory
 from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
 from emu.process.namespace import FIRST_PID, MOST_PROCESSES
@@ -120,7 +120,8 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
 class MemoryDescriptor:
     """What processes share after CLONE_VM: mappings, heap, and the program that is in them.
 
-    `image` has the program's bytes if it does not come from the guest's own files.
+    `image` has the program's bytes if it does not come from the guest's own files, `ldt` the local
+    descriptors.
     """
 
     mappings: Mappings
@@ -129,6 +130,7 @@ class MemoryDescriptor:
     heap_start: int = 0
     heap_end: int = 0
     users: int = 1
+    ldt: bytes = b""
 
 
 @dataclass
@@ -168,6 +170,7 @@ class Process:
     exit_signal: int = Signal.SIGCHLD
     executed: bool = False  # it has replaced its program since it was born
     clear_at_exit: int = 0  # where to write 0 when the process ends (set_tid_address)
+    dispatch: range | None = None  # system calls from anywhere else are SIGSYS, if set
     tell_child: int = 0  # where a new process finds its own number (CLONE_CHILD_SETTID)
 
     ended: Outcome | None = None
@@ -222,6 +225,18 @@ class Process:
         self.state[name] = selector
         for part, value in zip(("base", "limit", "attributes"), hidden, strict=True):
             self.state[f"{name}_{part}"] = value
+
+    def load_ldt(self) -> None:
+        """Let the processor have the process's local descriptors."""
+        self.system.ldt = table = self.memory.ldt
+        registers = {
+            "ldtr": LDT_SELECTOR,
+            "ldt_base": LDT_BASE,
+            "ldt_limit": len(table) - 1,
+            "ldt_attributes": LDT_ATTRIBUTES,
+        }
+        for name, value in registers.items():
+            self.state[name] = value if table else 0
 
     # -- time -------------------------------------------------------------------------------
 

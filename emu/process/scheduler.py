@@ -98,6 +98,7 @@ class Scheduler:
         self.current = process
         state.restore(process.saved)
         process.system.tls = process.tls
+        process.load_ldt()
         if process.space.mappings is not process.memory.mappings:
             process.space.use(process.memory.mappings)
         process.began_at = state.count

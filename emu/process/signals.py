@@ -56,7 +56,9 @@ IGNORED = STOPS | {Signal.SIGCHLD, Signal.SIGCONT, Signal.SIGURG, Signal.SIGWINC
 SA_NOCLDSTOP, SA_NOCLDWAIT, SA_RESTART = 0x1, 0x2, 0x10000000
 SA_SIGINFO, SA_ONSTACK, SA_RESTORER = 0x4, 0x08000000, 0x04000000
 SA_NODEFER, SA_RESETHAND = 0x40000000, 0x80000000
-SS_ONSTACK, SS_DISABLE = 1, 2
+SS_ONSTACK, SS_DISABLE, SS_AUTODISARM = 1, 2, 1 << 31
+SYS_USER_DISPATCH = 2
+AUDIT_ARCH_I386 = 0x4000_0003
 
 SI_USER, SI_KERNEL, SI_TKILL = 0, 0x80, -6
 CLD_EXITED, CLD_KILLED, CLD_STOPPED, CLD_CONTINUED = 1, 2, 5, 6
@@ -84,7 +86,8 @@ class Action:
 class Info:
     """A signal that was raised: siginfo's code, sender or address, and the fault behind it.
 
-    `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number.
+    `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number; of SIGSYS,
+    the system call's number.
     """
 
     number: int
@@ -106,6 +109,7 @@ class SignalState:
     saved_mask: int | None = None  # sigsuspend: what to restore after the handler
     stack: int = 0
     stack_size: int = 0
+    disarms: bool = False  # the alternate stack is given up while a handler is on it
     alarm: int | None = None  # virtual nanoseconds since the start
     alarm_interval: int = 0
 
@@ -151,8 +155,9 @@ class SignalState:
     def copy(self) -> SignalState:
         """Return the signals of a new process: none is pending, and no timer runs."""
         return SignalState(
-            dict(self.actions), self.blocked, stack=self.stack, stack_size=self.stack_size
-        )
+            dict(self.actions), self.blocked,
+            stack=self.stack, stack_size=self.stack_size, disarms=self.disarms,
+        )  # fmt: skip
 
     def of_thread(self) -> SignalState:
         """Return the signals of a new thread: what they do is the same, then and later."""
@@ -162,11 +167,18 @@ class SignalState:
         """What execve does: the handlers' code is gone, what is ignored stays so."""
         ignored = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}
         self.actions = {number: Action(SIG_IGN) for number in ignored}
-        self.stack = self.stack_size = 0
+        self.stack, self.stack_size, self.disarms = 0, 0, False
+
+    def set_stack(self, address: int, flags: int, size: int) -> None:
+        """Set the alternate stack, as sigaltstack's struct says."""
+        disabled = flags & SS_DISABLE
+        self.stack, self.stack_size = (0, 0) if disabled else (address, size)
+        self.disarms = bool(flags & SS_AUTODISARM and not disabled)
 
     def on_stack(self, pointer: int) -> bool:
-        """Tell whether a stack pointer is on the alternate stack."""
-        return 0 < pointer - self.stack <= self.stack_size
+        """Tell whether a stack pointer is on the alternate stack; who has that given up for his
+        handlers may point anywhere."""
+        return not self.disarms and 0 < pointer - self.stack <= self.stack_size
 
     def expire(self, elapsed: int) -> None:
         """Raise SIGALRM if the timer has run out."""

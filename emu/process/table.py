@@ -129,6 +129,7 @@ class ProcessTable:
             parent,
             pid=self.free_pid(),
             clear_at_exit=0,
+            dispatch=None,
             saved=parent.state.save(),
             tls=parent.system.tls,
             used_before=0,

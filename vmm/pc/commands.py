@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,18 +19,22 @@ from vmm.monitors.efficiency import Efficiency
 from vmm.pc import Kinds, Monitor, monitors
 from vmm.pc import compare as measured
 from vmm.pc.guest import CONFIGURATION, Guest, open_guest
+from vmm.pc.hosted.arrangement import NATIVE, check, host_facts
 from vmm.pc.machine import VirtualPc
 from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
 from vmm.pc.paravirtual.guest import ParavirtualGuest
 
 
-def opened(path: Path, isa: str | None, engine: str, memory: str | None, typed: str) -> Guest:
+def opened(
+    path: Path, isa: str | None, engine: str, memory: str | None, typed: str,
+    arrangement: str = NATIVE,
+) -> Guest:  # fmt: skip
     """The guest that the command line names. Raises GuestFileError or AssemblyError."""
     check_engine(engine)
     chosen: dict[str, Any] = {"engine": engine, "typed": typed}
     if memory:
         chosen["memory"] = size(memory)
-    return open_guest(path, isa, chosen)
+    return replace(open_guest(path, isa, chosen), arrangement=arrangement)
 
 
 def find_monitor(name: str, kinds: Kinds = (None, None)) -> type[Monitor]:
@@ -43,11 +48,24 @@ def find_monitor(name: str, kinds: Kinds = (None, None)) -> type[Monitor]:
     return found[name]
 
 
+def kinds_for(arrangement: str, paging: str | None, gates: str | None) -> Kinds:
+    """What is asked for of monitors that there are several of. Raises GuestFileError if a process
+    does not carry them."""
+    if arrangement != NATIVE and (paging or gates):
+        raise GuestFileError(
+            "--paging and --gates are for monitors over the bare machine",
+            advice=f"Leave out those, or --arrangement {arrangement}",
+        )
+    return paging, gates
+
+
 def run_guest(
     guest: Guest, monitor: str, kinds: Kinds, limit: int | None, *, as_json: bool,
     leaving: Leaving | None = None,
 ) -> int:  # fmt: skip
     """Run a guest under a monitor to its end, or until it has left; returns the exit code."""
+    if guest.arrangement != NATIVE:
+        check(monitor)
     if monitor == PARAVIRTUAL:
         if leaving is not None:
             raise GuestFileError(
@@ -64,6 +82,8 @@ def run_guest(
         virtual.show_screen()
     sys.stdout.flush()
     in_control = measured.in_control(machine)
+    if (host := host_facts(machine)) is not None:
+        report.details.update(arrangement=guest.arrangement, host=host)
     return tell(report, monitor, machine.monitor.efficiency, in_control, as_json=as_json)
 
 

@@ -13,6 +13,7 @@ from vmm.pc import Kinds, Monitor, monitors
 from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
+from vmm.pc.hosted.arrangement import host_facts, is_confined
 from vmm.pc.machine import VirtualPc
 from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
 from vmm.pc.paravirtual.guest import ParavirtualGuest, ported, porting_cost
@@ -78,6 +79,7 @@ def compare_one(
         bytes(output.output),
         stop.reason,
         modelled(monitor.name, efficiency.instructions, efficiency.exits),
+        host_facts(machine),
     )
 
 
@@ -85,10 +87,11 @@ def in_control(machine: VirtualPc) -> bool:
     """Whether the guest has changed nothing but its allocation: resource control.
 
     Bytes that are nobody's are as they were; the real processor has what the monitor put into it;
-    the shadow tables lead nowhere but into the allocation.
+    the shadow tables, and what a host has mapped, lead nowhere but into the allocation.
     """
     outside = machine.below.memory.physical.array[machine.allocation.end : machine.below.memory.ram]
-    return bool((outside == POISON).all() and machine.monitor.in_control())
+    kept = machine.monitor.in_control() and is_confined(machine)
+    return bool((outside == POISON).all() and kept)
 
 
 def timed(machine: PcMachine | ParavirtualGuest, limit: int) -> tuple[float, Exit]:

@@ -21,6 +21,7 @@ from isa.x86.registers import UMIP, VM
 from vmm.pc.allocation import Allocation, allocation_for
 from vmm.pc.control_program import Monitor
 from vmm.pc.equivalence import Pair
+from vmm.pc.hosted.arrangement import NATIVE, machine_below
 from vmm.pc.machine import VirtualPc
 from vmm.x86.configuration import X86Configuration
 
@@ -33,11 +34,13 @@ FIRMWARE: Final = 100_000_000  # instructions after which it should have found t
 
 @dataclass(frozen=True, eq=False)
 class Guest:
-    """A guest, and the machine it is for: `umip` tells whether the machine below has UMIP."""
+    """A guest, and the machine it is for: `umip` tells whether the machine below has UMIP,
+    `arrangement` what that is (`vmm.pc.hosted`)."""
 
     path: Path
     choice: Choice
     umip: bool = False
+    arrangement: str = NATIVE
 
     def bare(self, serial: SerialBackend) -> PcGuest:
         """On the bare machine."""
@@ -53,7 +56,9 @@ class Guest:
 
         def make(engine: Engine, /, *, model: str, memory: int, options: Options) -> VirtualPc:
             allocation, needed = allocation_for(memory)
-            below = PcMachine(engine, model=model, memory=needed)
+            below = machine_below(
+                self.arrangement, monitor.name, engine, model=model, memory=needed
+            )
             below.memory.physical.array[allocation.end : needed] = POISON
             return self._virtual_pc(monitor, below, allocation, options, serial)
 

@@ -5,6 +5,7 @@ from emu.process.syscalls import (  # noqa: F401 - imported for the rows they ad
     directories,
     identity,
     io,
+    ldt,
     memory,
     paths,
     polling,

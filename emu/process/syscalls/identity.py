@@ -10,7 +10,10 @@ from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 RELEASE = (b"6.1.0", b"#1", b"i686", b"(none)")
 SYSINFO = "<i9I2H3I8x"  # struct sysinfo
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
-PR_SET_NAME, PR_GET_NAME = 15, 16
+PR_SET_NAME, PR_GET_NAME, PR_GET_TSC, PR_SET_TSC = 15, 16, 25, 26
+PR_SET_SYSCALL_USER_DISPATCH = 59
+PR_TSC_ENABLE, PR_TSC_SIGSEGV = 1, 2
+DISPATCH_OFF, DISPATCH_ON = 0, 1
 
 
 @call("getuid", "geteuid", "getgid", "getegid")
@@ -150,16 +153,29 @@ def personality(p: Process, persona: int) -> int:
 
 @call("prctl", INT, PTR, PTR, PTR, PTR)
 def prctl(p: Process, option: int, argument: int, *rest: int) -> int:
-    """Name the thread; the rest is refused."""
+    """Name the thread, have the time stamp or system calls raise signals; the rest is refused."""
     if option == PR_SET_NAME:
         p.thread_name = p.path(argument)[:15]
     elif option == PR_GET_NAME:
         p.write(argument, p.thread_name.ljust(16, b"\0"))
     elif option == PR_GET_DUMPABLE:
         return 1
+    elif option == PR_SET_TSC and argument in (PR_TSC_ENABLE, PR_TSC_SIGSEGV):
+        p.state["tsd"] = int(argument == PR_TSC_SIGSEGV)
+    elif option == PR_GET_TSC:
+        p.pack("<I", argument, PR_TSC_SIGSEGV if p.state["tsd"] else PR_TSC_ENABLE)
+    elif option == PR_SET_SYSCALL_USER_DISPATCH and argument in (DISPATCH_OFF, DISPATCH_ON):
+        _dispatch(p, argument, *rest)
     elif option not in (PR_SET_DUMPABLE, PR_SET_PDEATHSIG):
         raise CallError(Errno.EINVAL)
     return 0
+
+
+def _dispatch(p: Process, mode: int, start: int, size: int, selector: int) -> None:
+    """Have system calls from outside of a range raise SIGSYS; a selector byte is not there."""
+    if selector or (mode == DISPATCH_OFF and (start or size)) or start + size >> 32:
+        raise CallError(Errno.EINVAL)
+    p.dispatch = range(start, start + size) if mode == DISPATCH_ON else None
 
 
 @call("set_thread_area", PTR)
@@ -250,7 +266,7 @@ def nice(p: Process, step: int) -> int:
     return 0
 
 
-@call("rseq", "openat2", "memfd_create", "copy_file_range", "epoll_create1")
+@call("rseq", "openat2", "copy_file_range", "epoll_create1")
 @call("timer_create")
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""

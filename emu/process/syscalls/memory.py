@@ -5,9 +5,10 @@ from __future__ import annotations
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, READ, SHARED, WRITE, OutOfMemoryError
 from emu.process.files import HostFile, OpenFile, SeekableFile, VirtualDevice
 from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
+from emu.process.memory_file import MemoryFile
 from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import Process
-from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
+from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, UINT, call
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
 PROT_GROWS = 0x0300_0000  # PROT_GROWSDOWN and PROT_GROWSUP
@@ -16,6 +17,8 @@ MAP_FIXED_NOREPLACE = 0x100000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_FREE = 4, 8
 MADV_REMOVE = 9
+ROOT = 0  # has CAP_SYS_RAWIO
+MFD_CLOEXEC, MFD_KNOWN, MFD_NAME_MAX = 1, 3, 249
 
 
 def permissions(protection: int) -> int:
@@ -88,12 +91,35 @@ def map_pages(
     file = None if flags & MAP_ANONYMOUS else _mappable(p, fd, protection, flags)
     bits = permissions(protection)
     check_room(p, size, bits)
+    frames = (
+        file.pages(offset, size) if isinstance(file, MemoryFile) and flags & MAP_SHARED else None
+    )
     start = _place(p, address, size, flags)
+    if frames is not None:
+        return _share(p, start, frames, bits)
     shared = SHARED if flags & 3 != MAP_PRIVATE else ""
     p.space.map(start, size, bits, shared if file is None else "file")
     if file is not None:
         _fill(p, file, start, size, offset)
     return start
+
+
+def _share(p: Process, start: int, frames: list[int], bits: int) -> int:
+    """Map frames of a file; ENOMEM."""
+    try:
+        p.space.map_frames(start, frames, bits)
+    except OutOfMemoryError:
+        raise CallError(Errno.ENOMEM) from None
+    return start
+
+
+@call("memfd_create", PATH, FLAGS)
+def memfd_create(p: Process, name: bytes, flags: int) -> int:
+    """Open a file that lies in memory; nothing is sealed."""
+    if flags & ~MFD_KNOWN or len(name) > MFD_NAME_MAX:
+        raise CallError(Errno.EINVAL)
+    file = MemoryFile(p.space.physical)
+    return p.files.add(file, close_on_exec=bool(flags & MFD_CLOEXEC))
 
 
 def _mappable(p: Process, fd: int, protection: int, flags: int) -> OpenFile | None:
@@ -115,7 +141,7 @@ def _place(p: Process, address: int, size: int, flags: int) -> int:
     """Choose where a mapping goes: where asked, or top-down below the stack; ENOMEM."""
     if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
         check_range(address, size)
-        if address < LOWEST:
+        if address < LOWEST and p.user != ROOT:
             raise CallError(Errno.EPERM)
         if flags & MAP_FIXED_NOREPLACE and p.space.overlapping(address, address + size):
             raise CallError(Errno.EEXIST)

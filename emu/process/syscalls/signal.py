@@ -11,6 +11,7 @@ from emu.process.signals import (
     SA_RESETHAND,
     SI_TKILL,
     SI_USER,
+    SS_AUTODISARM,
     SS_DISABLE,
     UNBLOCKABLE,
     Action,
@@ -164,11 +165,11 @@ def sigaltstack(p: Process, new: int, old: int) -> int:
         address, flags, size = p.unpack("<3I", new)
         if signals.on_stack(pointer):
             raise CallError(Errno.EPERM)
-        if flags & ~3:
+        if flags & ~SS_AUTODISARM & ~3:
             raise CallError(Errno.EINVAL)
         if not flags & SS_DISABLE and size < MIN_STACK:
             raise CallError(Errno.ENOMEM)
-        signals.stack, signals.stack_size = (0, 0) if flags & SS_DISABLE else (address, size)
+        signals.set_stack(address, flags, size)
     if old:
         p.pack("<3I", old, *before)
     return 0

@@ -32,11 +32,13 @@ from vmm.pc.compare import in_control
 from vmm.pc.control_program import Monitor
 from vmm.pc.equivalence import BOUNDARY, Pair, first_divergence
 from vmm.pc.guest import POISON
+from vmm.pc.hosted.arrangement import NATIVE, machine_below
 from vmm.pc.machine import VirtualPc
 from vmm.pc.systems import layout as at
 from vmm.pc.systems.generator import System, image, start
 
 LIMIT: Final = 600  # instructions
+MODEL: Final = "pentium2"
 CURES: Final = ("hybrid", "translation", "hardware-assist", "interpretation")
 MakeEngine = Callable[[], Engine]
 
@@ -50,10 +52,12 @@ def new_bare(engine: Engine) -> PcMachine:
     return PcMachine(engine, memory=at.MEMORY, options=_options())
 
 
-def new_virtual(monitor: type[Monitor], engine: Engine) -> VirtualPc:
+def new_virtual(monitor: type[Monitor], engine: Engine, arrangement: str = NATIVE) -> VirtualPc:
     """A virtual machine for systems, on a machine below that is just large enough."""
     allocation, needed = allocation_for(at.MEMORY)
-    below = PcMachine(engine, memory=needed, options=_options())
+    below = machine_below(
+        arrangement, monitor.name, engine, model=MODEL, memory=needed, options=_options()
+    )
     below.memory.physical.array[allocation.end : needed] = POISON
 
     def make(machine: PcMachine, given: Allocation) -> Monitor:
@@ -127,11 +131,15 @@ class Laboratory:
         monitors: Iterable[str] = CURES,
         bare: Bench | None = None,
         paging: str | None = None,
+        arrangement: str = NATIVE,
     ) -> None:
         self._make_engine = make_engine
+        self._arrangement = arrangement
         self._bare = bare or Bench(new_bare(Stepper()))
         known = pc.monitors(paging)
-        self._virtual = {name: Bench(new_virtual(known[name], make_engine())) for name in monitors}
+        self._virtual = {
+            name: Bench(new_virtual(known[name], make_engine(), arrangement)) for name in monitors
+        }
 
     def violation(self, system: System, limit: int = LIMIT) -> Found | None:
         """The first difference of any monitor, or the first loss of control."""
@@ -180,7 +188,7 @@ class Laboratory:
         def pair() -> Pair:
             benches = (
                 Bench(new_bare(self._make_engine())),
-                Bench(new_virtual(MONITORS[monitor], self._make_engine())),
+                Bench(new_virtual(MONITORS[monitor], self._make_engine(), self._arrangement)),
             )
             bare, virtual = (bench.set_back(system, image(system)) for bench in benches)
             serial = [bench.machine.board.options.serial[0] for bench in benches]

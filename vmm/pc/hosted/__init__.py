@@ -1,0 +1,1 @@
+"""Monitors in a process of a host operating system."""
