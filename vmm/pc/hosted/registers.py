@@ -55,7 +55,7 @@ class Registers:
             return FLAGS
         for name, _ in _SEGMENTS:
             hidden = _hidden(values, name)
-            if name in ("cs", "ss") and hidden.is_null:
+            if not hidden.is_for(name):
                 return SEGMENT
             if not hidden.is_null and descriptor(hidden, self._process.view) is None:
                 return SEGMENT
