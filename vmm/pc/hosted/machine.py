@@ -44,7 +44,7 @@ class HostedPc(PcMachine):
     ) -> None:  # fmt: skip
         size = storage_for(memory)
         self.process = HostProcess(engine, model, size, inspects=inspects, user=user)
-        hosted = HostedEngine(engine.name, self.process)
+        hosted = HostedEngine(self.process)
         physical = self.process.space.physical
         self.first = self.process.first_frame * PAGE_SIZE
         storage = PhysicalWindow(physical, self.first, size)
@@ -61,13 +61,17 @@ class HostedPc(PcMachine):
 class HostedEngine:
     """Runs the processor that a monitor has loaded, as the process."""
 
-    def __init__(self, name: str, process: HostProcess) -> None:
-        self.name = name
+    def __init__(self, process: HostProcess) -> None:
         self.machine: HostedPc
         self._process = process
         self._registers = Registers(process)
         self._mark: Mark = (-1, 0)
         self._missed: Fault | None = None  # a page that the monitor was asked for
+
+    @property
+    def name(self) -> str:
+        """That of the engine on which the host runs."""
+        return self._process.engine.name
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """No trap is delivered below a monitor: each is the monitor's."""

@@ -112,7 +112,7 @@ class HostProcess:
     ) -> None:
         self.tally = Tally()
         self.lowest = 0 if user == ROOT else LOWEST
-        self._engine = engine
+        self.engine = engine
         self.view = STUB - -(-storage // UNIT) * UNIT
         self.machine = ProcessMachine(stub(), ["vmm"], memory=storage + ROOM, mips=MIPS, user=user)
         self.space = self.machine.space
@@ -272,7 +272,7 @@ class HostProcess:
         """Let the guest run until it gets a signal; why the processor stopped."""
         state, end = self.state, self.machine.next_event()
         state.breakpoints = breakpoints
-        stop = self._engine.run(state, end)
+        stop = self.engine.run(state, end)
         self._kernel(_trap(stop))
         return stop
 
