@@ -319,7 +319,7 @@ def test_a_few_systems(seed: int) -> None:
 
 @pytest.mark.heavy
 @pytest.mark.parametrize(
-    ("monitor", "systems", "most"), [("hybrid", 100, 500), ("translation", 40, 5_000)]
+    ("monitor", "systems", "most"), [("hybrid", 70, 400), ("translation", 30, 4_000)]
 )
 def test_a_hundred_systems(monitor: str, systems: int, most: int) -> None:
     """Some instructions of ring 3 each; of ring 0 under translation."""

@@ -23,7 +23,7 @@ from emu.state import State
 from isa.fault import Fault
 from isa.x86.vectors import NAMES, PAGE_FAULT
 from vmm.pc.hosted.inspected import LOOKED_AT
-from vmm.pc.hosted.process import HostProcess
+from vmm.pc.hosted.process import Context, HostProcess
 from vmm.pc.hosted.registers import Registers
 from vmm.pc.window import PhysicalWindow
 
@@ -116,7 +116,7 @@ class HostedEngine:
             stop = process.run(state.breakpoints)
             signal, frame = process.caught(), process.context()
             if frame.trap != PAGE_FAULT or signal != Signal.SIGSEGV:
-                return self._other(stop, signal)
+                return self._other(stop, signal, frame)
             told = self._map(Fault(PAGE_FAULT, frame.error, frame.address), "touched")
             process.note(signal, "page" if told is None else _cause(told))
             if told is not None:
@@ -138,10 +138,13 @@ class HostedEngine:
         self._process.map(address, where, cause, writable=writable)
         return None
 
-    def _other(self, stop: Exit, signal: Signal) -> Exit:
-        """A signal that has nothing to do with pages."""
+    def _other(self, stop: Exit, signal: Signal, frame: Context) -> Exit:
+        """A signal that has nothing to do with pages. The monitor knows where it has planted
+        breakpoints, and what it is that raises SIGSYS."""
         if stop.fault is not None and stop.fault.vector == LOOKED_AT:
             stop = Exit(INSPECTED)
+        elif stop.fault is not None and signal != Signal.SIGSYS:
+            stop = Exit("fault", Fault(frame.trap, frame.error))
         self._process.note(signal, _cause(stop))
         return stop
 
