@@ -457,14 +457,11 @@ def test_what_no_process_can_be_is_refused(arguments: tuple[str, ...], said: str
     assert said in done.stderr
 
 
-def test_what_has_no_arrangement_is_refused() -> None:
-    """Toys, and the paging of hardware assistance."""
+def test_toys_have_no_arrangement() -> None:
     toy = next((PROGRAMS.parent.parent / "toy").glob("*.asm"))
     done = vmm("run", "--arrangement", "hosted", toy)
     assert done.exit_code == 65
     assert "the guest is a toy's" in done.stderr
-    paging = "compare", "--arrangement", "both", "--paging", "shadow", PROGRAMS / "paging.asm"
-    assert "--paging is of hardware-assist" in vmm(*paging).stderr
 
 
 def test_monitors_are_the_same_classes() -> None:

@@ -137,8 +137,6 @@ def compare(
         if arrangement != "native":
             from vmm.pc.hosted import commands as hosted
 
-            if paging:
-                raise GuestFileError("--paging is of hardware-assist, which no process can be")
             found = hosted.compare_guest(guest, chosen, isa, arrangement, max_instructions, every)
             commands.print_comparison(*found, as_json=as_json)
             return
