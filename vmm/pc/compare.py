@@ -13,7 +13,7 @@ from vmm.pc import Kinds, Monitor, monitors
 from vmm.pc.costs.published import modelled
 from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import POISON, Guest
-from vmm.pc.hosted.arrangement import host_facts, is_confined
+from vmm.pc.hosted.arrangement import NATIVE, host_facts, is_confined
 from vmm.pc.machine import VirtualPc
 from vmm.pc.paravirtual.guest import NAME as PARAVIRTUAL
 from vmm.pc.paravirtual.guest import ParavirtualGuest, ported, porting_cost
@@ -78,7 +78,9 @@ def compare_one(
         seconds / bare_seconds,
         bytes(output.output),
         stop.reason,
-        modelled(monitor.name, efficiency.instructions, efficiency.exits),
+        modelled(monitor.name, efficiency.instructions, efficiency.exits)
+        if guest.arrangement == NATIVE
+        else None,
         host_facts(machine),
     )
 

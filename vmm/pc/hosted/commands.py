@@ -14,6 +14,7 @@ from vmm.pc.guest import CONFIGURATION, Guest
 from vmm.pc.hosted.arrangement import BOTH, HOSTED, INSPECTS, NATIVE
 
 WIDTH: Final = 18
+CAUSE: Final = 32
 
 
 def compare_guest(
@@ -70,8 +71,10 @@ def _sums(host: dict[str, dict[str, int]]) -> Iterator[int]:
 
 
 def host_lines(rows: Iterable[Row]) -> Iterator[str]:
-    """The system calls and signals of the host, by their causes."""
-    for _, row in rows:
-        for kind, counted in (row.host or {}).items():
-            causes = ", ".join(f"{n} {what}" for what, n in counted.items())
-            yield f"{row.name}, {kind.replace('_', ' ')}: {causes}"
+    """The system calls and signals of the host, by their causes, a monitor a column."""
+    columns = {row.name: row.host for _, row in rows if row.host is not None}
+    for kind in ("system_calls", "signals") if columns else ():
+        yield f"{kind.replace('_', ' '):<{CAUSE}}" + "".join(f"{name:>{WIDTH}}" for name in columns)
+        for what in sorted({what for host in columns.values() for what in host[kind]}):
+            counts = "".join(f"{host[kind].get(what, 0):>{WIDTH}}" for host in columns.values())
+            yield f"  {what:<{CAUSE - 2}}{counts}"

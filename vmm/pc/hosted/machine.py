@@ -23,7 +23,7 @@ from emu.state import State
 from isa.fault import Fault
 from isa.x86.vectors import NAMES, PAGE_FAULT
 from vmm.pc.hosted.inspected import LOOKED_AT
-from vmm.pc.hosted.process import HostProcess
+from vmm.pc.hosted.process import Context, HostProcess
 from vmm.pc.hosted.registers import Registers
 from vmm.pc.window import PhysicalWindow
 
@@ -44,7 +44,7 @@ class HostedPc(PcMachine):
     ) -> None:  # fmt: skip
         size = storage_for(memory)
         self.process = HostProcess(engine, model, size, inspects=inspects, user=user)
-        hosted = HostedEngine(engine.name, self.process)
+        hosted = HostedEngine(self.process)
         physical = self.process.space.physical
         self.first = self.process.first_frame * PAGE_SIZE
         storage = PhysicalWindow(physical, self.first, size)
@@ -61,13 +61,17 @@ class HostedPc(PcMachine):
 class HostedEngine:
     """Runs the processor that a monitor has loaded, as the process."""
 
-    def __init__(self, name: str, process: HostProcess) -> None:
-        self.name = name
+    def __init__(self, process: HostProcess) -> None:
         self.machine: HostedPc
         self._process = process
         self._registers = Registers(process)
         self._mark: Mark = (-1, 0)
         self._missed: Fault | None = None  # a page that the monitor was asked for
+
+    @property
+    def name(self) -> str:
+        """That of the engine on which the host runs."""
+        return self._process.engine.name
 
     def deliver(self, state: State, fault: Fault) -> bool:
         """No trap is delivered below a monitor: each is the monitor's."""
@@ -112,7 +116,7 @@ class HostedEngine:
             stop = process.run(state.breakpoints)
             signal, frame = process.caught(), process.context()
             if frame.trap != PAGE_FAULT or signal != Signal.SIGSEGV:
-                return self._other(stop, signal)
+                return self._other(stop, signal, frame)
             told = self._map(Fault(PAGE_FAULT, frame.error, frame.address), "touched")
             process.note(signal, "page" if told is None else _cause(told))
             if told is not None:
@@ -134,10 +138,13 @@ class HostedEngine:
         self._process.map(address, where, cause, writable=writable)
         return None
 
-    def _other(self, stop: Exit, signal: Signal) -> Exit:
-        """A signal that has nothing to do with pages."""
+    def _other(self, stop: Exit, signal: Signal, frame: Context) -> Exit:
+        """A signal that has nothing to do with pages. The monitor knows where it has planted
+        breakpoints, and what it is that raises SIGSYS."""
         if stop.fault is not None and stop.fault.vector == LOOKED_AT:
             stop = Exit(INSPECTED)
+        elif stop.fault is not None and signal != Signal.SIGSYS:
+            stop = Exit("fault", Fault(frame.trap, frame.error))
         self._process.note(signal, _cause(stop))
         return stop
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from emu.engines import Engine
 from emu.exit import UNTIL, Exit
-from emu.memory import PAGE_BITS, PAGE_SIZE, Memory
+from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, Memory
 from emu.process.descriptors import GDT_BASE, GDT_ENTRIES
 from emu.process.frames import SIGCONTEXT, SIGINFO_SIZE
 from emu.process.layout import LOWEST
@@ -96,7 +96,7 @@ class Context(NamedTuple):
 
 
 class HostRefusalError(Exception):
-    """The host does not do what the monitor needs."""
+    """The host does not do what the monitor needs: nothing that a guest could bring about."""
 
 
 class HostProcess:
@@ -112,7 +112,7 @@ class HostProcess:
     ) -> None:
         self.tally = Tally()
         self.lowest = 0 if user == ROOT else LOWEST
-        self._engine = engine
+        self.engine = engine
         self.view = STUB - -(-storage // UNIT) * UNIT
         self.machine = ProcessMachine(stub(), ["vmm"], memory=storage + ROOM, mips=MIPS, user=user)
         self.space = self.machine.space
@@ -198,17 +198,16 @@ class HostProcess:
     def map(self, address: int, where: int, cause: str, *, writable: bool) -> None:
         """Let the guest find a page of the file at an address."""
         rights = PROT_READ | PROT_EXEC | (PROT_WRITE if writable else 0)
-        page = address & ~(PAGE_SIZE - 1)
-        region = self.space.region_at(page)
-        if region is not None:
-            self.call("mprotect", cause, page, PAGE_SIZE, rights)
-            return
-        place = self._descriptor, where >> PAGE_BITS
+        page = address & ~PAGE_MASK
+        place = MAP_SHARED | MAP_FIXED, self._descriptor, where >> PAGE_BITS
         try:
-            self.call("mmap2", cause, page, PAGE_SIZE, rights, MAP_SHARED | MAP_FIXED, *place)
+            if self.space.region_at(page) is not None:
+                self.call("mprotect", cause, page, PAGE_SIZE, rights)
+            else:
+                self.call("mmap2", cause, page, PAGE_SIZE, rights, *place)
         except HostRefusalError:  # too many mappings
             self.unmap_all("no room")
-            self.call("mmap2", cause, page, PAGE_SIZE, rights, MAP_SHARED | MAP_FIXED, *place)
+            self.call("mmap2", cause, page, PAGE_SIZE, rights, *place)
 
     def unmap(self, address: int, cause: str) -> None:
         """Let the guest find nothing there."""
@@ -273,7 +272,7 @@ class HostProcess:
         """Let the guest run until it gets a signal; why the processor stopped."""
         state, end = self.state, self.machine.next_event()
         state.breakpoints = breakpoints
-        stop = self._engine.run(state, end)
+        stop = self.engine.run(state, end)
         self._kernel(_trap(stop))
         return stop
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from isa.registers import Register
 from isa.x86 import registers as r
-from vmm.pc.hosted.process import HostProcess
+from vmm.pc.hosted.process import HostProcess, HostRefusalError
 from vmm.pc.hosted.segments import Hidden, descriptor
 from vmm.pc.processor import KEPT
 
@@ -55,7 +55,7 @@ class Registers:
             return FLAGS
         for name, _ in _SEGMENTS:
             hidden = _hidden(values, name)
-            if name in ("cs", "ss") and hidden.is_null:
+            if not hidden.is_for(name):
                 return SEGMENT
             if not hidden.is_null and descriptor(hidden, self._process.view) is None:
                 return SEGMENT
@@ -108,19 +108,9 @@ class Registers:
         flags = r.EFLAGS.unpack(context.eflags)
         for register in _IN_FRAME:
             found[register.slot] = flags[register]
-        for name, segment in _SEGMENTS:
-            selector = getattr(context, name)
-            if selector != self._selectors[name]:
-                self._loaded(found, segment, selector)
+        if any(getattr(context, name) != self._selectors[name] for name, _ in _SEGMENTS):
+            raise HostRefusalError("the guest has loaded a selector, and nobody looked at that")
         values[:] = found
-
-    def _loaded(self, values: MutableSequence[int], segment: r.Segment, selector: int) -> None:
-        """The guest has loaded something of the host's, and nobody noticed."""
-        behind = self._process.machine.system.segment(selector) or (0, 0, 0)
-        parts = segment.base, segment.limit, segment.attributes
-        values[segment.selector.slot] = selector
-        for part, value in zip(parts, behind, strict=True):
-            values[part.slot] = value
 
 
 def _hidden(values: Sequence[int], name: str) -> Hidden:

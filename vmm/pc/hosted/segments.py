@@ -26,6 +26,14 @@ class Hidden:
         """Whether nothing can be reached by it."""
         return not self.attributes
 
+    def is_for(self, name: str) -> bool:
+        """Whether a segment register can have it in protected mode. Just after real mode CS still
+        has data behind it, with which no handler of a signal returns."""
+        kind = self.attributes & (CODE | WRITABLE)
+        if name == "cs":
+            return bool(kind & CODE)
+        return name != "ss" or kind == WRITABLE
+
 
 def descriptor(hidden: Hidden, end: int) -> UserDesc | None:
     """A process's descriptor of a segment, with nothing in it at `end` or above.
