@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -314,6 +316,14 @@ def test_hooks_on_a_pc_see_what_the_reference_sees(engine):
     if engine == "reference":
         pytest.skip("it is what the others are compared with")
     assert pc_events(engine) == pc_events("reference")
+
+
+def test_hooks_find_nothing_that_runs_without_hooks_have_kept(engine, tmp_path, monkeypatch):
+    """Code that is found there does not note its accesses."""
+    monkeypatch.setenv("POPEK_CACHE", str(tmp_path))
+    command = ["-m", "emu", "run", "--engine", engine, PROGRAMS / "pc" / "paging.asm"]
+    subprocess.run([sys.executable, *command], check=True, capture_output=True, timeout=120)
+    assert pc_events.__wrapped__(engine) == pc_events("reference")
 
 
 @cache

@@ -107,6 +107,7 @@ class NativeSession(Session):
 
     fixes = False
     tier1_type = Tier1
+    remembers = True  # what the python engine emits for it is what it emits for others
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
@@ -132,7 +133,8 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
-        self.remembered = self._remembered() if isinstance(self.isa, X86) else None
+        can_remember = self.remembers and isinstance(self.isa, X86)
+        self.remembered = self._remembered() if can_remember else None
         self._watched_then = self.watched  # by whom what is remembered was found out
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
