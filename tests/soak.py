@@ -34,7 +34,7 @@ from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86 import decode as decoding
-from isa.x86 import machine
+from isa.x86 import tracing
 from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing
 
 LIMITS = {
@@ -50,7 +50,6 @@ DISK = 4 << 20  # bytes of compiled code that may be kept
 DECODED = 1 << 12  # instructions whose decoding is remembered
 TRACED = 1 << 9  # forms whose trace is remembered
 JUDGED = 10  # rounds after which there is a new judge, as python keeps a function for each form
-DECODERS = ("isa.x86.machine", "emu.engines.native.decoder")
 TURNS = 2  # machines at a time on one engine
 MEBIBYTE = 1 << 20
 
@@ -72,10 +71,9 @@ def tiny_limits() -> Iterator[Counter[str]]:
     with ExitStack() as stack:
         for name, limit in LIMITS.items():
             stack.enter_context(patch(name, limit))
-        for module in DECODERS:
-            stack.enter_context(patch(f"{module}.decode", small))
-        traces = lru_cache(TRACED)(machine.trace.__wrapped__)
-        stack.enter_context(patch("isa.x86.machine.trace", traces))
+        stack.enter_context(patch("isa.x86.decode.decode", small))
+        traces = lru_cache(TRACED)(tracing.trace.__wrapped__)
+        stack.enter_context(patch("isa.x86.tracing.trace", traces))
         stack.enter_context(patch.object(NativeSession, "forget", counted("evictions", forget)))
         stack.enter_context(patch.object(NativeSession, "close", counted("machines", close)))
         yield found
