@@ -4,6 +4,7 @@ else's, and signals for what would reach the kernel."""
 from __future__ import annotations
 
 import struct
+from pathlib import Path
 
 import pytest
 from process_guest import Guest
@@ -205,3 +206,20 @@ def test_the_time_stamp_may_be_a_signal(guest: Guest) -> None:
         assert guest.call("prctl", 25, BUFFER) == 0
         assert guest.words("<I") == (wanted,)
     assert guest.call("prctl", 26, 3) == -22
+
+
+def test_time_ends_for_those_who_sleep_for_ever(tmp_path: Path) -> None:
+    """Files that are closed after it have a time that the host knows."""
+    guest = Guest(tmp_path, writable=True)
+    number = guest.call("open", b"file", 0o101, 0o644)
+    assert guest.call("write", number, b"x", 1) == 1
+    longest = struct.pack("<qq", (1 << 63) - 1, 0)
+    for _ in range(3):
+        assert guest.call("clock_nanosleep_time64", 1, 0, longest, 0) == 0
+    assert guest.call("close", number) == 0
+    assert (tmp_path / "file").stat().st_size == 1
+
+
+def test_the_time_stamp_is_told_of(guest: Guest) -> None:
+    assert guest.call("prctl", 25, BUFFER, 0, 0, 0) == 0
+    assert guest.get(4) == b"\1\0\0\0"

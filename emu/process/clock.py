@@ -4,6 +4,8 @@ from __future__ import annotations
 
 DEFAULT_EPOCH = 1_704_067_200  # 2024-01-01T00:00:00Z
 DEFAULT_MIPS = 100
+FOREVER = (1 << 63) - 1
+"""Nanoseconds at which time ends for those who wait (Linux' KTIME_MAX): some 292 years."""
 
 
 class VirtualClock:

@@ -120,6 +120,7 @@ class Loader:
             process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
         process.load_segment("cs", USER_CODE_SELECTOR)
         state["cpl"], state["eflags"], state["fcw"] = 3, INITIAL_EFLAGS, FCW_INITIAL
+        state["tsd"] = 0
         state["esp"], state["eip"] = loaded.stack, loaded.entry
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.memory import AddressSpace, Mappings
-from emu.process.clock import VirtualClock
+from emu.process.clock import FOREVER, VirtualClock
 from emu.process.descriptors import LDT_ATTRIBUTES, LDT_BASE, LDT_SELECTOR, SystemMemory
 from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
@@ -212,7 +212,9 @@ class Process:
 
     def end_of_wait(self, duration: int) -> int:
         """Return the elapsed time at which a call that waits so long stops waiting."""
-        return self.elapsed + duration if self.deadline is None else self.deadline
+        if self.deadline is not None:
+            return self.deadline
+        return min(self.elapsed + duration, FOREVER)
 
     def load_segment(self, name: str, selector: int) -> None:
         """Load a segment register and the descriptor behind it, as the kernel's IRET would; EFAULT.

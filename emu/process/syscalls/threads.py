@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from emu.process.clock import FOREVER
 from emu.process.descriptors import TLS_MAX, TLS_MIN, UserDesc
 from emu.process.futex import ALL_BITS, Waiter
 from emu.process.numbers import CallError, Errno
@@ -155,7 +156,7 @@ def _wait(p: Process, address: int, value: int, bits: int, duration: int | None)
     if p.unpack("<I", address)[0] != value:
         raise CallError(Errno.EAGAIN)
     waiter = Waiter(p, bits)
-    deadline = None if duration is None else p.elapsed + duration
+    deadline = None if duration is None else min(p.elapsed + duration, FOREVER)
     sleep = Sleep(
         "a lock is held that only another thread could release",
         lambda: waiter.woken,
