@@ -75,8 +75,12 @@ class Listed:
     text: str = ""
 
     def __str__(self) -> str:
-        shown = self.data[:SHOWN_BYTES].hex(" ") + (" ..." if len(self.data) > SHOWN_BYTES else "")
+        shown = self.shown(SHOWN_BYTES)
         return f"{self.address:08x}  {shown:<{3 * SHOWN_BYTES + 3}}  {self.line:5}  {self.text}"
+
+    def shown(self, most: int) -> str:
+        """The bytes in hexadecimal, so many of them at the most."""
+        return self.data[:most].hex(" ") + (" ..." if len(self.data) > most else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +115,7 @@ def assemble(text: str, file: str = "source", *, limits: Limits = Limits()) -> A
 
     It starts at `_start`, or at the first byte of .text.
     """
-    compiled, lines, warnings = _objects(text, file, 32, limits)
-    linked = _link(compiled, lines, text, file)
-    recorded = linker.link(lines, file) if lines else None
-    return _assembled(linked, linked.image(), recorded, text, warnings)
+    return _assembled(text, file, 32, limits)
 
 
 def assemble_flat(
@@ -125,23 +126,14 @@ def assemble_flat(
     bits: int = 32,
     limits: Limits = Limits(),
 ) -> Assembled:
-    """What `flat` gives, as `image`, with what a debugger wants to know. Raises AssemblyError."""
-    compiled, lines, warnings = _objects(text, file, _bits(bits), limits)
-    linked = _link(compiled, lines, text, file, origin=origin, paged=False)
-    recorded = linker.link(lines, file, origin=origin, paged=False) if lines else None
-    return _assembled(linked, linked.flat(), recorded, text, warnings)
+    """Assemble the bytes that stand at `origin`, without a header: they are `image`.
 
-
-def _assembled(
-    linked: linker.Linked,
-    image: bytes,
-    recorded: linker.Linked | None,
-    text: str,
-    warnings: tuple[Finding, ...],
-) -> Assembled:
-    source = tuple(text.splitlines())
-    listing = _listing(linked, recorded, source)
-    return Assembled(image, linked.entry, linked.symbols, listing, source, warnings)
+    Sections follow one another, .text first; .bss takes addresses behind the last byte, no bytes.
+    Raises AssemblyError.
+    """
+    if bits not in (16, 32):
+        raise ValueError(f"code has 16 or 32 bits, not {bits}")
+    return _assembled(text, file, bits, limits, origin)
 
 
 def flat(
@@ -152,18 +144,28 @@ def flat(
     bits: int = 32,
     limits: Limits = Limits(),
 ) -> bytes:
-    """Assemble the bytes that stand at `origin`, without a header. Raises AssemblyError.
-
-    Sections follow one another, .text first; .bss takes addresses behind the last byte, no bytes.
-    """
-    compiled, lines, _ = _objects(text, file, _bits(bits), limits)
-    return _link(compiled, lines, text, file, origin=origin, paged=False).flat()
+    """The `image` of `assemble_flat`. Raises AssemblyError."""
+    return assemble_flat(text, file, origin, bits=bits, limits=limits).image
 
 
-def _bits(bits: int) -> int:
-    if bits not in (16, 32):
-        raise ValueError(f"code has 16 or 32 bits, not {bits}")
-    return bits
+def _assembled(
+    text: str, file: str, bits: int, limits: Limits, origin: int | None = None
+) -> Assembled:
+    """A program, or what stands at `origin`."""
+    compiled, lines, warnings = _objects(text, file, bits, limits)
+    where = linker.BASE if origin is None else origin
+    paged = origin is None  # only a program has pages with permissions
+    linked = _link(compiled, lines, text, file, where, paged)
+    recorded = linker.link(lines, file, origin=where, paged=paged) if lines else None
+    source = tuple(text.splitlines())
+    return Assembled(
+        image=linked.flat() if origin is not None else linked.image(),
+        entry=linked.entry,
+        symbols=linked.symbols,
+        listing=_listing(linked, recorded, source),
+        source=source,
+        warnings=warnings,
+    )
 
 
 def _objects(
@@ -315,8 +317,8 @@ def _link(
     lines: bytes,
     text: str,
     file: str,
-    origin: int = linker.BASE,
-    paged: bool = True,
+    origin: int,
+    paged: bool,
 ) -> linker.Linked:
     """Link the object; an error is told with its line if the object with line records knows it."""
     try:

@@ -54,27 +54,21 @@ def _x86(text: str, source: Path, flat: bool) -> tuple[bytes, list[str]]:
     if flat:
         data = assembler.flat(text, str(source))
         return data, [data.hex(" ")]
-    assembled = assembler.assemble(text, str(source))
-    return assembled.image, _listing(assembled, text.splitlines())
+    return _with_listing(assembler.assemble(text, str(source)))
 
 
 def _pc(text: str, source: Path) -> tuple[bytes, list[str]]:
     from emu.pc.choose import assembled_program
 
-    assembled = assembled_program(text, source)
-    return assembled.image, _listing(assembled, text.splitlines())
+    return _with_listing(assembled_program(text, source))
 
 
-def _listing(assembled: Assembled, source: list[str]) -> list[str]:
-    """Address, bytes and source line of everything that the source put into memory."""
-    return [
-        f"{row.address:8x}  {_shown(row.data):<32} {source[row.line - 1]}".rstrip()
+def _with_listing(assembled: Assembled) -> tuple[bytes, list[str]]:
+    """Beside the image: address, bytes and source line of everything that it put into memory."""
+    return assembled.image, [
+        f"{row.address:8x}  {row.shown(MOST_SHOWN):<32} {row.text}".rstrip()
         for row in assembled.listing
     ]
-
-
-def _shown(data: bytes) -> str:
-    return data[:MOST_SHOWN].hex(" ") + (" ..." if len(data) > MOST_SHOWN else "")
 
 
 def _write(output: Path, data: bytes, *, executable: bool) -> None:

@@ -105,26 +105,18 @@ def _image(path: Path, data: bytes, *, is_file: bool, writable: bool) -> DiskIma
 
 def assembled(text: str, path: Path) -> bytes:
     """The bytes of a source for a PC: boot sectors, or a kernel with a Multiboot header."""
-    from emu.assembler import flat
-
-    plain, origin, bits = _for_pc(text, path)
-    return flat(plain, str(path), origin, bits=bits)
+    return assembled_program(text, path).image
 
 
 def assembled_program(text: str, path: Path) -> Assembled:
     """The same, with what a debugger wants to know. Raises GuestFileError or AssemblyError."""
     from emu.assembler import assemble_flat
 
-    plain, origin, bits = _for_pc(text, path)
-    return assemble_flat(plain, str(path), origin, bits=bits)
-
-
-def _for_pc(text: str, path: Path) -> tuple[str, int, int]:
-    """The source without the line that names the machine, where it stands, and its bits."""
     found = _MACHINE.search(text)
     kind = found[1] if found else "pc/boot"
     if kind not in ORIGINS:
         raise GuestFileError(
             f"{path} is for the machine {kind!r}", advice=f"Write one of {', '.join(ORIGINS)}"
         )
-    return _MACHINE.sub("", text, count=1), *ORIGINS[kind]
+    origin, bits = ORIGINS[kind]
+    return assemble_flat(_MACHINE.sub("", text, count=1), str(path), origin, bits=bits)
