@@ -60,6 +60,10 @@ class Trace:
             found |= {node.attribute} if node.op == "put" else set(node.attribute.members)
         return found
 
+    def read(self) -> set[Register]:
+        """Every register that the trace may read by its own name, not by a number."""
+        return {node.attribute[0] for node in self.walk() if node.op == "get"}
+
     def has(self, *ops: str) -> bool:
         """Whether one of the operations occurs."""
         return any(node.op in ops for node in self.walk())

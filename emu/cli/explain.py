@@ -106,7 +106,7 @@ def _reaches_memory(node: Bits) -> bool:
 
 
 def _reads(trace: Trace) -> list[str]:
-    return sorted({n.attribute[0].name for n in trace.walk() if n.op == "get"})
+    return sorted(register.name for register in trace.read())
 
 
 def render(facts: dict[str, Any]) -> str:

@@ -329,7 +329,7 @@ class Session:
             trace = self.isa.fetch(mode)
             simple = fetches_at_pc(self.isa, trace)
             self.fetchers[mode] = None if simple else emit_handler(self, trace)
-            reads = {n.attribute[0] for n in trace.walk() if n.op == "get"} - {self.isa.pc}
+            reads = trace.read() - {self.isa.pc}
             if self.fixes:
                 self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
             if not reads <= self.watched:  # blocks end where fetching changes

@@ -14,7 +14,6 @@ from random import Random
 from typing import Final, NamedTuple, TypeVar
 
 from isa.definition import Instruction
-from isa.x86 import meanings
 from isa.x86.decode import BAD, TOO_LONG, decode
 from isa.x86.encoding import (
     CONSTANT,
@@ -39,8 +38,6 @@ from isa.x86.encoding import (
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import model_of
-
-assert meanings.__all__, "importing the meanings fills the table that decoding reads"
 
 # How many instructions are asked about for a key. Where the form may hide in an immediate (ENTER's
 # level, the number of a control register), three bits of it at least: 8 variants let 1 in 2²¹ pass.

@@ -7,7 +7,7 @@ from functools import cache
 
 from isa.bits import Bits
 from isa.trace import Trace
-from isa.x86 import debug, meanings
+from isa.x86 import debug
 from isa.x86.builder import X86Builder
 from isa.x86.decode import BAD, ESCAPE, TOO_LONG, UNIMPLEMENTED
 from isa.x86.form import Form, Seg
@@ -15,8 +15,6 @@ from isa.x86.meanings import coprocessor
 from isa.x86.registers import SEGMENTS
 from isa.x86.table import INSTRUCTIONS
 from isa.x86.vectors import DEBUG, GENERAL_PROTECTION
-
-assert meanings.__all__, "importing the meanings fills the table"
 
 
 @cache
@@ -32,6 +30,17 @@ def trace_behind(form: Form, prelude: Callable[[X86Builder], bool]) -> Trace:
     if m.modified_operands:
         m = _run(X86Builder(form, m.modified_operands), prelude)
     return m.finish(form_name(form))
+
+
+@cache
+def faulting(form: Form, vector: int) -> Trace:
+    """The trace of a form that never gets as far as its meaning, whatever that is: it faults."""
+
+    def fault(m: X86Builder) -> bool:
+        m.fault(vector)
+        return True
+
+    return trace_behind(form, fault)
 
 
 def _nothing(_: X86Builder) -> bool:

@@ -238,11 +238,10 @@ def is_jump(trace: Trace, isa: Toy) -> bool:
 def _touches_registers_only(trace: Trace, isa: Toy) -> bool:
     """Registers and P, and P only to move on."""
     allowed = (Role.GENERAL, Role.FLAG, Role.PROGRAM_COUNTER)
-    read = {n.attribute[0] for n in trace.walk() if n.op == "get"}
     return (
         not trace.has(*_ALONE)
         and not trace.region.ends
-        and all(r.role in allowed for r in read | trace.written())
+        and all(r.role in allowed for r in trace.read() | trace.written())
         and not _uses_p(trace, isa)
     )
 

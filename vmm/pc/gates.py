@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, cast
 
-from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, TranslatedMemory
+from emu.memory import PAGE_BITS, TranslatedMemory, pieces_of
 from emu.pc.machine import PcMachine
 from emu.state import State
 from isa.fault import Fault
@@ -53,13 +53,10 @@ class Gates:
     def _pieces(self, state: State) -> Iterator[tuple[int | None, int]]:
         """Where in the guest's memory its table lies, if anywhere, and so many bytes of it."""
         linear = cast(TranslatedMemory, state.memory["linear"])
-        address = state.values[IDT_BASE.slot]
-        end = address + min(state.values[IDT_LIMIT.slot], LIMIT) + 1
-        while address < end:
-            size = min(end - address, PAGE_SIZE - (address & PAGE_MASK))
-            where = linear.still(address & 0xFFFFFFFF, 0)
-            yield None if isinstance(where, Fault) else where, size
-            address += size
+        size = min(state.values[IDT_LIMIT.slot], LIMIT) + 1
+        for address, count in pieces_of(state.values[IDT_BASE.slot], size):
+            where = linear.still(address, 0)
+            yield None if isinstance(where, Fault) else where, count
 
     def _read(self, where: int | None, size: int) -> bytes:
         if where is None:

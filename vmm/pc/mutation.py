@@ -245,7 +245,7 @@ def _inline_at_level_3(right: Any, self: translated.Translated, form: Form) -> T
     return trace(at_level(form, 3)) if translated.kind(form) is translated.INLINE else found
 
 
-def _left_out(_: Any, form: Form) -> Trace:
+def _left_out(_: Any, form: Form, __: int) -> Trace:
     return trace_behind(form, lambda _: True)
 
 
@@ -433,7 +433,7 @@ MUTANTS: Final[tuple[Mutant[Trial], ...]] = (
     Mutant("assist-writable", "shadow tables of non-root operation let everything be written",
            ShadowPaging, "_map", instead(lambda right, s, at, where, _, user: right(
                s, at, where, True, user)), _SHADOWED),
-    Mutant("call-outs-left-out", "call-outs do nothing", translated, "_called",
+    Mutant("call-outs-left-out", "call-outs do nothing", translated, "faulting",
            instead(_left_out), _TRANSLATION),
     Mutant("all-identical", "all translations are identical", translated, "kind",
            instead(lambda *_: translated.IDENTICAL), _TRANSLATION),

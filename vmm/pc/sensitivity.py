@@ -55,10 +55,9 @@ class Sensitivity:
 def sensitivity(form: Form) -> Sensitivity:
     """Of a form as the virtual processor decodes it."""
     found = trace(form)
-    read = {n.attribute[0] for n in found.walk() if n.op == "get"}
     interned: dict[Any, int] = {}
     by_level = _shape(found, interned) != _shape(trace(at_level(form, REAL_CPL)), interned)
-    return Sensitivity(_names(read), _names(found.written()), by_level)
+    return Sensitivity(_names(found.read()), _names(found.written()), by_level)
 
 
 def _few(names: tuple[str, ...]) -> str:

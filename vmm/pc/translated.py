@@ -22,11 +22,10 @@ from isa.fault import Fault
 from isa.registers import Register
 from isa.trace import Trace
 from isa.x86 import registers as r
-from isa.x86.builder import X86Builder
 from isa.x86.form import Form
 from isa.x86.machine import X86
 from isa.x86.paging import walk
-from isa.x86.tracing import trace, trace_behind
+from isa.x86.tracing import faulting, trace
 from vmm.pc.processor import KEPT
 from vmm.pc.sensitivity import sensitivity
 from vmm.pc.vmx.memory import attach
@@ -68,17 +67,7 @@ class Translated(X86):
         """The form's translation."""
         found = cast(Form, form)
         how = self.forms[found] = kind(found)
-        return _called(found) if how is CALLED else trace(found)
-
-
-@cache
-def _called(form: Form) -> Trace:
-    return trace_behind(form, _leave)
-
-
-def _leave(m: X86Builder) -> bool:
-    m.fault(CALL_OUT)
-    return True
+        return faulting(found, CALL_OUT) if how is CALLED else trace(found)
 
 
 class _Tree:

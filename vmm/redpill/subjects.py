@@ -61,6 +61,5 @@ def _system(configuration: X86Configuration, sample: Sample) -> bool:
     used = {r for s in SEGMENTS.values() for r in (s.base, s.limit, s.attributes)}
     wanted = {*parts.mode, *parts.relocation, *parts.resources} - used
     meaning = trace(sample.form)
-    looked = {n.attribute[0] for n in meaning.walk() if n.op == "get"}
     written = meaning.written()
-    return bool((looked | written) & wanted) or meaning.region.ends or CPL in written
+    return bool((meaning.read() | written) & wanted) or meaning.region.ends or CPL in written

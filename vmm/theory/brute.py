@@ -177,10 +177,9 @@ class _Trial:
 
     def _sees_resources(self) -> bool:
         """Whether the trace reads or writes any; if not, one value of each is enough."""
-        return bool(self.trace.written() & set(self.model.parts.resources)) or any(
-            node.op == "clock"
-            or (node.op == "load" and node.attribute[0] != self.model.storage)
-            or (node.op == "get" and node.attribute[0] in self.model.parts.resources)
+        touched = self.trace.read() | self.trace.written()
+        return not touched.isdisjoint(self.model.parts.resources) or any(
+            node.op == "clock" or (node.op == "load" and node.attribute[0] != self.model.storage)
             for node in self.trace.walk()
         )
 
@@ -198,7 +197,7 @@ class _Trial:
 
     def _uses_stack(self) -> bool:
         stack = self.known.general.members[7]
-        return any(n.op == "get" and n.attribute[0] is stack for n in self.trace.walk())
+        return stack in self.trace.read()
 
     def _words(self, p: int, b: int) -> Sequence[int]:
         """Three values of a word: the last is a PSW that keeps M = s and R, in the middle base.

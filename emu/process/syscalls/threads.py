@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from emu.process.clock import FOREVER
 from emu.process.descriptors import TLS_MAX, TLS_MIN, UserDesc
 from emu.process.futex import ALL_BITS, Waiter
 from emu.process.numbers import CallError, Errno
@@ -156,7 +155,7 @@ def _wait(p: Process, address: int, value: int, bits: int, duration: int | None)
     if p.unpack("<I", address)[0] != value:
         raise CallError(Errno.EAGAIN)
     waiter = Waiter(p, bits)
-    deadline = None if duration is None else min(p.elapsed + duration, FOREVER)
+    deadline = None if duration is None else p.end_of_wait(duration)
     sleep = Sleep(
         "a lock is held that only another thread could release",
         lambda: waiter.woken,

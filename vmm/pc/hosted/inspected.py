@@ -17,10 +17,9 @@ from isa.bits import Bits
 from isa.registers import Register
 from isa.trace import Rewriter, Trace
 from isa.x86 import registers as r
-from isa.x86.builder import X86Builder
 from isa.x86.form import Form
 from isa.x86.machine import X86
-from isa.x86.tracing import trace, trace_behind
+from isa.x86.tracing import faulting, trace
 
 LOOKED_AT: Final = 0x103
 """The fault before such an instruction: no exception has that number."""
@@ -42,8 +41,7 @@ _FEW: Final = 8  # bits of operands that are tried one by one
 @cache
 def sees_the_host(form: Form) -> bool:
     """Whether a form reads any of the host's registers and does not always trap."""
-    read = {node.attribute[0] for node in trace(form).walk() if node.op == "get"}
-    return not read.isdisjoint(OF_THE_HOST) and not traps(form)
+    return not trace(form).read().isdisjoint(OF_THE_HOST) and not traps(form)
 
 
 @cache
@@ -104,14 +102,4 @@ class Inspected(X86):
         """The form's trace, or the stop before it."""
         found = cast(Form, form)
         stops = loads_the_hosts(found) or (self.reads and sees_the_host(found))
-        return _stopped(found) if stops else trace(found)
-
-
-@cache
-def _stopped(form: Form) -> Trace:
-    return trace_behind(form, _stop)
-
-
-def _stop(m: X86Builder) -> bool:
-    m.fault(LOOKED_AT)
-    return True
+        return faulting(found, LOOKED_AT) if stops else trace(found)

@@ -49,7 +49,7 @@ def _options() -> Options:
 
 def new_bare(engine: Engine) -> PcMachine:
     """A bare machine for systems."""
-    return PcMachine(engine, memory=at.MEMORY, options=_options())
+    return PcMachine(engine, model=MODEL, memory=at.MEMORY, options=_options())
 
 
 def new_virtual(monitor: type[Monitor], engine: Engine, arrangement: str = NATIVE) -> VirtualPc:

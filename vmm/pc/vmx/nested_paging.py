@@ -76,13 +76,13 @@ class NestedPaging:
                 self._count(evaluation.references)
                 self._remember(address, access, user, evaluation, value_or_fault)
                 return value_or_fault
-            if value_or_fault.vector == EPT_VIOLATION:
-                emulated = self._violation(value_or_fault)
-                if emulated is not None:
-                    return emulated  # the walk is done: what it marked stays
-            evaluation.take_back()
             if value_or_fault.vector != EPT_VIOLATION:
+                evaluation.take_back()
                 return value_or_fault
+            emulated = self._violation(value_or_fault)
+            if emulated is not None:
+                return emulated  # the walk is done: what it marked stays
+            evaluation.take_back()
 
     def _count(self, references: int) -> None:
         self.walks += 1

@@ -102,8 +102,7 @@ def synthesize_any(configuration: X86Configuration, row: Row) -> Synthesis:
 
 
 def _uses_gates(sample: Sample) -> bool:
-    found = trace(sample.form)
-    return any(node.op == "get" and node.attribute[0] is r.IDT_LIMIT for node in found.walk())
+    return r.IDT_LIMIT in trace(sample.form).read()
 
 
 def _answer(question: Question) -> Any:
