@@ -439,7 +439,6 @@ class WatchedNativeSession(Stepping, NativeSession):
     """The native engine at work on a watched machine: tier 1 only, the rest by stepping."""
 
     tier1_type = WatchedTier1
-    remembers = False  # its handlers note accesses
 
     def __init__(self, state: State, watch: Watch) -> None:
         self._hooked = np.zeros(len(Hooked), dtype=np.uint64)

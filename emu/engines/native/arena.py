@@ -208,7 +208,7 @@ class Arena:
         watch = self._memory.physical.watch
         watch((page.frame << PAGE_BITS) + offset, inside)
         watch(self._ready[after].frame << PAGE_BITS, size - inside)
-        self._slots[slot * PAGE_SIZE + offset] = header
+        self._slots[_place(slot, pc)] = header
 
     def _clear(self, header: int) -> None:
         start = header * RECORD.size
@@ -225,9 +225,13 @@ class Arena:
         """The function of a region's header."""
         return self._word(header, Header.FUNCTION) | self._word(header, Header.FUNCTION + 1) << 32
 
+    def _put_function(self, header: int, address: int) -> None:
+        self._put(header, Header.FUNCTION, address & 0xFFFFFFFF)
+        self._put(header, Header.FUNCTION + 1, address >> 32)
+
     def _header(self, mode: Hashable, pc: int) -> int:
         slot = self._of(mode)[0][pc >> PAGE_BITS]
-        return self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] if slot else 0
+        return self._slots[_place(slot, pc)] if slot else 0
 
     def _behind(self, header: int) -> int:
         """The block of a header: itself, or what a region replaces."""
@@ -280,18 +284,17 @@ class Arena:
             self._mail[Word.USED] = header + 1
             self._clear(header)
             self._put(header, Header.BEHIND, behind)
-        self._put(header, Header.FUNCTION, address & 0xFFFFFFFF)
-        self._put(header, Header.FUNCTION + 1, address >> 32)
+        self._put_function(header, address)
         self._put(header, Header.ENTRY, entry)
         self._put(header, Header.KIND, REGION)
-        self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] = header
+        self._slots[_place(slot, pc)] = header
 
     def withdraw(self, mode: Hashable, pc: int, address: int) -> None:
         """A region is gone: the block that it replaced is back."""
         slot, header = self._of(mode)[0][pc >> PAGE_BITS], self._header(mode, pc)
         is_region = header and self._word(header, Header.KIND) == REGION
         if is_region and self._function(header) == address:
-            self._slots[slot * PAGE_SIZE + (pc & PAGE_MASK)] = self._word(header, Header.BEHIND)
+            self._slots[_place(slot, pc)] = self._word(header, Header.BEHIND)
 
     # -- changes ---------------------------------------------------------------------------------
 
@@ -334,7 +337,7 @@ class Arena:
 
     def _size(self, slot: int, offset: int) -> int:
         """How many bytes the block has that begins somewhere in a page."""
-        header = self._behind(self._slots[slot * PAGE_SIZE + offset])
+        header = self._behind(self._slots[_place(slot, offset)])
         return max(self._word(header, Header.SIZE), 1)
 
     def _change_before(self, slot: int, start: int, end: int) -> None:
@@ -350,8 +353,13 @@ class Arena:
             return
         mode, number, *_ = self._ready[slot]
         for offset in offsets:
-            self._slots[slot * PAGE_SIZE + offset] = 0
+            self._slots[_place(slot, offset)] = 0
         pcs = [(number << PAGE_BITS) + offset for offset in offsets]
         self._session.regions.jumps(mode).remove_all(pcs, self._entry)
         for pc in pcs:
             self._session.regions.asked.discard((mode, pc))
+
+
+def _place(slot: int, pc: int) -> int:
+    """Where, among all slots, the header is of what begins at `pc`, or at an offset in a page."""
+    return slot * PAGE_SIZE + (pc & PAGE_MASK)

@@ -115,8 +115,7 @@ class BulkDecoder:
         if not 0 <= offset <= len(octets):
             raise ValueError(f"offset {offset} is outside of {len(octets)} bytes of code")
         rest = octets[offset:]
-        view, start = memoryview(rest), rest.ctypes.data  # type: ignore[arg-type]  # numpy's stubs
-        records, size, why = self._run(view, start, mode, room, stop)
+        records, size, why = self._run(rest.data, rest.ctypes.data, mode, room, stop)
         return Decoded(np.frombuffer(records, record_type()), size, why)
 
     def decode_code(self, code: bytes, mode: Mode, room: int) -> memoryview:

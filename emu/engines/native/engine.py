@@ -107,7 +107,6 @@ class NativeSession(Session):
 
     fixes = False
     tier1_type = Tier1
-    remembers = True  # what the python engine emits for it is what it emits for others
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
@@ -133,9 +132,8 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
-        can_remember = self.remembers and isinstance(self.isa, X86)
-        self.remembered = self._remembered() if can_remember else None
-        self._watched_then = self.watched  # by whom what is remembered was found out
+        self._remembered: Remembered | None = None
+        self._remembered_for: object = None  # the conditions
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -420,7 +418,7 @@ class NativeSession(Session):
         elif block is not None and self.tier1.arena.recalls(block):
             self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
             if self.native_hot:
-                number = int(self.mail[Word.HOT]) - self.native_hot
+                number = self.mail[Word.HOT] - self.native_hot
                 self.tier1.arena.count_from(block, number)
             else:
                 self.regions.ask(mode, pc)
@@ -439,33 +437,41 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
-            number = int(self.mail[Word.HOT]) - max(self.native_hot, 1)
+            number = self.mail[Word.HOT] - max(self.native_hot, 1)
             self.tier1.arena.count_from(block, number)
 
     # -- what the python engine is asked -------------------------------------------------------
 
-    def _remembered(self) -> Remembered:
-        accesses = [(space, kind.__name__) for space, kind in self.types_of_accesses()]
-        return Remembered(self.cache, digest(repr((accesses, *conditions(self))).encode()))
+    @property
+    def remembered(self) -> Remembered | None:
+        """What the disk has for how memory is reached and what is watched now; None but for x86."""
+        present = self.access_types, self.watched
+        if present != self._remembered_for and isinstance(self.isa, X86):
+            if self._remembered is not None:
+                self._remembered.save()
+            accesses = [(space, kind.__name__) for space, kind in self.access_types]
+            name = digest(repr((accesses, *conditions(self))).encode())
+            self._remembered, self._remembered_for = Remembered(self.cache, name), present
+        return self._remembered
 
     def decode_at(self, address: int) -> Instruction | Fault:
         """See `Session`; instructions that earlier runs have met need no decoder."""
-        if self.remembered is None:
+        remembered = self.remembered
+        if remembered is None:
             return super().decode_at(address)
         mode = self.isa.mode(self.state.values)
         code, _ = self.state.memory[self.isa.code_space].fetch(address, self.isa.max_length)
-        found = self.remembered.instruction(mode, code)
+        found = remembered.instruction(mode, code)
         if found is not None:
             return found
         decoded = super().decode_at(address)
         if not isinstance(decoded, Fault) and decoded.length <= len(code):
-            self.remembered.note_instruction(mode, code, decoded)
+            remembered.note_instruction(mode, code, decoded)
         return decoded
 
     def facts(self, form: Hashable) -> Facts:
         """See `Session`."""
-        if form not in self.known and self._may_remember():
-            assert self.remembered is not None
+        if form not in self.known and self.remembered is not None:
             found = self.remembered.facts(form)
             if found is not None:
                 self.known[form] = found
@@ -473,31 +479,28 @@ class NativeSession(Session):
 
     def handler(self, form: Hashable) -> Any:
         """See `Session`."""
-        if form in self.handlers or not self._may_remember():
+        remembered = None if form in self.handlers else self.remembered
+        if remembered is None:
             return super().handler(form)
-        assert self.remembered is not None
-        found = self.remembered.handler(form, self)
+        found = remembered.handler(form, self)
         if found is None:
             found = super().handler(form)
-            self.remembered.note_form(form, self.facts(form), found)
+            remembered.note_form(form, self.facts(form), found)
         self.handlers[form] = found
         return found
 
     def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
         """See `Session`."""
-        if mode in self.fetchers or self.remembered is None:
+        remembered = None if mode in self.fetchers else self.remembered
+        if remembered is None:
             return super().fetcher(mode)
-        if self.remembered.is_plain(mode):
+        if remembered.is_plain(mode):
             self.fetchers[mode] = None
             return None
         found = super().fetcher(mode)
         if found is None:
-            self.remembered.note_plain(mode)
+            remembered.note_plain(mode)
         return found
-
-    def _may_remember(self) -> bool:
-        """Whether facts are what they were when somebody asked the disk."""
-        return self.remembered is not None and self.watched == self._watched_then
 
     def is_native(self, form: Hashable) -> bool:
         """Whether native code can do a form."""

@@ -13,7 +13,7 @@ from typing import Final
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE
 from emu.room import Room
 
-_EMPTY: Final = struct.pack(f"<{JUMP_WORDS}Q", NOWHERE, 0, 0, 0) * JUMPS
+_EMPTY: Final = struct.pack(f"<{JUMP_WORDS}Q", NOWHERE, *[0] * (JUMP_WORDS - 1)) * JUMPS
 
 
 class JumpCache:

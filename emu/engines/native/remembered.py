@@ -27,7 +27,8 @@ MOST: Final = 200  # instructions, and forms
 class Remembered:
     """Instructions by mode and code, facts and handlers by form, and modes without a fetch trace.
 
-    All hold for one set of conditions, of which `name` is a digest.
+    All hold for one set of conditions, of which `name` is a digest: also handlers that note what
+    they access, as those of watched machines do, are others.
     """
 
     def __init__(self, cache: DiskCache, name: str) -> None:
