@@ -8,6 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from tests.parameters import some_fast
 from tests.vmm_command import vmm
 from vmm.pc.costs.counting import operation
 from vmm.pc.costs.published import HARDWARE, SOFTWARE, TABLE, cost, modelled
@@ -25,12 +26,7 @@ EVENTS = {
 """What one operation costs under translation, and with hardware assistance and shadow paging."""
 
 
-def some_fast(names: object) -> list[object]:
-    """All of them, the slower ones not in the default suite."""
-    return [n if n in FAST else pytest.param(n, marks=pytest.mark.heavy) for n in TABLE]
-
-
-@pytest.mark.parametrize("name", some_fast(TABLE))
+@pytest.mark.parametrize("name", some_fast(TABLE, *FAST))
 def test_each_operation_costs_its_events(name: str) -> None:
     """And the model's cycles are the published ones, within an eighth, in the same order."""
     found = operation(name, "python", 0)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.pc_monitor_guests import EPILOGUE, PROLOGUE, USER, program
+from tests.test_pc_monitors import diverges
 from tests.vmm_command import vmm
-from vmm.divergence import Divergence
 from vmm.pc import DirectGates, TrapAndEmulate
 from vmm.pc.compare import in_control
-from vmm.pc.equivalence import Pair, first_divergence
+from vmm.pc.equivalence import first_divergence
 from vmm.pc.guest import Guest, open_guest
 from vmm.pc.shadow import Shadow
 
@@ -51,12 +51,6 @@ def guest(tmp_path, rights: int) -> Guest:
     path = tmp_path / "gates.asm"
     path.write_text(text + end.replace(OLD_TABLE, TABLE))
     return open_guest(path, None, {"engine": "reference", "typed": "", "memory": 4 << 20})
-
-
-def diverges(made: Guest, monitor: type[TrapAndEmulate]) -> tuple[Divergence | None, Pair]:
-    found, pair = first_divergence(lambda: made.pair(monitor), 20_000)
-    assert in_control(pair.virtual)
-    return found, pair
 
 
 def protection_faults(made: Guest, monitor: type[TrapAndEmulate]) -> int:

@@ -24,6 +24,7 @@ from emu.process.layout import LOWEST
 from emu.state import State
 from isa.x86.form import Form
 from isa.x86.machine import X86
+from tests.parameters import some_fast
 from tests.pc_machines import PROGRAMS
 from tests.pc_monitor_guests import (
     HARMLESS,
@@ -34,8 +35,8 @@ from tests.pc_monitor_guests import (
     in_ring_3,
     program,
 )
+from tests.test_pc_monitors import LIMIT, diverges
 from tests.vmm_command import vmm
-from vmm.divergence import Divergence
 from vmm.pc import MONITORS, Hybrid, Translation, TrapAndEmulate, VirtualPc
 from vmm.pc.compare import in_control
 from vmm.pc.equivalence import Pair, first_divergence
@@ -48,19 +49,11 @@ from vmm.pc.hosted.stub import STACK, STACK_SIZE, STUB
 from vmm.pc.systems.generator import generate
 from vmm.pc.systems.laboratory import Laboratory
 
-LIMIT = 20_000
 WHOLE = 60_000_000
 
 
 def hosted(guest: Guest, arrangement: str = HOSTED) -> Guest:
     return replace(guest, arrangement=arrangement)
-
-
-def diverges(guest: Guest, monitor: str, limit: int = LIMIT) -> tuple[Divergence | None, Pair]:
-    """The first divergence; resource control holds whatever happens."""
-    found, pair = first_divergence(lambda: guest.pair(MONITORS[monitor]), limit)
-    assert in_control(pair.virtual)
-    return found, pair
 
 
 def below(pair: Pair) -> HostedPc:
@@ -77,14 +70,12 @@ KERNELS.remove("kernel interpretation")
 FAST = ("timer trap-and-emulate",)
 
 
-@pytest.mark.parametrize(
-    "run", [n if n in FAST else pytest.param(n, marks=pytest.mark.heavy) for n in KERNELS]
-)
+@pytest.mark.parametrize("run", some_fast(KERNELS, *FAST))
 def test_programs_pass_through_the_bare_machines_states(run: str) -> None:
     """Under trap-and-emulate too: `kernel`'s IRETD to ring 3, at which the native one fails, loads
     selectors that no process has."""
     name, monitor = run.split()
-    found, pair = diverges(hosted(program(name)), monitor, WHOLE)
+    found, pair = diverges(hosted(program(name)), MONITORS[monitor], WHOLE)
     assert found is None, str(found)
     assert pair.virtual_serial.output.decode() == (PROGRAMS / f"{name}.out").read_text()
 
@@ -135,18 +126,14 @@ READS = {"ds": "mov eax, ds", "es": "push es"}
 """Sensitive in a process only, where these selectors are the host's."""
 
 
-def some_fast(names: object, *fast: str) -> list[object]:
-    return [n if n in fast else pytest.param(n, marks=pytest.mark.heavy) for n in names]  # type: ignore[attr-defined]
-
-
 @pytest.mark.parametrize("name", some_fast(SUPERVISOR, "popfd", "sgdt", "iretd"))
 def test_trap_and_emulate_fails_as_the_native_one_but_at_loads_of_selectors(name: str) -> None:
-    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), "trap-and-emulate")
+    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), TrapAndEmulate)
     if name in NOT_THERE:
         assert found is None, str(found)
         return
     assert found is not None
-    native, _ = diverges(in_ring_0(*SUPERVISOR[name]), "trap-and-emulate")
+    native, _ = diverges(in_ring_0(*SUPERVISOR[name]), TrapAndEmulate)
     assert native is not None
     assert (found.instruction, found.address) == (native.instruction, native.address)
 
@@ -155,17 +142,17 @@ def test_trap_and_emulate_fails_as_the_native_one_but_at_loads_of_selectors(name
 def test_what_reads_a_selector_is_sensitive_in_a_process(body: str) -> None:
     """Native trap-and-emulate holds there; the hosted cures look at code before it runs."""
     guest = in_ring_0("", body)
-    assert diverges(guest, "trap-and-emulate")[0] is None
-    found, _ = diverges(hosted(guest), "trap-and-emulate")
+    assert diverges(guest, TrapAndEmulate)[0] is None
+    found, _ = diverges(hosted(guest), TrapAndEmulate)
     assert found is not None
     assert found.instruction == body
-    assert diverges(hosted(guest), "translation")[0] is None
+    assert diverges(hosted(guest), Translation)[0] is None
 
 
 @pytest.mark.parametrize("name", some_fast(SUPERVISOR))
 def test_translation_holds_on_it(name: str) -> None:
     """The hybrid monitor has none of these run, wherever it lives."""
-    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), "translation")
+    found, _ = diverges(hosted(in_ring_0(*SUPERVISOR[name])), Translation)
     assert found is None, str(found)
 
 
@@ -176,7 +163,7 @@ BODIES = [*HARMLESS, *(body for name, body in PROGRAM.items() if name != "sidt")
 def test_nothing_of_ring_3_hinders_the_hybrid_monitor(body: str) -> None:
     """Not even what does without UMIP natively: it is looked at. SIDT is not, as INT n reads IDTR
     too and traps."""
-    found, pair = diverges(hosted(in_ring_3(body)), "hybrid")
+    found, pair = diverges(hosted(in_ring_3(body)), Hybrid)
     assert found is None, str(found)
     assert pair.virtual.monitor.efficiency.entries
 
@@ -295,7 +282,7 @@ def test_a_hostile_program_finds_nothing_of_the_host(what: str, monitor: str) ->
     """It meets what it meets on the bare machine, and the process is as it was."""
     guest = hosted(in_ring_3(HOSTILE[what]))
     before = outside(guest.pair(MONITORS[monitor]))
-    found, pair = diverges(guest, monitor)
+    found, pair = diverges(guest, MONITORS[monitor])
     if monitor == "hybrid":
         assert found is None, str(found)
     assert outside(pair) == before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 
 import pytest
 
@@ -16,6 +15,7 @@ from emu.pc.machine import PcMachine
 from emu.pc.screen import text
 from emu.pc.serial import MemorySerial
 from emu.state import State
+from tests.parameters import some_fast
 from tests.pc_machines import PROGRAMS
 from tests.pc_monitor_guests import (
     HARMLESS,
@@ -42,11 +42,6 @@ from vmm.pc.window import PhysicalWindow
 LIMIT = 20_000
 KERNELS = ("kernel", "paging", "timer")
 CURES = ("hybrid", "translation", "hardware-assist")
-
-
-def some_fast(names: Iterable[str], *fast: str) -> list[object]:
-    """Parameters of which only those named are for the default suite."""
-    return [n if n in fast else pytest.param(n, marks=pytest.mark.heavy) for n in names]
 
 
 def diverges(

@@ -193,8 +193,8 @@ def test_system_calls_from_elsewhere_may_be_signals(guest: Guest) -> None:
     guest.state["eip"] = 0x3000
     guest.call("exit", 1)
     assert (guest.outcome, guest.state["eip"]) == (None, 0x1234)
-    (info,) = struct.unpack("<I", guest.space.read(guest.state["esp"] + 8, 4))  # type: ignore[arg-type]
-    told = struct.unpack("<3i3I", guest.space.read(info, 24))  # type: ignore[arg-type]
+    (info,) = guest.process.unpack("<I", guest.state["esp"] + 8)
+    told = guest.process.unpack("<3i3I", info)
     assert told == (Signal.SIGSYS, 0, 2, 0x3000, 1, 0x40000003)
 
 

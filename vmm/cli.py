@@ -10,7 +10,7 @@ from emu.command import leave, run_command
 from vmm.commands_bench import bench
 from vmm.commands_costs import costs
 from vmm.commands_migration import migrate
-from vmm.commands_monitors import compare, run
+from vmm.commands_monitors import GATE_KINDS, compare, run
 from vmm.commands_mutation import mutate
 from vmm.commands_partitions import partition
 from vmm.commands_recursion import recurse
@@ -59,7 +59,7 @@ def explain(instruction: str, configuration: str, literal: bool, as_json: bool) 
 @click.option("--mode", type=click.Choice(["supervisor", "user"]), help="of the virtual machine")
 @click.option(
     "--gates",
-    type=click.Choice(["trap", "direct"]),
+    type=GATE_KINDS,
     help="of trap-and-emulate on a PC  [trap, or direct if only so a guest diverges]",
 )
 @click.option("--output", type=PATH, metavar="FILE", help="write the program there, not here")

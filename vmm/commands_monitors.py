@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ import click
 
 from emu.command import leave
 from emu.errors import GuestFileError
-from vmm.migration.options import Leaving
+from vmm.migration.options import Command, Leaving
 from vmm.migration.options import leaving as with_leaving
 
 if TYPE_CHECKING:
@@ -31,11 +31,23 @@ EVERY = click.option(
 MEMORY = click.option("--memory", help="of a virtual PC  [16M]")
 PAGING = click.option("--paging", type=click.Choice(["nested", "shadow"]),
                       help="of hardware-assist on a PC  [nested]")  # fmt: skip
-GATES = click.option("--gates", type=click.Choice(["trap", "direct"]),
+GATE_KINDS = click.Choice(["trap", "direct"])
+GATES = click.option("--gates", type=GATE_KINDS,
                      help="what INT n does under trap-and-emulate on a PC  [trap]")  # fmt: skip
-ARRANGEMENTS = "native", "hosted", "hosted-by-root"
-ON_WHAT = "over the bare machine, or as a process over a host's"
+NATIVE = "native"
+ARRANGEMENTS = NATIVE, "hosted", "hosted-by-root"
 TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC's user presses")
+
+
+def arrangement_of(*names: str) -> Callable[[Command], Command]:
+    """The option that says on what a PC's monitor runs."""
+    return click.option(
+        "--arrangement",
+        type=click.Choice(names),
+        default=NATIVE,
+        show_default=True,
+        help="of a PC's monitor: over the bare machine, or as a process over a host's",
+    )
 
 
 @click.command()
@@ -48,20 +60,13 @@ TYPED = click.option("--type", "typed", default="", help="keys that a virtual PC
 @PAGING
 @GATES
 @TYPED
-@click.option(
-    "--arrangement",
-    type=click.Choice(ARRANGEMENTS),
-    default="native",
-    show_default=True,
-    help=f"of a PC's monitor: {ON_WHAT}",
-)
+@arrangement_of(*ARRANGEMENTS)
 @JSON
 @with_leaving
 def run(
     guest: Path, monitor: str, isa: str | None, engine: str, max_instructions: int | None,
     memory: str | None, paging: str | None, gates: str | None, typed: str, arrangement: str,
-    as_json: bool,
-    leaving: Leaving | None,
+    as_json: bool, leaving: Leaving | None,
 ) -> None:  # fmt: skip
     """Run GUEST, of the toy machine or a PC, under a monitor; its output and exit code become ours.
 
@@ -80,7 +85,7 @@ def run(
                 chosen, monitor, kinds, max_instructions, as_json=as_json, leaving=leaving
             )
         )
-    only_for_pcs(memory, typed, paging, gates, arrangement != "native")
+    only_for_pcs(memory, typed, paging, gates, arrangement != NATIVE)
     if leaving is not None:
         raise GuestFileError("only a PC's guest migrates, and this is a toy's")
     from emu.toy.run import outcome
@@ -120,13 +125,7 @@ def run(
 @PAGING
 @GATES
 @TYPED
-@click.option(
-    "--arrangement",
-    type=click.Choice([*ARRANGEMENTS, "both"]),
-    default="native",
-    show_default=True,
-    help=f"of a PC's monitors: {ON_WHAT}",
-)
+@arrangement_of(*ARRANGEMENTS, "both")
 @JSON
 def compare(
     guest: Path, isa: str | None, engine: str, max_instructions: int | None, every: int,
@@ -142,7 +141,7 @@ def compare(
 
         chosen = commands.opened(guest, isa, engine, memory, typed)
         kinds = commands.kinds_for(arrangement, paging, gates)
-        if arrangement != "native":
+        if arrangement != NATIVE:
             from vmm.pc.hosted import commands as hosted
 
             found = hosted.compare_guest(guest, chosen, isa, arrangement, max_instructions, every)
@@ -151,7 +150,7 @@ def compare(
         facts, rows = commands.compare_guest(guest, chosen, isa, kinds, max_instructions, every)
         commands.print_comparison(facts, table(rows), as_json=as_json)
         return
-    only_for_pcs(memory, typed, paging, gates, arrangement != "native")
+    only_for_pcs(memory, typed, paging, gates, arrangement != NATIVE)
     from vmm import compare as measured
 
     opened = open_guest(guest, isa, engine)

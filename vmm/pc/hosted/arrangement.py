@@ -12,6 +12,7 @@ from emu.pc.machine import PcMachine
 from emu.pc.options import Options
 
 if TYPE_CHECKING:
+    from vmm.pc.hosted.machine import HostedPc
     from vmm.pc.machine import VirtualPc
 
 NATIVE: Final = "native"
@@ -58,16 +59,19 @@ def machine_below(
     )  # fmt: skip
 
 
-def is_confined(machine: VirtualPc) -> bool:
-    """Whether a host shows the guest nothing but its own storage; a bare machine has no host."""
+def _host(machine: VirtualPc) -> HostedPc | None:
     from vmm.pc.hosted.machine import HostedPc
 
-    below, allocation = machine.below, machine.allocation
-    return not isinstance(below, HostedPc) or below.is_confined(allocation.base, allocation.end)
+    return machine.below if isinstance(machine.below, HostedPc) else None
+
+
+def is_confined(machine: VirtualPc) -> bool:
+    """Whether a host shows the guest nothing but its own storage; a bare machine has no host."""
+    host, allocation = _host(machine), machine.allocation
+    return host is None or host.is_confined(allocation.base, allocation.end)
 
 
 def host_facts(machine: VirtualPc) -> dict[str, Any] | None:
     """What the monitor has cost its host, if it has one."""
-    from vmm.pc.hosted.machine import HostedPc
-
-    return machine.below.process.tally.facts() if isinstance(machine.below, HostedPc) else None
+    host = _host(machine)
+    return None if host is None else host.process.tally.facts()

@@ -8,7 +8,7 @@ from typing import Final
 from emu.process.descriptors import UserDesc
 
 CODE, CONFORMING_OR_DOWN, WRITABLE, SYSTEM_OR_CODE = 8, 4, 2, 16
-AVAILABLE, BIG = 1 << 8, 1 << 10
+BIG = 1 << 10
 MOST_BYTES: Final = 1 << 20  # a limit that needs no units of pages
 PAGE: Final = 1 << 12
 
@@ -61,8 +61,7 @@ def descriptor(hidden: Hidden, end: int) -> UserDesc | None:
 
 
 def _flags(attributes: int, *, by_pages: bool) -> int:
-    found = (attributes >> 2 & 3) << 1
-    found |= UserDesc.SEG_32BIT if attributes & BIG else 0
-    found |= 0 if attributes & WRITABLE else UserDesc.READ_EXEC_ONLY
-    found |= UserDesc.LIMIT_IN_PAGES if by_pages else 0
-    return found | (UserDesc.USEABLE if attributes & AVAILABLE else 0)
+    high = (attributes & 0xFF) << 8 | attributes >> 8 << 20  # as in the descriptor
+    units = UserDesc.LIMIT_IN_PAGES
+    found = UserDesc.decode(high << 32).flags & ~(units | UserDesc.SEG_NOT_PRESENT)
+    return found | units * by_pages
