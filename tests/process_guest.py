@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from pathlib import Path
@@ -49,6 +50,18 @@ def tiny_elf_with_linker(linker: bytes) -> bytes:
     ]
     image = tiny_elf(segments)
     return image[:offset] + linker + b"\0" + image[offset + size :]
+
+
+def descriptors_into(folder: Path) -> int:
+    """Count the host's open descriptors that lead below a folder (0 where the host cannot tell).
+
+    Others are not counted: threads of other tests, such as compilers, open and close files.
+    """
+    listing, found = Path("/proc/self/fd"), 0
+    for descriptor in list(listing.iterdir()) if listing.exists() else ():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own, and what was closed since
+            found += str(descriptor.readlink()).startswith(f"{folder.resolve()}/")
+    return found
 
 
 class Guest:

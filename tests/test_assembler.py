@@ -180,13 +180,6 @@ room:   .space  4
     assert image[:9] == b"\xeb\x04" + struct.pack("<I", 0x7E00) + b"\xa0\x00\x7e"
 
 
-def test_it_is_quick() -> None:
-    """Most of it is the start of a Python."""
-    started = time.perf_counter()
-    assemble("nop\n")
-    assert time.perf_counter() - started < 2  # 0.1 s when nothing else runs
-
-
 # -- what it says ---------------------------------------------------------------------------
 
 

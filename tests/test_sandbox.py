@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import socket
 import struct
@@ -10,7 +9,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from process_guest import Guest, tiny_elf, tiny_elf_with_linker
+from process_guest import Guest, descriptors_into, tiny_elf, tiny_elf_with_linker
 
 from emu.engines import make_engine
 from emu.exit import Exit
@@ -88,12 +87,6 @@ def content(guest: Guest, path: bytes, flags: int = 0) -> bytes | int:
     size = guest.call("read", fd, guest.BUFFER, 512)
     guest.call("close", fd)
     return guest.get(size) if size >= 0 else size
-
-
-def open_descriptors() -> int:
-    """Count the host's descriptors that are open (0 where the host cannot tell)."""
-    listing = Path("/proc/self/fd")
-    return len(list(listing.iterdir())) if listing.exists() else 0
 
 
 READS = {
@@ -365,22 +358,22 @@ def test_links_made_by_the_guest_stay_in_its_root(guest: Guest, world: Path) -> 
     assert content(guest, b"dir/mine") == -2
 
 
-def test_too_deep_a_path_is_an_error(guest: Guest) -> None:
+def test_too_deep_a_path_is_an_error(guest: Guest, world: Path) -> None:
     """A path of thousands of names is refused or walked, without losing descriptors."""
-    before = open_descriptors()
+    before = descriptors_into(world)
     for path in (b"dot/" * 900 + b"file", b"dir/../" * 500 + b"file", b"/" * 4000 + b"file"):
         assert content(guest, path) in (b"inside", -40)
-    after = open_descriptors()
+    after = descriptors_into(world)
     assert before == after
 
 
-def test_no_descriptors_leak(guest: Guest) -> None:
+def test_no_descriptors_leak(guest: Guest, world: Path) -> None:
     """Failing walks close what they opened."""
-    before = open_descriptors()
+    before = descriptors_into(world)
     for path in READS:
         content(guest, path)
         guest.call("stat64", path[:500], guest.BUFFER)
-    assert before == open_descriptors()
+    assert before == descriptors_into(world)
 
 
 def test_the_descriptor_limit(guest: Guest) -> None:
@@ -554,11 +547,13 @@ def test_marked_descriptors_do_not_reach_other_programs(guest: Guest, world: Pat
     guest.call("ioctl", 61, 0x5451, 0)
     guest.call("pipe2", guest.BUFFER, 0o2000000)
     marked += guest.words("<II")
-    before = open_descriptors()
+    before = descriptors_into(world)
     guest.call("execve", b"program", 0, 0)
     assert [guest.call("close", fd) for fd in marked] == [-9] * len(marked)
     assert guest.call("read", kept, guest.BUFFER, 6) == 6
-    assert open_descriptors() in (0, before - 1), "one file was opened anew, the others are dups"
+    assert descriptors_into(world) in (0, before - 1), (
+        "one file was opened anew, the others are dups"
+    )
 
 
 def test_a_thousand_programs_leave_no_descriptor(guest: Guest, world: Path) -> None:
@@ -567,11 +562,11 @@ def test_a_thousand_programs_leave_no_descriptor(guest: Guest, world: Path) -> N
     (world / "program").chmod(0o755)
     (world / "text").write_bytes(b"hello")
     (world / "text").chmod(0o755)
-    before = open_descriptors()
+    before = descriptors_into(world)
     for _ in range(300):
         guest.call("execve", b"program", 0, 0)
         assert guest.call("execve", b"text", 0, 0) == -8
-    assert open_descriptors() == before
+    assert descriptors_into(world) == before
 
 
 def test_other_processes_cannot_be_reached(guest: Guest) -> None:
@@ -638,10 +633,9 @@ def test_pipe_bombs(guest: Guest) -> None:
     assert guest.machine.table.pipes.left == MOST_PIPES
 
 
-def test_file_bombs(guest: Guest) -> None:
+def test_file_bombs(guest: Guest, world: Path) -> None:
     """Open files of all processes have one limit, below what the host grants."""
-    gc.collect()  # other guests' files
-    before, opened = open_descriptors(), 0
+    before, opened = descriptors_into(world), 0
     while (result := guest.call("open", b"file", 0, 0)) != -23:
         assert result >= 0
         opened += 1
@@ -649,10 +643,10 @@ def test_file_bombs(guest: Guest) -> None:
             guest.call("vfork")
             guest.call("close_range", 600, 1023, 0)
     assert opened == MOST_FILES
-    assert open_descriptors() in (0, before + MOST_FILES)
+    assert descriptors_into(world) in (0, before + MOST_FILES)
     guest.call("kill", 0, 9)
     assert guest.outcome is not None
-    assert open_descriptors() <= before
+    assert descriptors_into(world) <= before
 
 
 def test_mapping_bombs(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from process_guest import BASE, Guest
+from process_guest import BASE, Guest, descriptors_into
 
 from emu.process.namespace import NAME_COST, Namespace
 from emu.process.syscalls import CALLS, name_of
@@ -81,7 +81,7 @@ def test_random_calls(
     the root grows no further than it may, no descriptor is left open."""
     rng, seen = random.Random(chunk), set[bool]()
     numbers, done, guests = calls_of(rng), 0, 0
-    before = open_descriptors()
+    before = descriptors_into(tmp_path)
     while done < CALLS_IN_CHUNK:
         root, outside = world(tmp_path / str(guests))
         size, guest = total(root), born(root, guests)
@@ -97,15 +97,10 @@ def test_random_calls(
         assert [p.name for p in outside.iterdir()] == ["secret"]
         assert (outside / "secret").read_bytes() == b"secret"
         assert len(guest.space.physical.view) == MEMORY
-    assert open_descriptors() == before
+    assert descriptors_into(tmp_path) == before
     assert len(seen) == 2, "some calls succeed, some fail"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     record_property("measured", f"{done:,} calls of {guests} guests; {peak} MiB at most")
-
-
-def open_descriptors() -> int:
-    """How many the process has."""
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def total(root: Path) -> int:

@@ -273,10 +273,10 @@ def test_a_megabyte_of_noise_is_refused_at_once(tmp_path, noise, size):
     """And so is as much of it as a configuration may have."""
     path = tmp_path / "noise.toml"
     path.write_bytes(NOISE[noise][:size])
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ConfigurationError, match=r"noise\.toml") as error:
         Configuration.load(path)
-    assert time.perf_counter() - began < 1
+    assert time.thread_time() - began < 1
     assert len(str(error.value)) < 1000
 
 
