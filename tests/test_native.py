@@ -22,7 +22,8 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
-from emu.engines.native.layout import BEST, QUICK
+from emu.engines.native.jumps import JumpCache
+from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
 from emu.engines.native.spaces import PagedSpace
@@ -259,6 +260,24 @@ def test_machines_take_turns():
     assert [state["eax"] for state in machines] == [500500] * 3
 
 
+@pytest.mark.parametrize("pc", [0, 1, 2, JUMPS, JUMPS + 1, 0xFFFFFFFF])
+def test_a_jump_cache_has_what_was_entered(pc):
+    """Program counter 0, which empty entries may not be taken for, too."""
+    jumps = JumpCache()
+    for _ in range(2):
+        assert not jumps.has(pc)
+        jumps.enter(pc, 4096, 1)
+        jumps.enter(pc ^ JUMPS, 8192, 2)
+        assert jumps.has(pc)
+        jumps.remove(pc, 8192)
+        assert jumps.has(pc)
+        jumps.remove(pc, 4096)
+        assert not jumps.has(pc)
+        assert jumps.has(pc ^ JUMPS)
+        jumps.enter(pc, 4096, 1)
+        jumps.clear()
+
+
 # -- the disk ---------------------------------------------------------------------------------
 
 
@@ -266,6 +285,32 @@ def run_with(cache):
     engine, state = native(cache=cache, levels=(BEST,)), x86_machine(LOOP)
     engine.run(state, 1 << 40)
     return state["eax"]
+
+
+def test_only_blocks_that_the_disk_may_have_are_looked_for_there(tmp_path, monkeypatch):
+    """Others do not leave native code for it; one that is forgotten and met again is found."""
+    looked = []
+    recall = regions_module.Regions.recall
+
+    def look(regions, mode, key, *rest):
+        looked.append(key)
+        recall(regions, mode, key, *rest)
+
+    monkeypatch.setattr(regions_module.Regions, "recall", look)
+    cache = DiskCache(tmp_path / "cache")
+    engine, state = native(cache=cache, hot=100), x86_machine(LOOP)
+    engine.run(state, 1 << 40)
+    regions = engine._session_of(state).regions
+    heads = [head for _, head in regions._installed_at]
+    assert heads
+    assert not looked
+    engine._session_of(state).forget()
+    state.pc = CODE
+    engine.run(state, 1 << 40)
+    assert looked == heads
+    assert [head for _, head in regions._installed_at] == heads
+    run_with(cache)
+    assert looked == heads * 2
 
 
 def test_what_was_compiled_is_loaded(tmp_path):

@@ -204,7 +204,10 @@ class Arena:
         words[first : first + len(records)] = records
         words[first + len(records)] = END
         self._clear(header)
-        words[header * RECORD_WORDS + Header.SIZE] = size
+        self._put(header, Header.SIZE, size)
+        if not self._session.regions.kept.may_have(pc):
+            self._put(header, Header.COUNT, self._mail[Word.COUNT])
+            self._put(header, Header.RECALLED, 1)
         watch = self._memory.physical.watch
         watch((page.frame << PAGE_BITS) + offset, inside)
         watch(self._ready[after].frame << PAGE_BITS, size - inside)
@@ -254,9 +257,9 @@ class Arena:
         """Where a block went the last times."""
         return {self._word(block.header, Header.TARGETS + n) for n in range(4)} - {0}
 
-    def count_from(self, block: ColdBlock, number: int) -> None:
-        """Let a block's entries count on from a number, negative ones too."""
-        self._put(block.header, Header.COUNT, number & 0xFFFFFFFF)
+    def count_anew(self, block: ColdBlock) -> None:
+        """Let a block be entered as often as the engine wants before it asks for a region."""
+        self._put(block.header, Header.COUNT, self._mail[Word.COUNT])
 
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""

@@ -135,11 +135,15 @@ class DiskCache:
         except OSError:
             return None
 
-    def has(self, key: str) -> bool:
-        """Whether something was saved when somebody asked first, or by this cache since."""
+    def names(self) -> set[str]:
+        """Of what was there when somebody asked first, and of what this cache has saved since."""
         if self._names is None:
             self._names = set() if self._place is None else _listed(self._place)
-        return key in self._names
+        return self._names
+
+    def has(self, key: str) -> bool:
+        """Whether something was saved, as far as `names` knows."""
+        return key in self.names()
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or None."""

@@ -16,7 +16,16 @@ from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
-from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Header, Left, Word
+from emu.engines.native.layout import (
+    CONVENTION,
+    JUMP_WORDS,
+    JUMPS,
+    KEPT_BITS,
+    KEPT_FACTOR,
+    Header,
+    Left,
+    Word,
+)
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave
 from emu.engines.native.runtime import PAGE_BITS, PAGES
@@ -192,6 +201,25 @@ write:
   call void @llvm.memset.p0.i64(ptr %header, i8 0, i64 {SIZE}, i1 false)
   %size.p = getelementptr i32, ptr %header, i64 {int(Header.SIZE)}
   store i32 %size32, ptr %size.p
+  {_word("kept", Word.KEPT)}
+  %pages_up = shl i64 %page, {PAGE_BITS}
+  %pc = or i64 %pages_up, %offset
+  %pc32 = trunc i64 %pc to i32
+  %mixed = mul i32 %pc32, {KEPT_FACTOR}
+  %slot_of_pc = lshr i32 %mixed, {32 - KEPT_BITS}
+  %is_kept.p = getelementptr i8, ptr %kept, i32 %slot_of_pc
+  %is_kept = load i8, ptr %is_kept.p
+  %may_be_kept = icmp ne i8 %is_kept, 0
+  br i1 %may_be_kept, label %written, label %unkept
+unkept: ; nobody need look for it on the disk
+  {_word("from", Word.COUNT, "i64")}
+  %from32 = trunc i64 %from to i32
+  %from.at = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}
+  store i32 %from32, ptr %from.at
+  %recalled.p = getelementptr i32, ptr %header, i64 {int(Header.RECALLED)}
+  store i32 1, ptr %recalled.p
+  br label %written
+written:
   %last = getelementptr [{SIZE} x i8], ptr %first, i64 %instructions
   store i32 {END}, ptr %last
   {_word("watched", first + 2)}

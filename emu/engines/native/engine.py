@@ -52,7 +52,9 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.coverage import Coverage
 
-HOT = 4_000  # entries after which a block becomes the head of a region
+HOT = 64_000  # entries after which a block of tier 1 becomes the head of a region: by then it has
+# taken about as long as compiling it in a hurry does
+SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 MOST_SURROUNDINGS = 4_000  # remembered at a time
@@ -150,6 +152,8 @@ class NativeSession(Session):
         if self.tier1 is not None:
             self.tier1.attach()
             self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
+            self.mail[Word.COUNT] = self.mail[Word.HOT] - max(self.native_hot, 1) & 0xFFFFFFFF
+            self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.HEAT] = self._heats_at
         self.mail[Word.SEEN] = self._seen_at
         slots = [r.slot for r in self.watched]
@@ -275,7 +279,7 @@ class NativeSession(Session):
             block = self._found(mode, key, pc)
             if block is None:
                 return Left.LOOK
-        if warm and self.regions.warm(mode, key, self.native_hot):
+        if warm and self.regions.warm(mode, key, min(self.native_hot, SLOW_HOT)):
             return None
         if state.count + block.length > until:
             block = block.cut(until - state.count)
@@ -418,8 +422,7 @@ class NativeSession(Session):
         elif block is not None and self.tier1.arena.recalls(block):
             self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
             if self.native_hot:
-                number = self.mail[Word.HOT] - self.native_hot
-                self.tier1.arena.count_from(block, number)
+                self.tier1.arena.count_anew(block)
             else:
                 self.regions.ask(mode, pc)
         elif block is not None:
@@ -437,8 +440,7 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
-            number = self.mail[Word.HOT] - max(self.native_hot, 1)
-            self.tier1.arena.count_from(block, number)
+            self.tier1.arena.count_anew(block)
 
     # -- what the python engine is asked -------------------------------------------------------
 

@@ -6,28 +6,32 @@ other out in turns.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterable
-from typing import Final
 
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE
 from emu.room import Room
 
-_EMPTY: Final = struct.pack(f"<{JUMP_WORDS}Q", NOWHERE, *[0] * (JUMP_WORDS - 1)) * JUMPS
-
 
 class JumpCache:
-    """Entries of a program counter, a function and what to call it with (see `pieces.chain`)."""
+    """Entries of a program counter, a function and what to call it with (see `pieces.chain`).
+
+    An entry of zeros holds nothing: program counter 0 is not looked for there but in the first two.
+    """
 
     def __init__(self) -> None:
-        room = Room(len(_EMPTY))
+        room = Room(8 * JUMP_WORDS * JUMPS)
         self.address, self._bytes = room.address, room.view
         self._words = room.words()  # an entry's begin at JUMP_WORDS times its place
-        self.clear()
+        self._empty()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._bytes[:] = _EMPTY
+        self._bytes[:] = bytes(len(self._bytes))
+        self._empty()
+
+    def _empty(self) -> None:
+        """Let nobody find program counter 0 in entries of zeros."""
+        self._words[0] = self._words[JUMP_WORDS] = NOWHERE
 
     def has(self, pc: int) -> bool:
         """Whether native code finds something at a program counter."""
@@ -38,7 +42,7 @@ class JumpCache:
         words, at = self._words, self._at(pc)
         if at is None:
             at = pc % JUMPS * JUMP_WORDS
-            if words[at] != NOWHERE:
+            if words[at + 1]:
                 other = (pc % JUMPS ^ 1) * JUMP_WORDS
                 words[other : other + JUMP_WORDS] = words[at : at + JUMP_WORDS]
         words[at], words[at + 1], words[at + 2] = pc, function, number
@@ -49,7 +53,7 @@ class JumpCache:
         if at is None or self._words[at + 1] != function:
             return
         if number is None or self._words[at + 2] == number:
-            self._words[at] = NOWHERE
+            self._words[at], self._words[at + 1] = NOWHERE, 0
 
     def remove_all(self, pcs: Iterable[int], function: int) -> None:
         """Forget the entries of program counters that lead to a function."""

@@ -39,6 +39,8 @@ class Word(IntEnum):
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
     HEAT = 59  # -> instructions done in regions that were compiled in a hurry, by `heat_slot`
     SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
+    KEPT = 61  # -> a byte for each `kept_slot`: whether the disk may have a region from there
+    COUNT = 62  # from which number a block's entries count if it has none: HOT comes later then
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
     HELD = 66  # the most instructions that may be done with it
@@ -81,7 +83,7 @@ class Header(IntEnum):
     COUNT = 1  # entries
     TARGETS = 2  # ... where it went, the last four
     SIZE = 6  # bytes of code
-    RECALLED = 7  # 1: looked up on the disk
+    RECALLED = 7  # 1: looked up on the disk, or nothing is there
 
     FUNCTION = 2  # of a region: its address, 64 bits
     ENTRY = 4  # ... the entry's number
@@ -118,6 +120,15 @@ NOWHERE: Final = (1 << 64) - 1
 def heat_slot(pc: int) -> int:
     """Which counter tells how much a region with this head has done; some share one."""
     return (pc * 0x9E3779B1 >> 16) % HEATS
+
+
+KEPT_BITS: Final = 18  # of `kept_slot`
+KEPT_FACTOR: Final = 0x9E3779B1
+
+
+def kept_slot(pc: int) -> int:
+    """Which byte tells whether the disk may have a region from a program counter; some share one."""
+    return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - KEPT_BITS
 
 
 def number_of(reason: str) -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
+from emu.engines.native.kept import Kept, region_file
 from emu.engines.native.layout import BEST, QUICK, SYMBOL, heat_slot, number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import digest
@@ -95,6 +96,7 @@ class Regions:
         self._whole: dict[tuple[Hashable, int], Compiled] = {}  # installed, by key of the head
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
         self._jumps: dict[Hashable, JumpCache] = {}
+        self.kept = Kept(session.cache)
         self._watches: dict[int, Watch] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
         self.done = self._worker.done
@@ -220,7 +222,7 @@ class Regions:
         session = self._session
         covers = session.coverage is not None
         facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds, covers)
-        return digest(repr(facts).encode())
+        return region_file(pc, digest(repr(facts).encode()))
 
     # -- in the worker's thread --------------------------------------------------------------------
 
@@ -254,6 +256,7 @@ class Regions:
         if compiled is not None:
             name = self._name(job.mode, *compiled.first)
             self._session.cache.save(name, compiled.head(), compiled.image.code)
+            self.kept.note(compiled.first[0])
         return compiled
 
     def _house(self, job: Job, compiled: Compiled) -> None:

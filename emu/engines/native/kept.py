@@ -1,0 +1,34 @@
+"""Which regions the disk may have, by program counter: most blocks need not be looked for there."""
+
+from __future__ import annotations
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.layout import KEPT_BITS, kept_slot
+from emu.room import Room
+
+PREFIX = "region"
+
+
+def region_file(pc: int, name: str) -> str:
+    """The cache's key of a region from a program counter on, with a digest that tells the rest."""
+    return f"{PREFIX}-{pc:x}-{name}"
+
+
+class Kept:
+    """One byte for each `kept_slot`, which native code looks at: 0 if the disk has no region."""
+
+    def __init__(self, cache: DiskCache) -> None:
+        room = Room(1 << KEPT_BITS)
+        self.address, self._marks = room.address, room.view
+        for key in cache.names():
+            kind, _, rest = key.partition("-")
+            if kind == PREFIX:
+                self.note(int(rest.partition("-")[0], 16))
+
+    def note(self, pc: int) -> None:
+        """There is one."""
+        self._marks[kept_slot(pc)] = 1
+
+    def may_have(self, pc: int) -> bool:
+        """Whether there may be one."""
+        return bool(self._marks[kept_slot(pc)])
