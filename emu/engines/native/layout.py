@@ -127,7 +127,7 @@ KEPT_FACTOR: Final = 0x9E3779B1
 
 
 def kept_slot(pc: int) -> int:
-    """Which byte tells whether the disk may have a region from a program counter; some share one."""
+    """Which byte tells whether the disk may have a region from a program counter."""
     return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - KEPT_BITS
 
 
