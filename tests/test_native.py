@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -26,6 +27,7 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
+from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
@@ -258,6 +260,32 @@ def test_machines_take_turns():
         for state in machines:
             engine.run(state, until)
     assert [state["eax"] for state in machines] == [500500] * 3
+
+
+def test_a_region_may_be_compiled_while_another_one_is_dropped():
+    """The compiler's thread notes blocks in the middle of whatever the guest's thread does: here
+    where Python looks for garbage, which is where threads take turns in the middle of a copy."""
+    engine, state = native(hot=4), x86_machine(LOOP)
+    engine.run(state, 1 << 40)
+    regions = engine._session_of(state).regions
+    (mode, head), compiled = next(iter(regions._whole.items()))
+    others = itertools.count(4)  # names of modes that there are not
+
+    def elsewhere(phase, info):
+        regions._house(Job(BEST, mode._replace(cpl=next(others)), head), compiled)
+
+    threshold = gc.get_threshold()
+    gc.callbacks.append(elsewhere)
+    try:
+        gc.set_threshold(1)
+        for _ in range(100):
+            regions._house(Job(BEST, mode, head), compiled)
+            regions._unhouse(mode, head)
+    finally:
+        gc.callbacks.remove(elsewhere)
+        gc.set_threshold(*threshold)
+    assert next(others) > 100
+    assert not [key for key in regions.homes if key[0] == mode]
 
 
 @pytest.mark.parametrize("pc", [0, 1, 2, JUMPS, JUMPS + 1, 0xFFFFFFFF])

@@ -85,6 +85,7 @@ class Regions:
         self.tables: dict[Hashable, dict[int, NativeRegion]] = {}
         self.asked: set[tuple[Hashable, int]] = set()  # under way, there, or not to be had
         self.homes: dict[tuple[Hashable, int], Home] = {}  # of what is compiled, soon installed too
+        self._housed: dict[tuple[Hashable, int], frozenset[int]] = {}  # whose home a region is
         self._extra: dict[tuple[Hashable, int], frozenset[int]] = {}  # entries to give to a region
         self._cooled: set[tuple[Hashable, int]] = set()  # blocks of regions that asked in vain
         self._pending: set[Job] = set()
@@ -260,21 +261,27 @@ class Regions:
         return compiled
 
     def _house(self, job: Job, compiled: Compiled) -> None:
-        """Note where blocks are; those of other regions stay theirs."""
-        entries = set(self._entries(job.mode, compiled))
+        """Note where blocks are; those of other regions stay theirs.
+
+        Both threads come here, so nobody goes through a dictionary or set that may be changing.
+        """
+        entries, housed = set(self._entries(job.mode, compiled)), set()
         for (pc, _), (address, *_) in zip(compiled.blocks, compiled.code_ranges, strict=True):
             key = self._session.key(job.mode, pc, address)
             home = self.homes.get((job.mode, key))
             if home is None or job.key in (home.head, key):
                 self.homes[job.mode, key] = Home(job.key, key in entries, compiled.length)
+                housed.add(key)
+        place = job.mode, job.key
+        self._housed[place] = self._housed.get(place, frozenset()) | housed
 
     def _unhouse(self, mode: Hashable, head: int) -> None:
         """Forget which blocks a region has."""
         self._whole.pop((mode, head), None)
-        for key in [
-            k for k, home in list(self.homes.items()) if k[0] == mode and home.head == head
-        ]:
-            self.homes.pop(key, None)
+        for key in self._housed.pop((mode, head), ()):
+            home = self.homes.get((mode, key))
+            if home is not None and home.head == head:
+                self.homes.pop((mode, key), None)
 
     def _entries(self, mode: Hashable, compiled: Compiled) -> list[int]:
         """The keys of a region's entries."""
@@ -436,6 +443,7 @@ class Regions:
         self.asked.clear()
         self.heat.clear()
         self.homes.clear()
+        self._housed.clear()
         self._whole.clear()
         self._extra.clear()
         self._cooled.clear()
