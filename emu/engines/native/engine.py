@@ -135,6 +135,7 @@ class NativeSession(Session):
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
         self._remembered: Remembered | None = None
+        self.all_remembered: dict[str, Remembered] = {}  # saved when the compiler has ended
         self._remembered_for: object = None  # the conditions
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
@@ -449,11 +450,11 @@ class NativeSession(Session):
         """What the disk has for how memory is reached and what is watched now; None but for x86."""
         present = self.access_types, self.watched
         if present != self._remembered_for and isinstance(self.isa, X86):
-            if self._remembered is not None:
-                self._remembered.save()
             accesses = [(space, kind.__name__) for space, kind in self.access_types]
             name = digest(repr((accesses, *conditions(self))).encode())
-            self._remembered, self._remembered_for = Remembered(self.cache, name), present
+            if name not in self.all_remembered:
+                self.all_remembered[name] = Remembered(self.cache, name)
+            self._remembered, self._remembered_for = self.all_remembered[name], present
         return self._remembered
 
     def decode_at(self, address: int) -> Instruction | Fault:

@@ -269,8 +269,8 @@ class Tier1:
             self._new_flags = False
             flags = {"flags": dict(self._flags)}
             self._session.cache.save(flags_file(self._session.isa.fingerprint), flags, b"")
-        if self._session.remembered is not None:
-            self._session.remembered.save()
+        for remembered in self._session.all_remembered.values():
+            remembered.save()
         known = learned.amount(self.decoder)
         if known > self._kept:
             self._kept = known
