@@ -36,7 +36,11 @@ again:
     mov ecx, offset text
     mov edx, 3
     int 0x80
-    mov eax, 1
+    jmp crossing
+    .p2align 12
+    .skip 4093
+crossing:
+    mov eax, 1              # in two pages: native code asks somebody else how long it is
     mov ebx, 7
     int 0x80
     .data

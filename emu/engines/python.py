@@ -357,8 +357,8 @@ class Session:
         """The block at an address: instructions up to one that ends it."""
         instructions: list[Instruction] = []
         start, pc = address, self.state.pc
-        fetch = self.fetcher(mode)
-        while len(instructions) < self.longest:
+        fetch, most = self.fetcher(mode), self.most(mode)
+        while len(instructions) < most:
             found = self.decode_at(address)
             if isinstance(found, Fault):
                 if not instructions:
@@ -377,6 +377,10 @@ class Session:
             if fetch is not None and not self._continues(fetch, following, address):
                 break
         return self._block(start, pc, mode, instructions)
+
+    def most(self, mode: Hashable) -> int:
+        """How many instructions a block may have."""
+        return self.longest
 
     def decode_at(self, address: int) -> Instruction | Fault:
         """See `fetch.decode_at`."""

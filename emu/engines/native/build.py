@@ -168,12 +168,12 @@ class RegionBuilder:
 
     def _block(self, key: int) -> Code | None:
         """A block that has run, in whichever tier."""
-        block = self.session.tables.get(self.mode, {}).get(key)
-        if block is not None:
-            return Code(block.pc, block.address, block.instructions, block.code)
         tier1, cold = self.session.tier1, self._cold(key)
         if tier1 is not None and cold is not None:
             return self._read(cold.pc, cold.pc, cold.size)
+        block = self.session.tables.get(self.mode, {}).get(key)
+        if block is not None:
+            return Code(block.pc, block.address, block.instructions, block.code)
         if key in self._before:
             return self._read(*self._before[key][:3])
         return None

@@ -457,6 +457,10 @@ class NativeSession(Session):
             self._remembered, self._remembered_for = self.all_remembered[name], present
         return self._remembered
 
+    def most(self, mode: Hashable) -> int:
+        """See `Session`: one where tier 1 does all that native code can."""
+        return self.longest if self.tier1 is None or self.fetcher(mode) is not None else 1
+
     def decode_at(self, address: int) -> Instruction | Fault:
         """See `Session`; instructions that earlier runs have met need no decoder."""
         remembered = self.remembered

@@ -95,12 +95,9 @@ class Remembered:
             self._cache.save(self._name, self._head(), b"")
 
     def _head(self) -> dict[str, Any]:
-        forms = [cast(Form, form) for form in self._sources]
-        known = {
-            (mode, code): found
-            for (mode, code), found in self._instructions.items()
-            if found.form in self._sources
-        }
+        known = self._instructions
+        found = dict.fromkeys([*self._sources, *(i.form for i in known.values())])
+        forms = [cast(Form, form) for form in found]
         modes = list(
             dict.fromkeys([*self._plain, *(m for m, _ in known), *(form.mode for form in forms)])
         )
@@ -109,27 +106,31 @@ class Remembered:
         return {
             "modes": modes,
             "plain": [numbers[cast(Mode, mode)] for mode in self._plain],
-            "forms": [
-                [row_of(f, numbers), _told(self._facts[f]), *self._sources[f]] for f in forms
-            ],
+            "forms": [[row_of(form, numbers), *self._derived(form)] for form in forms],
             "instructions": [
                 [numbers[cast(Mode, mode)], code.hex(), places[cast(Form, i.form)], dict(i.fields)]
                 for (mode, code), i in known.items()
             ],
         }
 
+    def _derived(self, form: Form) -> tuple[Any, ...]:
+        """What was derived from a form's trace, if somebody asked."""
+        if form not in self._sources:
+            return ()
+        facts = self._facts[form]
+        told = [facts.alone, facts.ends, facts.checks, facts.undo, facts.repeats]
+        return told, *self._sources[form]
+
     def _load(self, head: dict[str, Any]) -> None:
         modes = [mode_of(told) for told in head["modes"]]
         self._plain = {modes[number] for number in head["plain"]}
         shapes: dict[tuple[Any, ...], Shape] = {}
         forms = [form_of(row, modes, shapes) for row, *_ in head["forms"]]
-        for form, (_, facts, fields, source) in zip(forms, head["forms"], strict=True):
-            self._facts[form], self._sources[form] = Facts(*facts), (fields, source)
+        for form, (_, *derived) in zip(forms, head["forms"], strict=True):
+            if derived:
+                facts, fields, source = derived
+                self._facts[form], self._sources[form] = Facts(*facts), (fields, source)
         for mode, text, place, fields in head["instructions"]:
             code = bytes.fromhex(text)
             found = Instruction(forms[place], fields, len(code))
             self._instructions[modes[mode], code] = found
-
-
-def _told(facts: Facts) -> list[bool]:
-    return [facts.alone, facts.ends, facts.checks, facts.undo, facts.repeats]
