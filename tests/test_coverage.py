@@ -9,11 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from emu.coverage import Coverage, Passed
 from tests.machines import CODE, engines, x86_machine
+from tests.random_programs import repeat
 from tests.test_engines_agree import PROGRAMS, SETTINGS, Program, pieces
 
 UNITS = 1 << 32
@@ -92,6 +93,7 @@ def counters():
 
 @settings(SETTINGS, max_examples=40)
 @given(made=PROGRAMS, number=st.integers(0, 1 << 32))
+@example(made=[(repeat, 0), (repeat, 9)], number=0)  # a repetition cut, not first in its block
 def test_engines_agree_on_coverage(counters, made, number):
     program = Program(random.Random(number), pieces(made))
     expected = covered(counters["reference"], program)

@@ -168,6 +168,16 @@ def facts(errors: bytes) -> dict[str, object]:
     return found
 
 
+def told(*processes: subprocess.Popen[bytes]) -> list[object]:
+    """What processes that have not come as far as they should have said, and whether they live."""
+    found: list[object] = []
+    for process in processes:
+        code = process.poll()
+        process.kill()
+        found.append((code, *process.communicate()))
+    return found
+
+
 def passes(role: Role, kind: Kind) -> bool:
     return True
 
@@ -243,7 +253,7 @@ def test_the_destination_dies_before_it_hears_that_the_guest_is_its_own(
     line = Line(spy)
     second, line.target = there.listen()
     first = source(here, program, line.where)
-    assert killed.wait(120)
+    assert killed.wait(120), told(first, second)
     second.wait()
     (left,) = there.status()
     assert left["state"] == "prepared"

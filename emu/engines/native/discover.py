@@ -311,12 +311,23 @@ entry:
   {_field("size", "%header", Header.SIZE)}
   %size64 = zext i32 %size to i64
   %behind = add i64 %start, %size64
-  {_field("form", "%header", SIZE // 4)}
+  br label %search
+search: ; the last instruction may have repetitions to come
+  %record = phi ptr [ %header, %entry ], [ %next, %search ]
+  %next = getelementptr i8, ptr %record, i64 {SIZE}
+  %above = load i32, ptr %next
+  %is_end = icmp eq i32 %above, {END}
+  br i1 %is_end, label %last, label %search
+last:
+  %form = load i32, ptr %record
+  {_field("length", "%record", SIZE // 4 - 1)}
+  %length64 = zext i32 %length to i64
+  %begins = sub i64 %behind, %length64
   %flag.p = getelementptr i8, ptr %flags, i32 %form
   %flag = load i8, ptr %flag.p
   %repeats = and i8 %flag, {int(Flag.REPEATS)}
   %may_go_on = icmp ne i8 %repeats, 0
-  %stays = icmp eq i64 %pc, %start
+  %stays = icmp eq i64 %pc, %begins
   %goes_on = and i1 %may_go_on, %stays
   switch i64 %left, label %whole [
     {" ".join(f"i64 {int(why)}, label %part" for why in UNDONE)}
