@@ -439,6 +439,7 @@ class WatchedNativeSession(Stepping, NativeSession):
     """The native engine at work on a watched machine: tier 1 only, the rest by stepping."""
 
     tier1_type = WatchedTier1
+    switches = False  # what was accessed is told before the mode changes
 
     def __init__(self, state: State, watch: Watch) -> None:
         self._hooked = np.zeros(len(Hooked), dtype=np.uint64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, MutableSequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from emu.engines.access import Stop
@@ -32,6 +32,7 @@ from emu.engines.native.layout import (
     Word,
     number_of,
 )
+from emu.engines.native.modes import Places
 from emu.engines.native.names import digest
 from emu.engines.native.pieces import PORT_READ
 from emu.engines.native.regions import NativeRegion, Regions
@@ -102,6 +103,7 @@ class Surroundings:
     regions: dict[int, NativeRegion]
     key_of: Callable[[int], int]
     jumps: JumpCache
+    decided: bool = False  # whether it holds whenever the registers are the same
 
 
 class NativeSession(Session):
@@ -109,6 +111,7 @@ class NativeSession(Session):
 
     fixes = False
     tier1_type = Tier1
+    switches = True  # whether native code may go on in another mode by itself
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
@@ -200,7 +203,7 @@ class NativeSession(Session):
         here = self._surroundings()
         mode, regions, key_of, jumps = here.mode, here.regions, here.key_of, here.jumps
         self.mail[_JUMPS] = jumps.address
-        cold = self._cold(mode)
+        cold = self._cold(here)
         state, limit = self.state, 0  # up to which count the python engine has to do it
         python = False  # whether it has to do one block
         stop: Exit | Left | None = None
@@ -224,6 +227,10 @@ class NativeSession(Session):
                     end = until if limit <= state.count else limit
                     stop, python = self._block_once(mode, key, pc, end, warm=free), False
                     limit = limit if end == limit else 0
+                if self.mail[_SWITCHED]:
+                    here = self._surroundings()
+                    mode, regions, key_of, jumps = here.mode, here.regions, here.key_of, here.jumps
+                    cold = self._cold(here)
                 if isinstance(stop, Exit):
                     return stop
                 if stop is Left.STEP or stop is Left.BUDGET:
@@ -256,6 +263,7 @@ class NativeSession(Session):
             self.gate = Gate(self)
             self._attach()  # more registers decide
         elif len(self._known_surroundings) < MOST_SURROUNDINGS:
+            found = replace(found, decided=True)
             self._known_surroundings[content] = found
         return found
 
@@ -324,6 +332,8 @@ class NativeSession(Session):
         budget = min(until - count, SLICE)
         mail[_REMAINING], mail[_END] = budget, count + budget
         mail[_HELD] = self._held()
+        looks = not self.switches or state.interrupt_requested or self.breakpoints
+        mail[_LOOK] = 0 if looks else gate.look
         if state.reply is not None:
             mail[Word.REPLY], mail[_REPLIED], state.reply = state.reply, 1, None
         try:
@@ -381,14 +391,18 @@ class NativeSession(Session):
 
     # -- tier 1 --------------------------------------------------------------------------------
 
-    def _cold(self, mode: Hashable) -> Tier1 | None:
+    def _cold(self, here: Surroundings) -> Tier1 | None:
         """Tier 1, ready for a mode; None if there it cannot be, so that nobody discovers blocks."""
+        mode, mail = here.mode, self.mail
         tier1 = self.tier1 if self.fetcher(mode) is None else None
-        if mode != self._discovered:
-            self._discovered = mode
-            self.mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
+        if mode != self._discovered or mail[_SWITCHED]:
+            self._discovered, mail[_SWITCHED] = mode, 0
+            mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
             if tier1 is not None:
                 tier1.use(cast(Mode, mode))
+        if tier1 is not None and here.decided and self.gate is not None:
+            places = Places(mail[Word.PAGES], here.jumps.address, mail[Word.KEYS])
+            self.gate.modes.note(self.values, places)
         return tier1
 
     def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:
@@ -547,11 +561,17 @@ class NativeSession(Session):
         spaces = list({id(space): space for space in paged}.values())
         return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
 
+    def forget_modes(self) -> None:
+        """Native code must ask where to go on in other modes: what it knows lies elsewhere now."""
+        if self.gate is not None:
+            self.gate.modes.clear()
+
     def forget(self) -> None:
         """Drop everything that was translated."""
         super().forget()
         self.regions.forget()
         self.targets.clear()
+        self.forget_modes()
         if self.tier1 is not None:
             self.tier1.arena.clear()
 
@@ -581,6 +601,7 @@ def _spaces(state: State) -> dict[str, Space]:
 
 
 _JUMPS, _REMAINING, _END, _HELD = map(int, (Word.JUMPS, Word.REMAINING, Word.END, Word.HELD))
+_LOOK, _SWITCHED = map(int, (Word.LOOK, Word.SWITCHED))
 _REASON, _VALUES, _DISPATCH = int(Word.REASON), int(Word.VALUES), int(Word.DISPATCH)
 _SERVING, _REPLIED = int(Word.SERVING), int(Word.REPLIED)
 _LEFT = {int(left): left for left in Left}

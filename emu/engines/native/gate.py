@@ -18,6 +18,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import CONVENTION, METADATA, MOST_SERVED, WORDS, Left, Word
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.lowering import Lowering
+from emu.engines.native.modes import ROW_WORDS, ROWS, Modes, Places, factors
 from emu.engines.native.names import digest
 from emu.engines.native.pieces import chain
 from isa.registers import Register
@@ -62,7 +63,9 @@ class Gate:
             raise AssertionError("more registers decide on the mode than the mailbox holds")
         library = _library(slots, session.isa.pc)
         self.enter: Callable[[int, int, int], int] = _Enter(library.addresses["enter"])
-        self._gate = library.addresses["gate"]
+        self._gate, self.look = library.addresses["gate"], library.addresses["look"]
+        self.modes = Modes(slots)
+        self._put(Word.MODES, self.modes.address)
         for name in FUNCTIONS:
             function = getattr(ctypes.pythonapi, name)
             self._put(_PLACE[name], ctypes.cast(function, ctypes.c_void_p).value)
@@ -137,7 +140,7 @@ class Gate:
 def _library(slots: tuple[int, ...], pc: Register) -> Library:
     name = digest(repr(("gate", slots, pc.slot)).encode())
     return linker().link(
-        kept(DiskCache.users(), name, partial(_text, slots, pc), ["enter", "gate"])
+        kept(DiskCache.users(), name, partial(_text, slots, pc), ["enter", "gate", "look"])
     )
 
 
@@ -168,6 +171,57 @@ def _mode(slots: tuple[int, ...]) -> tuple[str, str]:
         )
         last = f"%any{n}"
     return remember, f"{compare}  %differs = icmp ne i64 {last}, 0\n"
+
+
+_PLACES: Final = Places(Word.PAGES, Word.JUMPS, Word.KEYS)
+
+
+def _look(slots: tuple[int, ...], pc: Register) -> str:
+    """The function that goes on in the mode that the registers say, if it is known."""
+    remember, _ = _mode(slots)
+    size = ROW_WORDS + len(slots)
+    hashed, compare, last, same = "", "", "0", "true"
+    for n, factor in enumerate(factors(len(slots))):
+        hashed += f"  %mul{n} = mul i64 %now{n}, {_signed(factor)}\n"
+        hashed += f"  %sum{n} = add i64 {last}, %mul{n}\n"
+        compare += (
+            f"  %there{n}.p = getelementptr i64, ptr %row, i64 {ROW_WORDS + n}\n"
+            f"  %there{n} = load i64, ptr %there{n}.p\n"
+            f"  %is{n} = icmp eq i64 %there{n}, %now{n}\n  %all{n} = and i1 {same}, %is{n}\n"
+        )
+        last, same = f"%sum{n}", f"%all{n}"
+    switch = "".join(
+        f"  %{name}.from = getelementptr i64, ptr %row, i64 {1 + n}\n"
+        f"  %{name} = load i64, ptr %{name}.from\n"
+        f"  %{name}.to = getelementptr i64, ptr %mailbox, i64 {int(word)}\n"
+        f"  store i64 %{name}, ptr %{name}.to\n"
+        for n, (name, word) in enumerate(_PLACES._asdict().items())
+    )
+    return f"""
+define {CONVENTION} i64 @look(ptr %mailbox, i64 %why) {{
+entry:
+{_word("registers", Word.REGISTERS)}{_word("modes", Word.MODES)}{remember}{hashed}
+  %number = lshr i64 {last}, {64 - ROWS.bit_length() + 1}
+  %row = getelementptr [{size} x i64], ptr %modes, i64 %number
+  %full = load i64, ptr %row
+  %is_full = icmp ne i64 %full, 0
+{compare}
+  %known = and i1 {same}, %is_full
+  br i1 %known, label %switch, label %unknown
+unknown:
+  ret i64 %why
+switch:
+{switch}
+  %switched = getelementptr i64, ptr %mailbox, i64 {int(Word.SWITCHED)}
+  store i64 1, ptr %switched
+{_chain(pc, "switch")}
+}}
+"""
+
+
+def _signed(number: int) -> int:
+    """The same 64 bits as a signed number, as LLVM reads them."""
+    return number - (number >> 63 << 64)
 
 
 def _chain(pc: Register, label: str) -> str:
@@ -414,6 +468,7 @@ next:
 {_chain(pc, "next")}
 }}
 
+{_look(slots, pc)}
 declare i64 @llvm.umin.i64(i64, i64)
 {METADATA}
 """

@@ -26,6 +26,9 @@ class Word(IntEnum):
     SPACES = 16  # three words for each address space: its storage, its page tables (or its size),
     # and one byte a unit that tells whether it holds translated code
     HOT = 40  # entries after which a block of tier 1 asks for a region
+    LOOK = 41  # -> the function that goes on in another mode by itself, or null
+    MODES = 42  # -> the modes that it knows, see `modes`
+    SWITCHED = 43  # 1: it did
     DISPATCH = 48  # -> the function that finds or discovers blocks of tier 1, if there is one
     PAGES = 49  # -> the slots of the pages, in this mode; 0: the page is not ready
     SLOTS = 50  # -> rows of header numbers

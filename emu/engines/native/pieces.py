@@ -90,21 +90,26 @@ def reads_port(trace: Trace) -> bool:
 
 
 def leave(low: Lowering, why: str) -> None:
-    """Return to the engine, but go through the gate with an exit of the guest's own."""
-    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.GATE)}")
-    gate = low.emit(f"load ptr, ptr {at}")
+    """Return to the engine, but let the gate have an exit of the guest's own, and `Word.LOOK` what
+    wants a look at the state."""
     after = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
     before = low.emit(f"icmp eq i64 {why}, {int(Left.ASK)}")
-    is_exit = low.emit(f"or i1 {after}, {before}")
-    is_open = low.emit(f"icmp ne ptr {gate}, null")
-    through, back = low.fresh("through"), low.fresh("back")
-    low.branch(low.emit(f"and i1 {is_exit}, {is_open}"), through, back)
-    low.start(through)
-    low.line(
-        f"ret i64 {low.emit(f'musttail call {CONVENTION} i64 {gate}(ptr %mailbox, i64 {why})')}"
-    )
-    low.start(back)
+    _through(low, low.emit(f"or i1 {after}, {before}"), Word.GATE, why)
+    _through(low, low.emit(f"icmp eq i64 {why}, {int(Left.LOOK)}"), Word.LOOK, why)
     low.line(f"ret i64 {why}")
+
+
+def _through(low: Lowering, condition: str, word: Word, why: str) -> None:
+    """On a condition go on in the function that a word of the mailbox has, if it has one."""
+    at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(word)}")
+    function = low.emit(f"load ptr, ptr {at}")
+    is_there = low.emit(f"icmp ne ptr {function}, null")
+    through, back = low.fresh("through"), low.fresh("back")
+    low.branch(low.emit(f"and i1 {condition}, {is_there}"), through, back)
+    low.start(through)
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {why})")
+    low.line(f"ret i64 {result}")
+    low.start(back)
 
 
 def leave_engine(low: Lowering, node: Bits, values: list[str]) -> None:

@@ -214,6 +214,7 @@ class Tier1:
             self._session.forget()
             met = self._meet(mode, pc)
         self.use(mode)
+        self._session.forget_modes()  # learning moves tables
         return met
 
     def _meet(self, mode: Mode, pc: int) -> bool:
