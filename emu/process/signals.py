@@ -207,6 +207,7 @@ _BY_VECTOR = {
     19: (Signal.SIGFPE, 3),
 }
 SEGV_MAPERR, SEGV_ACCERR = 1, 2
+BUS_ADRERR = 2
 
 
 def of_fault(fault: Fault, pointer: int, *, mapped: bool) -> Info:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from emu.memory import OutOfMemoryError
+from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
 from emu.process.futex import Futexes
 from emu.process.layout import MAX_MAPPINGS
@@ -141,8 +141,12 @@ class ProcessTable:
 
     def has_room(self, process: Process, more: int = 1) -> bool:
         """Tell whether the current process, and all together, may have so many more regions."""
-        total = sum(len(p.memory.mappings.regions) for p in self.running)
+        total = sum(len(mappings.regions) for mappings in self.mappings())
         return len(process.space.regions) < MAX_MAPPINGS and total + more < MOST_REGIONS
+
+    def mappings(self) -> Iterator[Mappings]:
+        """What is mapped by each process and thread that runs."""
+        return (p.memory.mappings for p in self.running)
 
     def _copy_memory(self, parent: Process) -> MemoryDescriptor:
         if not self.has_room(parent, len(parent.space.regions)):
@@ -222,6 +226,7 @@ class ProcessTable:
         memory.users -= 1
         if memory.users == 0:
             process.space.release(memory.mappings)
+            process.sandbox.shared.sweep()
         elif process.clear_at_exit:
             process.space.write(process.clear_at_exit, bytes(4))
 
