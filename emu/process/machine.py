@@ -254,7 +254,7 @@ class ProcessMachine:
             process.fall_asleep(sleep)
             return self._settle()
         signals = process.signals
-        if signals.alarm is None and not signals.pending and not process.stopped:
+        if signals.alarm is None and not signals.pending and process.awake:
             return None
         return self._settle()
 

@@ -163,6 +163,13 @@ class SignalState:
         """Return the signals of a new thread: what they do is the same, then and later."""
         return SignalState(self.actions, self.blocked)
 
+    def inherit(self, thread: SignalState) -> None:
+        """Take over what another thread of the process blocks, and was sent or will be."""
+        self.blocked, self.saved_mask = thread.blocked, None
+        self.pending = thread.pending | self.pending
+        if self.alarm is None:
+            self.alarm, self.alarm_interval = thread.alarm, thread.alarm_interval
+
     def forget_handlers(self) -> None:
         """What execve does: the handlers' code is gone, what is ignored stays so."""
         ignored = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}

@@ -207,7 +207,13 @@ class ProcessTable:
         self._tell_end(process, outcome)
 
     def alone(self, process: Process) -> None:
-        """End all other threads of the current one's process (execve)."""
+        """End all threads of the current one's process but the first (execve), which has from now
+        on the signals of the current one."""
+        main = process.main
+        if process is not main:
+            process.used_before = process.instructions
+            main.signals.inherit(process.signals)
+            main.sleep, main.deadline, main.progress, main.dead = None, None, 0, None
         for thread in self.threads(process)[1:]:
             self._remove(thread, Outcome("exit", 0, of_thread=True))
 
@@ -228,7 +234,10 @@ class ProcessTable:
             process.space.release(memory.mappings)
             process.sandbox.shared.sweep()
         elif process.clear_at_exit:
+            current = process.space.mappings  # those of the next program, if it executes one
+            process.space.use(memory.mappings)
             process.space.write(process.clear_at_exit, bytes(4))
+            process.space.use(current)
 
     def _tell_end(self, process: Process, outcome: Outcome) -> None:
         """Have the parent wait for it, or forget it at once if nobody will."""
