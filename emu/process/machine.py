@@ -388,7 +388,8 @@ class ProcessMachine:
             self.space.exhausted = False
             return Outcome("signal", Signal.SIGKILL, fault, message)
         region = None if fault.address is None else self.space.region_at(fault.address)
-        info = of_fault(fault, state["eip"], mapped=region is not None)
+        raised = state["fpu_flags"] & ~state["fcw"]
+        info = of_fault(fault, state["eip"], mapped=region is not None, raised=raised)
         if _is_missing(region, fault):
             info = Info(Signal.SIGBUS, BUS_ADRERR, info.address, fault=fault)
         self.process.signals.force(info)
