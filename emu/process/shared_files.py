@@ -121,10 +121,28 @@ class SharedFile:
         descriptor, self._descriptor = self._descriptor, -1
         return descriptor
 
+    def save(self) -> tuple[int, dict[int, int]]:
+        """A descriptor of its own, and which frames there are (snapshots)."""
+        return os.dup(self._descriptor), dict(self._frames)
+
+    def load(self, descriptor: int, frames: dict[int, int]) -> None:
+        """Have the frames that were saved, as the memory is that of then; the file is as it is now,
+        and so is what they show."""
+        if self._descriptor < 0:
+            self._descriptor, self._writable = os.dup(descriptor), False
+        self.abandon()
+        self._frames.update(frames)
+        for page, frame in frames.items():
+            data = os.pread(self._descriptor, PAGE_SIZE, page * PAGE_SIZE)
+            self._physical.write(frame * PAGE_SIZE, data.ljust(PAGE_SIZE, b"\0"))
+
     def abandon(self) -> None:
         """The frames are the memory's again, which forgot that they were in use."""
         self._frames.clear()
         self._changed.clear()
+
+
+Saved = list[tuple[tuple[int, int], SharedFile, int, dict[int, int]]]
 
 
 class SharedFiles:
@@ -197,11 +215,20 @@ class SharedFiles:
         if self._storage is not None:
             self._storage.closed(key, found.st_nlink, found.st_size)
 
-    def abandon(self) -> None:
-        """The memory is that of another time, when none of them was mapped (snapshots)."""
-        for file in self._files.values():
-            file.abandon()
-        self.close()
+    def save(self) -> Saved:
+        """Which there are, for `load`."""
+        return [(key, file, *file.save()) for key, file in self._files.items()]
+
+    def load(self, saved: Saved) -> None:
+        """Have those that were saved: the memory is that of then, mappings included."""
+        for key in self._files.keys() - {key for key, *_ in saved}:
+            self._files[key].abandon()
+            self._close(key)
+        for key, file, descriptor, frames in saved:
+            if key not in self._files and self._storage is not None:
+                self._storage.opened(key)
+            self._files[key] = file
+            file.load(descriptor, frames)
 
     def close(self) -> None:
         """The machine has ended."""

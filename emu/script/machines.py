@@ -130,24 +130,18 @@ class ProcessScript:
                 why="a snapshot holds one process, its memory and its files",
                 advice="Take it before the guest forks, or when the others have been waited for",
             )
-        if machine.sandbox.shared:
-            raise ScriptError(
-                "The guest has mapped files to be written: no snapshot can be taken",
-                where=f"count {self.state.count}",
-                why="what it writes there goes to the files, which a snapshot leaves as they are",
-                advice="Take it before the guest maps them, or when it has unmapped them",
-            )
         parts = [_plain(part, names) for part, names in self._parts(process)]
         kept = copy.deepcopy((*parts, vars(process.clock), self._left()))
         files = self._copied(process.files)
         random = process.entropy.getstate()
-        return process, kept, files, bytes(process.system.data), random
+        mapped = machine.sandbox.shared.save()
+        return process, kept, files, mapped, bytes(process.system.data), random
 
     def load(self, saved: Any) -> None:
         """See `Machine`."""
-        process, kept, files, system, random = saved
+        process, kept, files, mapped, system, random = saved
         machine, table = self.machine, self.machine.table
-        machine.sandbox.shared.abandon()
+        machine.sandbox.shared.load(mapped)
         for other in {id(p): p for p in (process, *table.running)}.values():
             other.files.close_all()
         table.processes, table.running = {process.pid: process}, [process]
