@@ -239,14 +239,39 @@ def pieces_of(address: int, size: int) -> Iterator[tuple[int, int]]:
         address, size = address + count, size - count
 
 
+class Backing(Protocol):
+    """What a region shows that is no memory of its own: a file."""
+
+    def frame(self, page: int) -> int | None:
+        """The frame of one of its pages, which is somebody else's too; None past its end. Raises
+        OutOfMemoryError."""
+
+    def may_change(self, page: int) -> None:
+        """Writes may reach a page that `frame` told, until all translations are forgotten."""
+
+    def settle(self) -> None:
+        """Bring to the file what was written so. Raises OSError."""
+
+
 @dataclass(slots=True)
 class Region:
-    """A mapped range of whole pages with one set of permissions."""
+    """A mapped range of whole pages with one set of permissions.
+
+    What a `backing` shows at a page is its page of that number plus `shift`; `fixed` forbids that
+    it is ever written.
+    """
 
     start: int
     end: int
     permissions: int
     name: str = ""
+    backing: Backing | None = None
+    shift: int = 0
+    fixed: bool = False
+
+    def allows(self, access: int) -> bool:
+        """Whether its permissions are enough, WRITE or anything else."""
+        return bool(self.permissions & (WRITE if access == WRITE else ANY))
 
 
 _start = attrgetter("start")
@@ -483,7 +508,7 @@ class AddressSpace(TranslatedMemory):
         private: list[int] = []
         shared: list[int] = []
         for region in self.regions:
-            if region.name == SHARED:
+            if region.name == SHARED and region.backing is None:
                 self._touch(region)
             alone = region.permissions & WRITE and region.name != SHARED
             (private if alone else shared).extend(self._touched_pages(region.start, region.end))
@@ -561,6 +586,11 @@ class AddressSpace(TranslatedMemory):
         self._drop_frames(start, start + size)
         self._replace(start, start + size, [Region(start, start + size, permissions, name)])
 
+    def map_backing(self, region: Region) -> None:
+        """Map what a backing shows, over the whole of a region, replacing what was there."""
+        self._drop_frames(region.start, region.end)
+        self._replace(region.start, region.end, [region])
+
     def map_frames(self, start: int, frames: Sequence[int], permissions: int) -> None:
         """Map frames that somebody else holds, for both to write. Raises as `map` does, and
         OutOfMemoryError."""
@@ -583,14 +613,15 @@ class AddressSpace(TranslatedMemory):
     def move(self, start: int, size: int, target: int) -> None:
         """Move the pages of [start, start + size) to `target`, replacing what was there."""
         pieces = [
-            Region(max(r.start, start), min(r.end, start + size), r.permissions, r.name)
+            replace(r, start=max(r.start, start), end=min(r.end, start + size))
             for r in self.overlapping(start, start + size)
         ]
-        pages = self._touched_pages(start, start + size)
-        moved = {page + (target - start) // PAGE_SIZE: self.frames.pop(page) for page in pages}
+        pages, by = self._touched_pages(start, start + size), target - start
+        moved = {page + by // PAGE_SIZE: self.frames.pop(page) for page in pages}
         self._replace(start, start + size, [])
         for r in pieces:
-            self.map(r.start + target - start, r.end - r.start, r.permissions, r.name)
+            there = replace(r, start=r.start + by, end=r.end + by, shift=r.shift - by // PAGE_SIZE)
+            self.map_backing(there if r.backing else replace(there, shift=0))
         self.frames.update(moved)
 
     def _touched_pages(self, start: int, end: int) -> list[int]:
@@ -615,7 +646,7 @@ class AddressSpace(TranslatedMemory):
         if permissions & WRITE:
             self._make_writable(start, end)
         pieces = [
-            Region(max(r.start, start), min(r.end, end), permissions, r.name)
+            replace(r, start=max(r.start, start), end=min(r.end, end), permissions=permissions)
             for r in self.overlapping(start, end)
         ]
         self._replace(start, end, pieces)
@@ -666,23 +697,34 @@ class AddressSpace(TranslatedMemory):
     def _walk(self, address: int, access: int) -> int | Fault:
         """Translate by the regions, and remember the answer."""
         region = self.region_at(address)
-        if region is None or not region.permissions & (WRITE if access == WRITE else ANY):
+        if region is None or not region.allows(access):
             return _page_fault(region, address, access)
-        frame = self._frame_of(address // PAGE_SIZE)
+        frame = self._frame_of(address // PAGE_SIZE, region)
         if frame is None:
             return _page_fault(None, address, access)
+        if access == WRITE and region.backing is not None:
+            region.backing.may_change(address // PAGE_SIZE + region.shift)
         self._cached[access][address // PAGE_SIZE] = frame * PAGE_SIZE
         return frame * PAGE_SIZE + (address & PAGE_MASK)
 
-    def _frame_of(self, page: int) -> int | None:
-        """Return the frame of a mapped page, allocated at first touch; None if none is left."""
+    def _frame_of(self, page: int, region: Region) -> int | None:
+        """Return the frame of a mapped page, allocated at first touch; None if none is left, or
+        past the end of a backing."""
         frame = self.frames.get(page)
         if frame is None:
             try:
-                frame = self.frames[page] = self.physical.allocate_frame()
+                frame = self._first_touch(page, region)
             except OutOfMemoryError:
                 self.exhausted = True
+        if frame is not None:
+            self.frames[page] = frame
         return frame
+
+    def _first_touch(self, page: int, region: Region) -> int | None:
+        if region.backing is None:
+            return self.physical.allocate_frame()
+        found = region.backing.frame(page + region.shift)
+        return None if found is None else self.physical.share_frame(found)
 
     def still(self, address: int, privilege: int) -> int | Fault:
         """See `TranslatedMemory`: a page that was never touched holds no code, and is not touched
@@ -696,7 +738,7 @@ class AddressSpace(TranslatedMemory):
     def constant_pages(self, page: int, most: int) -> int:
         """See `TranslatedMemory`; pages that were never touched do not count."""
         region = self.region_at(page * PAGE_SIZE)
-        if region is None or region.permissions & WRITE:
+        if region is None or region.permissions & WRITE or region.name == SHARED:
             return 0
         last = min(region.end // PAGE_SIZE, page + most)
         return next((n - page for n in range(page, last) if n not in self.frames), last - page)
@@ -717,11 +759,13 @@ class AddressSpace(TranslatedMemory):
 
     def _frame_to_write(self, page: int) -> int:
         """The frame of a page, which nobody else sees; raises OutOfMemoryError."""
-        frame = self._frame_of(page)
-        if frame is None:
-            raise OutOfMemoryError(f"no memory is left for the page at {page * PAGE_SIZE:#x}")
         region = self.region_at(page * PAGE_SIZE)
-        if self.physical.is_shared(frame) and region is not None and region.name != SHARED:
+        frame = None if region is None else self._frame_of(page, region)
+        if region is None or frame is None:
+            raise OutOfMemoryError(f"no memory is left for the page at {page * PAGE_SIZE:#x}")
+        if region.backing is not None:
+            region.backing.may_change(page + region.shift)
+        if self.physical.is_shared(frame) and region.name != SHARED:
             self._make_private(page)
         return self.frames[page]
 

@@ -12,6 +12,7 @@ from process_guest import BASE, Guest
 
 from emu.exit import Exit
 from emu.memory import READ, WRITE
+from emu.process import x87_state
 from emu.process.descriptors import GDT_BASE, UserDesc
 from emu.process.signals import Signal
 from emu.process.syscalls import CALLS, NAMES, CallEvent
@@ -282,14 +283,13 @@ def test_mappings(guest: Guest) -> None:
 
 
 def test_mappings_of_files(guest: Guest, tmp_path: Path) -> None:
-    """Private copies from an offset, zeros after the end; shared writing is not there yet."""
+    """Private copies from an offset, zeros after the end."""
     (tmp_path / "file").write_bytes(bytes(0x1000) + b"second page")
     fd = guest.call("open", b"file", O_RDWR, 0)
     where = guest.call("mmap2", 0, 0x1000, 3, 2, fd, 1) & 0xFFFFFFFF
     assert guest.space.read(where, 12) == b"second page\0"
     guest.space.write(where, b"private")
     assert (tmp_path / "file").read_bytes()[0x1000:] == b"second page"
-    assert guest.call("mmap2", 0, 0x1000, 3, 1, fd, 0) == -19
     assert guest.call("mmap2", 0, 0x1000, 1, 1, fd, 0) & 0xFFFFF000 == where - 0x1000
     assert guest.call("mmap2", 0, 0x1000, 1, 2, 99, 0) == -9
     assert guest.call("mmap2", 0, 0x1000, 1, 2, 1, 0) == -19
@@ -557,6 +557,8 @@ def test_handlers_and_the_way_back(guest: Guest, flags: int) -> None:
     for i, name in enumerate(("eax", "ecx", "edx", "ebx", "ebp", "esi", "edi")):
         guest.state[name] = 0x1111 * (i + 1)
     guest.state["eflags"] = 0x646  # DF, IF, ZF, PF
+    unit = struct.pack("<7I", 0xFFFF0C7F, 0xFFFF2800, 0xFFFF57FF, 1, 2, 3, 0xFFFF0004) + bytes(80)
+    x87_state.put(guest.state, unit)
     before = registers(guest)
     fault(guest, 14, 6, 0x50000000)
     assert guest.outcome is None
@@ -564,6 +566,7 @@ def test_handlers_and_the_way_back(guest: Guest, flags: int) -> None:
     assert (stack + 4) % 16 == 0
     assert guest.state["eip"] == HANDLER
     assert guest.state["eflags"] & 0x400 == 0
+    assert x87_state.pack(guest.state) == x87_state.INITIAL
     back, number = struct.unpack("<II", guest.space.read(stack, 8))  # type: ignore[arg-type]
     assert number == Signal.SIGSEGV
     assert guest.process.signals.blocked == 1 << 10 | 2
@@ -576,14 +579,56 @@ def test_handlers_and_the_way_back(guest: Guest, flags: int) -> None:
         info, context = struct.unpack("<II", guest.space.read(stack + 8, 8))  # type: ignore[arg-type]
         fields = struct.unpack("<3iI", guest.space.read(info, 16))  # type: ignore[arg-type]
         assert fields == (11, 0, 1, 0x50000000)
-        saved = struct.unpack("<I", guest.space.read(context + 20 + 56, 4))  # type: ignore[arg-type]
-        assert saved == (before["eip"],)
+    at = context + 20 if flags & 4 else stack + 8
+    pointer, unit_at = (
+        struct.unpack("<I", guest.space.read(at + offset, 4))[0]  # type: ignore[arg-type]
+        for offset in (56, 76)
+    )
+    assert pointer == before["eip"]
+    assert unit_at % 64 == 0
+    assert guest.space.read(unit_at, 112) == unit + struct.pack("<2H", 0x2800, 0xFFFF)
     guest.state["esp"] = stack + (4 if flags & 4 else 8)
     for name in ("ecx", "edx", "ebx", "ebp", "esi", "edi"):
         guest.state[name] = 0
     guest.call("rt_sigreturn" if flags & 4 else "sigreturn")
     assert registers(guest) == before
     assert guest.process.signals.blocked == 0
+
+
+@pytest.mark.parametrize("rt", [True, False])
+def test_what_a_handler_does_to_the_saved_unit(guest: Guest, rt: bool) -> None:
+    """It comes back with what is in the frame; without a pointer initial; from nowhere not at all,
+    which ends the process."""
+    offset = 16 + 128 + 20 + 76 if rt else 8 + 76  # of fpstate
+    install(guest, Signal.SIGSEGV, 4 if rt else 0)
+    for change in ("values", "none", "nowhere"):
+        x87_state.put(guest.state, x87_state.INITIAL)
+        fault(guest, 14, 6, 0x50000000)
+        stack = guest.state["esp"]
+        (unit_at,) = guest.process.unpack("<I", stack + offset)
+        if change == "values":
+            guest.process.pack("<3I", unit_at, 0x0F7F, 0x1800, 0xFFFE)
+            guest.process.pack("<QH", unit_at + 28, 0xA << 60, 0xC002)
+        else:
+            guest.process.pack("<I", stack + offset, 0 if change == "none" else 8)
+        guest.state["fcw"], guest.state["st_top"] = 0x40, 5
+        guest.state["esp"] = stack + (4 if rt else 8)
+        guest.call("rt_sigreturn" if rt else "sigreturn")
+        found = [guest.state[name] for name in ("fcw", "st_top", "st_full", "st0_exponent")]
+        changed = [0xF7F, 3, 1 << 5, 0xC002]  # the register of number 0, while ST(0) has 3
+        assert found == (changed if change == "values" else [0x37F, 0, 0, 0])
+    assert guest.state["eip"] == HANDLER, "as SIGSEGV has one"
+
+
+def test_codes_of_x87_errors(guest: Guest) -> None:
+    """The first unmasked one that Linux looks for."""
+    install(guest, Signal.SIGFPE, 4 | 0x40000000)
+    codes = ((0x21, 0, 7), (0x21, 1, 6), (4, 0, 3), (8, 0, 4), (2, 0, 5), (16, 0, 5))
+    for flags, masks, code in codes:
+        guest.state["fpu_flags"], guest.state["fcw"] = flags, 0x340 | masks
+        fault(guest, 16)
+        (info,) = guest.process.unpack("<I", guest.state["esp"] + 8)
+        assert guest.process.unpack("<3i", info) == (8, 0, code)
 
 
 def test_a_handler_on_the_alternate_stack(guest: Guest) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
+from c_programs import check
 from machines import engines
-from process_guest import Guest
+from process_guest import Guest, tiny_elf
 
 from emu.assembler import assemble
-from emu.engines.native.engine import Native
-from emu.engines.python import Python
 from emu.guests import process_state
 from emu.process import scheduler
 from emu.process.machine import ProcessMachine
 from emu.process.signals import Signal
-from tests.needs import missing
 
 PROGRAM = Path(__file__).parent.parent / "programs" / "x86" / "threads.asm"
 BUFFER = Guest.BUFFER
@@ -190,6 +187,107 @@ def test_fork_in_a_thread_copies_only_that(guest: Guest) -> None:
     assert guest.process.pid == number, "any thread may wait"
 
 
+def test_execve_in_a_thread(guest: Guest, tmp_path: Path) -> None:
+    """The others end, the process's number is the new program's, with the thread's signals."""
+    (tmp_path / "other").write_bytes(tiny_elf())
+    (tmp_path / "other").chmod(0o755)
+    first, table = guest.process, guest.machine.table
+    number = thread(guest)
+    sleeps(guest)
+    last = guest.call("clone", FLAGS, STACK + 0x800, 0, 0, 0)
+    guest.call("rt_sigprocmask", 0, guest.put(struct.pack("<Q", 1 << 9), 0x3000), 0, 8)
+    guest.call("alarm", 5)
+    assert guest.call("tkill", number, Signal.SIGUSR1) == 0
+    assert guest.process.pid == number
+    assert guest.call("execve", b"missing", 0, 0) == -2
+    assert (guest.process.pid, len(table.running)) == (number, 3)
+    guest.call("execve", b"other", 0, 0)
+    assert guest.process is first
+    assert table.running == [first]
+    assert list(table.processes) == [first.pid]
+    assert guest.call("gettid") == guest.call("getpid") == first.pid
+    assert first.program == b"/other"
+    assert (first.signals.blocked, list(first.signals.pending)) == (1 << 9, [Signal.SIGUSR1])
+    assert guest.call("alarm", 0) == 5
+    assert first.memory.users == 1
+    assert guest.call("tkill", last, 0) == ESRCH
+
+
+def test_execve_when_the_first_thread_has_ended(guest: Guest, tmp_path: Path) -> None:
+    """The process lives on with its number, and its end is the new program's."""
+    (tmp_path / "other").write_bytes(tiny_elf())
+    (tmp_path / "other").chmod(0o755)
+    child = guest.call("fork")
+    guest.call("waitpid", child, BUFFER, 0)
+    thread(guest)
+    guest.call("exit", 1)
+    assert guest.process.pid == child + 1
+    guest.call("execve", b"other", 0, 0)
+    assert (guest.process.pid, guest.call("gettid")) == (child, child)
+    assert guest.call("exit", 3) == child, "the parent's waitpid"
+    assert guest.words("<I") == (3 << 8,)
+
+
+EXECUTES = """
+        .bss
+        .space  4096
+stack:  .balign 4
+word:   .space  4
+        .data
+path:   .asciz  "/proc/self/exe"
+        .balign 4
+vector: .long   path, path, 0
+        .text
+        .globl  _start
+_start:
+        cmp     dword ptr [esp], 1
+        ja      executed
+        mov     eax, 120                # clone: VM FS FILES SIGHAND THREAD
+        mov     ebx, 0x10f00
+        mov     ecx, offset stack
+        int     0x80
+        test    eax, eax
+        jz      executes
+        mov     eax, 240                # futex, FUTEX_WAIT
+        mov     ebx, offset word
+        xor     ecx, ecx
+        xor     edx, edx
+        xor     esi, esi
+        int     0x80
+executes:
+        mov     ebp, 20000              # so that the first thread waits by then
+count:  dec     ebp
+        jnz     count
+        mov     eax, 11                 # execve
+        mov     ebx, offset path
+        mov     ecx, offset vector
+        xor     edx, edx
+        int     0x80
+        hlt
+executed:
+        mov     eax, 20                 # getpid
+        int     0x80
+        mov     esi, eax
+        mov     eax, 224                # gettid
+        int     0x80
+        sub     eax, esi
+        mov     ebx, eax
+        add     ebx, [word]             # a memory of its own
+        add     ebx, 33
+        mov     eax, 1
+        int     0x80
+"""
+
+
+@pytest.mark.parametrize("engine", engines())
+def test_a_thread_executes_on_each_engine(engine: str) -> None:
+    machine = ProcessMachine(assemble(EXECUTES, "executes").image, ["x"], stdout=io.BytesIO())
+    state = process_state(machine)
+    outcome = machine.run(engines()[engine], state)
+    assert outcome is not None
+    assert (outcome.kind, outcome.code) == ("exit", 33)
+
+
 def test_what_cannot_be_is_refused(guest: Guest) -> None:
     assert guest.call("clone", 0x10000, STACK, 0, 0, 0) == EINVAL  # CLONE_THREAD alone
     assert guest.call("clone", FLAGS & ~0x200, STACK, 0, 0, 0) == ENOSYS
@@ -218,19 +316,10 @@ def test_no_turn_is_too_short(engine: str, length: int, monkeypatch: pytest.Monk
 @pytest.mark.heavy
 def test_the_c_librarys_threads(tmp_path: Path) -> None:
     """glibc's, byte for byte as on this host, and as many instructions on each engine."""
-    source = Path(__file__).with_name("languages") / "threads.c"
-    program = tmp_path / "threads"
-    command = ["gcc", "-m32", "-static", "-O1", "-pthread", str(source), "-o", str(program)]
-    if subprocess.run(command, check=False, capture_output=True).returncode:
-        missing("there is no C compiler for 32-bit code")
-    host = subprocess.run([program], check=True, capture_output=True)
-    counts = set()
-    for engine in (Python(), Native()):
-        output = io.BytesIO()
-        machine = ProcessMachine(program.read_bytes(), ["threads"], stdout=output)
-        state = process_state(machine)
-        outcome = machine.run(engine, state)
-        assert outcome is not None
-        assert (outcome.exit_code, output.getvalue()) == (0, host.stdout)
-        counts.add(state.count)
-    assert len(counts) == 1
+    check("threads", tmp_path, "-pthread")
+
+
+@pytest.mark.heavy
+def test_execve_in_the_c_librarys_threads(tmp_path: Path) -> None:
+    """While the first thread waits, and when it has ended: its number, the caller's signals."""
+    check("thread_execs", tmp_path, "-pthread")

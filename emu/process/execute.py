@@ -147,6 +147,9 @@ class NoState(dict[str, int]):
 
     count = 0
 
+    def __missing__(self, name: str) -> int:
+        return 0  # what nobody has set
+
     def save(self) -> dict[str, int]:
         """See `CpuState`."""
         return dict(self)

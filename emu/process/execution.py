@@ -23,8 +23,6 @@ def execute(p: Process, path: bytes, arguments: int, environment: int) -> None:
 
     Raises CallError, and has changed nothing then.
     """
-    if p is not p.main:  # it would have to become its process's first thread
-        raise CallError(Errno.ENOSYS)
     room = [STACK_SIZE // 4]
     strings = _strings(p, arguments, room), _strings(p, environment, room)
     program, data, argv = _program(p, path, strings[0] or [b""])
@@ -42,17 +40,24 @@ def execute(p: Process, path: bytes, arguments: int, environment: int) -> None:
         raise CallError(Errno.ENOMEM) from None
     own = old.image if program == old.program else None
     _begin(p, MemoryDescriptor(p.space.mappings, program, own, loaded.heap, loaded.heap), loaded)
-    p.thread_name = path.rpartition(b"/")[2][:15]
+    p.main.thread_name = path.rpartition(b"/")[2][:15]
 
 
 def _begin(p: Process, memory: MemoryDescriptor, loaded: Loaded) -> None:
-    """There is no way back: let go of the old program, start the new one."""
+    """There is no way back: let go of the old program, start the new one.
+
+    It runs in the process's first thread. If that is another one, the current thread has ended,
+    and the first one waits for its turn.
+    """
+    first = p.main
     p.table.alone(p)
-    p.table.release(p)
-    p.memory, p.executed, p.clear_at_exit, p.dispatch = memory, True, 0, None
-    p.files.close_for_exec()
-    p.signals.forget_handlers()
-    p.table.loader.begin(p, loaded)
+    p.table.release(first)
+    first.memory, first.executed, first.clear_at_exit, first.dispatch = memory, True, 0, None
+    first.files.close_for_exec()
+    first.signals.forget_handlers()
+    first.table.loader.begin(first, loaded)
+    if p is not first:
+        first.saved, first.tls = first.state.save(), first.system.tls
 
 
 def _strings(p: Process, address: int, room: list[int]) -> list[bytes]:

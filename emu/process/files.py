@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -26,6 +26,9 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
+
+if TYPE_CHECKING:
+    from emu.process.shared_files import SharedFile, SharedFiles
 
 Path = tuple[bytes, ...]  # names below the guest's root, no links, no dots
 
@@ -148,7 +151,8 @@ class HostFile(SeekableFile):
     """A regular file below the root, by a host descriptor that the sandbox has checked.
 
     `now` is the guest's time: a file that was written gets it before anybody could see the host's.
-    `closed` is called at the end.
+    `closed` is called at the end. If it is one of those that are `shared`, mappings and this see
+    the same.
     """
 
     def __init__(
@@ -161,10 +165,12 @@ class HostFile(SeekableFile):
         created: bool = False,
         closed: Callable[[], None] = lambda: None,
         storage: Storage | None = None,
+        shared: SharedFiles | None = None,
     ) -> None:
         super().__init__(flags)
         self._closed = closed
         self._storage = storage
+        self._shared = shared
         self._descriptor = descriptor
         self._stat = stat
         self._now = now
@@ -172,11 +178,30 @@ class HostFile(SeekableFile):
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Read without moving the position."""
+        self._settle()
         return os.pread(self._descriptor, size, offset)
+
+    def _mapped(self) -> SharedFile | None:
+        return None if self._shared is None else self._shared.of(self._descriptor)
+
+    def _settle(self) -> None:
+        """Let the host know what was written to mappings."""
+        if (mapped := self._mapped()) is not None:
+            mapped.settle()
 
     def write_at(self, data: bytes, offset: int) -> int:
         """Write without moving the position; ENOSPC."""
         self._written = True
+        mapped = self._mapped()
+        if mapped is None:
+            return self._write(data, offset)
+        old = self._size()
+        count = self._write(data, offset)
+        mapped.resized(old, self._size())
+        mapped.written(data[:count], offset)
+        return count
+
+    def _write(self, data: bytes, offset: int) -> int:
         if self._storage is None:
             return os.pwrite(self._descriptor, data, offset)
         old = self._size()
@@ -188,21 +213,26 @@ class HostFile(SeekableFile):
 
     def status(self) -> Status:
         """Ask the host."""
+        self._settle()
         self._stamp()
         return self._stat(self._descriptor)
 
     def truncate(self, size: int) -> None:
         """Set the length; ENOSPC. Holes take no space of the host, but of what is granted."""
+        old, mapped = self._size(), self._mapped()
         if self._storage is not None:
-            self._storage.resize(self._size(), size)
+            self._storage.resize(old, size)
         self._written = True
         os.ftruncate(self._descriptor, size)
+        if mapped is not None:
+            mapped.resized(old, size)
 
     def _size(self) -> int:
         return os.fstat(self._descriptor).st_size
 
     def set_times(self, times: tuple[int, int]) -> None:
         """Set access and modification time, in nanoseconds."""
+        self._settle()
         self._written = False
         os.utime(self._descriptor, ns=times)
 
@@ -210,7 +240,7 @@ class HostFile(SeekableFile):
         if self._written:
             self.set_times((self._now(), self._now()))
 
-    def host_descriptor(self) -> int | None:
+    def host_descriptor(self) -> int:
         """Return the descriptor itself."""
         return self._descriptor
 

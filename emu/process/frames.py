@@ -1,13 +1,14 @@
 """Signal frames on the guest's stack, and the way back (arch/x86/kernel/signal_32.c).
 
-The x87 state is not part of the frame (its pointer is null, which Linux allows): a handler that
-computes with x87 disturbs the interrupted program.
+Above each frame lies what an x87 unit without FXSAVE has, where `fpstate` points to: a handler
+begins with an initial unit, and what it leaves there is loaded on the way back.
 """
 
 from __future__ import annotations
 
 import struct
 
+from emu.process import x87_state
 from emu.process.descriptors import USER_CODE_SELECTOR, USER_DATA_SELECTOR
 from emu.process.process import Process
 from emu.process.signals import (
@@ -29,11 +30,13 @@ from emu.process.signals import (
 
 SIGCONTEXT = "<22I"  # struct sigcontext_32
 SIGCONTEXT_SIZE = 88
-FPSTATE_SIZE = 624  # struct _fpstate_32, unused space in the old frame
+UNUSED_SIZE = 624  # struct _fpstate_32 in the old frame, where it was once
+UNIT_SIZE = x87_state.SIZE + 4  # struct _fpstate_32 up to magic
+UNIT_ALIGNMENT = 64
 SIGINFO_SIZE = 128
 UCONTEXT = "<5I"  # uc_flags, uc_link, uc_stack
 MASK = 0xFFFF_FFFF  # addresses wrap
-OLD_FRAME_SIZE = 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 + 8
+OLD_FRAME_SIZE = 8 + SIGCONTEXT_SIZE + UNUSED_SIZE + 4 + 8
 RT_FRAME_SIZE = 16 + SIGINFO_SIZE + 20 + SIGCONTEXT_SIZE + 8 + 8
 
 # popl %eax; movl $sigreturn,%eax; int $0x80 - and movl $rt_sigreturn,%eax; int $0x80
@@ -51,10 +54,12 @@ def enter_handler(process: Process, info: Info, action: Action) -> bool:
     rt = bool(action.flags & SA_SIGINFO)
     frame = _rt_frame if rt else _old_frame
     size = RT_FRAME_SIZE if rt else OLD_FRAME_SIZE
-    pointer = _frame_address(process, action, size)
-    data, info_address, context_address = frame(process, info, action, pointer)
-    if process.space.write(pointer, data) is not None:
-        return False
+    unit = _stack_top(process, action) - UNIT_SIZE & -UNIT_ALIGNMENT & MASK
+    pointer = ((unit - size + 4 & ~15) - 4) & MASK  # 16-byte aligned, but for a return address
+    data, info_address, context_address = frame(process, info, action, pointer, unit)
+    for address, content in ((unit, _unit(process)), (pointer, data)):
+        if process.space.write(address, content) is not None:
+            return False
     if process.signals.disarms:
         process.signals.set_stack(0, SS_DISABLE, 0)
     _block(process, info.number, action)
@@ -62,27 +67,36 @@ def enter_handler(process: Process, info: Info, action: Action) -> bool:
     return True
 
 
-def _frame_address(process: Process, action: Action, size: int) -> int:
-    """Return where the frame goes: esp + 4 is 16-byte aligned at the handler, as after a call."""
+def _stack_top(process: Process, action: Action) -> int:
+    """Return below which address there is room."""
     pointer, signals = process.state["esp"], process.signals
     if action.flags & SA_ONSTACK and signals.stack_size and not signals.on_stack(pointer):
         pointer = signals.stack + signals.stack_size
-    return ((pointer - size + 4 & ~15) - 4) & MASK
+    return pointer
+
+
+def _unit(process: Process) -> bytes:
+    """The struct _fpstate_32 as far as it is there: FSAVE's image, and its status word again, whose
+    upper half is the magic number that says so."""
+    image = x87_state.pack(process.state)
+    return image + image[4:8]
 
 
 def _old_frame(
-    process: Process, info: Info, action: Action, pointer: int
+    process: Process, info: Info, action: Action, pointer: int, unit: int
 ) -> tuple[bytes, int, int]:
     """The struct sigframe_ia32: return address, number, context, and code that returns."""
     mask = _mask_to_restore(process)
-    code = pointer + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE + 4 & MASK
+    code = pointer + 8 + SIGCONTEXT_SIZE + UNUSED_SIZE + 4 & MASK
     back = action.restorer if action.flags & SA_RESTORER else code
     head = struct.pack("<II", back, info.number)
     tail = struct.pack("<I", mask >> 32) + RETURN_CODE
-    return head + _context(process, info, mask) + bytes(FPSTATE_SIZE) + tail, 0, 0
+    return head + _context(process, info, mask, unit) + bytes(UNUSED_SIZE) + tail, 0, 0
 
 
-def _rt_frame(process: Process, info: Info, action: Action, pointer: int) -> tuple[bytes, int, int]:
+def _rt_frame(
+    process: Process, info: Info, action: Action, pointer: int, unit: int
+) -> tuple[bytes, int, int]:
     """The struct rt_sigframe_ia32, with siginfo and ucontext."""
     mask, signals = _mask_to_restore(process), process.signals
     info_address = pointer + 16 & MASK
@@ -92,7 +106,7 @@ def _rt_frame(process: Process, info: Info, action: Action, pointer: int) -> tup
     head = struct.pack("<IIII", back, info.number, info_address, context_address)
     flags = stack_flags(process, process.state["esp"])
     stack = struct.pack(UCONTEXT, 0, 0, signals.stack, flags, signals.stack_size)
-    context = stack + _context(process, info, mask) + struct.pack("<Q", mask)
+    context = stack + _context(process, info, mask, unit) + struct.pack("<Q", mask)
     return head + _siginfo(info) + context + RT_RETURN_CODE, info_address, context_address
 
 
@@ -122,7 +136,7 @@ def _siginfo(info: Info) -> bytes:
     return (head + rest).ljust(SIGINFO_SIZE, b"\0")
 
 
-def _context(process: Process, info: Info, mask: int) -> bytes:
+def _context(process: Process, info: Info, mask: int, unit: int) -> bytes:
     """The interrupted registers, and what the trap was."""
     state, fault = process.state, info.fault
     trap = (fault.vector, fault.code or 0) if fault else (0, 0)
@@ -137,7 +151,7 @@ def _context(process: Process, info: Info, mask: int) -> bytes:
         state["eflags"],
         state["esp"],
         state["ss"],
-        0,  # fpstate
+        unit,
         mask & MASK,
         cr2,
     )
@@ -155,6 +169,7 @@ def _jump(process: Process, pointer: int, handler: int, arguments: tuple[int, in
     state["esp"], state["eip"] = pointer, handler
     state["eax"], state["edx"], state["ecx"] = arguments  # for handlers built with regparm(3)
     state["eflags"] = state["eflags"] & ~_CLEARED_FLAGS
+    x87_state.put(state, x87_state.INITIAL)
     for name in ("ds", "es", "ss"):
         _set_segment(process, name, USER_DATA_SELECTOR)
     _set_segment(process, "cs", USER_CODE_SELECTOR)
@@ -170,7 +185,7 @@ def leave_old_handler(process: Process) -> None:
     """Serve sigreturn: the old frame starts 8 bytes below the stack pointer."""
     frame = (process.state["esp"] - 8) & MASK
     words = process.unpack(SIGCONTEXT, frame + 8)
-    extra = process.unpack("<I", frame + 8 + SIGCONTEXT_SIZE + FPSTATE_SIZE)[0]
+    extra = process.unpack("<I", frame + 8 + SIGCONTEXT_SIZE + UNUSED_SIZE)[0]
     _restore(process, words, words[20] | extra << 32)
 
 
@@ -186,7 +201,10 @@ def leave_rt_handler(process: Process) -> None:
 
 
 def _restore(process: Process, words: tuple[int, ...], mask: int) -> None:
-    """Put the interrupted registers back; a guest may have changed them, but not its privilege."""
+    """Put the interrupted registers back; a guest may have changed them, but not its privilege.
+
+    Without an `fpstate` its unit is an initial one.
+    """
     state = process.state
     for name, value in zip(_SEGMENTS, words[:4], strict=True):
         _set_segment(process, name, value & 0xFFFF)
@@ -197,3 +215,5 @@ def _restore(process: Process, words: tuple[int, ...], mask: int) -> None:
     _set_segment(process, "ss", words[18] & 0xFFFF | 3)
     state["eflags"] = state["eflags"] & ~_RESTORED_FLAGS | words[16] & _RESTORED_FLAGS
     process.signals.blocked = mask & ~UNBLOCKABLE
+    unit = words[19]
+    x87_state.put(state, process.read(unit, x87_state.SIZE) if unit else x87_state.INITIAL)

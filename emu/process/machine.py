@@ -10,7 +10,15 @@ from typing import Any, Protocol
 
 from emu.errors import GuestFileError
 from emu.exit import Exit
-from emu.memory import PAGE_SIZE, AddressSpace, PhysicalMemory
+from emu.memory import (
+    PAGE_FAULT_WRITE,
+    PAGE_SIZE,
+    READ,
+    WRITE,
+    AddressSpace,
+    PhysicalMemory,
+    Region,
+)
 from emu.process import elf, frames
 from emu.process.clock import DEFAULT_EPOCH, DEFAULT_MIPS, VirtualClock
 from emu.process.descriptors import SystemMemory
@@ -30,7 +38,15 @@ from emu.process.process import (
 )
 from emu.process.sandbox import Sandbox
 from emu.process.scheduler import Scheduler
-from emu.process.signals import SIG_DFL, SIG_IGN, SYS_USER_DISPATCH, Info, Signal, of_fault
+from emu.process.signals import (
+    BUS_ADRERR,
+    SIG_DFL,
+    SIG_IGN,
+    SYS_USER_DISPATCH,
+    Info,
+    Signal,
+    of_fault,
+)
 from emu.process.start import HWCAP
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
@@ -121,6 +137,7 @@ class ProcessMachine:
             self.table.add(self._first)
             self.scheduler = Scheduler(self.table, self._first)
             self.sandbox.attach(_Programs(self.scheduler, self.table), lambda: self.process.now)
+            self.sandbox.shared.attach(self.space, self.table.mappings)
             self._set_directory(_bytes(cwd))
         except BaseException:
             self.sandbox.close()
@@ -237,7 +254,7 @@ class ProcessMachine:
             process.fall_asleep(sleep)
             return self._settle()
         signals = process.signals
-        if signals.alarm is None and not signals.pending and not process.stopped:
+        if signals.alarm is None and not signals.pending and process.awake:
             return None
         return self._settle()
 
@@ -370,8 +387,12 @@ class ProcessMachine:
             message = f"The program used all {size} MiB of its memory; give it more"
             self.space.exhausted = False
             return Outcome("signal", Signal.SIGKILL, fault, message)
-        mapped = fault.address is not None and self.space.region_at(fault.address) is not None
-        self.process.signals.force(of_fault(fault, state["eip"], mapped=mapped))
+        region = None if fault.address is None else self.space.region_at(fault.address)
+        raised = state["fpu_flags"] & ~state["fcw"]
+        info = of_fault(fault, state["eip"], mapped=region is not None, raised=raised)
+        if _is_missing(region, fault):
+            info = Info(Signal.SIGBUS, BUS_ADRERR, info.address, fault=fault)
+        self.process.signals.force(info)
         return None
 
     def _deliver(self) -> Outcome | None:
@@ -409,7 +430,16 @@ class ProcessMachine:
         if address < PAGE_SIZE:
             return f", {kind} {address:#010x}: a null pointer"
         why = "nothing is mapped there" if region is None else "it is protected"
+        if _is_missing(region, fault):
+            why = "the mapped file has no such page"
         return f", {kind} {address:#010x}: {why}"
+
+
+def _is_missing(region: Region | None, fault: Fault) -> bool:
+    """Whether an access was allowed, but the mapped file has no such page."""
+    if region is None or region.backing is None:
+        return False
+    return region.allows(WRITE if (fault.code or 0) & PAGE_FAULT_WRITE else READ)
 
 
 class _Programs:

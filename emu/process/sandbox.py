@@ -55,6 +55,7 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
+from emu.process.shared_files import SharedFiles
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -174,6 +175,7 @@ class Sandbox:
         self._pseudo = _pseudo_devices()
         self.supply = Supply(namespace.files)
         self.storage = None if namespace.storage is None else Storage(namespace.storage)
+        self.shared = SharedFiles(self.supply, self.storage, lambda: self.now())
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
@@ -182,7 +184,8 @@ class Sandbox:
         self._programs, self.now = programs, now
 
     def close(self) -> None:
-        """Let go of the root directory."""
+        """Let go of the root directory, and of files that are mapped."""
+        self.shared.close()
         if self._root >= 0:
             os.close(self._root)
             self._root = -1
@@ -299,6 +302,7 @@ class Sandbox:
 
     def status(self, path: bytes, start: Path = (), *, follow: bool = True) -> Status:
         """Return what stat (or lstat) tells."""
+        self.shared.settle()
         with self.existing(path, start, follow=follow) as place:
             return self._status_of(place, follow=follow)
 
@@ -466,7 +470,7 @@ class Sandbox:
         kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
         return HostFile(
             descriptor, kept, self._host_status, lambda: self.now(), created=changed,
-            closed=self.supply.give_back, storage=self.storage,
+            closed=self.supply.give_back, storage=self.storage, shared=self.shared,
         )  # fmt: skip
 
     def _descriptor(self, place: Place, how: int, mode: int) -> int:
@@ -479,9 +483,12 @@ class Sandbox:
             raise
 
     def _empty(self, descriptor: int) -> None:
+        size, mapped = os.fstat(descriptor).st_size, self.shared.of(descriptor)
         if self.storage is not None:
-            self.storage.resize(os.fstat(descriptor).st_size, 0)
+            self.storage.resize(size, 0)
         os.ftruncate(descriptor, 0)
+        if mapped is not None:
+            mapped.resized(size, 0)
 
     @staticmethod
     def _check_opened(descriptor: int, place: Place) -> None:
@@ -599,6 +606,7 @@ class Sandbox:
         self, path: bytes, start: Path, times: tuple[int, int], *, follow: bool = True
     ) -> None:
         """Set access and modification time, in nanoseconds."""
+        self.shared.settle()
         with self._changing(path, start, follow=follow) as place:
             os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
 

@@ -163,6 +163,13 @@ class SignalState:
         """Return the signals of a new thread: what they do is the same, then and later."""
         return SignalState(self.actions, self.blocked)
 
+    def inherit(self, thread: SignalState) -> None:
+        """Take over what another thread of the process blocks, and was sent or will be."""
+        self.blocked, self.saved_mask = thread.blocked, None
+        self.pending = thread.pending | self.pending
+        if self.alarm is None:
+            self.alarm, self.alarm_interval = thread.alarm, thread.alarm_interval
+
     def forget_handlers(self) -> None:
         """What execve does: the handlers' code is gone, what is ignored stays so."""
         ignored = {n: a for n, a in self.actions.items() if a.handler == SIG_IGN}
@@ -202,18 +209,32 @@ _BY_VECTOR = {
     11: (Signal.SIGBUS, SI_KERNEL),
     12: (Signal.SIGBUS, SI_KERNEL),
     13: (Signal.SIGSEGV, SI_KERNEL),
-    16: (Signal.SIGFPE, 3),  # FPE_FLTDIV stands for the x87's six causes
+    16: (Signal.SIGFPE, 3),
     17: (Signal.SIGBUS, 1),  # BUS_ADRALN
     19: (Signal.SIGFPE, 3),
 }
 SEGV_MAPERR, SEGV_ACCERR = 1, 2
+BUS_ADRERR = 2
+_X87_ERROR = 16
+_X87_CODES = (  # by flags of the status word (fpu__exception_code)
+    (0x01, 7),  # FPE_FLTINV
+    (0x04, 3),  # FPE_FLTDIV
+    (0x08, 4),  # FPE_FLTOVF
+    (0x12, 5),  # FPE_FLTUND, also for denormal operands
+    (0x20, 6),  # FPE_FLTRES
+)
 
 
-def of_fault(fault: Fault, pointer: int, *, mapped: bool) -> Info:
-    """Return the signal that Linux makes of a fault at instruction `pointer`."""
+def of_fault(fault: Fault, pointer: int, *, mapped: bool, raised: int = 0) -> Info:
+    """Return the signal that Linux makes of a fault at instruction `pointer`.
+
+    `raised` are the flags of x87 exceptions that are not masked.
+    """
     if fault.vector == 14:
         code = SEGV_ACCERR if mapped else SEGV_MAPERR
         return Info(Signal.SIGSEGV, code, fault.address or 0, fault=fault)
     number, code = _BY_VECTOR.get(fault.vector, (Signal.SIGSEGV, SI_KERNEL))
+    if fault.vector == _X87_ERROR:
+        code = next((code for flags, code in _X87_CODES if raised & flags), code)
     address = pointer if fault.vector in (0, 1, 6, 16, 19) else 0
     return Info(number, code, address, fault=fault)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from emu.memory import OutOfMemoryError
+from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
 from emu.process.futex import Futexes
 from emu.process.layout import MAX_MAPPINGS
@@ -141,8 +141,12 @@ class ProcessTable:
 
     def has_room(self, process: Process, more: int = 1) -> bool:
         """Tell whether the current process, and all together, may have so many more regions."""
-        total = sum(len(p.memory.mappings.regions) for p in self.running)
+        total = sum(len(mappings.regions) for mappings in self.mappings())
         return len(process.space.regions) < MAX_MAPPINGS and total + more < MOST_REGIONS
+
+    def mappings(self) -> Iterator[Mappings]:
+        """What is mapped by each process and thread that runs."""
+        return (p.memory.mappings for p in self.running)
 
     def _copy_memory(self, parent: Process) -> MemoryDescriptor:
         if not self.has_room(parent, len(parent.space.regions)):
@@ -203,7 +207,13 @@ class ProcessTable:
         self._tell_end(process, outcome)
 
     def alone(self, process: Process) -> None:
-        """End all other threads of the current one's process (execve)."""
+        """End all threads of the current one's process but the first (execve), which has from now
+        on the signals of the current one."""
+        main = process.main
+        if process is not main:
+            process.used_before = process.instructions
+            main.signals.inherit(process.signals)
+            main.sleep, main.deadline, main.progress, main.dead = None, None, 0, None
         for thread in self.threads(process)[1:]:
             self._remove(thread, Outcome("exit", 0, of_thread=True))
 
@@ -222,8 +232,12 @@ class ProcessTable:
         memory.users -= 1
         if memory.users == 0:
             process.space.release(memory.mappings)
+            process.sandbox.shared.sweep()
         elif process.clear_at_exit:
+            current = process.space.mappings  # those of the next program, if it executes one
+            process.space.use(memory.mappings)
             process.space.write(process.clear_at_exit, bytes(4))
+            process.space.use(current)
 
     def _tell_end(self, process: Process, outcome: Outcome) -> None:
         """Have the parent wait for it, or forget it at once if nobody will."""

@@ -134,12 +134,14 @@ class ProcessScript:
         kept = copy.deepcopy((*parts, vars(process.clock), self._left()))
         files = self._copied(process.files)
         random = process.entropy.getstate()
-        return process, kept, files, bytes(process.system.data), random
+        mapped = machine.sandbox.shared.save()
+        return process, kept, files, mapped, bytes(process.system.data), random
 
     def load(self, saved: Any) -> None:
         """See `Machine`."""
-        process, kept, files, system, random = saved
+        process, kept, files, mapped, system, random = saved
         machine, table = self.machine, self.machine.table
+        machine.sandbox.shared.load(mapped)
         for other in {id(p): p for p in (process, *table.running)}.values():
             other.files.close_all()
         table.processes, table.running = {process.pid: process}, [process]

@@ -79,6 +79,9 @@ def put_mappings(space: AddressSpace, saved: Any) -> None:
     """Map what was mapped."""
     regions, frames, space.exhausted, kept = copy.deepcopy(saved)
     physical = space.physical
+    for region in space.regions:
+        if region.backing is not None:  # files stay as they are now
+            region.backing.settle()
     for frame in physical.code_frames - set(frames.values()):
         physical.release(frame)
     space.regions[:] = regions

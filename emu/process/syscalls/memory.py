@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, READ, SHARED, WRITE, OutOfMemoryError
+from dataclasses import replace
+
+from emu.memory import (
+    EXECUTE,
+    PAGE_MASK,
+    PAGE_SIZE,
+    READ,
+    SHARED,
+    WRITE,
+    OutOfMemoryError,
+    Region,
+)
 from emu.process.files import HostFile, OpenFile, SeekableFile, VirtualDevice
 from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
 from emu.process.memory_file import MemoryFile
@@ -17,6 +28,7 @@ MAP_FIXED_NOREPLACE = 0x100000
 MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_FREE = 4, 8
 MADV_REMOVE = 9
+MS_ASYNC, MS_SYNC, MS_KNOWN = 1, 4, 7
 ROOT = 0  # has CAP_SYS_RAWIO
 MFD_CLOEXEC, MFD_KNOWN, MFD_NAME_MAX = 1, 3, 249
 
@@ -89,28 +101,38 @@ def map_pages(
     if size > USER_END:
         raise CallError(Errno.ENOMEM)
     file = None if flags & MAP_ANONYMOUS else _mappable(p, fd, protection, flags)
-    bits = permissions(protection)
+    bits, shared = permissions(protection), flags & 3 != MAP_PRIVATE
+    if shared and isinstance(file, HostFile):
+        check_room(p, 0, bits)
+        return _map_file(p, file, _place(p, address, size, flags), size, bits, offset)
     check_room(p, size, bits)
-    frames = (
-        file.pages(offset, size) if isinstance(file, MemoryFile) and flags & MAP_SHARED else None
-    )
+    frames = file.pages(offset, size) if isinstance(file, MemoryFile) and shared else None
     start = _place(p, address, size, flags)
     if frames is not None:
-        return _share(p, start, frames, bits)
-    shared = SHARED if flags & 3 != MAP_PRIVATE else ""
-    p.space.map(start, size, bits, shared if file is None else "file")
-    if file is not None:
-        _fill(p, file, start, size, offset)
+        _share(p, start, frames, bits)
+    else:
+        p.space.map(start, size, bits, "file" if file is not None else SHARED if shared else "")
+        if file is not None:
+            _fill(p, file, start, size, offset)
+    p.sandbox.shared.sweep()
     return start
 
 
-def _share(p: Process, start: int, frames: list[int], bits: int) -> int:
+def _map_file(p: Process, file: HostFile, start: int, size: int, bits: int, offset: int) -> int:
+    """Map a file below the root, which all see that map it; ENFILE."""
+    backing = p.sandbox.shared.open(file.host_descriptor(), writable=file.writable)
+    shift, fixed = (offset - start) // PAGE_SIZE, not file.writable
+    p.space.map_backing(Region(start, start + size, bits, SHARED, backing, shift, fixed))
+    p.sandbox.shared.sweep()
+    return start
+
+
+def _share(p: Process, start: int, frames: list[int], bits: int) -> None:
     """Map frames of a file; ENOMEM."""
     try:
         p.space.map_frames(start, frames, bits)
     except OutOfMemoryError:
         raise CallError(Errno.ENOMEM) from None
-    return start
 
 
 @call("memfd_create", PATH, FLAGS)
@@ -132,8 +154,6 @@ def _mappable(p: Process, fd: int, protection: int, flags: int) -> OpenFile | No
     shared = flags & 3 != MAP_PRIVATE
     if not file.readable or (shared and protection & PROT_WRITE and not file.writable):
         raise CallError(Errno.EACCES)
-    if shared and protection & PROT_WRITE and isinstance(file, HostFile):
-        raise CallError(Errno.ENODEV)  # writes would have to reach the file: not supported yet
     return file
 
 
@@ -178,6 +198,7 @@ def munmap(p: Process, start: int, size: int) -> int:
     """Unmap whole pages."""
     check_range(start, size)
     p.space.unmap(start, pages(size))
+    p.sandbox.shared.sweep()
     return 0
 
 
@@ -191,6 +212,8 @@ def mprotect(p: Process, start: int, size: int, protection: int) -> int:
         return 0
     if start + size > USER_END or not p.table.has_room(p):
         raise CallError(Errno.ENOMEM)
+    if protection & PROT_WRITE and any(r.fixed for r in p.space.overlapping(start, start + size)):
+        raise CallError(Errno.EACCES)
     try:
         done = p.space.protect(start, size, permissions(protection))
     except OutOfMemoryError:
@@ -215,11 +238,12 @@ def mremap(p: Process, start: int, old: int, new: int, flags: int, target: int) 
         if target < start + old and start < target + new:
             raise CallError(Errno.EINVAL)
         return _move(p, start, old, new, target)
-    if new <= old:
-        if new < old:
-            p.space.unmap(start + new, old - new)
-        return start
-    return _grow(p, start, old, new, flags)
+    if new > old:
+        return _grow(p, start, old, new, flags)
+    if new < old:
+        p.space.unmap(start + new, old - new)
+        p.sandbox.shared.sweep()
+    return start
 
 
 def _grow(p: Process, start: int, old: int, new: int, flags: int) -> int:
@@ -227,7 +251,7 @@ def _grow(p: Process, start: int, old: int, new: int, flags: int) -> int:
     check_room(p, new, 1)
     end = start + new
     if region is not None and end <= STACK_GUARD and not p.space.overlapping(start + old, end):
-        p.space.map(start + old, new - old, region.permissions, region.name)
+        p.space.map_backing(replace(region, start=start + old, end=end))
         return start
     if not flags & MREMAP_MAYMOVE:
         raise CallError(Errno.ENOMEM)
@@ -235,13 +259,14 @@ def _grow(p: Process, start: int, old: int, new: int, flags: int) -> int:
 
 
 def _move(p: Process, start: int, old: int, new: int, target: int) -> int:
-    region = p.space.region_at(start)
-    bits, name = (region.permissions, region.name) if region else (0, "")
+    region = p.space.region_at(start) or Region(start, start + old, 0)
     check_room(p, new, 1)
     if new < old:
         p.space.unmap(start + new, old - new)
-    p.space.map(target, new, bits, name)
+    shift = region.shift - (target - start) // PAGE_SIZE if region.backing else 0
+    p.space.map_backing(replace(region, start=target, end=target + new, shift=shift))
     p.space.move(start, min(old, new), target)
+    p.sandbox.shared.sweep()
     return target
 
 
@@ -263,9 +288,13 @@ def madvise(p: Process, start: int, size: int, advice: int) -> int:
 
 @call("msync", PTR, UINT, FLAGS)
 def msync(p: Process, start: int, size: int, flags: int) -> int:
-    """Nothing is written back, as no mapping is shared with a file."""
-    if start & PAGE_MASK or flags & ~7:
+    """Write back what was written to shared mappings of files; ENOMEM where nothing is mapped."""
+    both = MS_ASYNC | MS_SYNC
+    if start & PAGE_MASK or flags & ~MS_KNOWN or flags & both == both:
         raise CallError(Errno.EINVAL)
+    for region in p.space.overlapping(start, start + pages(size)):
+        if region.backing is not None:
+            region.backing.settle()
     if not p.space.is_mapped(start, pages(size)):
         raise CallError(Errno.ENOMEM)
     return 0

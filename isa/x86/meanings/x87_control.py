@@ -32,16 +32,8 @@ from isa.x86.table import instruction
 from isa.x86.vectors import DEVICE_NOT_AVAILABLE
 from isa.x86.x87 import image
 from isa.x86.x87.entry import begin, require_unit, wait_for_errors
-from isa.x86.x87.number import WIDTH
 from isa.x86.x87.unit import Unit
-from isa.x86.x87.words import (
-    full_of,
-    put_control_word,
-    put_status_word,
-    status_word,
-)
-
-REGISTERS_SIZE = 8 * WIDTH  # bits of the stack in an image
+from isa.x86.x87.words import put_control_word, status_word
 
 
 @instruction("wait", heading="WAIT/FWAIT—Wait")
@@ -119,32 +111,14 @@ def load_environment(m: X86Builder, src: Operand) -> None:
     require_unit(m)
     wait_for_errors(m)
     found = m.load(m.segment_of(src), m.address(src), 8 * image.size(m))
-    _turn(m, _put_environment(m, found) - m.get(TOP))
-
-
-def _put_environment(m: X86Builder, found: Bits) -> Bits:
-    """Make an image's environment the unit's; returns its TOP."""
-    environment = image.unpack(m, found)
-    top = environment.status.bits(11, 3)
-    put_control_word(m, environment.control)
-    put_status_word(m, environment.status)
-    m.put(TOP, top)
-    m.put(FULL, full_of(environment.tags, top))
-    for registers, pointer in (((FCS, FIP), environment.instruction),
-                               ((FDS, FDP), environment.operand)):  # fmt: skip
-        for part, value in zip(registers, pointer, strict=True):
-            m.put(part, value)
-    m.put(FOP, environment.opcode)
-    return top
+    _turn(m, image.put(m, found) - m.get(TOP))
 
 
 @instruction("fnsave", heading="FSAVE/FNSAVE—Store x87 FPU State")
 def save(m: X86Builder, dst: Operand) -> None:
     """Environment and stack, ST(0) first; then the unit is initialized."""
     require_unit(m)
-    registers = [m.get(x).concat(m.get(s)) for s, x in zip(ST.members, STX.members, strict=True)]
-    whole = image.join([image.pack(m), *registers])
-    m.store(m.segment_of(dst), m.address(dst), whole)
+    m.store(m.segment_of(dst), m.address(dst), image.pack_all(m))
     _turn(m, -m.get(TOP))
     _reset(m)
 
@@ -153,13 +127,8 @@ def save(m: X86Builder, dst: Operand) -> None:
 def restore(m: X86Builder, src: Operand) -> None:
     require_unit(m)
     wait_for_errors(m)
-    head = 8 * image.size(m)
-    whole = m.load(m.segment_of(src), m.address(src), head + REGISTERS_SIZE)
-    _put_environment(m, whole.low(head))
-    for number, (significand, exponent) in enumerate(zip(ST.members, STX.members, strict=True)):
-        value = whole.bits(head + number * WIDTH, WIDTH)
-        m.put(significand, value.low(64))
-        m.put(exponent, value.bits(64, 16))
+    size = 8 * image.size(m) + image.REGISTERS_SIZE
+    image.put_all(m, m.load(m.segment_of(src), m.address(src), size))
 
 
 @instruction("fincstp", heading="FINCSTP—Increment Stack-Top Pointer", parameters=(1,))

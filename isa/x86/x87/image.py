@@ -1,13 +1,24 @@
-"""The unit's environment in memory, in four formats (SDM volume 1, figures 8-9 to 8-12)."""
+"""The unit in memory: its environment in four formats (SDM volume 1, figures 8-9 to 8-12), and all
+of its state."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from isa.bits import Bits
 from isa.x86.builder import X86Builder
-from isa.x86.registers import FCS, FCW, FDP, FDS, FIP, FOP
-from isa.x86.x87.words import status_word, tag_word
+from isa.x86.registers import FCS, FCW, FDP, FDS, FIP, FOP, FULL, ST, STX, TOP
+from isa.x86.x87.number import WIDTH
+from isa.x86.x87.words import (
+    full_of,
+    put_control_word,
+    put_status_word,
+    status_word,
+    tag_word,
+)
+
+REGISTERS_SIZE: Final = 8 * WIDTH  # bits of the stack behind an environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +99,38 @@ def unpack(m: X86Builder, image: Bits) -> Environment:
         operand = fields[6].low(16), fields[5].zext(32)
     control, status, tags = (field.low(16) for field in fields[:3])
     return Environment(control, status, tags, instruction, operand, opcode)
+
+
+def put(m: X86Builder, found: Bits) -> Bits:
+    """Make an environment the unit's; returns its TOP."""
+    environment = unpack(m, found)
+    top = environment.status.bits(11, 3)
+    put_control_word(m, environment.control)
+    put_status_word(m, environment.status)
+    m.put(TOP, top)
+    m.put(FULL, full_of(environment.tags, top))
+    for registers, pointer in (((FCS, FIP), environment.instruction),
+                               ((FDS, FDP), environment.operand)):  # fmt: skip
+        for part, value in zip(registers, pointer, strict=True):
+            m.put(part, value)
+    m.put(FOP, environment.opcode)
+    return top
+
+
+def pack_all(m: X86Builder) -> Bits:
+    """The state of now: environment and stack, ST(0) first."""
+    registers = [m.get(x).concat(m.get(s)) for s, x in zip(ST.members, STX.members, strict=True)]
+    return join([pack(m), *registers])
+
+
+def put_all(m: X86Builder, whole: Bits) -> None:
+    """Make a state the unit's."""
+    head = 8 * size(m)
+    put(m, whole.low(head))
+    for number, (significand, exponent) in enumerate(zip(ST.members, STX.members, strict=True)):
+        value = whole.bits(head + number * WIDTH, WIDTH)
+        m.put(significand, value.low(64))
+        m.put(exponent, value.bits(64, 16))
 
 
 def _offset(low: Bits, high: Bits) -> Bits:

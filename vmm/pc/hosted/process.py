@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from emu.engines import Engine
 from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_BITS, PAGE_MASK, PAGE_SIZE, Memory
+from emu.process import x87_state
 from emu.process.descriptors import GDT_BASE, GDT_ENTRIES
 from emu.process.frames import SIGCONTEXT, SIGINFO_SIZE
 from emu.process.layout import LOWEST
@@ -254,8 +255,15 @@ class HostProcess:
         self.call("modify_ldt", "segment", 0x11, ARGUMENTS, 16)
 
     def load_registers(self, values: array[int]) -> None:
-        """Have registers that are not in a frame."""
+        """Have registers that are not in a sigcontext: the x87 unit's are beside it."""
         self.state.values[:] = values
+        self.machine.process.write(self.context().fpstate, x87_state.pack(self.state))
+
+    def registers(self) -> array[int]:
+        """Those registers as the guest has left them."""
+        unit = self.machine.process.read(self.context().fpstate, x87_state.SIZE)
+        x87_state.put(self.state, unit)
+        return self.state.values[:]
 
     def resume(self, cause: str) -> None:
         """Return from the handler: the guest's registers are the processor's."""

@@ -99,7 +99,7 @@ class Registers:
         """Have in `values` what the guest may have changed, from the signal's frame and what is not
         in it; the rest is as the monitor had it."""
         process, wanted = self._process, self._wanted
-        context, found = process.context(), process.state.values[:]
+        context, found = process.context(), process.registers()
         for slot in (*_KEPT_SLOTS, *_SEGMENT_SLOTS):
             found[slot] = wanted[slot]
         for register in r.GPR.members:
