@@ -119,7 +119,7 @@ def test_rows_are_found_by_all_that_decides() -> None:
     places = [Places(3 * n + 1, 3 * n + 2, 3 * n + 3) for n in range(3 * ROWS)]
     for n, place in enumerate(places):
         values = [0, n, 7, 9, 1 << 40]
-        modes.note(values, place)
+        modes.note(b"%d" % n, values, place)
         row = modes._words[modes._row([n, 1 << 40]) * modes._size :][: modes._size].tolist()
         assert row == [1, *place, n, 1 << 40]
     modes.clear()

@@ -103,7 +103,7 @@ class Surroundings:
     regions: dict[int, NativeRegion]
     key_of: Callable[[int], int]
     jumps: JumpCache
-    decided: bool = False  # whether it holds whenever the registers are the same
+    content: bytes = b""  # of the registers, if it holds whenever they are the same
 
 
 class NativeSession(Session):
@@ -263,7 +263,7 @@ class NativeSession(Session):
             self.gate = Gate(self)
             self._attach()  # more registers decide
         elif len(self._known_surroundings) < MOST_SURROUNDINGS:
-            found = replace(found, decided=True)
+            found = replace(found, content=content)
             self._known_surroundings[content] = found
         return found
 
@@ -400,9 +400,9 @@ class NativeSession(Session):
             mail[Word.DISPATCH] = 0 if tier1 is None else tier1.dispatch
             if tier1 is not None:
                 tier1.use(cast(Mode, mode))
-        if tier1 is not None and here.decided and self.gate is not None:
+        if tier1 is not None and here.content and self.gate is not None:
             places = Places(mail[Word.PAGES], here.jumps.address, mail[Word.KEYS])
-            self.gate.modes.note(self.values, places)
+            self.gate.modes.note(here.content, self.values, places)
         return tier1
 
     def _meets(self, mode: Hashable, pc: int, stop: Exit | Left | None) -> bool:

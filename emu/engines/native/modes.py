@@ -47,23 +47,28 @@ class Modes:
         self._size = ROW_WORDS + len(slots)
         room = Room(8 * ROWS * self._size)
         self.address, self._bytes, self._words = room.address, room.view, room.words()
-        self._noted: dict[int, bytes] = {}
+        self._noted: dict[int, bytes] = {}  # by row
+        self._known: set[bytes] = set()
 
     def clear(self) -> None:
         """Forget everything: addresses have changed."""
         if self._noted:
             self._bytes[:] = bytes(len(self._bytes))
             self._noted.clear()
+            self._known.clear()
 
-    def note(self, values: Sequence[int], places: Places) -> None:
-        """Native code may go on at `places` with such contents of the registers."""
-        contents = array("Q", [values[slot] for slot in self._slots])
+    def note(self, name: bytes, values: Sequence[int], places: Places) -> None:
+        """Native code may go on at `places` with such contents of the registers, which have a
+        name."""
+        if name in self._known:
+            return
+        contents = [values[slot] for slot in self._slots]
         row = self._row(contents)
-        if self._noted.get(row) != contents.tobytes():
-            self._noted[row] = contents.tobytes()
-            self._words[row * self._size : (row + 1) * self._size] = array(
-                "Q", [1, *places, *contents]
-            )
+        self._known.discard(self._noted.get(row, b""))
+        self._known.add(name)
+        self._noted[row] = name
+        at = row * self._size
+        self._words[at : at + self._size] = array("Q", [1, *places, *contents])
 
     def _row(self, contents: Sequence[int]) -> int:
         mixed = sum(map(int.__mul__, contents, self._factors)) % (1 << 64)
