@@ -117,7 +117,7 @@ class Host:
     def listen(self, *arguments: object) -> tuple[subprocess.Popen[bytes], str]:
         """A destination, and where it listens."""
         process = self.start("migrate", "--listen", "127.0.0.1:0", "--json", "--monitor",
-                             "hardware-assist", *arguments)  # fmt: skip
+                             "hardware-assist", *SLOW, *arguments)  # fmt: skip
         assert process.stderr is not None
         while not (line := process.stderr.readline().decode()).startswith(WAITING):
             assert line, "it has ended"
@@ -156,11 +156,12 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes, str]
 
 
 Program = tuple[Path, bytes, str]
+SLOW = ("--timeout", 200)  # seconds: a machine that does other work too is not a dead one
 RUN = ("--monitor", "hardware-assist", "--memory", "4M", "--migrate-at", 300_000)
 
 
 def source(host: Host, program: Program, where: str) -> subprocess.Popen[bytes]:
-    return host.start("run", program[0], *RUN, "--to", where, "--patience", 60, "--json")
+    return host.start("run", program[0], *RUN, *SLOW, "--to", where, "--patience", 60, "--json")
 
 
 def facts(errors: bytes) -> dict[str, object]:
@@ -253,7 +254,7 @@ def test_the_destination_dies_before_it_hears_that_the_guest_is_its_own(
     line = Line(spy)
     second, line.target = there.listen()
     first = source(here, program, line.where)
-    assert killed.wait(120), told(first, second)
+    assert killed.wait(240), told(first, second)
     second.wait()
     (left,) = there.status()
     assert left["state"] == "prepared"
