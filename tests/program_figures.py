@@ -45,7 +45,7 @@ def tools(root: Path, argv: list[str], cold: Path) -> dict[str, tuple[list[str],
         "native": ([*linker, program, *argv[1:]], {}),
         "popek": ([*ours, program, *argv[1:]], {}),
         "popek-cold": ([*ours, program, *argv[1:]], {"POPEK_CACHE": str(cold)}),
-        "qemu-i386": (["qemu-i386", "-L", str(root), program, *argv[1:]], {}),
+        "qemu-i386": (["qemu-i386", *linker, program, *argv[1:]], {}),
     }
 
 
