@@ -373,6 +373,17 @@ def test_native_code_and_python_count_alike_from_what_earlier_runs_have_left(hot
     assert 0 < entries.pop() < 4
 
 
+def test_names_of_what_is_kept_may_be_gone_through_while_more_is_saved(tmp_path):
+    """Compilers of other machines save in the middle of that."""
+    cache = DiskCache(tmp_path / "cache")
+    cache.save("first", {}, b"")
+    names = cache.names()
+    for name in names:
+        cache.save(f"{name} again", {}, b"")
+    assert names == {"first"}
+    assert cache.names() == {"first", "first again"}
+
+
 def test_what_was_compiled_is_loaded(tmp_path):
     directory = tmp_path / "cache"
     assert run_with(DiskCache(directory)) == 500500

@@ -135,15 +135,19 @@ class DiskCache:
         except OSError:
             return None
 
-    def names(self) -> set[str]:
-        """Of what was there when somebody asked first, and of what this cache has saved since."""
+    def names(self) -> frozenset[str]:
+        """Of what was there when somebody asked first, and of what this cache has saved since: a
+        copy, as threads of compilers go on saving."""
+        return frozenset(self._known())
+
+    def _known(self) -> set[str]:
         if self._names is None:
             self._names = set() if self._place is None else _listed(self._place)
         return self._names
 
     def has(self, key: str) -> bool:
         """Whether something was saved, as far as `names` knows."""
-        return key in self.names()
+        return key in self._known()
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or None."""
