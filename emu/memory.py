@@ -39,6 +39,7 @@ class OutOfMemoryError(Exception):
 Mark = tuple[int, int]
 """A point in the history of a memory's translations; (0, 0) is the beginning."""
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
+MANY_CHANGES = 1 << 10  # at a time: to forget everything takes less then
 MOST_SHARES = 8  # times that a frame is shared, on average
 
 CodeListener = Callable[[int, int], None]
@@ -566,7 +567,15 @@ class AddressSpace(TranslatedMemory):
             inside = [*inside, replace(old[-1], start=end)]
         self.regions[where] = inside
         self._join(max(where.start - 1, 0), where.start + len(inside))
-        self.changed()
+        self._range_changed(start, end)
+
+    def _range_changed(self, start: int, end: int) -> None:
+        """Have everybody forget the pages of [start, end), or all if these are many."""
+        pages = range(start // PAGE_SIZE, end // PAGE_SIZE)
+        if len(pages) > MANY_CHANGES:
+            self.changed()
+        else:
+            self.pages_changed(pages)
 
     def _join(self, first: int, last: int) -> None:
         """Merge neighbours of equal permissions and name, so that the list stays short."""
@@ -608,7 +617,7 @@ class AddressSpace(TranslatedMemory):
     def discard(self, start: int, size: int) -> None:
         """Forget the contents of [start, start + size): the next touch finds zeros."""
         self._drop_frames(start, start + size)
-        self.changed()
+        self._range_changed(start, start + size)
 
     def move(self, start: int, size: int, target: int) -> None:
         """Move the pages of [start, start + size) to `target`, replacing what was there."""

@@ -60,7 +60,8 @@ SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 MOST_SURROUNDINGS = 4_000  # remembered at a time
-RECALL = 8  # entries after which a block of tier 1 is looked up on the disk
+RECALL = 4_000  # entries after which a block of tier 1 is looked up on the disk: to load a region
+# takes about a millisecond
 
 
 class Native(Python):

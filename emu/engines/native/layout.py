@@ -127,7 +127,7 @@ def heat_slot(pc: int) -> int:
 
 
 KEPT_BITS: Final = 18  # of `kept_slot`
-DEGREE: Final = 256
+DEGREE: Final = 4096
 ON_DISK: Final = 255
 KEPT_FACTOR: Final = 0x9E3779B1
 
