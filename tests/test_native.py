@@ -24,7 +24,7 @@ from emu.engines.native.compiler import Compiler
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.jumps import JumpCache
-from emu.engines.native.layout import BEST, DEGREE, JUMPS, QUICK, Header, Word
+from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
 from emu.engines.native.regions import Job
@@ -339,40 +339,6 @@ def test_only_blocks_that_the_disk_may_have_are_looked_for_there(tmp_path, monke
     assert [head for _, head in regions._installed_at] == heads
     run_with(cache)
     assert looked == heads * 2
-
-
-def test_a_program_that_runs_often_is_compiled_in_the_end(tmp_path):
-    """A block of five thousand entries in each run, of which 16,000 make it worth while; one of a
-    thousand is never worth loading."""
-    compiled = []
-    for number in range(8):
-        rounds = 1000 if number < 2 else 5000
-        program = LOOP.replace((1000).to_bytes(4, "little"), rounds.to_bytes(4, "little"))
-        engine = native(cache=DiskCache(tmp_path / "cache"), hot=16_000)
-        state = x86_machine(program)
-        assert engine.run(state, 1 << 40).reason == "interrupt"
-        session = engine._session_of(state)
-        compiled.append(bool(session.regions._installed_at))
-        session.close()
-    assert compiled == [False] * 5 + [True] * 3
-
-
-@pytest.mark.parametrize("hot", [100_000, 10_000_000])
-def test_native_code_and_python_count_alike_from_what_earlier_runs_have_left(hot):
-    """At most up to the entry before the one that asks for a region."""
-    entries = set()
-    for degrees in (0, 3, 14):
-        engine, state = native(hot=hot), x86_machine(LOOP)
-        session = engine._session_of(state)
-        session.regions.kept._degrees[:] = bytes([degrees]) * len(session.regions.kept._degrees)
-        engine.run(state, 1)
-        arena = session.tier1.arena
-        block = arena.block(state.isa.mode(state.values), CODE)
-        entries.add(arena._word(block.header, Header.COUNT) - arena._entered(degrees))
-        asks = session.mail[Word.HOT]
-        assert arena._entered(254) == min(asks - 1, asks - hot + 254 * DEGREE) & 0xFFFFFFFF
-    assert len(entries) == 1
-    assert 0 < entries.pop() < 4
 
 
 def test_names_of_what_is_kept_may_be_gone_through_while_more_is_saved(tmp_path):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
-from emu.engines.native.layout import DEGREE, ON_DISK, Header, Word
+from emu.engines.native.layout import Header, Word
 from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
@@ -205,21 +205,13 @@ class Arena:
         words[first + len(records)] = END
         self._clear(header)
         self._put(header, Header.SIZE, size)
-        degrees = self._session.regions.kept.degrees(pc)
-        if degrees != ON_DISK:
-            self._put(header, Header.COUNT, self._entered(degrees))
+        if not self._session.regions.kept.may_have(pc):
+            self._put(header, Header.COUNT, self._mail[Word.COUNT])
             self._put(header, Header.RECALLED, 1)
         watch = self._memory.physical.watch
         watch((page.frame << PAGE_BITS) + offset, inside)
         watch(self._ready[after].frame << PAGE_BITS, size - inside)
         self._slots[_place(slot, pc)] = header
-
-    def _entered(self, degrees: int) -> int:
-        """How often a new block counts as entered: see `discover`, which does the same."""
-        count: int = self._mail[Word.COUNT]
-        hot: int = self._mail[Word.HOT]
-        signed = count - (count >> 31 << 32)
-        return min(signed + DEGREE * degrees, hot - 1) & 0xFFFFFFFF
 
     def _clear(self, header: int) -> None:
         start = header * RECORD.size

@@ -18,12 +18,10 @@ from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
 from emu.engines.native.layout import (
     CONVENTION,
-    DEGREE,
     JUMP_WORDS,
     JUMPS,
     KEPT_BITS,
     KEPT_FACTOR,
-    ON_DISK,
     Header,
     Left,
     Word,
@@ -203,24 +201,21 @@ write:
   call void @llvm.memset.p0.i64(ptr %header, i8 0, i64 {SIZE}, i1 false)
   %size.p = getelementptr i32, ptr %header, i64 {int(Header.SIZE)}
   store i32 %size32, ptr %size.p
+  {_word("kept", Word.KEPT)}
   %pages_up = shl i64 %page, {PAGE_BITS}
   %pc = or i64 %pages_up, %offset
-  %degrees.p = call ptr @kept(ptr %mailbox, i64 %pc)
-  %degrees = load i8, ptr %degrees.p
-  %may_be_kept = icmp eq i8 %degrees, {ON_DISK}
+  %pc32 = trunc i64 %pc to i32
+  %mixed = mul i32 %pc32, {KEPT_FACTOR}
+  %slot_of_pc = lshr i32 %mixed, {32 - KEPT_BITS}
+  %is_kept.p = getelementptr i8, ptr %kept, i32 %slot_of_pc
+  %is_kept = load i8, ptr %is_kept.p
+  %may_be_kept = icmp ne i8 %is_kept, 0
   br i1 %may_be_kept, label %written, label %unkept
-unkept: ; nobody need look for it on the disk; it is as warm as earlier runs have left it
+unkept: ; nobody need look for it on the disk
   {_word("from", Word.COUNT, "i64")}
-  {_word("hot", Word.HOT, "i64")}
   %from32 = trunc i64 %from to i32
-  %degrees32 = zext i8 %degrees to i32
-  %entered = mul i32 %degrees32, {DEGREE}
-  %warm = add i32 %from32, %entered
-  %hot32 = trunc i64 %hot to i32
-  %last_entry = sub i32 %hot32, 1
-  %counted = call i32 @llvm.smin.i32(i32 %warm, i32 %last_entry)
-  %count.p = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}
-  store i32 %counted, ptr %count.p
+  %from.at = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}
+  store i32 %from32, ptr %from.at
   %recalled.p = getelementptr i32, ptr %header, i64 {int(Header.RECALLED)}
   store i32 1, ptr %recalled.p
   br label %written
@@ -262,11 +257,6 @@ def _tier1(pc: Register) -> str:
     low.line("store i32 %more, ptr %count.p")
     low.line("%limit = trunc i64 %hot to i32")
     low.line("%is_hot = icmp eq i32 %more, %limit")
-    low.line(f"%part = and i32 %more, {DEGREE - 1}")
-    low.line("%is_warmer = icmp eq i32 %part, 0")
-    low.branch(low.emit("or i1 %is_hot, %is_warmer"), "rare", "run", "!prof !1")
-    low.start("rare")
-    low.line("call void @warm(ptr %mailbox, ptr %registers, i1 %is_warmer)")
     low.branch("%is_hot", "asks", "run", "!prof !1")
     low.start("asks")
     low.line(f"ret i64 {int(Left.HOT)}")
@@ -300,42 +290,6 @@ def _tier1(pc: Register) -> str:
     body = "\n".join(low.lines)
     head = f"define dso_local {CONVENTION} i64 @tier1(ptr %mailbox, i64 %number)"
     return f"{head} {{\nentry:\n{body}\n}}"
-
-
-_SLOT: Final = f"""
-define internal ptr @kept(ptr %mailbox, i64 %pc) alwaysinline {{
-  {_word("table", Word.KEPT)}
-  %pc32 = trunc i64 %pc to i32
-  %mixed = mul i32 %pc32, {KEPT_FACTOR}
-  %slot = lshr i32 %mixed, {32 - KEPT_BITS}
-  %place = getelementptr i8, ptr %table, i32 %slot
-  ret ptr %place
-}}
-"""
-"""Where `Word.KEPT` has what there is to know of a program counter."""
-
-
-def _warm(pc: Register) -> str:
-    """A block has been entered DEGREE times more."""
-    return f"""
-define internal void @warm(ptr %mailbox, ptr %registers, i1 %is_warmer) noinline {{
-entry:
-  br i1 %is_warmer, label %look, label %done
-look:
-  %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}
-  %pc = load i64, ptr %pc.p
-  %place = call ptr @kept(ptr %mailbox, i64 %pc)
-  %degrees = load i8, ptr %place
-  %can_rise = icmp ult i8 %degrees, {ON_DISK - 1}
-  br i1 %can_rise, label %rise, label %done
-rise:
-  %more = add i8 %degrees, 1
-  store i8 %more, ptr %place
-  br label %done
-done:
-  ret void
-}}
-"""
 
 
 _COVER: Final = f"""
@@ -410,4 +364,4 @@ define i64 @absent({PARAMETERS}) {{
 
 def dispatcher(pc: Register, space: int) -> str:
     """The functions that find, decode, run and end blocks, of code in a space (by its number)."""
-    return "\n".join([_SLOT, _warm(pc), _tier1(pc), _COVER, _ENDS, _DISPATCH, _decode(space)])
+    return "\n".join([_tier1(pc), _COVER, _ENDS, _DISPATCH, _decode(space)])

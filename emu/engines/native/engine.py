@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 
 HOT = 64_000  # entries after which a block of tier 1 becomes the head of a region: by then it has
 # taken about as long as compiling it in a hurry does
-NEVER = 1 << 30  # entries that no block has: more do not fit into its header
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
@@ -158,8 +157,7 @@ class NativeSession(Session):
         if self.tier1 is not None:
             self.tier1.attach()
             self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
-            most = min(max(self.native_hot, 1), NEVER)
-            self.mail[Word.COUNT] = self.mail[Word.HOT] - most & 0xFFFFFFFF
+            self.mail[Word.COUNT] = self.mail[Word.HOT] - max(self.native_hot, 1) & 0xFFFFFFFF
             self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.HEAT] = self._heats_at
         self.mail[Word.SEEN] = self._seen_at

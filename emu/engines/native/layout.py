@@ -42,9 +42,8 @@ class Word(IntEnum):
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
     HEAT = 59  # -> instructions done in regions that were compiled in a hurry, by `heat_slot`
     SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
-    KEPT = 61  # -> a byte for each `kept_slot`: ON_DISK if the disk may have a region from there,
-    # else how often blocks have been entered there, in earlier runs too: so many times DEGREE
-    COUNT = 62  # from which number a block's entries count then: HOT comes later
+    KEPT = 61  # -> a byte for each `kept_slot`: whether the disk may have a region from there
+    COUNT = 62  # from which number a block's entries count if it has none: HOT comes later then
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
     HELD = 66  # the most instructions that may be done with it
@@ -127,13 +126,11 @@ def heat_slot(pc: int) -> int:
 
 
 KEPT_BITS: Final = 18  # of `kept_slot`
-DEGREE: Final = 4096
-ON_DISK: Final = 255
 KEPT_FACTOR: Final = 0x9E3779B1
 
 
 def kept_slot(pc: int) -> int:
-    """Which byte of `Word.KEPT` is about a program counter; some share one."""
+    """Which byte tells whether the disk may have a region from a program counter."""
     return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - KEPT_BITS
 
 

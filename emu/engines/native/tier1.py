@@ -270,7 +270,6 @@ class Tier1:
             self._new_flags = False
             flags = {"flags": dict(self._flags)}
             self._session.cache.save(flags_file(self._session.isa.fingerprint), flags, b"")
-        self._session.regions.kept.save()
         for remembered in self._session.all_remembered.values():
             remembered.save()
         known = learned.amount(self.decoder)
