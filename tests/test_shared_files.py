@@ -198,7 +198,7 @@ def test_a_written_file_has_the_guests_time(guest: Guest, tmp_path: Path) -> Non
     assert (tmp_path / "file").stat().st_mtime_ns == guest.process.now
 
 
-TEXT = """
+MAPS = """
         .bss
         .balign 4
 word:   .space  4
@@ -213,13 +213,19 @@ _start:
         xor     edx, edx
         int     0x80
         mov     edi, eax
-        mov     eax, 192                # mmap2, twice
+        mov     eax, 192                # mmap2
         xor     ebx, ebx
         mov     ecx, 4096
         mov     edx, 3
         mov     esi, 1
         xor     ebp, ebp
         int     0x80
+"""
+"""Where a program begins that has the file open in EDI and mapped at EAX."""
+
+TEXT = (
+    MAPS
+    + """
         push    eax
         mov     eax, 192
         int     0x80
@@ -256,6 +262,7 @@ again:
         mov     eax, 1
         int     0x80
 """
+)
 
 
 @pytest.mark.parametrize("engine", engines())
@@ -271,28 +278,9 @@ def test_loops_that_write(engine: str, tmp_path: Path) -> None:
     assert (tmp_path / "file").read_bytes() == (900).to_bytes(4, "little") + bytes(96)
 
 
-FORKS = """
-        .bss
-        .balign 4
-word:   .space  4
-        .data
-name:   .asciz  "file"
-        .text
-        .globl  _start
-_start:
-        mov     eax, 5                  # open, O_RDWR
-        mov     ebx, offset name
-        mov     ecx, 2
-        xor     edx, edx
-        int     0x80
-        mov     edi, eax
-        mov     eax, 192                # mmap2
-        xor     ebx, ebx
-        mov     ecx, 4096
-        mov     edx, 3
-        mov     esi, 1
-        xor     ebp, ebp
-        int     0x80
+FORKS = (
+    MAPS
+    + """
         mov     esi, eax
         mov     ebp, 20
 again:
@@ -335,6 +323,7 @@ count:                                  # by the mapping, and see by the descrip
         hlt
 same:   ret
 """
+)
 
 
 @pytest.mark.parametrize("engine", engines())

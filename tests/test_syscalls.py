@@ -580,10 +580,7 @@ def test_handlers_and_the_way_back(guest: Guest, flags: int) -> None:
         fields = struct.unpack("<3iI", guest.space.read(info, 16))  # type: ignore[arg-type]
         assert fields == (11, 0, 1, 0x50000000)
     at = context + 20 if flags & 4 else stack + 8
-    pointer, unit_at = (
-        struct.unpack("<I", guest.space.read(at + offset, 4))[0]  # type: ignore[arg-type]
-        for offset in (56, 76)
-    )
+    pointer, unit_at = (guest.process.unpack("<I", at + offset)[0] for offset in (56, 76))
     assert pointer == before["eip"]
     assert unit_at % 64 == 0
     assert guest.space.read(unit_at, 112) == unit + struct.pack("<2H", 0x2800, 0xFFFF)

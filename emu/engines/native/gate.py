@@ -18,7 +18,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import CONVENTION, METADATA, MOST_SERVED, WORDS, Left, Word
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.modes import ROW_WORDS, ROWS, Modes, Places, factors
+from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
 from emu.engines.native.pieces import chain
 from isa.registers import Register
@@ -201,7 +201,7 @@ def _look(slots: tuple[int, ...], pc: Register) -> str:
 define {CONVENTION} i64 @look(ptr %mailbox, i64 %why) {{
 entry:
 {_word("registers", Word.REGISTERS)}{_word("modes", Word.MODES)}{remember}{hashed}
-  %number = lshr i64 {last}, {64 - ROWS.bit_length() + 1}
+  %number = lshr i64 {last}, {64 - ROW_BITS}
   %row = getelementptr [{size} x i64], ptr %modes, i64 %number
   %full = load i64, ptr %row
   %is_full = icmp ne i64 %full, 0

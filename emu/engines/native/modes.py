@@ -13,7 +13,8 @@ from typing import Final, NamedTuple
 
 from emu.room import Room
 
-ROWS: Final = 1 << 8
+ROW_BITS: Final = 8
+ROWS: Final = 1 << ROW_BITS
 FACTOR: Final = 0x9E3779B97F4A7C15
 
 
@@ -72,4 +73,4 @@ class Modes:
 
     def _row(self, contents: Sequence[int]) -> int:
         mixed = sum(map(int.__mul__, contents, self._factors)) % (1 << 64)
-        return mixed >> 64 - ROWS.bit_length() + 1
+        return mixed >> 64 - ROW_BITS
