@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -405,6 +406,37 @@ def test_written_files_have_virtual_times(guest: Guest, tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mtime == 7
     guest.call("mkdir", b"made", 0o755)
     assert (tmp_path / "made").stat().st_mtime == 1_704_067_210
+
+
+def times_of(guest: Guest, path: bytes) -> tuple[int, int]:
+    """When a file was read and written, asked by its path: seconds."""
+    guest.call("stat64", path, BUFFER)
+    found = guest.words("<Q6IQIqIQ6IQ")
+    return found[12], found[14]
+
+
+def test_times_are_those_of_what_was_done(guest: Guest, tmp_path: Path) -> None:
+    """A file that is open has the time of its last write, whoever asks and when; directories that
+    of their names; reading leaves no trace."""
+    guest.call("mkdir", b"made", 0o755)
+    os.utime(tmp_path / "file", (1_000, 2_000))
+    clock = guest.process.clock
+    first = guest.call("open", b"made/new", O_RDWR | O_CREAT, 0o644)
+    clock.skip(10**10)
+    guest.call("write", first, BUFFER, 1)
+    clock.skip(10**10)
+    start = 1_704_067_200
+    assert times_of(guest, b"made/new") == (start, start + 10)
+    assert times_of(guest, b"made") == (start, start)
+    guest.call("write", first, BUFFER, 1)
+    second = guest.call("open", b"made/new", O_RDWR)
+    clock.skip(10**10)
+    guest.call("fstat64", second, BUFFER)
+    assert guest.words("<Q6IQIqIQ6IQ")[14] == start + 20
+    guest.call("unlink", b"made/new")
+    assert times_of(guest, b"made") == (start, start + 30)
+    guest.call("read", guest.call("open", b"file", 0), BUFFER, 10)
+    assert times_of(guest, b"file") == (1_000, 2_000)
 
 
 def test_two_runs_see_the_same(tmp_path: Path) -> None:

@@ -123,6 +123,21 @@ def test_a_signal_goes_to_a_thread_that_does_not_block_it(guest: Guest) -> None:
     assert Signal.SIGUSR1 in guest.machine.table.find(number).signals.pending
 
 
+def test_the_timer_is_the_processs(guest: Guest) -> None:
+    """A thread that blocks SIGALRM sets it; another one reads it, and hears it."""
+    first = guest.process
+    number = thread(guest)
+    guest.call("rt_sigprocmask", 0, struct.pack("<Q", 1 << Signal.SIGALRM - 1), 0, 8)
+    assert guest.call("alarm", 7) == 0
+    sleeps(guest)
+    assert guest.process.pid == number
+    assert guest.call("alarm", 5) == 7
+    guest.process.clock.skip(6_000_000_000)
+    guest.machine.table.expire(first)
+    assert not first.signals.pending
+    assert Signal.SIGALRM in guest.process.signals.pending
+
+
 def test_futexes_compare_wake_and_count(guest: Guest) -> None:
     first = guest.process
     guest.put(struct.pack("<I", 7), 0x2000)
@@ -323,3 +338,9 @@ def test_the_c_librarys_threads(tmp_path: Path) -> None:
 def test_execve_in_the_c_librarys_threads(tmp_path: Path) -> None:
     """While the first thread waits, and when it has ended: its number, the caller's signals."""
     check("thread_execs", tmp_path, "-pthread")
+
+
+@pytest.mark.heavy
+def test_timers_in_the_c_librarys_threads(tmp_path: Path) -> None:
+    """A thread sets the timer of its process, whose threads hear it if they do not block it."""
+    check("thread_timers", tmp_path, "-pthread")

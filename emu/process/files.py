@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -147,10 +147,33 @@ class SeekableFile(OpenFile):
         return count
 
 
+class Times:
+    """When files were written, in the guest's time: the host is told before anybody asks it."""
+
+    def __init__(self, now: Callable[[], int]) -> None:
+        self._now = now
+        self._written: dict[HostFile, int] = {}
+
+    def __deepcopy__(self, memo: Any) -> Times:
+        return self  # a copied descriptor is one of the same machine
+
+    def written(self, file: HostFile) -> None:
+        """Note that it is written now."""
+        self._written[file] = self._now()
+
+    def forget(self, file: HostFile) -> int | None:
+        """Return when it was last written, if the host does not know."""
+        return self._written.pop(file, None)
+
+    def settle(self) -> None:
+        """Tell the host."""
+        for file in list(self._written):
+            file.stamp()
+
+
 class HostFile(SeekableFile):
     """A regular file below the root, by a host descriptor that the sandbox has checked.
 
-    `now` is the guest's time: a file that was written gets it before anybody could see the host's.
     `closed` is called at the end. If it is one of those that are `shared`, mappings and this see
     the same.
     """
@@ -160,9 +183,8 @@ class HostFile(SeekableFile):
         descriptor: int,
         flags: int,
         stat: Callable[[int], Status],
-        now: Callable[[], int],
+        times: Times,
         *,
-        created: bool = False,
         closed: Callable[[], None] = lambda: None,
         storage: Storage | None = None,
         shared: SharedFiles | None = None,
@@ -173,8 +195,7 @@ class HostFile(SeekableFile):
         self._shared = shared
         self._descriptor = descriptor
         self._stat = stat
-        self._now = now
-        self._written = created
+        self._times = times
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Read without moving the position."""
@@ -191,7 +212,7 @@ class HostFile(SeekableFile):
 
     def write_at(self, data: bytes, offset: int) -> int:
         """Write without moving the position; ENOSPC."""
-        self._written = True
+        self._times.written(self)
         mapped = self._mapped()
         if mapped is None:
             return self._write(data, offset)
@@ -214,7 +235,7 @@ class HostFile(SeekableFile):
     def status(self) -> Status:
         """Ask the host."""
         self._settle()
-        self._stamp()
+        self._times.settle()
         return self._stat(self._descriptor)
 
     def truncate(self, size: int) -> None:
@@ -222,7 +243,7 @@ class HostFile(SeekableFile):
         old, mapped = self._size(), self._mapped()
         if self._storage is not None:
             self._storage.resize(old, size)
-        self._written = True
+        self._times.written(self)
         os.ftruncate(self._descriptor, size)
         if mapped is not None:
             mapped.resized(old, size)
@@ -233,12 +254,16 @@ class HostFile(SeekableFile):
     def set_times(self, times: tuple[int, int]) -> None:
         """Set access and modification time, in nanoseconds."""
         self._settle()
-        self._written = False
+        self._times.settle()
         os.utime(self._descriptor, ns=times)
 
-    def _stamp(self) -> None:
-        if self._written:
-            self.set_times((self._now(), self._now()))
+    def stamp(self) -> None:
+        """Tell the host when it was last written; a file of somebody else keeps the host's time."""
+        written = self._times.forget(self)
+        if written is not None:
+            with suppress(OSError):
+                accessed = os.fstat(self._descriptor).st_atime_ns
+                os.utime(self._descriptor, ns=(accessed, written))
 
     def host_descriptor(self) -> int:
         """Return the descriptor itself."""
@@ -246,8 +271,7 @@ class HostFile(SeekableFile):
 
     def close(self) -> None:
         """Close the host's descriptor."""
-        with suppress(OSError):  # a file that somebody else owns keeps the host's time
-            self._stamp()
+        self.stamp()
         found = None if self._storage is None else os.fstat(self._descriptor)
         os.close(self._descriptor)
         if self._storage is not None and found is not None:

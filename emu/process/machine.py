@@ -233,7 +233,7 @@ class ProcessMachine:
                 self._outcome = self.handle(state, Exit("interrupt", values=(vector,)))
             else:
                 self._outcome = self._plain_call(state, scheduler.current)
-            alone = len(running) == 1 and scheduler.current.signals.alarm is None
+            alone = len(running) == 1 and scheduler.current.signals.timer.at is None
             if self._outcome is None and alone and self._limit == until:
                 return None
             changed = self._limit != min(until, self.next_event())
@@ -254,7 +254,7 @@ class ProcessMachine:
             process.fall_asleep(sleep)
             return self._settle()
         signals = process.signals
-        if signals.alarm is None and not signals.pending and process.awake:
+        if signals.timer.at is None and not signals.pending and process.awake:
             return None
         return self._settle()
 
@@ -314,7 +314,7 @@ class ProcessMachine:
 
     def _signals(self) -> Outcome | None:
         """Raise and deliver what is due."""
-        self.process.signals.expire(self.process.elapsed)
+        self.table.expire(self.process)
         return self._deliver()
 
     def _waits_for_ever(self) -> Outcome:

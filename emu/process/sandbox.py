@@ -27,6 +27,7 @@ from emu.process.files import (
     OpenFile,
     Path,
     Status,
+    Times,
     VirtualDevice,
     identity,
 )
@@ -59,6 +60,7 @@ from emu.process.shared_files import SharedFiles
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_QUIETLY = getattr(os, "O_NOATIME", 0)
 _NOBODY = 65534
 
 # File systems whose "regular files" are doors into the host's kernel.
@@ -175,6 +177,7 @@ class Sandbox:
         self._pseudo = _pseudo_devices()
         self.supply = Supply(namespace.files)
         self.storage = None if namespace.storage is None else Storage(namespace.storage)
+        self._times = Times(lambda: self.now())
         self.shared = SharedFiles(self.supply, self.storage, lambda: self.now())
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
@@ -302,9 +305,14 @@ class Sandbox:
 
     def status(self, path: bytes, start: Path = (), *, follow: bool = True) -> Status:
         """Return what stat (or lstat) tells."""
-        self.shared.settle()
+        self._settle()
         with self.existing(path, start, follow=follow) as place:
             return self._status_of(place, follow=follow)
+
+    def _settle(self) -> None:
+        """Let the host know what was written, and when."""
+        self.shared.settle()
+        self._times.settle()
 
     def _status_of(self, place: Place, *, follow: bool = False) -> Status:
         if place.found is not None:
@@ -372,7 +380,7 @@ class Sandbox:
 
     @staticmethod
     def _scan(place: Place) -> list[Entry]:
-        descriptor = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.parent)
+        descriptor = _open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, place.parent)
         try:
             with os.scandir(descriptor) as found:
                 entries = [Entry(os.fsencode(e.name), e.inode(), _entry_kind(e)) for e in found]
@@ -459,6 +467,8 @@ class Sandbox:
             self._check_opened(descriptor, place)
             if create:
                 os.fchmod(descriptor, mode)
+                os.utime(descriptor, ns=(self.now(), self.now()))
+                self._names_changed(place)
             elif flags & O_TRUNC:
                 self._empty(descriptor)
         except BaseException:
@@ -467,17 +477,19 @@ class Sandbox:
             raise
         if self.storage is not None:
             self.storage.opened(identity(os.fstat(descriptor)))
-        kept, changed = flags & (O_ACCMODE | O_APPEND), bool(flags & (O_CREAT | O_TRUNC))
-        return HostFile(
-            descriptor, kept, self._host_status, lambda: self.now(), created=changed,
+        file = HostFile(
+            descriptor, flags & (O_ACCMODE | O_APPEND), self._host_status, self._times,
             closed=self.supply.give_back, storage=self.storage, shared=self.shared,
         )  # fmt: skip
+        if flags & O_TRUNC and not create:
+            self._times.written(file)
+        return file
 
     def _descriptor(self, place: Place, how: int, mode: int) -> int:
         """One more of the host's descriptors; ENFILE."""
         self.supply.take()
         try:
-            return os.open(place.name, how, mode, dir_fd=place.parent)
+            return _open(place.name, how, place.parent, mode)
         except BaseException:
             self.supply.give_back()
             raise
@@ -514,6 +526,7 @@ class Sandbox:
             _require_directory(place)
             _require_name(place, path)
             os.rmdir(place.name, dir_fd=place.parent)
+            self._names_changed(place)
             self._unname(place.found)
 
     def unlink(self, path: bytes, start: Path) -> None:
@@ -522,6 +535,7 @@ class Sandbox:
             if place.is_directory:
                 raise CallError(Errno.EISDIR)
             os.unlink(place.name, dir_fd=place.parent)
+            self._names_changed(place)
             self._unname(place.found)
 
     def rename(
@@ -538,6 +552,8 @@ class Sandbox:
             if target.exists and not replace:
                 raise CallError(Errno.EEXIST)
             os.rename(source.name, target.name, src_dir_fd=source.parent, dst_dir_fd=target.parent)
+            self._names_changed(source)
+            self._names_changed(target)
             if target.found is not None and not _same(source.found, target.found):
                 self._unname(target.found)
 
@@ -559,6 +575,7 @@ class Sandbox:
                 dst_dir_fd=target.parent,
                 follow_symlinks=False,
             )
+            self._names_changed(target)
 
     def symlink(self, text: bytes, path: bytes, start: Path) -> None:
         """Make a symbolic link; its text is the guest's business."""
@@ -570,6 +587,13 @@ class Sandbox:
         """Give a new name the guest's time."""
         times = self.now(), self.now()
         os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
+        self._names_changed(place)
+
+    def _names_changed(self, place: Place) -> None:
+        """Give a directory whose names have changed the guest's time, if it is ours."""
+        with suppress(OSError):
+            accessed = os.stat(b".", dir_fd=place.parent).st_atime_ns
+            os.utime(b".", ns=(accessed, self.now()), dir_fd=place.parent)
 
     def chmod(self, path: bytes, start: Path, mode: int) -> None:
         """Change permissions; set-id and sticky bits never reach the host."""
@@ -606,9 +630,17 @@ class Sandbox:
         self, path: bytes, start: Path, times: tuple[int, int], *, follow: bool = True
     ) -> None:
         """Set access and modification time, in nanoseconds."""
-        self.shared.settle()
+        self._settle()
         with self._changing(path, start, follow=follow) as place:
             os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
+
+
+def _open(name: bytes, how: int, directory: int, mode: int = 0) -> int:
+    """Open a file of the host, whose time of access stays what it is: that would be the host's.
+    Only who owns a file can have that."""
+    with suppress(PermissionError):
+        return os.open(name, how | _QUIETLY, mode, dir_fd=directory)
+    return os.open(name, how, mode, dir_fd=directory)
 
 
 def _open_root(root: str | os.PathLike[str]) -> int:

@@ -28,7 +28,7 @@ class Scheduler:
 
     def next_event(self) -> int:
         """Return the count at which the current process must stop: its timer, or its slice."""
-        current, alarm = self.current, self.current.signals.alarm
+        current, alarm = self.current, self.current.signals.timer.at
         shared = len(self._table.running) > 1
         if alarm is None:
             return self._end_of_slice if shared else NEVER
@@ -64,9 +64,8 @@ class Scheduler:
             if found is not None or not self._pass_time(turn):
                 return found
 
-    @staticmethod
-    def _ready(process: Process) -> bool:
-        process.signals.expire(process.elapsed)
+    def _ready(self, process: Process) -> bool:
+        self._table.expire(process)
         if process.stopped:
             return False
         sleep = process.sleep
@@ -113,5 +112,5 @@ def _events(process: Process) -> Iterator[int]:
         yield process.sleep.deadline
     signals, number = process.signals, Signal.SIGALRM
     heard = not process.sleep.deaf and not signals.blocked & bit(number)
-    if signals.alarm is not None and heard and not signals.ignored(number):
-        yield signals.alarm
+    if signals.timer.at is not None and heard and not signals.ignored(number):
+        yield signals.timer.at

@@ -99,9 +99,28 @@ class Info:
     status: int = 0
 
 
+@dataclass(slots=True)
+class Timer:
+    """The real-time timer of a process, which its threads share."""
+
+    at: int | None = None  # virtual nanoseconds since the start; None: it does not run
+    interval: int = 0
+
+    def left(self, elapsed: int) -> int:
+        """Return the nanoseconds until it runs out, at least one; 0 if it does not run."""
+        return 0 if self.at is None else max(self.at - elapsed, 1)
+
+    def has_run_out(self, elapsed: int) -> bool:
+        """Tell whether it has, once each time; what repeats begins anew."""
+        if self.at is None or elapsed < self.at:
+            return False
+        self.at = max(self.at + self.interval, elapsed + 1) if self.interval else None
+        return True
+
+
 @dataclass
 class SignalState:
-    """The process's signals. Sets are 64-bit masks."""
+    """The thread's signals. Sets are 64-bit masks."""
 
     actions: dict[int, Action] = field(default_factory=dict)
     blocked: int = 0
@@ -110,8 +129,7 @@ class SignalState:
     stack: int = 0
     stack_size: int = 0
     disarms: bool = False  # the alternate stack is given up while a handler is on it
-    alarm: int | None = None  # virtual nanoseconds since the start
-    alarm_interval: int = 0
+    timer: Timer = field(default_factory=Timer)
 
     def action(self, number: int) -> Action:
         """Return what is installed for a signal."""
@@ -160,15 +178,14 @@ class SignalState:
         )  # fmt: skip
 
     def of_thread(self) -> SignalState:
-        """Return the signals of a new thread: what they do is the same, then and later."""
-        return SignalState(self.actions, self.blocked)
+        """Return the signals of a new thread: what they do, and when the timer runs out, is the
+        same, then and later."""
+        return SignalState(self.actions, self.blocked, timer=self.timer)
 
     def inherit(self, thread: SignalState) -> None:
-        """Take over what another thread of the process blocks, and was sent or will be."""
+        """Take over what another thread of the process blocks and was sent."""
         self.blocked, self.saved_mask = thread.blocked, None
         self.pending = thread.pending | self.pending
-        if self.alarm is None:
-            self.alarm, self.alarm_interval = thread.alarm, thread.alarm_interval
 
     def forget_handlers(self) -> None:
         """What execve does: the handlers' code is gone, what is ignored stays so."""
@@ -186,14 +203,6 @@ class SignalState:
         """Tell whether a stack pointer is on the alternate stack; who has that given up for his
         handlers may point anywhere."""
         return not self.disarms and 0 < pointer - self.stack <= self.stack_size
-
-    def expire(self, elapsed: int) -> None:
-        """Raise SIGALRM if the timer has run out."""
-        if self.alarm is None or elapsed < self.alarm:
-            return
-        again = self.alarm + self.alarm_interval
-        self.alarm = max(again, elapsed + 1) if self.alarm_interval else None
-        self.raise_signal(Info(Signal.SIGALRM, SI_KERNEL))
 
 
 # Vector -> signal and si_code (arch/x86/kernel/traps.c). The code of a page fault is decided by

@@ -26,6 +26,7 @@ from emu.process.signals import (
     CLD_STOPPED,
     SA_NOCLDSTOP,
     SA_NOCLDWAIT,
+    SI_KERNEL,
     SI_USER,
     SIG_DFL,
     SIG_IGN,
@@ -261,6 +262,11 @@ class ProcessTable:
             self._receiver(process.parent, signal).signals.raise_signal(info)
 
     # -- signals ----------------------------------------------------------------------------
+
+    def expire(self, process: Process) -> None:
+        """Send SIGALRM to a process whose timer has run out."""
+        if process.signals.timer.has_run_out(process.elapsed):
+            self.send(process, Info(Signal.SIGALRM, SI_KERNEL))
 
     def send(self, target: Process, info: Info, *, to_thread: bool = False) -> None:
         """Send a signal to a process, which one of its threads gets, or to a thread; those that

@@ -163,11 +163,9 @@ def getrusage(p: Process, who: int, buffer: int) -> int:
 
 def set_alarm(p: Process, value: int, interval: int = 0) -> tuple[int, int]:
     """Set the real-time timer; return what was left and the interval before."""
-    signals = p.signals
-    left = max(signals.alarm - p.elapsed, 1) if signals.alarm is not None else 0
-    before = left, signals.alarm_interval
-    signals.alarm = p.elapsed + value if value else None
-    signals.alarm_interval = interval
+    timer = p.signals.timer
+    before = timer.left(p.elapsed), timer.interval
+    timer.at, timer.interval = p.elapsed + value if value else None, interval
     return before
 
 
@@ -197,9 +195,8 @@ def getitimer(p: Process, which: int, buffer: int) -> int:
     """Store what is left of the real-time timer."""
     if which != ITIMER_REAL:
         raise CallError(Errno.EINVAL)
-    signals = p.signals
-    left = max(signals.alarm - p.elapsed, 1) if signals.alarm is not None else 0
-    _store_timer(p, buffer, signals.alarm_interval, left)
+    timer = p.signals.timer
+    _store_timer(p, buffer, timer.interval, timer.left(p.elapsed))
     return 0
 
 
