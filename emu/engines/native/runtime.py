@@ -270,23 +270,33 @@ done:
 
 
 def _fill(width: int) -> str:
-    """See `isa.semantics.Builder.fill`."""
+    """See `isa.semantics.Builder.fill`.
+
+    Up and down are two loops, whose strides LLVM knows: it makes them wide stores. One loop for
+    both it makes stores of single elements to places that are computed side by side, and slow.
+    """
+    up, down = _fill_loop("up", width, width // 8), _fill_loop("down", width, -width // 8)
     body = f"""
-  br label %loop
-loop:
-  %i = phi i64 [0, %WITH], [%next, %loop]
-  %at = mul i64 %i, %stride
-  %into = getelementptr i8, ptr %to.place, i64 %at
-  store i{width} %value, ptr %into, align 1
-  %next = add i64 %i, 1
-  %again = icmp ult i64 %next, %N
-  br i1 %again, label %loop, label %done
+  br i1 %backwards, label %down, label %up
+{up}{down}
 done:
   ret i64 %N"""
     one = f"  %wide = zext i{width} %value to i64" + _slow_store("to", width // 8, "%wide", 1)
     return _bulk(
         f"paged_fill_{width}", width, [("to", WRITABLE)], True, body, one + "\n  ret i64 1"
     )
+
+
+def _fill_loop(name: str, width: int, stride: int) -> str:
+    return f"""
+{name}:
+  %{name}.i = phi i64 [0, %WITH], [%{name}.next, %{name}]
+  %{name}.at = mul i64 %{name}.i, {stride}
+  %{name}.into = getelementptr i8, ptr %to.place, i64 %{name}.at
+  store i{width} %value, ptr %{name}.into, align 1
+  %{name}.next = add i64 %{name}.i, 1
+  %{name}.again = icmp ult i64 %{name}.next, %N
+  br i1 %{name}.again, label %{name}, label %done"""
 
 
 def _search(width: int, while_equal: int, both: bool) -> str:
