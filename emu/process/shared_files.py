@@ -142,6 +142,25 @@ class SharedFile:
         self._changed.clear()
 
 
+class PastEnd:
+    """What a mapping shows past the end of its file: nothing, which is SIGBUS. A `Backing`."""
+
+    def __deepcopy__(self, memo: Any) -> PastEnd:
+        return self
+
+    def frame(self, page: int) -> int | None:
+        """See `Backing`."""
+        return None
+
+    def may_change(self, page: int) -> None:
+        """See `Backing`."""
+
+    def settle(self) -> None:
+        """See `Backing`."""
+
+
+PAST_END = PastEnd()
+
 Saved = list[tuple[tuple[int, int], SharedFile, int, dict[int, int]]]
 
 

@@ -132,6 +132,26 @@ static void ends(int fd)
     munmap(p, 3 * PAGE);
 }
 
+static void private_end(int fd)
+{
+    char *p;
+
+    ftruncate(fd, PAGE + 10);
+    p = mmap(0, 4 * PAGE, BOTH, MAP_PRIVATE, fd, 0);
+    touch("private tail", p, PAGE + 10, 1);
+    touch("private, past the end", p, 2 * PAGE, 0);
+    touch("private, past the end", p, 4 * PAGE - 1, 1);
+    mprotect(p + 2 * PAGE, PAGE, PROT_NONE);
+    touch("private, protected", p, 2 * PAGE, 0);
+    mmap(p + 2 * PAGE, PAGE, BOTH, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    touch("private, replaced", p, 2 * PAGE, 1);
+    touch("private, past the end", p, 3 * PAGE, 0);
+    munmap(p, 4 * PAGE);
+    p = mmap(0, PAGE, PROT_READ, MAP_PRIVATE, fd, 2 * PAGE);
+    touch("private, beyond", p, 0, 0);
+    munmap(p, PAGE);
+}
+
 static void children(void)
 {
     int fd = open("other", O_RDWR | O_CREAT | O_TRUNC, 0600), status;
@@ -182,6 +202,7 @@ int main(int argc, char **argv)
     descriptors();
     coherent(fd);
     ends(fd);
+    private_end(fd);
     children();
     ftruncate(fd, 100);
     strcpy(map(fd, 1, BOTH, 0) + 90, "the very end");

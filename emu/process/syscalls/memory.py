@@ -19,6 +19,7 @@ from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
 from emu.process.memory_file import MemoryFile
 from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import Process
+from emu.process.shared_files import PAST_END
 from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, UINT, call
 
 PROT_READ, PROT_WRITE, PROT_EXEC = 1, 2, 4
@@ -114,6 +115,7 @@ def map_pages(
         p.space.map(start, size, bits, "file" if file is not None else SHARED if shared else "")
         if file is not None:
             _fill(p, file, start, size, offset)
+            _end(p, file, start, size, bits, offset)
     p.sandbox.shared.sweep()
     return start
 
@@ -176,7 +178,7 @@ def _place(p: Process, address: int, size: int, flags: int) -> int:
 
 
 def _fill(p: Process, file: OpenFile, start: int, size: int, offset: int) -> None:
-    """Copy a file's bytes into a new mapping; what is past its end stays zero."""
+    """Copy a file's bytes into a new mapping; what follows in the last page stays zero."""
     size = min(size, max(file.size() - offset, 0))
     if size > p.space.physical.free_frames * PAGE_SIZE:
         p.space.unmap(start, pages(size))
@@ -191,6 +193,13 @@ def _fill(p: Process, file: OpenFile, start: int, size: int, offset: int) -> Non
         except OutOfMemoryError:
             raise CallError(Errno.ENOMEM) from None
         done += len(data)
+
+
+def _end(p: Process, file: OpenFile, start: int, size: int, bits: int, offset: int) -> None:
+    """Whole pages of a new mapping that are past the file's end cannot be touched."""
+    there = pages(max(file.size() - offset, 0))
+    if there < size:
+        p.space.map_backing(Region(start + there, start + size, bits, "file", PAST_END))
 
 
 @call("munmap", PTR, UINT)
