@@ -9,6 +9,7 @@ cold code costs its decoding only.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 from emu.engines.native import runtime
@@ -197,6 +198,10 @@ class HandlerCompiler:
             f"  ret i64 {int(why)}",
         ]  # fmt: skip
         return label
+
+    def aside(self) -> AbstractContextManager[None]:
+        """See `Context`."""
+        raise AssertionError("an instruction has no spans")
 
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from emu.engines.native import shared
@@ -53,6 +54,9 @@ class Context(Protocol):
 
     def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """The label to go to if an access of this (32-bit) address of a space missed."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Lines until its end are out of the way of what is done mostly."""
 
     def exit(self, node: Bits, values: list[str]) -> None:
         """After the instruction, leave the engine."""

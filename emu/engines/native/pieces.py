@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
+from emu.engines.native.spans import Span, spans_of
 from isa.bits import Bits
 from isa.trace import Trace
 
@@ -25,6 +26,8 @@ class Memory:
         self._spaces = spaces
         self._units = units
         self._used: dict[int, Space] = {}
+        self._paged = {name: units[name] for name, space in spaces.items() if space.paged}
+        self._spans: dict[int, Span] = {}
 
     def space_of(self, node: Bits) -> Space:
         """The space of an access, which the function will need."""
@@ -32,11 +35,15 @@ class Memory:
         self._used[space.number] = space
         return space
 
+    def begin(self, effects: Iterable[Bits]) -> None:
+        """A block begins that has these effects: see `spans`."""
+        self._spans = spans_of(effects, self._paged)
+
     def load(self, node: Bits, address: str) -> str:
         """See `Context`."""
         if node.attribute[0] == PORT:
             return self._read_port(node, address)
-        return self.space_of(node).load(self._low, node, address)
+        return self.space_of(node).load(self._low, node, address, self._spans.get(id(node)))
 
     def _read_port(self, node: Bits, address: str) -> str:
         """What was replied; if nothing was, leave before the instruction and ask."""
@@ -59,7 +66,8 @@ class Memory:
             written = Bits("exit", 0, (node.args[0], size, node.args[1]), "port_write")
             self._low.context.exit(written, [address, str(size.value), value])
             return
-        self.space_of(node).store(self._low, node, address, value)
+        span = self._spans.get(id(node))
+        self.space_of(node).store(self._low, node, address, value, span)
 
     def words(self) -> None:
         """Name what the spaces that were used have in the mailbox."""

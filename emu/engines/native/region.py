@@ -8,7 +8,8 @@ in a cold block beside it, made from the same expressions as the hot code.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
@@ -187,6 +188,8 @@ class RegionCompiler:
         if self._fetch_effects():
             self._check_fetch(block)
         low.start(f"block.{block.number}")
+        if not self._counts:
+            self.memory.begin(e for part in block.parts for e in part.effects)
         self._spend(block)
         self._head = len(low.lines)
         for number, part in enumerate(block.parts):
@@ -567,6 +570,16 @@ class RegionCompiler:
             f"  br label %undo.{self._part}",
         ]  # fmt: skip
         return label
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """See `Context`."""
+        low, hot = self.low, self.low.lines
+        low.lines = self.cold
+        low.push()
+        yield
+        low.pop()
+        low.lines = hot
 
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""

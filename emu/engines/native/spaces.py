@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from emu.engines.native.layout import Left
-from emu.engines.native.lowering import Lowering
+from emu.engines.native.lowering import UNLIKELY, Lowering
 from emu.engines.native.runtime import (
     BULK,
     CODE,
@@ -27,6 +27,7 @@ from emu.engines.native.runtime import (
     WRITABLE,
     bulk_name,
 )
+from emu.engines.native.spans import Span
 from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.room import Room, address_of
 from emu.toy.memory import WordMemory
@@ -59,11 +60,13 @@ class Space(Protocol):
     def flush_pages(self, pages: list[int]) -> None:
         """Forget what was filled of some pages."""
 
-    def load(self, low: Lowering, node: Bits, address: str) -> str:
-        """Lower a load."""
+    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
+        """Lower a load, which may be one of a span."""
 
-    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
-        """Lower a store."""
+    def store(
+        self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
+    ) -> None:
+        """Lower a store, which may be one of a span."""
 
     def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
         """Lower a repeated operation; `budget` (i64) is how many iterations may be counted."""
@@ -151,6 +154,12 @@ class PagedSpace:
 
     def _place(self, low: Lowering, address: str, size: int, table: int, miss: str) -> str:
         """A pointer to the storage of an access, or control goes to `miss`."""
+        entry, direct = self._entry(low, address, size, table)
+        low.likely(direct, miss)
+        return self._storage(low, entry, address)
+
+    def _entry(self, low: Lowering, address: str, size: int, table: int) -> tuple[str, str]:
+        """A table's entry for the page of an address, and whether it allows all of an access."""
         page = low.emit(f"lshr i32 {address}, {PAGE_BITS}")
         index = low.emit(f"zext i32 {page} to i64")
         tables = f"%space{self.number}.tables"
@@ -160,27 +169,61 @@ class PagedSpace:
         tag = low.emit(f"load i32, ptr {entry}, !invariant.load !2")
         last = low.emit(f"add i32 {address}, {size - 1}") if size > 1 else address
         wanted = low.emit(f"or i32 {last}, {PAGE_MASK}")
-        low.likely(low.emit(f"icmp eq i32 {tag}, {wanted}"), miss)
+        return entry, low.emit(f"icmp eq i32 {tag}, {wanted}")
+
+    def _storage(self, low: Lowering, entry: str, address: str) -> str:
+        """A pointer to what lies at an address of a page that an entry is for."""
         place = low.emit(f"getelementptr {{i32, i32}}, ptr {entry}, i64 0, i32 1")
         offset = low.emit(f"load i32, ptr {place}, !invariant.load !2")
         moved = low.emit(f"zext i32 {low.emit(f'add i32 {address}, {offset}')} to i64")
         return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {moved}")
 
-    def load(self, low: Lowering, node: Bits, address: str) -> str:
+    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
         """See `Space`."""
-        _, width = node.attribute
-        for_write = node.op == "load_for_write"
-        why = Left.WRITE if for_write else Left.READ
-        miss = low.context.missed_at(address, why, self.number)
-        place = self._place(low, address, width // 8, int(for_write), miss)
-        return low.emit(f"load i{width}, ptr {place}, align 1")
+        found = [
+            (low.emit(f"load i{node.width}, ptr {place}, align 1"), low.label)
+            for place in self._places(low, node, address, span)
+        ]
+        if len(found) == 1:
+            return found[0][0]
+        ways = ", ".join(f"[{value}, %{label}]" for value, label in found)
+        return low.emit(f"phi i{node.width} {ways}")
 
-    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
+    def store(
+        self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
+    ) -> None:
         """See `Space`."""
-        _, width = node.attribute
-        miss = low.context.missed_at(address, Left.WRITE, self.number)
-        place = self._place(low, address, width // 8, 1, miss)
-        low.line(f"store i{width} {value}, ptr {place}, align 1")
+        for place in self._places(low, node, address, span):
+            low.line(f"store i{node.args[1].width} {value}, ptr {place}, align 1")
+
+    def _places(self, low: Lowering, node: Bits, address: str, span: Span | None) -> Iterator[str]:
+        """Where an access is. One of a span has two places: the code for the second one, by a look
+        of its own, is aside, for spans that do not lie as they mostly do."""
+        why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
+        miss, size = low.context.missed_at(address, why, self.number), node.attribute[1] // 8
+        if span is None:
+            yield self._place(low, address, size, table, miss)
+            return
+        direct, first = span.place = span.place or self._span(low, span)
+        plain, aside, after = low.fresh("plain"), low.fresh("aside"), low.fresh("after")
+        low.branch(direct, plain, aside, UNLIKELY)
+        low.start(plain)
+        yield low.emit(f"getelementptr i8, ptr {first}, i64 {span.members[id(node)] - span.first}")
+        low.jump(after)
+        with low.context.aside():
+            low.start(aside)
+            yield self._place(low, address, size, table, miss)
+            low.jump(after)
+        low.start(after)
+
+    def _span(self, low: Lowering, span: Span) -> tuple[str, str]:
+        """Whether a span is direct, and where its first byte is if so."""
+        address = str(span.first)
+        if span.root is not None:
+            address = low.emit(f"add i32 {low.value(span.root)}, {span.first}")
+        table = WRITABLE if span.writes else READABLE
+        entry, direct = self._entry(low, address, span.size, table)
+        return direct, self._storage(low, entry, address)
 
     def bulk(self, low: Lowering, node: Bits, arguments: list[str], budget: str) -> str:
         """See `Space`."""
@@ -238,7 +281,7 @@ class WordSpace:
         at = low.emit(f"add i64 {index}, {number}") if number else index
         return low.emit(f"getelementptr i32, ptr %space{self.number}.storage, i64 {at}")
 
-    def load(self, low: Lowering, node: Bits, address: str) -> str:
+    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
         """See `Space`."""
         _, width = node.attribute
         units = width // self.unit
@@ -259,7 +302,9 @@ class WordSpace:
             sized = low.emit(f"or i{width} {sized}, {value}")
         return sized
 
-    def store(self, low: Lowering, node: Bits, address: str, value: str) -> None:
+    def store(
+        self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
+    ) -> None:
         """See `Space`."""
         _, width = node.attribute
         units = width // self.unit
