@@ -181,8 +181,8 @@ class PagedSpace:
     def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
         """See `Space`."""
         found = [
-            (low.emit(f"load i{node.width}, ptr {place}, align 1"), low.label)
-            for place in self._places(low, node, address, span)
+            (low.emit(f"load {how} i{node.width}, ptr {place}, align 1"), low.label)
+            for place, how in self._places(low, node, address, span)
         ]
         if len(found) == 1:
             return found[0][0]
@@ -193,26 +193,30 @@ class PagedSpace:
         self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
     ) -> None:
         """See `Space`."""
-        for place in self._places(low, node, address, span):
-            low.line(f"store i{node.args[1].width} {value}, ptr {place}, align 1")
+        for place, how in self._places(low, node, address, span):
+            low.line(f"store {how} i{node.args[1].width} {value}, ptr {place}, align 1")
 
-    def _places(self, low: Lowering, node: Bits, address: str, span: Span | None) -> Iterator[str]:
-        """Where an access is. One of a span has two places: the code for the second one, by a look
-        of its own, is aside, for spans that do not lie as they mostly do."""
+    def _places(
+        self, low: Lowering, node: Bits, address: str, span: Span | None
+    ) -> Iterator[tuple[str, str]]:
+        """Where an access is, and how it is done. One of a span has two places: the code for the
+        second one, by a look of its own, is aside, for spans that do not lie as they mostly do;
+        that it is "volatile" keeps LLVM from making one access of both, at a computed place."""
         why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
         miss, size = low.context.missed_at(address, why, self.number), node.attribute[1] // 8
         if span is None:
-            yield self._place(low, address, size, table, miss)
+            yield self._place(low, address, size, table, miss), ""
             return
         direct, first = span.place = span.place or self._span(low, span)
         plain, aside, after = low.fresh("plain"), low.fresh("aside"), low.fresh("after")
         low.branch(direct, plain, aside, UNLIKELY)
         low.start(plain)
-        yield low.emit(f"getelementptr i8, ptr {first}, i64 {span.members[id(node)] - span.first}")
+        distance = span.members[id(node)] - span.first
+        yield low.emit(f"getelementptr i8, ptr {first}, i64 {distance}"), ""
         low.jump(after)
         with low.context.aside():
             low.start(aside)
-            yield self._place(low, address, size, table, miss)
+            yield self._place(low, address, size, table, miss), "volatile"
             low.jump(after)
         low.start(after)
 
