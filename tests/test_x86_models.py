@@ -96,7 +96,7 @@ def test_features_follow_from_the_model() -> None:
     assert told["pentium2"] == 0x80A93E | has_unit
     assert features(model_of(""), system=False) & ~FXSAVE == 0x808110 | has_unit
     assert [hex(m.identity.signature) for m in MODELS.values()][2:] == [
-        "0x308", "0x404", "0x52c", "0x634",
+        "0x308", "0x404", "0x52c", "0x634", "0x673", "0xf24",
     ]  # fmt: skip
 
 

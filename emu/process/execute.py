@@ -22,7 +22,7 @@ from emu.process.numbers import O_RDONLY, CallError
 from emu.process.process import Process
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
-from isa.x86.registers import FCW_INITIAL
+from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
 
 INITIAL_EFLAGS = 0x202  # IF and the bit that is always set
 LARGEST = 64 << 20  # bytes of a program that a guest starts
@@ -120,7 +120,7 @@ class Loader:
             process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
         process.load_segment("cs", USER_CODE_SELECTOR)
         state["cpl"], state["eflags"], state["fcw"] = 3, INITIAL_EFLAGS, FCW_INITIAL
-        state["tsd"] = 0
+        state["mxcsr"], state["tsd"] = MXCSR_INITIAL, 0
         state["esp"], state["eip"] = loaded.stack, loaded.entry
 
 

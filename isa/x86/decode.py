@@ -225,7 +225,7 @@ class _Translation:
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
         newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
-        if self.mode.model and self.found.opcode[0] in _ESCAPES and not newer:
+        if self.mode.has_system and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED
 

@@ -55,7 +55,7 @@ def leaves(identity: Identity, feature_bits: int) -> dict[int, Answer]:
 def cpuid(m: X86Builder) -> None:
     """A leaf that does not exist answers as the highest basic one does."""
     leaf = m.get(EAX)
-    feature_bits = features(m.model, system=bool(m.mode.model))
+    feature_bits = features(m.model, system=m.mode.has_system)
     *others, (_, last) = leaves(m.model.identity, feature_bits).items()
     for number, register in enumerate((EAX, EBX, ECX, EDX)):
         value = Bits.of(last[number], 32)

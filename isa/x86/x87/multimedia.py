@@ -20,7 +20,7 @@ _ONES: Final = 0xFFFF
 
 def begin(m: X86Builder) -> None:
     """The start of every MMX instruction: the unit is there, and no exception is pending."""
-    if m.mode.model:
+    if m.mode.has_system:
         with m.when(m.get(EM)):
             m.invalid_opcode()
     require_unit(m)
