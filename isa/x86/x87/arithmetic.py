@@ -27,9 +27,17 @@ def _finish(sign: Bits, exponent: Bits, significand: Bits, control: Control) -> 
 # -- sums ----------------------------------------------------------------------------------------
 
 
-def total(a: Number, b: Number, control: Control, *, negate: bool = False) -> Result:
-    """a + b, or a - b."""
-    sign_b = ~b.sign if negate else b.sign
+def total(a: Number, b: Number, control: Control) -> Result:
+    """a + b."""
+    return _total(a, b, b.sign, control)
+
+
+def difference(a: Number, b: Number, control: Control) -> Result:
+    """a - b."""
+    return _total(a, b, ~b.sign, control)
+
+
+def _total(a: Number, b: Number, sign_b: Bits, control: Control) -> Result:
     result = _finite_sum(a, b, sign_b, control)
     either = exact(control.to.infinity(a.infinite.select(a.sign, sign_b)))
     wrong = a.infinite & b.infinite & (a.sign ^ sign_b)
@@ -76,7 +84,7 @@ def reverse_subtract(a: Bits, b: Bits, denormal: Bits, control: Bits) -> dict[st
 
 
 def _difference(a: Number, b: Number, denormal: Bits, control: Bits) -> dict[str, Bits]:
-    result = total(a, b, Control(control), negate=True)
+    result = difference(a, b, Control(control))
     return {"result": nan.of_operands(result, a, b, denormal).pack()}
 
 
