@@ -36,8 +36,9 @@ def packed(parts: Sequence[Bits]) -> Bits:
 
 def _enter(mnemonic: str, heading: str, *parameters: object) -> Callable[[Meaning], Meaning]:
     return instruction(
-        mnemonic, heading=heading, parameters=parameters, since="pentium2", multimedia=True
-    )
+        mnemonic, heading=heading, parameters=parameters, since="pentium2", wide_since="pentium4",
+        multimedia=True,
+    )  # fmt: skip
 
 
 # -- moves ---------------------------------------------------------------------------------------
