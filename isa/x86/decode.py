@@ -63,7 +63,7 @@ _NEWER_GROUPS: Final = frozenset(
     and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
 )
 _NEWER: Final = (
-    "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu", "fxrstor",
+    "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu",
     "getsec", "incsspd", "monitor", "montmul", "movbe", "movdir64b", "movdiri", "mwait", "popcnt",
     "ptwrite", "rdpid", "rdrand", "rdseed", "rdsspd", "rdtscp", "rsm", "rstorssp", "saveprevssp",
     "setssbsy", "stac", "clac", "swapgs", "syscall", "sysenter", "sysexit", "sysret", "tpause",

@@ -45,9 +45,12 @@ def write(m: X86Builder, operand: Operand, value: Bits, *, aligned: bool = True)
     m.write(operand, value)
 
 
-def require_alignment(m: X86Builder, operand: Operand) -> None:
-    """#GP(0) if 128 bits of memory do not lie at a linear address that is a multiple of 16."""
-    if operand.width == WIDTH:
+def require_alignment(m: X86Builder, operand: Operand, width: int | None = None) -> None:
+    """#GP(0) if 128 bits of memory, or more, do not begin at a multiple of 16 as a linear address.
+
+    `width` in bits is what there is, if the operand's own does not say.
+    """
+    if (width or operand.width) >= WIDTH:
         segment = m.segment_of(operand)
         address = m.address(operand)
         if segment not in m.mode.flat:
