@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from isa.bits import Bits
 from isa.functions import family
-from isa.x86.sse.control import Settings
+from isa.x86.sse.settings import Settings
 from isa.x86.sse.operands import of_one, of_two, taken
 from isa.x86.x87 import arithmetic, nan
 from isa.x86.x87.comparison import GREATER, LESS, order

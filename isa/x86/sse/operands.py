@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isa.bits import Bits
-from isa.x86.sse.control import Settings
+from isa.x86.sse.settings import Settings
 from isa.x86.x87 import nan
 from isa.x86.x87.conversion import FORMATS, short_number
 from isa.x86.x87.number import Number, quiet
