@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 from isa.bits import Bits
 from isa.functions import family
-from isa.x86.sse.settings import Settings
 from isa.x86.sse.operands import of_one, of_two, taken
+from isa.x86.sse.settings import Settings
 from isa.x86.x87 import arithmetic, nan
 from isa.x86.x87.comparison import GREATER, LESS, order
 from isa.x86.x87.conversion import FORMATS

@@ -9,8 +9,8 @@ from typing import Final
 
 from isa.bits import Bits
 from isa.functions import family
-from isa.x86.sse.settings import Settings
 from isa.x86.sse.operands import taken
+from isa.x86.sse.settings import Settings
 from isa.x86.x87.comparison import EQUAL, LESS, UNORDERED, compare
 from isa.x86.x87.conversion import FORMATS
 from isa.x86.x87.result import FLAGS, INVALID, Result, exact

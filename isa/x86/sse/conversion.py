@@ -10,8 +10,8 @@ from typing import Final
 
 from isa.bits import Bits
 from isa.functions import family
-from isa.x86.sse.settings import Settings
 from isa.x86.sse.operands import taken
+from isa.x86.sse.settings import Settings
 from isa.x86.x87 import nan
 from isa.x86.x87.conversion import FORMATS, integer, integer_parts, narrowed
 from isa.x86.x87.number import BIAS
