@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.sse import control, entry
+from isa.x86.sse import entry, mxcsr
 from isa.x86.table import instruction
 
 SSE, SSE2 = "pentium3", "pentium4"
@@ -12,13 +12,13 @@ SSE, SSE2 = "pentium3", "pentium4"
 @instruction("ldmxcsr", heading="LDMXCSR—Load MXCSR Register", since=SSE)
 def load_status(m: X86Builder, src: Operand) -> None:
     entry.begin(m)
-    control.put_status(m, m.read(src))
+    mxcsr.write(m, m.read(src))
 
 
 @instruction("stmxcsr", heading="STMXCSR—Store MXCSR Register State", since=SSE)
 def store_status(m: X86Builder, dst: Operand) -> None:
     entry.begin(m)
-    m.write(dst, control.status(m))
+    m.write(dst, mxcsr.read(m))
 
 
 @instruction("sfence", heading="SFENCE—Store Fence", since=SSE)

@@ -106,16 +106,17 @@ def _enter_masked(meaning: Meaning) -> Meaning:
 
 @_enter_masked
 def store_selected(m: X86Builder, src: Operand, selection: Operand, dst: Operand) -> None:
-    """A byte whose sign is not set in the selection is not written, and its page need not be there.
+    """The bytes whose signs are set in the selection.
 
-    The manual leaves open what a selection of nothing may fault for.
+    All of the memory has to be there and to be writable, even if nothing is selected: the manual
+    leaves that open, processors do it.
     """
     unit = begin(m)
-    pairs = zip(lanes(unit.read(src), 8), lanes(unit.read(selection), 8), strict=True)
-    segment, start = m.segment_of(dst), m.address(dst)
-    for number, (value, selecting) in enumerate(pairs):
-        with m.when(selecting.sign):
-            m.store(segment, start + number, value)
+    new, selecting, old = (
+        lanes(value, 8) for value in (unit.read(src), unit.read(selection), m.read(dst))
+    )
+    chosen = zip(selecting, new, old, strict=True)
+    m.write(dst, packed([chooser.sign.select(ours, theirs) for chooser, ours, theirs in chosen]))
 
 
 @_enter("movnti", f"MOVNTI—Store Doubleword {_NON_TEMPORAL}", since=SSE2)
