@@ -62,6 +62,7 @@ _NEWER_GROUPS: Final = frozenset(
     if name.startswith("X86_GRP_")
     and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
 )
+_NEWER_MAPS: Final = (b"\x0f\x38", b"\x0f\x3a")
 _NEWER: Final = (
     "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu",
     "getsec", "incsspd", "monitor", "montmul", "movbe", "movdir64b", "movdiri", "mwait", "popcnt",
@@ -309,7 +310,9 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        groups = set(self.found.groups) & _NEWER_GROUPS
+        groups = (
+            set(self.found.groups) & _NEWER_GROUPS or bytes(self.found.opcode[:2]) in _NEWER_MAPS
+        )
         newer = self.mandatory is not None or self.found.mnemonic in _NEWER or groups
         if self.mode.has_system and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
