@@ -310,10 +310,12 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        groups = (
-            set(self.found.groups) & _NEWER_GROUPS or bytes(self.found.opcode[:2]) in _NEWER_MAPS
+        newer = (
+            self.mandatory is not None
+            or self.what.code[:2] in _NEWER_MAPS
+            or self.found.mnemonic in _NEWER
+            or set(self.found.groups) & _NEWER_GROUPS
         )
-        newer = self.mandatory is not None or self.found.mnemonic in _NEWER or groups
         if self.mode.has_system and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED
