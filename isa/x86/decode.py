@@ -309,7 +309,8 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        newer = self.found.mnemonic in _NEWER or set(self.found.groups) & _NEWER_GROUPS
+        groups = set(self.found.groups) & _NEWER_GROUPS
+        newer = self.mandatory is not None or self.found.mnemonic in _NEWER or groups
         if self.mode.has_system and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED

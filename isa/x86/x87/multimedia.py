@@ -11,6 +11,7 @@ from typing import Final
 from isa.bits import Bits
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm
+from isa.x86.lanes import chosen
 from isa.x86.registers import EM, FULL, ST, STX, TOP
 from isa.x86.x87.entry import require_unit, wait_for_errors
 
@@ -50,11 +51,7 @@ class Multimedia:
         """The operand's value, whatever kind of operand it is."""
         if not isinstance(operand.shape, Mm):
             return self.m.read(operand)
-        values, index = self._values, self._index(operand)
-        for bit in range(3):
-            pairs = zip(values[::2], values[1::2], strict=True)
-            values = [index.bit(bit).select(odd, even) for even, odd in pairs]
-        return values[0]
+        return chosen(self._values, self._index(operand))
 
     def write(self, operand: Operand, value: Bits) -> None:
         """Make `value` the operand's."""
