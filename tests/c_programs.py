@@ -20,7 +20,7 @@ def compiled(name: str, folder: Path, *options: str) -> Path:
     """A program of tests/languages, compiled for i386 into a folder."""
     program = folder / name
     source = SOURCES / f"{name}.c"
-    command = ["gcc", "-m32", "-static", "-O1", *options, str(source), "-o", str(program)]
+    command = ["gcc", "-m32", "-static", "-O1", *options, str(source), "-o", str(program), "-lm"]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         missing("there is no C compiler for 32-bit code")
     return program

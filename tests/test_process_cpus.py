@@ -161,3 +161,10 @@ def test_a_program_from_python() -> None:
 def test_frames_as_on_the_host(tmp_path: Path) -> None:
     """A C program, byte for byte: what is in frames, what comes back, fork and execve."""
     check("sse_signals", tmp_path, cpu="pentium4")
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("program", ["sse_signals", "sse_errors"])
+def test_compiled_for_sse(tmp_path: Path, program: str) -> None:
+    """Programs whose compiler and C library use SSE2: frames, SIGFPE and its codes, arithmetic."""
+    check(program, tmp_path, "-msse2", "-mfpmath=sse", cpu="pentium4")

@@ -15,8 +15,8 @@ FXSR: Final = 1 << 24  # a feature
 _LAST_FAMILY: Final = 6  # what Linux says of the Pentium 4 as well
 
 HWCAPS: Final[Mapping[str, int]] = {
-    "386": 0, "486": 0x1, "pentium": 0x111, "pentium2": 0x808111, "pentium3": 0x1808111,
-    "pentium4": 0x1808111,
+    "386": 0, "486": 0x1, "pentium": 0x111, "pentium2": 0x808111, "pentium3": 0x3808111,
+    "pentium4": 0x7888111,
 }  # fmt: skip
 """What CPUID says of features, as a test sees to: `isa` derives it from all meanings, which take
 longer to import than most programs run."""
