@@ -30,7 +30,8 @@ def app() -> None:
 PC_OPTIONS = (
     click.option("--machine", type=click.Choice(MACHINES), default="auto", show_default=True,
                  help="by what GUEST is, or this one"),
-    click.option("--cpu", default="pentium2", show_default=True, help="of a PC: 8086 to pentium2"),
+    click.option("--cpu", default="pentium2", show_default=True,
+                 help="8086 to pentium4, a process 386 at least"),
     click.option("--bios", type=PATH, help="the PC's firmware; SeaBIOS where it is installed"),
     click.option("--fda", type=PATH, help="the PC's floppy disk"),
     click.option("--fdb", type=PATH, help="the second one"),
