@@ -268,7 +268,11 @@ def test_what_exceptions_leave(
     if faults:
         assert (stop.fault.vector, stop.fault.code, stop.fault.address) == (SIMD, None, None)
         assert (state["xmm0"], state["xmm3"], state["eip"]) == (one, one, CODE + 3)
-        assert (state.count, state["eflags"], state["st_top"]) == (1, 0x202, 3)
+        assert (state.count, state["eflags"]) == (1, 0x202)
+        moved = code == CVTPS2PI  # the x87 is MMX's, whose register is not written
+        assert (state["st_top"], state["st_full"], state["st5"]) == (
+            (0, 0xFF, 0) if moved else (3, 0, 0)
+        )
 
 
 FAMILIES = (

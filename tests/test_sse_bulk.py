@@ -15,8 +15,14 @@ from emu.engines.native.engine import Native
 from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
+from isa.x86.decode import MANDATORY
+from isa.x86.table import INSTRUCTIONS
 from tests.needs import missing
+from tests.silicon import cases
+from tests.silicon.compare import compare_forms
+from tests.silicon.executor import WITH_SSE, Executor, sse_form_of
 from tests.silicon.native import Silicon
+from tests.silicon.needed import needed_silicon
 from tests.silicon.packed import AFTER, FAULT, Packed, pool
 
 RECORDS, FEW_RECORDS = 2_100, 60
@@ -47,6 +53,41 @@ def both(prefix: bytes, opcode: int, registers: bytes = REGISTERS) -> Iterator[b
     """An instruction of registers and one of memory."""
     for modrm in (registers, MEMORY):
         yield prefix + bytes([0x0F, opcode]) + modrm
+
+
+FAMILIES = ("sse_arithmetic", "sse_compare", "sse_convert")
+OPEN = ("rcp", "rsqrt")  # which number they give
+STAYS = "cvtpi2ps xmm128, mem64"  # isa/DIVERGENCES.md
+SAMPLE = 2_500
+REFUSED = 0.02  # operands that wrap at 4 GiB: isa/DIVERGENCES.md
+
+
+def sampled(code: bytes) -> str | None:
+    """The form of an instruction whose every effect is compared."""
+    form = sse_form_of(code)
+    entry = None if form is None else INSTRUCTIONS.get(form.split()[0])
+    if form is None or entry is None or form.startswith((*OPEN, STAYS)):
+        return None
+    return form if entry.meaning.__module__.rpartition(".")[2] in FAMILIES else None
+
+
+@pytest.mark.heavy
+def test_a_sample(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
+    """All forms with all kinds of addresses and faults; what #XM leaves of the x87 and MMX."""
+    prefixes = [size + mandatory for size in (b"", b"\x67") for mandatory in MANDATORY]
+    forms = cases.Forms(sampled, prefixes=tuple(prefixes))
+    with needed_silicon(tmp_path) as silicon:
+        executor = Executor(low=silicon.low, model=WITH_SSE)
+        result = compare_forms(silicon, executor, forms, SAMPLE, seed="arithmetic")
+    record_property("measured", str(result).splitlines()[0])
+    assert not result.differing and not result.lost, str(result)
+    assert sum(result.refused.values()) <= REFUSED * sum(result.executed.values())
+    executed = {form.split()[0] for form in result.executed}
+    assert executed == {
+        name
+        for name, entry in INSTRUCTIONS.items()
+        if entry.meaning.__module__.rpartition(".")[2] in FAMILIES and not name.startswith(OPEN)
+    }
 
 
 def threaded() -> Native:

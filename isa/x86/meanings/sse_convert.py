@@ -90,6 +90,7 @@ def _enter(meaning: Meaning) -> Meaning:
 
 @_enter
 def convert(m: X86Builder, how: Conversion, dst: Operand, src: Operand) -> None:
+    """#XM does not take back that the unit became MMX's: so silicon, where the manual is silent."""
     entry.begin(m)
     named = any(isinstance(operand.shape, Mm) for operand in (dst, src))
     unit = Multimedia(m) if named or how.moves else None
@@ -98,7 +99,7 @@ def convert(m: X86Builder, how: Conversion, dst: Operand, src: Operand) -> None:
     value = unit.read(src) if unit and from_unit else entry.read(m, src, whole)
     word = settings(m)
     results = [Result.unpack(how.family(x, word)["result"]) for x in lanes(value, how.width)]
-    settle(m, results)
+    settle(m, results, unit.turned if unit else {})
     found = packed([result.value for result in results])
     if unit is not None and isinstance(dst.shape, Mm):
         unit.write(dst, found)
