@@ -62,6 +62,7 @@ _NEWER_GROUPS: Final = frozenset(
     if name.startswith("X86_GRP_")
     and any(part in name for part in ("SSE", "MMX", "AVX", "BMI", "3DNOW", "ADX", "AES", "SHA"))
 )
+_NEWER_MAPS: Final = (b"\x0f\x38", b"\x0f\x3a")
 _NEWER: Final = (
     "clflush", "clflushopt", "cldemote", "clrssbsy", "clwb", "enclv", "encls", "enclu",
     "getsec", "incsspd", "monitor", "montmul", "movbe", "movdir64b", "movdiri", "mwait", "popcnt",
@@ -309,8 +310,12 @@ class _Translation:
 
     def missing(self) -> str:
         """Whether an instruction without a meaning is one that the processor has."""
-        groups = set(self.found.groups) & _NEWER_GROUPS
-        newer = self.mandatory is not None or self.found.mnemonic in _NEWER or groups
+        newer = (
+            self.mandatory is not None
+            or self.what.code[:2] in _NEWER_MAPS
+            or self.found.mnemonic in _NEWER
+            or set(self.found.groups) & _NEWER_GROUPS
+        )
         if self.mode.has_system and self.found.opcode[0] in _ESCAPES and not newer:
             return ESCAPE
         return BAD if newer else UNIMPLEMENTED
