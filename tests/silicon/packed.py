@@ -25,6 +25,7 @@ from isa.x86 import registers
 from isa.x86.machine import X86
 from isa.x86.registers import SEGMENT_NAMES
 
+from . import floats
 from .cases import text
 from .native import ARITHMETIC
 
@@ -108,20 +109,29 @@ behind_{name}:
 """
 
 
-def mxcsr(rng: random.Random) -> int:
-    """All modes of rounding, masks and switches; sometimes with flags that are there already."""
-    masks = 0x3F if rng.random() < 0.6 else rng.getrandbits(6)
-    flags = rng.getrandbits(6) if rng.random() < 0.15 else 0
-    switches = (rng.random() < 0.3) << 15 | (rng.random() < 0.3) << 6
-    return masks << 7 | rng.randrange(4) << 13 | switches | flags
+def pool(rng: random.Random, count: int, size: int, *, unmasked: float = 0.0) -> bytes:
+    """Random records of numbers of 4 or 8 bytes; a part of them with exceptions unmasked."""
+    return b"".join(_record(rng, size, 1 - unmasked) for _ in range(count))
 
 
-def record(rng: random.Random, one: bytes, other: bytes) -> bytes:
-    """One record with two operands of 16 bytes; MM0 and EAX are integers of any size."""
+def _record(rng: random.Random, size: int, masked: float) -> bytes:
+    """One record; MM0 and EAX are integers of any size."""
+    ours = [_number(rng, size) for _ in range(16 // size)]
+    theirs = [
+        floats.relative(rng, int.from_bytes(x, "little"), size)
+        if rng.random() < 0.35
+        else _number(rng, size)
+        for x in ours
+    ]
     integers = struct.pack("<2I", *(rng.getrandbits(32) >> rng.randrange(32) for _ in range(2)))
     eax = rng.choice((rng.getrandbits(32), rng.randrange(-5, 5) & 0xFFFFFFFF))
-    head = struct.pack("<4I", mxcsr(rng), 0, eax, rng.getrandbits(32) & ARITHMETIC | 0x202)
-    return head + one + other + integers + bytes(8)
+    status, flags = floats.mxcsr(rng, masked=masked), rng.getrandbits(32) & ARITHMETIC | 0x202
+    head = struct.pack("<4I", status, 0, eax, flags)
+    return head + b"".join(ours) + b"".join(theirs) + integers + bytes(8)
+
+
+def _number(rng: random.Random, size: int) -> bytes:
+    return floats.short(rng, size) if rng.random() < 0.75 else rng.randbytes(size)
 
 
 class Packed:
