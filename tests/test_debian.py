@@ -305,6 +305,18 @@ def test_a_script_on_a_pentium_4(trees: dict[str, Path], tmp_path: Path, name: s
     assert ours == host
 
 
+def test_the_c_library_chooses_sse2(trees: dict[str, Path], tmp_path: Path) -> None:
+    """On a Pentium 4, and nothing of it on the others."""
+    root = trees["emulated"]
+    for cpu, used in (("pentium4", True), ("pentium3", False), ("pentium2", False)):
+        covered = tmp_path / cpu
+        options = ["--cpu", cpu, "--root", str(root), "--coverage", str(covered)]
+        command = [sys.executable, "-m", "emu", "run", *options, str(root / "usr/bin/sort")]
+        done = subprocess.run([*command, "/w/words"], capture_output=True, timeout=300, check=True)
+        assert done.stdout
+        assert ("pcmpeqb" in covered.read_text() and "xmm0" in covered.read_text()) == used
+
+
 def test_engines_count_alike(trees: dict[str, Path]) -> None:
     """A pipeline of three programs is the same number of instructions on each engine, each time."""
     script = "echo c b a | tr ' ' '\\n' | sort; (exit 3); echo $?"
