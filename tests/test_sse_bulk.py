@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -170,3 +172,67 @@ def test_approximations(
     others = ~ordinary & ~(np.abs(given) >= BEYOND)
     assert (found[0].view("<u4")[others] == found[1].view("<u4")[others]).all()
     assert others.sum() > 1_000
+
+
+C_PROGRAM = r"""
+#define _GNU_SOURCE
+#include <fenv.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <xmmintrin.h>
+static sigjmp_buf back;
+static void caught(int number, siginfo_t *info, void *context) {
+    printf("signal %d code %d\n", number, info->si_code);
+    siglongjmp(back, 1);
+}
+static volatile double zero, one = 1, three = 3, large = 1e308, small = 1e-308;
+static volatile float single = 16777217.0f;
+int main(void) {
+    static const int modes[] = {FE_TONEAREST, FE_DOWNWARD, FE_UPWARD, FE_TOWARDZERO};
+    for (int i = 0; i < 4; i++) {
+        fesetround(modes[i]);
+        printf("%a %a %a %ld %d\n", one / three, sqrt(three), (float)(one / three) * single,
+               lrint(-2.5 * three), (int)(large * small * 7.9));
+    }
+    fesetround(FE_TONEAREST);
+    double sum = 0, values[64];
+    for (int i = 0; i < 64; i++) values[i] = sin(i) * exp(i / 9.0);
+    for (int i = 0; i < 64; i++) sum += values[i] < 0 ? -values[i] : pow(values[i], 0.75);
+    printf("%.17g %.17g %.9g\n", sum, fmod(sum, three), (float)log(sum));
+    struct sigaction action = {.sa_sigaction = caught, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    sigaction(SIGFPE, &action, 0);
+    static const int kinds[] = {FE_DIVBYZERO, FE_INVALID, FE_OVERFLOW, FE_UNDERFLOW, FE_INEXACT};
+    for (int i = 0; i < 5; i++) {
+        feclearexcept(FE_ALL_EXCEPT);
+        volatile double result = i == 0 ? one / zero : i == 1 ? zero / zero : i == 2 ? large * large
+                                 : i == 3 ? small * small : one / three;
+        printf("%g %x\n", result, fetestexcept(FE_ALL_EXCEPT));
+        feclearexcept(FE_ALL_EXCEPT);
+        if (!sigsetjmp(back, 1)) {
+            feenableexcept(kinds[i]);
+            result = i == 0 ? one / zero : i == 1 ? zero / zero : i == 2 ? large * large
+                     : i == 3 ? small * small : one / three;
+            puts("nothing happened");
+        }
+        fedisableexcept(FE_ALL_EXCEPT);
+    }
+    _mm_setcsr(_mm_getcsr() | 0x8040);
+    printf("%g %g\n", small * 0.01, small / 1e10 + 1);
+}
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("engine", ["python", "native"])
+def test_a_c_program(directory: Path, engine: str) -> None:
+    """The C library on SSE2, all roundings, and what feenableexcept makes of exceptions."""
+    source, program = directory / "floats.c", directory / "floats"
+    source.write_text(C_PROGRAM)
+    options = ["-m32", "-static", "-O1", "-msse2", "-mfpmath=sse", "-frounding-math"]
+    subprocess.run(["gcc", *options, source, "-o", program, "-lm"], check=True)
+    expected = subprocess.run([program], stdout=subprocess.PIPE, check=True).stdout
+    run = [sys.executable, "-m", "emu", "run", "--cpu", "pentium4", "--engine", engine, program]
+    assert subprocess.run(run, stdout=subprocess.PIPE, check=True).stdout == expected
+    assert expected.count(b"signal 8") == 5
