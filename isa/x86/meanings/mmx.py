@@ -7,12 +7,13 @@ a function of two lanes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from isa.bits import Bits
 from isa.ops import mask
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.lanes import lanes, packed
+from isa.x86.lanes import equal, lanes, packed
 from isa.x86.registers import FULL
 from isa.x86.sse.packed import begin
 from isa.x86.table import Meaning, instruction
@@ -130,8 +131,6 @@ _LANE_BY_LANE: Final[tuple[_Row, ...]] = (
      "PSUBSB/PSUBSW—Subtract Packed Signed Integers With Signed Saturation"),
     ("psubus", "bw", _subtract_unsigned,
      "PSUBUSB/PSUBUSW—Subtract Packed Unsigned Integers With Unsigned Saturation"),
-    ("pcmpeq", "bwd", lambda a, b: (a == b).sext(a.width),
-     "PCMPEQB/PCMPEQW/PCMPEQD—Compare Packed Data for Equal"),
     ("pcmpgt", "bwd", lambda a, b: b.slt(a).sext(a.width),
      "PCMPGTB/PCMPGTW/PCMPGTD—Compare Packed Signed Integers for Greater Than"),
     ("pmull", "w", lambda a, b: a * b,
@@ -165,6 +164,7 @@ _BITWISE: Final[tuple[tuple[str, str, Combine, str], ...]] = (
     ("or", "POR—Bitwise Logical OR", lambda a, b: a | b, "Bitwise Logical OR"),
     ("xor", "PXOR—Logical Exclusive OR", lambda a, b: a ^ b, "Bitwise Logical XOR"),
 )
+_EQUAL: Final = "PCMPEQB/PCMPEQW/PCMPEQD—Compare Packed Data for Equal"
 _FLOATS: Final = (("ps", SSE, "Single"), ("pd", SSE2, "Double"))
 
 
@@ -174,6 +174,9 @@ def _enter_lane_by_lane(meaning: Meaning) -> Meaning:
         for start, sizes, combine, heading in table:
             for letter in sizes:
                 _enter(start + letter, heading, SIZES[letter], combine, since=since)(meaning)
+    for letter in "bwd":
+        combine = partial(equal, width=SIZES[letter])
+        _enter(f"pcmpeq{letter}", _EQUAL, 64, combine)(meaning)
     for name, heading, combine, words in _BITWISE:
         _enter(f"p{name}", heading, 64, combine)(meaning)
         for kind, since, precision in _FLOATS:
