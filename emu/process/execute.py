@@ -20,6 +20,7 @@ from emu.process.descriptors import (
 from emu.process.layout import DYN_BASE, MMAP_TOP
 from emu.process.numbers import O_RDONLY, CallError
 from emu.process.process import Process
+from emu.process.processor import Processor
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
 from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
@@ -48,14 +49,14 @@ class Loader:
         sandbox: Sandbox,
         entropy: random.Random,
         user: int,
-        hwcap: int,
+        processor: Processor,
     ) -> None:
         self._space = space
         self._system = system
         self._sandbox = sandbox
         self._entropy = entropy
         self._user = user
-        self._hwcap = hwcap
+        self._processor = processor
         self._blank: Any = None  # the registers as they were before any program
 
     def load(
@@ -80,7 +81,7 @@ class Loader:
             random=self._entropy.randbytes(16),
             user=self._user,
             group=self._user,
-            hwcap=self._hwcap,
+            processor=self._processor,
         )
         base = 0 if linker is None else linker.base
         stack = build_stack(self._space, image, start, interpreter_base=base)

@@ -125,14 +125,14 @@ def packed(rng: random.Random, like: bytes = b"") -> bytes:
     parts = [short(rng, size) for _ in range(XMM // size)]
     for number in range(len(parts) if like else 0):
         same = int.from_bytes(like[number * size : (number + 1) * size], "little")
-        parts[number] = _relative(rng, same, size) if rng.random() < 0.3 else parts[number]
+        parts[number] = relative(rng, same, size) if rng.random() < 0.3 else parts[number]
     return b"".join(parts)
 
 
 WORDS = (0, 1, 0x7F, 0x80, 0x81, 0xFF, 0x100, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0xFF80, 0x8080)
 
 
-def _relative(rng: random.Random, value: int, size: int) -> bytes:
+def relative(rng: random.Random, value: int, size: int) -> bytes:
     """The same number, its negative, a neighbour, or one of another exponent."""
     kind, bits = rng.randrange(4), 8 * size
     if kind == 0:

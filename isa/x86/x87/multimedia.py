@@ -6,9 +6,11 @@ MM0, and all registers full; what it writes gets a sign and an exponent of ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from isa.bits import Bits
+from isa.registers import Register
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm
 from isa.x86.lanes import chosen
@@ -29,7 +31,8 @@ def begin(m: X86Builder) -> None:
 
 
 class Multimedia:
-    """The registers for one instruction, which may write one of them.
+    """The registers for one instruction, which may write one of them; `turned` are all of the
+    unit's, as they become for whatever MMX instruction.
 
     They are turned by the bits of TOP, not picked by a number that is computed: in a block TOP is
     known to be 0 after the first MMX instruction, and the others move nothing.
@@ -40,12 +43,14 @@ class Multimedia:
         self.m = m
         self._values = _turned(list(map(m.get, ST.members)), m.get(TOP))
         exponents = _turned(list(map(m.get, STX.members)), m.get(TOP))
-        for register, value in zip(ST.members, self._values, strict=True):
+        self.turned: Final[Mapping[Register, Bits]] = {
+            **dict(zip(ST.members, self._values, strict=True)),
+            **dict(zip(STX.members, exponents, strict=True)),
+            TOP: Bits.of(0, TOP.width),
+            FULL: Bits.of(0xFF, FULL.width),
+        }
+        for register, value in self.turned.items():
             m.put(register, value)
-        for register, value in zip(STX.members, exponents, strict=True):
-            m.put(register, value)
-        m.put(TOP, Bits.of(0, TOP.width))
-        m.put(FULL, Bits.of(0xFF, FULL.width))
 
     def read(self, operand: Operand) -> Bits:
         """The operand's value, whatever kind of operand it is."""
