@@ -7,12 +7,13 @@ a function of two lanes.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from isa.bits import Bits
 from isa.ops import mask
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.lanes import lanes, packed
+from isa.x86.lanes import at_least, difference, equal, lanes, merged, packed, signed_at_least, total
 from isa.x86.registers import FULL
 from isa.x86.sse.packed import begin
 from isa.x86.table import Meaning, instruction
@@ -118,10 +119,6 @@ def _average(a: Bits, b: Bits) -> Bits:
 
 _Row = tuple[str, str, Combine, str]
 _LANE_BY_LANE: Final[tuple[_Row, ...]] = (
-    ("padd", "bwd", lambda a, b: a + b,
-     "PADDB/PADDW/PADDD/PADDQ—Add Packed Integers"),
-    ("psub", "bwd", lambda a, b: a - b,
-     "PSUBB/PSUBW/PSUBD—Subtract Packed Integers"),
     ("padds", "bw", _add_signed,
      "PADDSB/PADDSW—Add Packed Signed Integers with Signed Saturation"),
     ("paddus", "bw", _add_unsigned,
@@ -130,10 +127,6 @@ _LANE_BY_LANE: Final[tuple[_Row, ...]] = (
      "PSUBSB/PSUBSW—Subtract Packed Signed Integers With Signed Saturation"),
     ("psubus", "bw", _subtract_unsigned,
      "PSUBUSB/PSUBUSW—Subtract Packed Unsigned Integers With Unsigned Saturation"),
-    ("pcmpeq", "bwd", lambda a, b: (a == b).sext(a.width),
-     "PCMPEQB/PCMPEQW/PCMPEQD—Compare Packed Data for Equal"),
-    ("pcmpgt", "bwd", lambda a, b: b.slt(a).sext(a.width),
-     "PCMPGTB/PCMPGTW/PCMPGTD—Compare Packed Signed Integers for Greater Than"),
     ("pmull", "w", lambda a, b: a * b,
      "PMULLW—Multiply Packed Signed Integers and Store Low Result"),
     ("pmulh", "w", lambda a, b: _product(a, b).bits(a.width, a.width),
@@ -142,14 +135,6 @@ _LANE_BY_LANE: Final[tuple[_Row, ...]] = (
 """Beginnings of mnemonics, the sizes that there are, what is done with two lanes."""
 _LANE_BY_LANE_OF_SSE: Final[tuple[_Row, ...]] = (
     ("pavg", "bw", _average, "PAVGB/PAVGW—Average Packed Integers"),
-    ("pmaxs", "w", lambda a, b: a.slt(b).select(b, a),
-     "PMAXSB/PMAXSW/PMAXSD/PMAXSQ—Maximum of Packed Signed Integers"),
-    ("pmaxu", "b", lambda a, b: a.ult(b).select(b, a),
-     "PMAXUB/PMAXUW—Maximum of Packed Unsigned Integers"),
-    ("pmins", "w", lambda a, b: a.slt(b).select(a, b),
-     "PMINSB/PMINSW—Minimum of Packed Signed Integers"),
-    ("pminu", "b", lambda a, b: a.ult(b).select(a, b),
-     "PMINUB/PMINUW—Minimum of Packed Unsigned Integers"),
     ("pmulhu", "w", lambda a, b: _unsigned_product(a, b).bits(a.width, a.width),
      "PMULHUW—Multiply Packed Unsigned Integers and Store High Result"),
 )  # fmt: skip
@@ -165,6 +150,23 @@ _BITWISE: Final[tuple[tuple[str, str, Combine, str], ...]] = (
     ("or", "POR—Bitwise Logical OR", lambda a, b: a | b, "Bitwise Logical OR"),
     ("xor", "PXOR—Logical Exclusive OR", lambda a, b: a ^ b, "Bitwise Logical XOR"),
 )
+_All = Callable[..., Bits]
+_ALL_AT_ONCE: Final[tuple[tuple[str, str, str, _All, str], ...]] = (
+    ("padd", "bwd", MMX, total, "PADDB/PADDW/PADDD/PADDQ—Add Packed Integers"),
+    ("psub", "bwd", MMX, difference, "PSUBB/PSUBW/PSUBD—Subtract Packed Integers"),
+    ("pcmpeq", "bwd", MMX, equal, "PCMPEQB/PCMPEQW/PCMPEQD—Compare Packed Data for Equal"),
+    ("pcmpgt", "bwd", MMX, lambda a, b, width: ~signed_at_least(b, a, width),
+     "PCMPGTB/PCMPGTW/PCMPGTD—Compare Packed Signed Integers for Greater Than"),
+    ("pmaxs", "w", SSE, lambda a, b, width: merged(signed_at_least(a, b, width), a, b),
+     "PMAXSB/PMAXSW/PMAXSD/PMAXSQ—Maximum of Packed Signed Integers"),
+    ("pmaxu", "b", SSE, lambda a, b, width: merged(at_least(a, b, width), a, b),
+     "PMAXUB/PMAXUW—Maximum of Packed Unsigned Integers"),
+    ("pmins", "w", SSE, lambda a, b, width: merged(signed_at_least(a, b, width), b, a),
+     "PMINSB/PMINSW—Minimum of Packed Signed Integers"),
+    ("pminu", "b", SSE, lambda a, b, width: merged(at_least(a, b, width), b, a),
+     "PMINUB/PMINUW—Minimum of Packed Unsigned Integers"),
+)  # fmt: skip
+"""The same, what is done with all lanes of two values, and since when."""
 _FLOATS: Final = (("ps", SSE, "Single"), ("pd", SSE2, "Double"))
 
 
@@ -174,6 +176,10 @@ def _enter_lane_by_lane(meaning: Meaning) -> Meaning:
         for start, sizes, combine, heading in table:
             for letter in sizes:
                 _enter(start + letter, heading, SIZES[letter], combine, since=since)(meaning)
+    for start, sizes, since, combine_all, heading in _ALL_AT_ONCE:
+        for letter in sizes:
+            combine = partial(combine_all, width=SIZES[letter])
+            _enter(start + letter, heading, 64, combine, since=since)(meaning)
     for name, heading, combine, words in _BITWISE:
         _enter(f"p{name}", heading, 64, combine)(meaning)
         for kind, since, precision in _FLOATS:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from isa.x86.builder import Operand, X86Builder
-from isa.x86.lanes import lanes, packed
+from isa.x86.lanes import lanes, packed, signs
 from isa.x86.sse import entry
 from isa.x86.sse.packed import begin
 from isa.x86.table import Meaning, instruction
@@ -84,8 +84,7 @@ def move_half(m: X86Builder, to: int, source: int, dst: Operand, src: Operand) -
 def move_signs(m: X86Builder, width: int, dst: Operand, src: Operand) -> None:
     """The sign of each lane, as bits of a number."""
     unit = begin(m)
-    signs = packed([lane.sign for lane in lanes(unit.read(src), width)])
-    unit.write(dst, signs.zext(dst.width))
+    unit.write(dst, signs(unit.read(src), width).zext(dst.width))
 
 
 instruction(
