@@ -25,6 +25,8 @@ from tests.silicon.compare import differences
 from tests.silicon.executor import FLAT_MODE, SSE_MODE, WITH_SSE, Executor
 from tests.silicon.native import READ_ONLY, WINDOW, Case, Fault, Fpu, Silicon, Sse
 from tests.silicon.needed import needed_silicon
+from tests.test_mmx import space_of
+from tests.test_x87_system import DATA, INVALID_OPCODE, NO_DEVICE, run, vector
 
 FXSAVE, FXRSTOR = bytes.fromhex("0fae06"), bytes.fromhex("0fae0e")  # of [ESI]
 NOP, EMMS, MOVQ = bytes.fromhex("90"), bytes.fromhex("0f77"), bytes.fromhex("0f6fca")
@@ -135,6 +137,58 @@ def test_older_processors_have_neither(code: bytes) -> None:
     for mode, exists in ((FLAT_MODE, False), (SSE_MODE, True)):
         form = decode(code.ljust(15, b"\0"), mode).form
         assert isinstance(form, Form) and (form.mnemonic != BAD) == exists
+
+
+# --- a whole processor --------------------------------------------------------------------------
+
+IMAGE = DATA + 16
+REGISTERS = {"ebx": IMAGE, "xmm3_low": 5, "mxcsr": 0x1F81, "fcw": 0x37F}
+SAVE, RESTORE = "0fae03", "0fae0b"  # of [EBX]
+
+
+@pytest.mark.parametrize("code", [SAVE, RESTORE])
+@pytest.mark.parametrize(
+    ("registers", "expected"),
+    [
+        ({"em": 1}, NO_DEVICE),
+        ({"ts": 1}, NO_DEVICE),
+        ({"ts": 1, "ebx": IMAGE + 4}, NO_DEVICE),
+        ({"ebx": IMAGE + 4}, GENERAL_PROTECTION),
+        ({"fpu_flags": 1, "fcw": 0, "ne": 1}, None),
+        ({"osfxsr": 1}, None),
+    ],
+)
+def test_what_comes_first(code: str, registers: dict[str, int], expected: int | None) -> None:
+    """#NM of EM and TS alike, then the address; an exception that is pending does not matter."""
+    assert vector(run(code, REGISTERS | registers, "pentium3")[0]) == expected
+
+
+@pytest.mark.parametrize("code", [SAVE, RESTORE])
+def test_no_fxsr(code: str) -> None:
+    """#UD on a Pentium II, whatever the system has set."""
+    assert vector(run(code, REGISTERS | {"osfxsr": 1})[0]) == INVALID_OPCODE
+
+
+@pytest.mark.parametrize("osfxsr", [0, 1])
+def test_without_osfxsr(osfxsr: int) -> None:
+    """XMM registers are neither saved nor restored, and MXCSR is not restored."""
+    stop, state = run(SAVE, REGISTERS | {"osfxsr": osfxsr}, "pentium4")
+    assert stop.fault is None
+    saved = space_of(state).read(IMAGE, 512)
+    assert saved[24:26] == (0x1F81).to_bytes(2, "little")
+    assert saved[160 + 48] == (5 if osfxsr else 0)
+    stop, state = run(RESTORE, REGISTERS | {"osfxsr": osfxsr}, "pentium4")
+    assert (state["mxcsr"], state["xmm3"]) == ((0, 0) if osfxsr else (0x1F81, 5))
+    assert state["fcw"] == 0x40  # what FCW has wired
+
+
+@pytest.mark.parametrize(("model", "known"), [("pentium2", False), ("pentium3", True)])
+def test_cr4(model: str, known: bool) -> None:
+    """OSFXSR and OSXMMEXCPT are bits of CR4 since the Pentium III; of others #GP(0)."""
+    for bit in (1 << 9, 1 << 10, 3 << 9):
+        stop, state = run("0f22e0", {"eax": bit}, model)  # MOV CR4, EAX
+        assert vector(stop) == (None if known else GENERAL_PROTECTION)
+        assert state["cr4"] == (bit if known else 0)
 
 
 # --- the processor ------------------------------------------------------------------------------
