@@ -7,36 +7,17 @@ from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import lanes, packed
 from isa.x86.sse import approximation, arithmetic, entry
 from isa.x86.sse.exceptions import settle
-from isa.x86.sse.kinds import KINDS, Kind
+from isa.x86.sse.kinds import SINGLES, Kind, each_kind
 from isa.x86.sse.settings import settings
-from isa.x86.table import Meaning, instruction
 from isa.x86.x87.result import Result
 
-_BINARY = (
-    ("add", arithmetic.add, "Add"),
-    ("sub", arithmetic.subtract, "Subtract"),
-    ("mul", arithmetic.multiply, "Multiply"),
-    ("div", arithmetic.divide, "Divide"),
-    ("min", arithmetic.minimum, "Minimum of"),
-    ("max", arithmetic.maximum, "Maximum of"),
-)
-_APPROXIMATE = (
-    ("rcp", approximation.reciprocal, "Compute Reciprocals of"),
-    ("rsqrt", approximation.reciprocal_square_root, "Compute Reciprocals of Square Roots of"),
-)
 
-
-def _enter_binary(meaning: Meaning) -> Meaning:
-    for kind in KINDS:
-        for name, operation, verb in _BINARY:
-            mnemonic = name + kind.suffix
-            heading = f"{mnemonic.upper()}—{verb} {kind.words}"
-            parameters = (operation, kind)
-            instruction(mnemonic, heading=heading, parameters=parameters, since=kind.since)(meaning)
-    return meaning
-
-
-@_enter_binary
+@each_kind("add", "Add Packed # Values", "Add Scalar # Values", arithmetic.add)
+@each_kind("sub", "Subtract Packed # Values", "Subtract Scalar # Value", arithmetic.subtract)
+@each_kind("mul", "Multiply Packed # Values", "Multiply Scalar # Values", arithmetic.multiply)
+@each_kind("div", "Divide Packed # Values", "Divide Scalar # Values", arithmetic.divide)
+@each_kind("min", "Minimum of Packed # Values", "Return Minimum Scalar # Value", arithmetic.minimum)
+@each_kind("max", "Maximum of Packed # Values", "Return Maximum Scalar # Value", arithmetic.maximum)
 def compute(m: X86Builder, operation: Family, kind: Kind, dst: Operand, src: Operand) -> None:
     """Destination op source, lane by lane."""
     entry.begin(m)
@@ -49,15 +30,7 @@ def compute(m: X86Builder, operation: Family, kind: Kind, dst: Operand, src: Ope
     entry.write(m, dst, packed([result.value for result in results]))
 
 
-def _enter_roots(meaning: Meaning) -> Meaning:
-    for kind in KINDS:
-        mnemonic = f"sqrt{kind.suffix}"
-        heading = f"{mnemonic.upper()}—Square Root of {kind.words}"
-        instruction(mnemonic, heading=heading, parameters=(kind,), since=kind.since)(meaning)
-    return meaning
-
-
-@_enter_roots
+@each_kind("sqrt", "Square Root of # Values", "Compute Square Root of Scalar # Value")
 def square_root(m: X86Builder, kind: Kind, dst: Operand, src: Operand) -> None:
     entry.begin(m)
     word = settings(m)
@@ -69,17 +42,15 @@ def square_root(m: X86Builder, kind: Kind, dst: Operand, src: Operand) -> None:
     entry.write(m, dst, packed([result.value for result in results]))
 
 
-def _enter_approximate(meaning: Meaning) -> Meaning:
-    for kind in KINDS[:2]:
-        for name, operation, verb in _APPROXIMATE:
-            mnemonic = name + kind.suffix
-            heading = f"{mnemonic.upper()}—{verb} {kind.words}"
-            parameters = (operation, kind)
-            instruction(mnemonic, heading=heading, parameters=parameters, since=kind.since)(meaning)
-    return meaning
-
-
-@_enter_approximate
+@each_kind(
+    "rcp", "Compute Reciprocals of Packed # Values", "Compute Reciprocal of Scalar # Values",
+    approximation.reciprocal, kinds=SINGLES,
+)  # fmt: skip
+@each_kind(
+    "rsqrt", "Compute Reciprocals of Square Roots of Packed # Values",
+    "Compute Reciprocal of Square Root of Scalar # Value", approximation.reciprocal_square_root,
+    kinds=SINGLES,
+)  # fmt: skip
 def approximate(m: X86Builder, operation: Family, kind: Kind, dst: Operand, src: Operand) -> None:
     """No exception is raised, whatever the operand is."""
     entry.begin(m)

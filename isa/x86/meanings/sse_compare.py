@@ -8,22 +8,15 @@ from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import lanes, packed
 from isa.x86.sse import comparison, entry
 from isa.x86.sse.exceptions import settle
-from isa.x86.sse.kinds import KINDS, Kind
+from isa.x86.sse.kinds import SCALAR, Kind, each_kind
 from isa.x86.sse.settings import settings
-from isa.x86.table import Meaning, instruction
 from isa.x86.x87.result import Result
 
-
-def _enter_masks(meaning: Meaning) -> Meaning:
-    for kind in KINDS:
-        mnemonic = f"cmp{kind.suffix}"
-        heading = f"{mnemonic.upper()}—Compare {kind.words}"
-        name = "cmpsd_xmm" if mnemonic == "cmpsd" else mnemonic  # CMPSD compares strings
-        instruction(name, heading=heading, parameters=(kind,), since=kind.since)(meaning)
-    return meaning
+_ORDERED = "Compare Scalar Ordered # Values and Set EFLAGS"
+_UNORDERED = "Unordered Compare Scalar # Values and Set EFLAGS"
 
 
-@_enter_masks
+@each_kind("cmp", "Compare Packed # Values", "Compare Scalar # Value")
 def compare(m: X86Builder, kind: Kind, dst: Operand, src: Operand, predicate: Operand) -> None:
     """Ones where the predicate holds of destination and source, else zeros."""
     entry.begin(m)
@@ -37,20 +30,8 @@ def compare(m: X86Builder, kind: Kind, dst: Operand, src: Operand, predicate: Op
     entry.write(m, dst, packed([result.value for result in results]))
 
 
-def _enter_orders(meaning: Meaning) -> Meaning:
-    for kind in KINDS[1::2]:
-        for name, operation, verb in (
-            ("comi", comparison.ordered, "Compare"),
-            ("ucomi", comparison.unordered, "Unordered Compare"),
-        ):
-            mnemonic = name + kind.suffix
-            heading = f"{mnemonic.upper()}—{verb} {kind.words} and Set EFLAGS"
-            parameters = (operation, kind)
-            instruction(mnemonic, heading=heading, parameters=parameters, since=kind.since)(meaning)
-    return meaning
-
-
-@_enter_orders
+@each_kind("comi", "", _ORDERED, comparison.ordered, kinds=SCALAR)
+@each_kind("ucomi", "", _UNORDERED, comparison.unordered, kinds=SCALAR)
 def compare_to_flags(
     m: X86Builder, operation: Family, kind: Kind, one: Operand, other: Operand
 ) -> None:

@@ -48,7 +48,7 @@ class Conversion(NamedTuple):
     @property
     def heading(self) -> str:
         """The title of its section in the manual."""
-        how = " with Truncation" if self.mnemonic.startswith("cvtt") else ""
+        how = " With Truncation" if self.mnemonic.startswith("cvtt") else ""
         return f"{self.mnemonic.upper()}—Convert{how} {self.source} to {self.target}"
 
 

@@ -25,12 +25,12 @@ def settle(m: X86Builder, results: Iterable[Result], leaving: Mapping[Register, 
     """
     raised = reduce(or_, (result.flags.low(WIDTH) for result in results))
     unmasked = ~m.get(SSE_MASKS)
-    stopped = (raised & BEFORE & unmasked) != 0
-    told = stopped.select(raised & BEFORE, raised)
-    left = m.get(SSE_FLAGS) | told
-    with m.when((told & unmasked) != 0):
-        _fault(m, {**leaving, SSE_FLAGS: left})
-    m.put(SSE_FLAGS, left)
+    before = m.get(SSE_FLAGS)
+    with m.when((raised & unmasked) != 0):
+        stopped = (raised & BEFORE & unmasked) != 0
+        told = stopped.select(raised & BEFORE, raised)
+        _fault(m, {**leaving, SSE_FLAGS: before | told})
+    m.put(SSE_FLAGS, before | raised)
 
 
 def _fault(m: X86Builder, leaving: Mapping[Register, Bits]) -> None:
