@@ -40,6 +40,7 @@ class Options:
     cwd: str = "/"
     isa: str | None = None
     disk: Path | None = None
+    cpu: str = "pentium2"
     on_call: Callable[[CallEvent], None] | None = None
 
 
@@ -181,7 +182,8 @@ def process_state(machine: ProcessMachine) -> State:
     """The processor as Linux leaves it at a program's first instruction."""
     from isa.x86.machine import X86
 
-    state = State(X86(), {"linear": machine.space, "system": machine.system})
+    isa = X86(machine.processor.instruction_set)
+    state = State(isa, {"linear": machine.space, "system": machine.system})
     machine.start(state)
     return state
 
@@ -206,6 +208,7 @@ def _process(
             seed=options.seed,
             mips=options.mips,
             cwd=options.cwd,
+            cpu=options.cpu,
             on_call=options.on_call,
         )
     except LoaderError as error:

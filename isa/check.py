@@ -77,6 +77,13 @@ def _put(node: Bits) -> None:
         raise IRError(f"{node.args[-1].width} bits are put into {target!r}")
 
 
+def _fault(node: Bits) -> None:
+    left = node.attribute[2]
+    for register, value in zip(left, node.args[len(node.args) - len(left) :], strict=True):
+        if value.width != register.width:
+            raise IRError(f"a fault leaves {value.width} bits in {register!r}")
+
+
 def _store(node: Bits) -> None:
     if node.args[1].width != node.attribute[1]:
         raise IRError(f"{node.args[1].width} bits are stored as {node.attribute[1]}")
@@ -90,6 +97,7 @@ def _bulk(node: Bits) -> None:
 _SHAPES = {
     "when": _condition,
     "undefined": _condition,
+    "fault": _fault,
     "put": _put,
     "put_indexed": _put,
     "store": _store,

@@ -3,14 +3,15 @@
 Rules of the IR that every engine keeps:
 
 * `get` answers with the state before the instruction; `put`s take effect together at its end.
-* A fault takes back everything the instruction did, stores included.
+* A fault takes back everything the instruction did, stores included, but for the registers that it
+  says it leaves.
 * Loads and stores happen in program order. `when` makes effects conditional.
 * An instruction counts as one in the machine's time, unless it says `retire(n)`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from isa.bits import Bits, leaf
@@ -176,12 +177,18 @@ class Builder:
             self._put(key, _merge(node, branch, condition, value, self._before(key)))
 
     def fault(
-        self, vector: int, code: Bits | int | None = None, address: Bits | None = None
-    ) -> None:
-        """End the instruction with a fault; everything it did is taken back."""
+        self, vector: int, code: Bits | int | None = None, address: Bits | None = None,
+        leaving: Mapping[Register, Bits] = {},
+    ) -> None:  # fmt: skip
+        """End the instruction with a fault; everything it did is taken back.
+
+        `leaving` are registers that the fault itself changes, as what tells what it is about.
+        """
         args = [Bits.of(code, 32) if isinstance(code, int) else code, address]
         kinds = tuple(a is not None for a in args)
-        self._effect("fault", 0, (vector, kinds), *(a for a in args if a is not None))
+        args += leaving.values()
+        attribute = (vector, kinds, tuple(leaving))
+        self._effect("fault", 0, attribute, *(a for a in args if a is not None))
 
     def fault_when(self, condition: Bits, vector: int, code: Bits | int | None = None) -> None:
         """Fault if `condition` is 1."""

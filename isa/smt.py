@@ -155,6 +155,7 @@ class _Execution:
         self.path: Condition = None
         self.memory: dict[str, Any] = {}
         self.puts: dict[Register, Term] = {}
+        self.left: list[tuple[Condition, Register, Term]] = []  # by faults
         self.operand_undefined: Condition = z3.BoolVal(False)
         self.outcome = Outcome(retired=z3.BitVecVal(1, 64))
 
@@ -178,6 +179,9 @@ class _Execution:
         for register, value in self.puts.items():
             before = self.state.register(register)
             outcome.registers[register] = z3.If(outcome.faulted, before, value)
+        for condition, register, value in self.left:
+            other = outcome.registers.get(register, self.state.register(register))
+            outcome.registers[register] = z3.If(condition, value, other)
         for space, array in self.memory.items():
             outcome.memory[space] = z3.If(outcome.faulted, self.state.memory[space], array)
         return outcome
@@ -290,10 +294,13 @@ class _Execution:
         return z3.If(taken == 1, self.values[id(then)], self.values[id(otherwise)])
 
     def do_fault(self, node: Bits, *arguments: Term) -> None:
-        vector, (has_code, has_address) = node.attribute
-        code = arguments[0] if has_code else None
-        address = arguments[-1] if has_address else None
-        self.outcome.faults.append(Event(self._now, vector, (code, address)))
+        vector, (has_code, has_address), left = node.attribute
+        rest = list(arguments)
+        code = rest.pop(0) if has_code else None
+        address = rest.pop(0) if has_address else None
+        now = self._now
+        self.left += [(now, register, value) for register, value in zip(left, rest, strict=True)]
+        self.outcome.faults.append(Event(now, vector, (code, address)))
 
     def do_exit(self, node: Bits, *values: Term) -> None:
         self.outcome.exits.append(Event(self._now, node.attribute, values))

@@ -131,7 +131,11 @@ class _Printer:
 
     def do_fault(self, node: Bits, indent: str) -> None:
         code = f", code {self.value(node.args[0])}" if node.attribute[1][0] else ""
-        self.lines.append(f"{indent}fault, vector {node.attribute[0]}{code}")
+        left = node.attribute[2]
+        values = node.args[len(node.args) - len(left) :]
+        pairs = zip(left, values, strict=True)
+        leaving = "".join(f", leaving {name} := {self.value(value)}" for name, value in pairs)
+        self.lines.append(f"{indent}fault, vector {node.attribute[0]}{code}{leaving}")
 
     def do_exit(self, node: Bits, indent: str) -> None:
         values = "".join(f" {self.value(a)}" for a in node.args)

@@ -58,6 +58,9 @@ class Trace:
         found: set[Register] = set()
         for node in self.puts:
             found |= {node.attribute} if node.op == "put" else set(node.attribute.members)
+        for node in self.walk():
+            if node.op == "fault":
+                found.update(node.attribute[2])
         return found
 
     def read(self) -> set[Register]:

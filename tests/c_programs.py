@@ -10,6 +10,7 @@ from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.guests import process_state
 from emu.process.machine import ProcessMachine
+from emu.process.processor import DEFAULT
 from tests.needs import missing
 
 SOURCES = Path(__file__).with_name("languages")
@@ -19,13 +20,13 @@ def compiled(name: str, folder: Path, *options: str) -> Path:
     """A program of tests/languages, compiled for i386 into a folder."""
     program = folder / name
     source = SOURCES / f"{name}.c"
-    command = ["gcc", "-m32", "-static", "-O1", *options, str(source), "-o", str(program)]
+    command = ["gcc", "-m32", "-static", "-O1", *options, str(source), "-o", str(program), "-lm"]
     if subprocess.run(command, check=False, capture_output=True).returncode:
         missing("there is no C compiler for 32-bit code")
     return program
 
 
-def check(name: str, folder: Path, *options: str) -> dict[str, Path]:
+def check(name: str, folder: Path, *options: str, cpu: str = DEFAULT) -> dict[str, Path]:
     """Run a program on the host and on two engines, each with a root of its own: output and exit
     code are the host's, and both engines run as many instructions. Returns the roots."""
     image = compiled(name, folder, *options).read_bytes()
@@ -38,7 +39,9 @@ def check(name: str, folder: Path, *options: str) -> dict[str, Path]:
     counts = set()
     for who, engine in {"python": Python(), "native": Native()}.items():
         output = io.BytesIO()
-        machine = ProcessMachine(image, [name], root=roots[who], writable=True, stdout=output)
+        machine = ProcessMachine(
+            image, [name], root=roots[who], writable=True, stdout=output, cpu=cpu
+        )
         state = process_state(machine)
         outcome = machine.run(engine, state)
         assert output.getvalue() == host.stdout

@@ -20,9 +20,9 @@ PAGE = 4096
 NO_CACHE = DiskCache(None)
 
 
-def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
+def user_state(space: AddressSpace, registers: Mapping[str, int] = {}, model: str = "") -> State:
     """A processor in flat user mode, as a process machine starts it."""
-    state = State(X86(), {"linear": space, "system": space})
+    state = State(X86(model), {"linear": space, "system": space})
     for name in SEGMENT_NAMES:
         state[name] = 0x73 if name == "cs" else 0x7B
         state[f"{name}_limit"] = 0xFFFFFFFF
@@ -33,7 +33,9 @@ def user_state(space: AddressSpace, registers: Mapping[str, int] = {}) -> State:
     return state
 
 
-def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"") -> State:
+def x86_machine(
+    code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"", model: str = ""
+) -> State:
     """`code` at CODE (writable too), three pages of data of which the last is read-only."""
     space = AddressSpace(PhysicalMemory(32 * PAGE))
     space.map(CODE, 2 * PAGE, 7, "code")
@@ -41,7 +43,7 @@ def x86_machine(code: bytes, registers: Mapping[str, int] = {}, data: bytes = b"
     space.map(DATA + 2 * PAGE, PAGE, 4, "constant")
     space.poke(CODE, code)
     space.poke(DATA, data[: 3 * PAGE])
-    return user_state(space, {"eip": CODE, "esp": DATA + PAGE, **registers})
+    return user_state(space, {"eip": CODE, "esp": DATA + PAGE, **registers}, model)
 
 
 def engines() -> dict[str, object]:

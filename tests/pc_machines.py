@@ -38,10 +38,16 @@ class TestPc:
 
     __test__ = False
 
-    def __init__(self, engine: Any, options: dict[str, Any], memory: int = 16 * MEBIBYTE) -> None:
+    def __init__(
+        self,
+        engine: Any,
+        options: dict[str, Any],
+        memory: int = 16 * MEBIBYTE,
+        model: str = "pentium2",
+    ) -> None:
         self.serial = MemorySerial()
         chosen = Options(serial=[self.serial], **options)
-        self.machine = PcMachine(engine, memory=memory, options=chosen)
+        self.machine = PcMachine(engine, model=model, memory=memory, options=chosen)
 
     @property
     def output(self) -> str:

@@ -25,6 +25,7 @@ from typing import Any
 
 import pytest
 
+from emu.process.processor import DEFAULT
 from tests.needs import missing
 
 pytestmark = pytest.mark.heavy
@@ -179,9 +180,10 @@ def emulated(
     *,
     writable: bool,
     environment: dict[str, str] = ENVIRONMENT,
+    cpu: str = DEFAULT,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run under `emu run`, in the tree."""
-    options = ["--engine", engine, "--root", str(root), "--cwd", "/w"]
+    options = ["--engine", engine, "--root", str(root), "--cwd", "/w", "--cpu", cpu]
     options += ["--writable"] if writable else []
     for name, value in environment.items():
         options += ["--env", f"{name}={value}"]

@@ -12,7 +12,7 @@ from isa.trace import Branch, Region, Trace
 A = Register("a", 8, Role.GENERAL, 0)
 VALUE = leaf("get", 8, (A, 8))
 FLAG = leaf("field", 1, ("c", 1))
-FAULT = Bits("fault", 0, (), (6, (False, False)))
+FAULT = Bits("fault", 0, (), (6, (False, False), ()))
 
 
 def trace(*nodes: Bits, value: Bits | None = None) -> Trace:
@@ -34,6 +34,7 @@ BROKEN = {
     "8 bits are put": [VALUE, Bits("put", 0, (VALUE,), "eax")],
     "stored as 16": [VALUE, Bits("store", 0, (VALUE, VALUE), ("cells", 16))],
     "direction of `fill`": [VALUE, Bits("fill", 8, (VALUE,) * 4, ("cells", 8))],
+    "fault leaves 1 bits": [FLAG, Bits("fault", 0, (FLAG,), (6, (False, False), (A,)))],
     "follows a fault": [FAULT, VALUE],
     "yields 8 or 1 bits": [FLAG, VALUE, branch(yields=((VALUE, FLAG),))],
     "not computed": [FLAG, branch(VALUE, yields=((VALUE, VALUE),))],

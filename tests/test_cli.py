@@ -122,7 +122,7 @@ def test_wrong_usage_is_2(tmp_path: Path) -> None:
     ("code", "exit_code", "words"),
     [
         ("0f0b", 132, "invalid instruction"),  # UD2
-        ("0fc4c000", 70, "not implemented"),  # PINSRW
+        ("0fc4c000", 132, "invalid instruction"),  # PINSRW
         ("0f58c0", 132, "invalid instruction"),  # ADDPS: CPUID does not promise it
         ("a100000000", 139, "a null pointer"),  # MOV EAX, [0]
         ("a1efbeadde", 139, "nothing is mapped there"),
@@ -201,6 +201,20 @@ def test_explain_reads_the_meaning() -> None:
     assert facts["faults"] == ["#PF page fault"]
     assert "ADC" in facts["manual"]
     assert emu("explain", "frobnicate eax").returncode == 65
+
+
+def test_processors_by_name(tmp_path: Path) -> None:
+    """`--cpu`, of what is explained and of what is run; a wrong name is an error."""
+    facts = json.loads(emu("explain", "--json", "--cpu", "pentium4", "paddd xmm1, xmm2").stdout)
+    assert facts["writes"] == ["eip", "xmm1_high", "xmm1_low"]
+    assert json.loads(emu("explain", "--json", "paddd xmm1, xmm2").stdout)["form"] == "(bad)"
+    path = program(tmp_path / "sse", "660ffeca b801000000 31db cd80")
+    assert emu("run", "--cpu", "pentium4", path).returncode == 0
+    assert emu("run", path).returncode == 128 + 4
+    assert emu("box", "run", "--cpu", "pentium4", path).returncode == 0
+    for wrong in (("run", "--cpu", "pentium5", path), ("explain", "--cpu", "286", "nop")):
+        done = emu(*wrong)
+        assert done.returncode == 65 and "pentium3, pentium4" in done.stderr
 
 
 def test_explain_knows_the_toy() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from emu.process.processor import DEFAULT
 from tests.needs import missing
 from tests.test_busybox import Said, copy, emulated, fill, native, picture, settle
 
@@ -242,6 +243,25 @@ def test_interpreters_and_compilers(
     assert picture(languages["emulated"] / "w") == picture(languages["native"] / "w")
 
 
+@pytest.mark.parametrize("name", ["lua", "perl", "python", "openssl"])
+def test_interpreters_on_a_pentium_4(
+    languages: dict[str, Path], name: str, record_property: Callable[[str, object], None]
+) -> None:
+    """The same where the C library, and libcrypto, choose what they have written with SSE2."""
+    argv = ["/bin/dash", "-c", LANGUAGES[name]]
+    host = native(languages["native"], argv, b"", ENVIRONMENT)
+    began = time.perf_counter()
+    ours = emulated(
+        languages["emulated"], argv, b"", "native", writable=True, environment=ENVIRONMENT,
+        cpu="pentium4",
+    )  # fmt: skip
+    record_property("measured", f"{name}: {time.perf_counter() - began:.1f} s")
+    assert host.stdout.count(b"\n") > 3, "the script does something"
+    assert (ours.returncode, ours.stdout, ours.stderr) == (
+        host.returncode, host.stdout, host.stderr,
+    )  # fmt: skip
+
+
 def linked(root: Path, to: Path) -> Path:
     """A tree of which only /w, which scripts change, is copied."""
     shutil.copytree(
@@ -252,12 +272,16 @@ def linked(root: Path, to: Path) -> Path:
     return settle(to)
 
 
-def sides(trees: dict[str, Path], script: str, written: Path) -> tuple[Said, Said]:
+def sides(
+    trees: dict[str, Path], script: str, written: Path, cpu: str = DEFAULT
+) -> tuple[Said, Said]:
     """What host and emulator say to a script, each in a tree of its own."""
     argv = ["/bin/dash", "-c", script]
     roots = {side: linked(tree, written / side) for side, tree in trees.items()}
     host = native(roots["native"], argv, b"", ENVIRONMENT)
-    ours = emulated(roots["emulated"], argv, b"", "auto", writable=True, environment=ENVIRONMENT)
+    ours = emulated(
+        roots["emulated"], argv, b"", "auto", writable=True, environment=ENVIRONMENT, cpu=cpu
+    )
     pictures = {side: picture(root / "w") for side, root in roots.items()}
     code = host.returncode if host.returncode >= 0 else 128 - host.returncode
     return (
@@ -272,6 +296,25 @@ def test_a_script_says_what_it_says_here(trees: dict[str, Path], tmp_path: Path,
     host, ours = sides(trees, SCRIPTS[name], tmp_path)
     assert host.out.count(b"\n") > 3, "the script does something"
     assert ours == host
+
+
+@pytest.mark.parametrize("name", ["text", "sums", "gzip", "xz"])
+def test_a_script_on_a_pentium_4(trees: dict[str, Path], tmp_path: Path, name: str) -> None:
+    """The same with SSE2."""
+    host, ours = sides(trees, SCRIPTS[name], tmp_path, "pentium4")
+    assert ours == host
+
+
+def test_the_c_library_chooses_sse2(trees: dict[str, Path], tmp_path: Path) -> None:
+    """On a Pentium 4, and nothing of it on the others."""
+    root = trees["emulated"]
+    for cpu, used in (("pentium4", True), ("pentium3", False), ("pentium2", False)):
+        covered = tmp_path / cpu
+        options = ["--cpu", cpu, "--root", str(root), "--coverage", str(covered)]
+        command = [sys.executable, "-m", "emu", "run", *options, str(root / "usr/bin/sort")]
+        done = subprocess.run([*command, "/w/words"], capture_output=True, timeout=300, check=True)
+        assert done.stdout
+        assert ("pcmpeqb" in covered.read_text() and "xmm0" in covered.read_text()) == used
 
 
 def test_engines_count_alike(trees: dict[str, Path]) -> None:

@@ -27,9 +27,9 @@ Seen = list[tuple[object, ...]]
 class Bench:
     """One engine with one machine that is set back for each program: handlers stay translated."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, model: str = "") -> None:
         self.engine = engine
-        self.state = x86_machine(b"")
+        self.state = x86_machine(b"", model=model)
         self.blank = list(self.state.values)
 
     def run(self, program: Program) -> Seen:

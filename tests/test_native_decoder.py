@@ -21,7 +21,7 @@ from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import MODELS
 from isa.x86.recipe import Recipes
 from isa.x86.tracing import trace
-from tests.test_x86_recipes import MODES, drawn
+from tests.test_x86_recipes import MODES, WITH_SSE, drawn, prefixed
 
 oracle = decode.__wrapped__
 EVERYWHERE = Flag(0)  # stop at no form
@@ -72,6 +72,11 @@ def test_models_that_decode_otherwise_do_so_in_bulk(model: str) -> None:
     """Older processors have fewer prefixes, and other instructions behind the same bytes."""
     mode = FLAT_USER._replace(code_size=16, model=model)
     assert_sweep(b"".join(drawn(150, seed=len(model))), mode)
+
+
+@pytest.mark.parametrize("name", WITH_SSE)
+def test_prefixes_that_are_part_of_an_opcode(name: str) -> None:
+    assert_sweep(b"".join(prefixed(step=200)), WITH_SSE[name])
 
 
 @pytest.mark.heavy

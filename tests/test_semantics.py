@@ -164,6 +164,21 @@ def test_a_fault_in_a_when_leaves_no_write() -> None:
     assert (outcome, state["a"], state["b"]) == (Fault(13, 4), 0, 0)
 
 
+def test_a_fault_may_leave_registers_changed() -> None:
+    """What it says that it leaves survives; what the instruction put there does not."""
+
+    def meaning(m: Builder) -> None:
+        m.put(A, Bits.of(1, 8))
+        m.put(B, Bits.of(2, 8))
+        with m.when(m.get(FLAG)):
+            m.fault(13, 4, leaving={B: m.get(C) + 1})
+
+    state, outcome = carry_out(meaning, c=6, flag=1)
+    assert (outcome, state["a"], state["b"], state.count) == (Fault(13, 4), 0, 7, 0)
+    state, outcome = carry_out(meaning, c=6, flag=0)
+    assert (outcome, state["a"], state["b"]) == (None, 1, 2)
+
+
 def test_retire_says_how_long_an_instruction_took() -> None:
     """One, unless the meaning says otherwise."""
     assert carry_out(lambda m: None)[0].count == 1

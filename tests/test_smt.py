@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from emu.engines.reference import Reference
+from isa.semantics import Builder
 from isa.smt import Outcome, Symbols, execute
 from isa.x86.machine import X86
 from isa.x86.registers import CF, DF, EAX, ECX, EDX, OF
@@ -95,6 +96,20 @@ def test_a_fault_leaves_the_registers() -> None:
     solver = z3.Solver()
     solver.add(symbols.registers[ECX] == 0)
     solver.add(z3.Or(z3.Not(outcome.faulted), outcome.registers[EAX] != symbols.registers[EAX]))
+    assert solver.check() == z3.unsat
+
+
+def test_what_a_fault_changes() -> None:
+    """A register that a fault leaves changed is so where it faults, and only there."""
+    m = Builder()
+    m.put(EAX, m.get(ECX))
+    with m.when(m.get(CF)):
+        m.fault(6, leaving={EAX: m.get(EDX)})
+    symbols = Symbols(X86().spaces)
+    outcome = execute(m.finish("test"), symbols)
+    after = z3.If(symbols.registers[CF] == 1, symbols.registers[EDX], symbols.registers[ECX])
+    solver = z3.Solver()
+    solver.add(outcome.registers[EAX] != after)
     assert solver.check() == z3.unsat
 
 

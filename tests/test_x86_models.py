@@ -21,9 +21,10 @@ from tests.machines import engines
 
 NEW = {
     "286": "60", "386": "0F B6 C1", "486": "0F C8", "pentium": "0F A2", "pentium2": "0F 40 C1",
+    "pentium3": "0F AE 00", "pentium4": "66 0F 58 C1",
 }  # fmt: skip
-"""What a model is the first to have: PUSHA, MOVZX, BSWAP, CPUID, CMOVO."""
-FXSAVE = 1 << 24  # a feature
+"""What a model is the first to have: PUSHA, MOVZX, BSWAP, CPUID, CMOVO, FXSAVE, ADDPD."""
+CLFLUSH, FXSAVE, SSE, SSE2 = (1 << bit for bit in (19, 24, 25, 26))  # features
 HANDLER, STACK, CODE = 0x0400, 0x8000, 0x1000
 ENGINES = engines()
 
@@ -94,9 +95,11 @@ def test_features_follow_from_the_model() -> None:
     told = {name: features(model, system=True) & ~FXSAVE for name, model in MODELS.items()}
     assert told["pentium"] == 0x13E | has_unit
     assert told["pentium2"] == 0x80A93E | has_unit
+    assert told["pentium3"] == told["pentium2"] | SSE
+    assert told["pentium4"] == told["pentium3"] | SSE2 | CLFLUSH
     assert features(model_of(""), system=False) & ~FXSAVE == 0x808110 | has_unit
     assert [hex(m.identity.signature) for m in MODELS.values()][2:] == [
-        "0x308", "0x404", "0x52c", "0x634",
+        "0x308", "0x404", "0x52c", "0x634", "0x673", "0xf24",
     ]  # fmt: skip
 
 

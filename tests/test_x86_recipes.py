@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from isa.definition import TruncatedError
-from isa.x86.decode import BAD, TOO_LONG, UNIMPLEMENTED, decode
+from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, UNIMPLEMENTED, decode
 from isa.x86.encoding import LONGEST, MAX_LENGTH, MOST_PREFIXES, OPCODE_MAPS, PREFIXES, prefixes_of
 from isa.x86.form import Form, Level, Special
 from isa.x86.mode import FLAT_USER, Mode
@@ -18,6 +18,10 @@ from tests import test_decoder_vectors as vectors
 from tests.needs import missing
 
 MODES = {size: FLAT_USER._replace(code_size=size) for size in (16, 32)}
+WITH_SSE = {
+    f"{model} {size}": FLAT_USER._replace(code_size=size, model=model)
+    for model, size in product(("pentium3", "pentium4"), (16, 32))
+}
 COMMON = ("", "66", "67", "f0", "f2", "f3", "2e", "66 67", "65 f0")
 REST = 1 + 2 + 4 + 4
 """Bytes behind the prefixes of the longest instruction that has one for its opcode. Where a key's
@@ -27,7 +31,7 @@ oracle = decode.__wrapped__
 
 def differences(codes: Iterable[bytes], mode: Mode) -> tuple[list[str], dict[str, int]]:
     """What recipes decode otherwise than the decoder; how often which mnemonic has no recipe."""
-    recipes, wrong, asked = Recipes(mode.code_size), [], {}
+    recipes, wrong, asked = Recipes(mode.code_size, mode.model), [], {}
     for code in codes:
         found = recipes.decode(code, mode)
         try:
@@ -75,6 +79,16 @@ def every_opcode_and_modrm(prefixes: bytes) -> Iterator[bytes]:
                 yield (start + random.randbytes(MAX_LENGTH))[:MAX_LENGTH]
 
 
+def prefixed(step: int) -> Iterator[bytes]:
+    """What 66, F3 and F2, alone and together, make of SSE's opcodes, with every so many ModRM."""
+    random = Random(step)
+    prefixes = [*MANDATORY, *map(bytes.fromhex, ("66f3", "f266", "f2f3", "67f3", "662e", "f0f2"))]
+    for prefix, opcode in product(prefixes, sorted(PREFIXED)):
+        for modrm in range(random.randrange(step), 256, step):
+            start = prefix + bytes([0x0F, opcode, modrm])
+            yield (start + random.randbytes(MAX_LENGTH))[:MAX_LENGTH]
+
+
 def in_the_immediate() -> Iterator[bytes]:
     """ENTER with each level and MOV with each of CR and DR, after any prefixes in effect."""
     kinds = {p.kind for p in PREFIXES.values()}
@@ -98,6 +112,14 @@ def test_random_bytes_decode_as_the_decoder_says(size: int) -> None:
     assert not wrong, "\n".join(wrong[:10])
     assert_only_known_reasons(asked)
     assert sum(asked.values()) < 1_500, "most of them have recipes"
+
+
+@pytest.mark.parametrize("name", WITH_SSE)
+def test_prefixes_that_are_part_of_an_opcode(name: str) -> None:
+    wrong, asked = differences(prefixed(step=23), WITH_SSE[name])
+    assert not wrong, "\n".join(wrong[:10])
+    assert_only_known_reasons(asked)
+    assert UNIMPLEMENTED not in asked
 
 
 @pytest.mark.parametrize("size", MODES)
@@ -145,6 +167,16 @@ def test_forms_that_hide_in_an_immediate_have_no_recipe(size: int) -> None:
 def test_every_opcode_with_modrm(size: int, prefixes: str) -> None:
     codes = every_opcode_and_modrm(bytes.fromhex(prefixes))
     wrong, asked = differences(codes, MODES[size])
+    assert not wrong, "\n".join(wrong[:10])
+    assert_only_known_reasons(asked)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("name", WITH_SSE)
+@pytest.mark.parametrize("prefixes", ["", "66", "f2", "f3", "67 66"])
+def test_every_opcode_with_modrm_where_there_is_sse(name: str, prefixes: str) -> None:
+    codes = every_opcode_and_modrm(bytes.fromhex(prefixes))
+    wrong, asked = differences(codes, WITH_SSE[name])
     assert not wrong, "\n".join(wrong[:10])
     assert_only_known_reasons(asked)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from emu.errors import GuestFileError
 from emu.process.namespace import MOST_FILES, MOST_PROCESSES, Namespace
+from emu.process.processor import DEFAULT, NAMES
 
 LONGEST_HOST_NAME = 64  # __NEW_UTS_LEN
 INIT = 1  # the number of the first process in a PID namespace, pid_namespaces(7)
@@ -37,6 +38,7 @@ class Box:
     cwd: str = "/"
     seed: int = 0
     engine: str = "auto"
+    cpu: str = DEFAULT
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.isprintable() or " " in self.name:
@@ -48,6 +50,9 @@ class Box:
                 raise self._error(f"{what} = {getattr(self, what)}", f"Choose 1 to {most}")
         if min(self.instructions or 1, 0 if self.storage is None else self.storage) < 0:
             raise self._error("A limit is negative", "Choose 0 or more")
+
+        if self.cpu not in NAMES:
+            raise self._error(f"cpu = {self.cpu!r}", f"Choose one of {', '.join(NAMES)}")
 
     def _error(self, what: str, advice: str) -> GuestFileError:
         return GuestFileError(what, where=f"box {self.name!r}", advice=advice)

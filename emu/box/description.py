@@ -65,6 +65,7 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "cwd": ("cwd", _text),
     "seed": ("seed", _number),
     "engine": ("engine", _text),
+    "cpu": ("cpu", _text),
 }
 
 

@@ -51,6 +51,7 @@ class Running:
             seed=box.seed,
             user=0,
             cwd=box.cwd,
+            cpu=box.cpu,
             on_call=on_call,
             namespace=box.namespace,
         )

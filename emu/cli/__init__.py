@@ -30,7 +30,8 @@ def app() -> None:
 PC_OPTIONS = (
     click.option("--machine", type=click.Choice(MACHINES), default="auto", show_default=True,
                  help="by what GUEST is, or this one"),
-    click.option("--cpu", default="pentium2", show_default=True, help="of a PC: 8086 to pentium2"),
+    click.option("--cpu", default="pentium2", show_default=True,
+                 help="8086 to pentium4, a process 386 at least"),
     click.option("--bios", type=PATH, help="the PC's firmware; SeaBIOS where it is installed"),
     click.option("--fda", type=PATH, help="the PC's floppy disk"),
     click.option("--fdb", type=PATH, help="the second one"),
@@ -159,12 +160,13 @@ def asm(source: Path, output: Path | None, listing: bool, flat: bool, isa: str |
 @click.argument("instruction")
 @click.option("--hex", "hexadecimal", is_flag=True, help="INSTRUCTION is bytes in hexadecimal")
 @click.option("--isa", help="configuration of the toy machine")
+@click.option("--cpu", default="pentium2", show_default=True, help="386 to pentium4")
 @click.option("--json", "as_json", is_flag=True, help="as one JSON object")
-def explain(instruction: str, hexadecimal: bool, isa: str | None, as_json: bool) -> None:
+def explain(instruction: str, hexadecimal: bool, isa: str | None, cpu: str, as_json: bool) -> None:
     """Explain INSTRUCTION, e.g. 'adc eax, [ebx]': encoding, meaning, flags, faults, manual."""
     from emu.cli.explain import explain_instruction
 
-    leave(explain_instruction(instruction, hexadecimal, isa, as_json))
+    leave(explain_instruction(instruction, hexadecimal, isa, cpu, as_json))
 
 
 @app.command()
@@ -206,6 +208,7 @@ def box() -> None:
 @click.option("--cwd", default="/", help="its working directory")
 @click.option("--seed", default=0, help="of all randomness that the box sees")
 @click.option("--engine", default="auto", show_default=True, help="auto, native or python")
+@click.option("--cpu", default="pentium2", show_default=True, help="386 to pentium4")
 @click.option("--trace", is_flag=True, help="tell each system call on stderr")
 @click.option("--json", "as_json", is_flag=True, help="facts on the last line of stderr")
 def box_run(program: str, arguments: tuple[str, ...], as_json: bool, **options: Any) -> None:

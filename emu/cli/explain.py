@@ -15,14 +15,20 @@ from isa.text import describe
 from isa.trace import Trace, specialise
 
 
-def explain_instruction(text: str, hexadecimal: bool, isa: str | None, as_json: bool) -> int:
-    """Print everything that is known of one instruction; returns the exit code."""
-    facts = _toy(text, hexadecimal, isa) if isa is not None else _x86(text, hexadecimal)
+def explain_instruction(
+    text: str, hexadecimal: bool, isa: str | None, cpu: str, as_json: bool
+) -> int:
+    """Print everything that is known of one instruction; returns the exit code.
+
+    `isa` is a toy's configuration, or None for the x86 named `cpu`.
+    """
+    facts = _toy(text, hexadecimal, isa) if isa is not None else _x86(text, hexadecimal, cpu)
     print(json.dumps(facts) if as_json else render(facts))
     return 0
 
 
-def _x86(text: str, hexadecimal: bool) -> dict[str, Any]:
+def _x86(text: str, hexadecimal: bool, cpu: str) -> dict[str, Any]:
+    from emu.process.processor import Processor
     from isa.x86.form import Form
     from isa.x86.machine import X86
     from isa.x86.mode import FLAT_USER
@@ -31,8 +37,9 @@ def _x86(text: str, hexadecimal: bool) -> dict[str, Any]:
     from isa.x86.vectors import NAMES
 
     code = hex_bytes(text) if hexadecimal else _assembled(text)
-    machine = X86()
-    instruction = machine.decode(code.ljust(15, b"\x90"), FLAT_USER)
+    model = Processor(cpu).instruction_set
+    machine = X86(model)
+    instruction = machine.decode(code.ljust(15, b"\x90"), FLAT_USER._replace(model=model))
     form = instruction.form
     assert isinstance(form, Form)
     entry = INSTRUCTIONS.get(form.mnemonic)

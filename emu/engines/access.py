@@ -29,7 +29,8 @@ FORMATS: dict[int, Any] = {1: "B", 2: "H", 4: "I"}  # size -> memoryview format
 class Stop(Exception):  # noqa: N818 — not an error: control flow out of emitted code
     """Leaves emitted code in the middle of an instruction, which then has not happened.
 
-    `why` is the fault, the exit, or None if the instruction writes to translated code.
+    `why` is the fault, the exit, or None if the reference engine has to do it: the instruction
+    writes to translated code, or its fault changes registers.
     """
 
     def __init__(self, why: Fault | Exit | None) -> None:

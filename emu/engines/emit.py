@@ -201,7 +201,10 @@ class Emitter:
         self._text[id(node)] = self.names[id(node)] = name
 
     def do_fault(self, node: Bits) -> None:
-        vector, (has_code, has_address) = node.attribute
+        vector, (has_code, has_address), left = node.attribute
+        if left:
+            self.line("raise Stop(None)")
+            return
         rest = [self.text(a) for a in node.args]
         code = rest.pop(0) if has_code else "None"
         address = rest.pop(0) if has_address else "None"

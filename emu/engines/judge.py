@@ -47,7 +47,7 @@ class Judge(Reference):
             self._session.take_back()
             if isinstance(stop.why, Fault):
                 return stop.why
-            return super().enter_handler(state, trace, fields)  # it writes to translated code
+            return super().enter_handler(state, trace, fields)
         state.count, state.reply = state.count + 1, None
         outcome, bulk.stop = bulk.stop, None
         return outcome

@@ -307,7 +307,7 @@ class Session:
             return stop.why
         if isinstance(stop.why, Fault):
             return self.judge.trap(self.state, stop.why)
-        return self.judge.step(self.state)  # a write to translated code
+        return self.judge.step(self.state)
 
     def take_back(self) -> None:
         """Undo what emitted code has done of an instruction that does not happen."""

@@ -155,16 +155,19 @@ class Evaluation:
         self.fields = fields
         self.values: dict[int, int] = {}
         self.puts: list[tuple[int, int]] = []
+        self.left: list[tuple[int, int]] = []  # by a fault
         self.undo: list[tuple[str, int, int, int]] = []
         self.retired = 1
         self.stop: Exit | None = None
         self.undefined: list[object] = []
 
     def carry_out(self, trace: Trace) -> Exit | Fault | None:
-        """Evaluate and commit; on a fault leave everything as it was."""
+        """Evaluate and commit; on a fault leave everything as it was, but what that says."""
         fault = self.region(trace.region)
         if fault is not None:
             self.take_back()
+            for slot, value in self.left:
+                self.state.values[slot] = value
             return fault
         if not self.retires:
             self.take_back()
@@ -315,10 +318,12 @@ class Evaluation:
         return self.values[id(then if taken else otherwise)]
 
     def do_fault(self, node: Bits, *arguments: int) -> Fault:
-        vector, (has_code, has_address) = node.attribute
+        vector, (has_code, has_address), left = node.attribute
         rest = list(arguments)
         code = rest.pop(0) if has_code else None
-        return Fault(vector, code, rest.pop(0) if has_address else None)
+        address = rest.pop(0) if has_address else None
+        self.left = [(r.slot, value) for r, value in zip(left, rest, strict=True)]
+        return Fault(vector, code, address)
 
     def do_exit(self, node: Bits, *values: int) -> None:
         self.stop = Exit(node.attribute, values=values)

@@ -20,9 +20,10 @@ from emu.process.descriptors import (
 from emu.process.layout import DYN_BASE, MMAP_TOP
 from emu.process.numbers import O_RDONLY, CallError
 from emu.process.process import Process
+from emu.process.processor import Processor
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
-from isa.x86.registers import FCW_INITIAL
+from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
 
 INITIAL_EFLAGS = 0x202  # IF and the bit that is always set
 LARGEST = 64 << 20  # bytes of a program that a guest starts
@@ -48,14 +49,14 @@ class Loader:
         sandbox: Sandbox,
         entropy: random.Random,
         user: int,
-        hwcap: int,
+        processor: Processor,
     ) -> None:
         self._space = space
         self._system = system
         self._sandbox = sandbox
         self._entropy = entropy
         self._user = user
-        self._hwcap = hwcap
+        self._processor = processor
         self._blank: Any = None  # the registers as they were before any program
 
     def load(
@@ -80,7 +81,7 @@ class Loader:
             random=self._entropy.randbytes(16),
             user=self._user,
             group=self._user,
-            hwcap=self._hwcap,
+            processor=self._processor,
         )
         base = 0 if linker is None else linker.base
         stack = build_stack(self._space, image, start, interpreter_base=base)
@@ -120,7 +121,7 @@ class Loader:
             process.load_segment(name, 0 if name in ("fs", "gs") else USER_DATA_SELECTOR)
         process.load_segment("cs", USER_CODE_SELECTOR)
         state["cpl"], state["eflags"], state["fcw"] = 3, INITIAL_EFLAGS, FCW_INITIAL
-        state["tsd"] = 0
+        state["mxcsr"], state["tsd"] = MXCSR_INITIAL, 0
         state["esp"], state["eip"] = loaded.stack, loaded.entry
 
 

@@ -1,7 +1,8 @@
 """Signal frames on the guest's stack, and the way back (arch/x86/kernel/signal_32.c).
 
-Above each frame lies what an x87 unit without FXSAVE has, where `fpstate` points to: a handler
-begins with an initial unit, and what it leaves there is loaded on the way back.
+Above each frame lies the state of x87 and SSE, where `fpstate` points to: a handler begins with an
+initial one, and what it leaves there is loaded on the way back. It is what FSAVE stores; where the
+processor has FXSAVE, what that stores follows, of which SSE's part counts.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def enter_handler(process: Process, info: Info, action: Action) -> bool:
     rt = bool(action.flags & SA_SIGINFO)
     frame = _rt_frame if rt else _old_frame
     size = RT_FRAME_SIZE if rt else OLD_FRAME_SIZE
-    unit = _stack_top(process, action) - UNIT_SIZE & -UNIT_ALIGNMENT & MASK
+    unit = _unit_address(process, _stack_top(process, action))
     pointer = ((unit - size + 4 & ~15) - 4) & MASK  # 16-byte aligned, but for a return address
     data, info_address, context_address = frame(process, info, action, pointer, unit)
     for address, content in ((unit, _unit(process)), (pointer, data)):
@@ -75,11 +76,23 @@ def _stack_top(process: Process, action: Action) -> int:
     return pointer
 
 
+def _unit_address(process: Process, top: int) -> int:
+    """Where the struct _fpstate_32 goes below an address (fpu__alloc_mathframe): FXSAVE's image
+    begins at a multiple of 64, or without one all of it."""
+    if process.table.processor.has_fast_state:
+        return (top - x87_state.FAST_SIZE & -UNIT_ALIGNMENT) - UNIT_SIZE & MASK
+    return top - UNIT_SIZE & -UNIT_ALIGNMENT & MASK
+
+
 def _unit(process: Process) -> bytes:
-    """The struct _fpstate_32 as far as it is there: FSAVE's image, and its status word again, whose
-    upper half is the magic number that says so."""
+    """The struct _fpstate_32 as far as it is there: FSAVE's image, its status word again, and the
+    magic number that says whether FXSAVE's image follows: X86_FXSR_MAGIC, 0, or FFFFh. The words
+    that would tell of a state of XSAVE are 0 in that."""
     image = x87_state.pack(process.state)
-    return image + image[4:8]
+    if not process.table.processor.has_fast_state:
+        return image + image[4:6] + b"\xff\xff"
+    fast = x87_state.pack_fast(process.state, process.table.processor.model)
+    return image + image[4:6] + bytes(2) + fast
 
 
 def _old_frame(
@@ -169,7 +182,7 @@ def _jump(process: Process, pointer: int, handler: int, arguments: tuple[int, in
     state["esp"], state["eip"] = pointer, handler
     state["eax"], state["edx"], state["ecx"] = arguments  # for handlers built with regparm(3)
     state["eflags"] = state["eflags"] & ~_CLEARED_FLAGS
-    x87_state.put(state, x87_state.INITIAL)
+    _reset_unit(process)
     for name in ("ds", "es", "ss"):
         _set_segment(process, name, USER_DATA_SELECTOR)
     _set_segment(process, "cs", USER_CODE_SELECTOR)
@@ -215,5 +228,23 @@ def _restore(process: Process, words: tuple[int, ...], mask: int) -> None:
     _set_segment(process, "ss", words[18] & 0xFFFF | 3)
     state["eflags"] = state["eflags"] & ~_RESTORED_FLAGS | words[16] & _RESTORED_FLAGS
     process.signals.blocked = mask & ~UNBLOCKABLE
-    unit = words[19]
-    x87_state.put(state, process.read(unit, x87_state.SIZE) if unit else x87_state.INITIAL)
+    _restore_unit(process, words[19])
+
+
+def _restore_unit(process: Process, address: int) -> None:
+    """What a handler has left in a struct _fpstate_32 (fpu__restore_sig)."""
+    if not address:
+        _reset_unit(process)
+        return
+    state, processor = process.state, process.table.processor
+    image = process.read(address, x87_state.SIZE)
+    if processor.has_fast_state:
+        fast = process.read(address + UNIT_SIZE & MASK, x87_state.FAST_SIZE)
+        x87_state.put_sse(state, fast, processor.model)
+    x87_state.put(state, image)
+
+
+def _reset_unit(process: Process) -> None:
+    x87_state.put(process.state, x87_state.INITIAL)
+    if process.table.processor.has_fast_state:
+        x87_state.reset_sse(process.state)

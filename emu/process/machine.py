@@ -36,6 +36,7 @@ from emu.process.process import (
     ProcessEnd,
     Sleep,
 )
+from emu.process.processor import DEFAULT, Processor
 from emu.process.sandbox import Sandbox
 from emu.process.scheduler import Scheduler
 from emu.process.signals import (
@@ -47,12 +48,12 @@ from emu.process.signals import (
     Signal,
     of_fault,
 )
-from emu.process.start import HWCAP
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
 from emu.process.waking import wake
 from emu.state import State
 from isa.fault import Fault
+from isa.x86.vectors import SIMD_FLOATING_POINT
 
 SYSCALL_VECTOR = 0x80
 _SYSTEM_CALL = Exit("interrupt", values=(SYSCALL_VECTOR,))
@@ -89,7 +90,8 @@ class ProcessMachine:
 
     Raises GuestFileError if the program cannot be started. `argv[0]` is the program's name;
     `program` is the path that it finds itself under (/proc/self/exe), by default argv[0]. Streams
-    are binary; None stands for our own standard streams.
+    are binary; None stands for our own standard streams. `cpu` is one of `processor.NAMES`; the
+    state it runs on must be one of `processor.instruction_set`.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class ProcessMachine:
         user: int = 1000,
         cwd: str | bytes = "/",
         program: str | bytes | None = None,
-        hwcap: int = HWCAP,
+        cpu: str = DEFAULT,
         on_call: Callable[[CallEvent], None] | None = None,
         namespace: Namespace | None = None,
     ) -> None:
@@ -121,6 +123,7 @@ class ProcessMachine:
         self._limit = 0  # of the engine's run under way
         self.unknown_calls: dict[str, int] = {}
         self._entropy = random.Random(seed)
+        self.processor = Processor(cpu)
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
         self.system = SystemMemory()
         path = self._name if self._name.startswith(b"/") else b"/" + self._name
@@ -128,8 +131,8 @@ class ProcessMachine:
         self.sandbox = Sandbox(
             root, writable=writable, user=user, entropy=self._entropy, namespace=namespace
         )
-        loader = Loader(self.space, self.system, self.sandbox, self._entropy, user, hwcap)
-        self.table = ProcessTable(loader, namespace)
+        loader = Loader(self.space, self.system, self.sandbox, self._entropy, user, self.processor)
+        self.table = ProcessTable(loader, namespace, self.processor)
         try:
             self._loaded = self._load(image, arguments, _environment(env), loader)
             clock = VirtualClock(mips=mips, epoch=epoch)
@@ -388,7 +391,7 @@ class ProcessMachine:
             self.space.exhausted = False
             return Outcome("signal", Signal.SIGKILL, fault, message)
         region = None if fault.address is None else self.space.region_at(fault.address)
-        raised = state["fpu_flags"] & ~state["fcw"]
+        raised = _raised(state, fault)
         info = of_fault(fault, state["eip"], mapped=region is not None, raised=raised)
         if _is_missing(region, fault):
             info = Info(Signal.SIGBUS, BUS_ADRERR, info.address, fault=fault)
@@ -433,6 +436,13 @@ class ProcessMachine:
         if _is_missing(region, fault):
             why = "the mapped file has no such page"
         return f", {kind} {address:#010x}: {why}"
+
+
+def _raised(state: CpuState, fault: Fault) -> int:
+    """The exceptions that are not masked, of the unit that a fault comes from."""
+    if fault.vector == SIMD_FLOATING_POINT:
+        return state["sse_flags"] & ~state["sse_masks"]
+    return state["fpu_flags"] & ~state["fcw"]
 
 
 def _is_missing(region: Region | None, fault: Fault) -> bool:

@@ -224,8 +224,8 @@ _BY_VECTOR = {
 }
 SEGV_MAPERR, SEGV_ACCERR = 1, 2
 BUS_ADRERR = 2
-_X87_ERROR = 16
-_X87_CODES = (  # by flags of the status word (fpu__exception_code)
+_FLOATING_POINT = (16, 19)  # of the x87, of SSE
+_CODES = (  # by flags of the status word, or of MXCSR (fpu__exception_code)
     (0x01, 7),  # FPE_FLTINV
     (0x04, 3),  # FPE_FLTDIV
     (0x08, 4),  # FPE_FLTOVF
@@ -237,13 +237,13 @@ _X87_CODES = (  # by flags of the status word (fpu__exception_code)
 def of_fault(fault: Fault, pointer: int, *, mapped: bool, raised: int = 0) -> Info:
     """Return the signal that Linux makes of a fault at instruction `pointer`.
 
-    `raised` are the flags of x87 exceptions that are not masked.
+    `raised` are the flags of floating-point exceptions that are not masked.
     """
     if fault.vector == 14:
         code = SEGV_ACCERR if mapped else SEGV_MAPERR
         return Info(Signal.SIGSEGV, code, fault.address or 0, fault=fault)
     number, code = _BY_VECTOR.get(fault.vector, (Signal.SIGSEGV, SI_KERNEL))
-    if fault.vector == _X87_ERROR:
-        code = next((code for flags, code in _X87_CODES if raised & flags), code)
+    if fault.vector in _FLOATING_POINT:
+        code = next((code for flags, code in _CODES if raised & flags), code)
     address = pointer if fault.vector in (0, 1, 6, 16, 19) else 0
     return Info(number, code, address, fault=fault)

@@ -10,10 +10,10 @@ from emu.errors import GuestFileError
 from emu.memory import PAGE_SIZE, READ, WRITE, AddressSpace, OutOfMemoryError
 from emu.process.elf import Image
 from emu.process.layout import STACK_SIZE, STACK_TOP
+from emu.process.processor import Processor
 
 MAX_STRING = 128 << 10  # MAX_ARG_STRLEN
 
-PLATFORM = b"i686"
 AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = (
     0,
     3,
@@ -27,10 +27,6 @@ AT_NULL, AT_PHDR, AT_PHENT, AT_PHNUM, AT_PAGESZ, AT_BASE, AT_FLAGS, AT_ENTRY = (
 AT_UID, AT_EUID, AT_GID, AT_EGID, AT_PLATFORM, AT_HWCAP, AT_CLKTCK = 11, 12, 13, 14, 15, 16, 17
 AT_SECURE, AT_RANDOM, AT_HWCAP2, AT_EXECFN = 23, 25, 26, 31
 
-HWCAP = 0x808111
-"""What CPUID says of a process machine's processor, as a test sees to: `isa` derives it from all
-meanings, which take longer to import than most programs run."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
@@ -42,7 +38,7 @@ class Start:
     random: bytes
     user: int
     group: int
-    hwcap: int = HWCAP
+    processor: Processor
 
 
 def build_stack(
@@ -58,7 +54,7 @@ def build_stack(
     name = strings.push(start.program_name + b"\0")
     environment = [strings.push(s + b"\0") for s in reversed(start.environment)][::-1]
     arguments = [strings.push(s + b"\0") for s in reversed(start.arguments)][::-1]
-    platform = strings.push(PLATFORM + b"\0")
+    platform = strings.push(start.processor.platform + b"\0")
     random = strings.push(start.random[:16].ljust(16, b"\0"))
     vector = _auxiliary(image, start, interpreter_base, random, name, platform)
     words = [len(arguments), *arguments, 0, *environment, 0, *vector]
@@ -116,7 +112,7 @@ def _auxiliary(
 ) -> list[int]:
     """Return the auxiliary vector, in the kernel's order."""
     pairs = [
-        (AT_HWCAP, start.hwcap),
+        (AT_HWCAP, start.processor.hwcap),
         (AT_PAGESZ, PAGE_SIZE),
         (AT_CLKTCK, 100),
         (AT_PHDR, image.header_address),

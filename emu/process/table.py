@@ -19,6 +19,7 @@ from emu.process.process import (
     Process,
     Sleep,
 )
+from emu.process.processor import Processor
 from emu.process.signals import (
     CLD_CONTINUED,
     CLD_EXITED,
@@ -48,9 +49,15 @@ CONTINUED = 0xFFFF  # the wait status of a process that was continued
 class ProcessTable:
     """Processes by number, dead ones until somebody has waited for them."""
 
-    def __init__(self, loader: Loader, namespace: Namespace | None = None) -> None:
+    def __init__(
+        self,
+        loader: Loader,
+        namespace: Namespace,
+        processor: Processor,
+    ) -> None:
         self.loader = loader
-        self.namespace = namespace or Namespace()
+        self.processor = processor
+        self.namespace = namespace
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)

@@ -1,5 +1,6 @@
 """The x87 state as the kernel keeps it in memory: the image of FSAVE with 32 bits, which programs
-find in the frames of signals. What an image means is the ISA's business (`isa.x86.x87.image`).
+find in the frames of signals, and that of FXSAVE, which has SSE's as well. What an image means is
+the ISA's business (`isa.x86.x87.image`, `fast_image`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 
 from isa.bits import Bits
 from isa.registers import Register
+from isa.x86.models import MODELS, Model
 from isa.x86.registers import (
     C0,
     C1,
@@ -26,9 +28,12 @@ from isa.x86.registers import (
     FOP,
     FPU_FLAGS,
     FULL,
+    MXCSR,
+    MXCSR_INITIAL,
     ST,
     STX,
     TOP,
+    XMM,
 )
 
 SIZE = 28 + 8 * 10  # bytes: environment and registers
@@ -39,6 +44,9 @@ INITIAL = struct.pack("<7I", _ONES | FCW_INITIAL, _ONES, 0xFFFF_FFFF, 0, 0, 0, _
 _REGISTERS: tuple[Register, ...] = (
     FCW, FPU_FLAGS, C0, C1, C2, C3, TOP, FULL, FOP, FIP, FCS, FDP, FDS, *ST.members, *STX.members,
 )  # fmt: skip
+FAST_SIZE = 512  # bytes of FXSAVE's image
+_UNIT_SIZE, _MXCSR_AT, _XMM_SIZE = 160, 24, 16  # bytes in it
+_PARTS: tuple[Register, ...] = (*_REGISTERS, *(part for part, _ in MXCSR.fields))
 _MOST = 256  # images and states that are remembered: most programs have few
 
 
@@ -57,6 +65,7 @@ class _Known:
     """Stands for a builder whose registers have values: what a meaning makes of them has, too."""
 
     values: dict[Register, int] = field(default_factory=dict)
+    model: Model | None = None
     mode = SimpleNamespace(segments_are_paragraphs=False)
     form = SimpleNamespace(operand_size=32)
 
@@ -76,6 +85,40 @@ def put(state: Registers, image: bytes) -> None:
     """Load a processor's x87 state from an image, as FRSTOR does."""
     for register, value in zip(_REGISTERS, _values(image), strict=True):
         state[register.name] = value
+
+
+def pack_fast(state: Registers, model: Model) -> bytes:
+    """The image that FXSAVE makes of a processor's state; what is reserved in it is 0."""
+    unit = _fast_image(tuple([state[register.name] for register in _PARTS]), model.name)
+    registers = (state[register.name].to_bytes(_XMM_SIZE, "little") for register in XMM)
+    return (unit + b"".join(registers)).ljust(FAST_SIZE, b"\0")
+
+
+def put_sse(state: Registers, image: bytes, model: Model) -> None:
+    """Load SSE's registers from FXSAVE's image, without bits of MXCSR that there are not."""
+    from isa.x86.sse.mxcsr import known_bits
+
+    known: Any = _Known(model=model)
+    (word,) = struct.unpack_from("<I", image, _MXCSR_AT)
+    state["mxcsr"] = word & known_bits(known)
+    for number, register in enumerate(XMM):
+        start = _UNIT_SIZE + number * _XMM_SIZE
+        state[register.name] = int.from_bytes(image[start : start + _XMM_SIZE], "little")
+
+
+def reset_sse(state: Registers) -> None:
+    """Make SSE's registers what they are in Linux's init_fpstate."""
+    state["mxcsr"] = MXCSR_INITIAL
+    for register in XMM:
+        state[register.name] = 0
+
+
+@lru_cache(_MOST)
+def _fast_image(values: tuple[int, ...], model: str) -> bytes:
+    from isa.x86.x87 import fast_image
+
+    known: Any = _Known(dict(zip(_PARTS, values, strict=True)), MODELS[model])
+    return fast_image.pack_unit(known).value.to_bytes(_UNIT_SIZE, "little")
 
 
 @lru_cache(_MOST)

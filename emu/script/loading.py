@@ -8,6 +8,7 @@ from typing import Any
 
 from emu.errors import LoaderError
 from emu.guests import image_of, is_for_pc, read_file, source_text
+from emu.process.processor import DEFAULT
 from emu.script.guest import ScriptGuest
 from emu.script.machines import CodeScript, PcScript, ProcessScript
 from emu.script.symbols import Symbol, Symbols, symbols_of
@@ -22,8 +23,8 @@ def load(path: str | Path, arguments: Sequence[str] = (), *, engine: str = "auto
 
     `engine` is "auto", "native", "python" or "reference". Options of a program: `env`, `root`,
     `writable`, `memory`, `seed`, `mips`, `cwd`, and `stdin`, `stdout`, `stderr` (binary
-    streams, our own by default). Options of a PC: those of `emu run` (`cpu`, `memory`, `mips`,
-    `serial`, …).
+    streams, our own by default), `cpu` ("386" to "pentium4"). Options of a PC: those of `emu run`
+    (`cpu`, `memory`, `mips`, `serial`, …).
     """
     file = Path(path)
     if is_for_pc(file):
@@ -51,9 +52,9 @@ def source(text: str, arguments: Sequence[str] = (), *, name: str = "source", en
 
 
 def code(data: bytes | str, at: int = 0x1000, *, engine: str = "auto",
-         memory: int = STANDARD_MEMORY) -> ScriptGuest:  # fmt: skip
+         memory: int = STANDARD_MEMORY, cpu: str = DEFAULT) -> ScriptGuest:  # fmt: skip
     """Bytes of 32-bit code (or a text to assemble) at an address, in flat memory, with a stack and
-    no operating system. More memory is mapped by `guest.memory.map`.
+    no operating system. More memory is mapped by `guest.memory.map`. `cpu` is as of a program.
 
     `guest.run()` ends behind the last byte.
     """
@@ -61,7 +62,7 @@ def code(data: bytes | str, at: int = 0x1000, *, engine: str = "auto",
         from emu.assembler import flat
 
         data = flat(f"{data}\n", "code", at)
-    return ScriptGuest(CodeScript(data, at, memory), engine, Symbols([]))
+    return ScriptGuest(CodeScript(data, at, memory, cpu), engine, Symbols([]))
 
 
 def _process(image: bytes, argv: list[str], engine: str, symbols: list[Symbol],

@@ -9,17 +9,19 @@ from typing import Any, Protocol
 
 from emu.engines import Engine
 from emu.exit import Exit
+from emu.guests import process_state
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.process.files import HostFile, Stream
 from emu.process.machine import ProcessMachine
 from emu.process.process import Outcome, Process
+from emu.process.processor import DEFAULT, Processor
 from emu.script.calls import SystemCall
 from emu.script.errors import ScriptError
 from emu.script.hooks import CALL, Hooks
 from emu.state import Handler, State
 from isa.fault import Fault
 from isa.x86.machine import X86
-from isa.x86.registers import FLAT_CODE, FLAT_DATA, SEGMENT_NAMES
+from isa.x86.registers import FLAT_CODE, FLAT_DATA, MXCSR_INITIAL, SEGMENT_NAMES
 from isa.x86.vectors import NAMES
 
 
@@ -94,8 +96,7 @@ class ProcessScript:
     def __init__(self, image: bytes, argv: list[str], **options: Any) -> None:
         self.machine = _Process(image, argv, **options)
         self.space = self.machine.space
-        self.state = State(X86(), {"linear": self.space, "system": self.machine.system})
-        self.machine.start(self.state)
+        self.state = process_state(self.machine)
 
     def run(self, engine: Engine, until: int) -> Ending | None:
         """See `Machine`."""
@@ -221,17 +222,19 @@ class CodeScript:
 
     kind = "code"
 
-    def __init__(self, code: bytes, at: int, memory: int) -> None:
+    def __init__(self, code: bytes, at: int, memory: int, cpu: str = DEFAULT) -> None:
         self.space = AddressSpace(PhysicalMemory(memory))
         first, end = at & ~(PAGE - 1), at + len(code) + PAGE - 1 & ~(PAGE - 1)
         self.space.map(first, max(end - first, PAGE), 7, "code")
         self.space.poke(at, code)
         self.space.map(STACK_TOP - STACK_SIZE, STACK_SIZE, 6, "stack")
-        self.state = State(X86(), {"linear": self.space, "system": self.space})
+        isa = X86(Processor(cpu).instruction_set)
+        self.state = State(isa, {"linear": self.space, "system": self.space})
         for name in SEGMENT_NAMES:
             self.state[f"{name}_limit"] = 0xFFFFFFFF
             self.state[f"{name}_attributes"] = FLAT_CODE if name == "cs" else FLAT_DATA
         self.state["cpl"], self.state["eflags"] = SUPERVISOR, IOPL_3
+        self.state["mxcsr"] = MXCSR_INITIAL
         self.state["eip"], self.state["esp"] = at, STACK_TOP - 16
         self.at, self.end = at, at + len(code)
 

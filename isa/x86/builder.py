@@ -7,9 +7,9 @@ from isa.registers import Register
 from isa.semantics import Builder
 from isa.x86 import debug, segmentation
 from isa.x86.flags import STATUS_FLAGS
-from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special
+from isa.x86.form import Form, Imm, Level, Mem, Reg, Seg, Shape, Special, Xmm
 from isa.x86.models import model_of
-from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW
+from isa.x86.registers import EIP, ESP, GPR, RF, SEGMENTS, SHADOW, XMM_HIGH, XMM_LOW
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE, STACK_FAULT
 
 
@@ -56,7 +56,7 @@ class X86Builder(Builder):
         self.put(EIP, self.next)  # unless the instruction jumps
         if self.mode.shadow:
             self.put(SHADOW, Bits.of(0, 1))
-        if self.mode.resume and self.mode.model:
+        if self.mode.resume and self.mode.has_system:
             self.put(RF, Bits.of(0, 1))
 
     # -- program counter -----------------------------------------------------------------------
@@ -90,6 +90,10 @@ class X86Builder(Builder):
         if isinstance(shape, Reg):
             whole = self.get_indexed(GPR, self.field(f"reg{n}", 3))
             return whole.bits(8, 8) if shape.high else whole.low(shape.width)
+        if isinstance(shape, Xmm):
+            number = self.field(f"reg{n}", 3)
+            high, low = (self.get_indexed(half, number) for half in (XMM_HIGH, XMM_LOW))
+            return high.concat(low)
         if isinstance(shape, Imm):
             return self.field(f"imm{n}", shape.width)
         if isinstance(shape, Seg):
@@ -107,6 +111,9 @@ class X86Builder(Builder):
         if isinstance(shape, Reg):
             index = self.field(f"reg{n}", 3)
             self.put_indexed(GPR, index, self._merged(shape, index, value))
+        elif isinstance(shape, Xmm):
+            for half, part in ((XMM_LOW, value.low(64)), (XMM_HIGH, value.bits(64, 64))):
+                self.put_indexed(half, self.field(f"reg{n}", 3), part)
         elif isinstance(shape, Mem):
             self._written_numbers.add(n)
             self.store(shape.segment, self.address(operand), value)

@@ -31,7 +31,7 @@ def through_system_descriptor(
 ) -> None:
     """Where a far JMP or CALL goes that names a gate or a task."""
     _check(m, selector, descriptor)
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.exit("unimplemented")
         return
     departure = Departure(m.next, flags_image(m), nests=call)

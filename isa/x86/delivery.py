@@ -24,6 +24,7 @@ from isa.x86.vectors import (
     INVALID_OPCODE,
     NMI,
     PAGE_FAULT,
+    SIMD_FLOATING_POINT,
 )
 
 ZERO = Bits.of(0, 1)
@@ -33,6 +34,7 @@ FAULTS_WITHOUT_CODE = (
     INVALID_OPCODE,
     DEVICE_NOT_AVAILABLE,
     FLOATING_POINT_ERROR,
+    SIMD_FLOATING_POINT,
 )
 
 

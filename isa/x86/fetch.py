@@ -20,7 +20,7 @@ from isa.x86.vectors import DEBUG, DOUBLE_FAULT, GENERAL_PROTECTION
 
 def fetch(mode: Mode) -> Trace:
     """CS base + EIP, if nothing is to be delivered first."""
-    limited = bool(mode.model) and "cs" not in mode.flat
+    limited = mode.has_system and "cs" not in mode.flat
     breakpoints = mode.debugged and not mode.resume
     wide = model_of(mode.model).has("386")
     held = mode.pending and mode.shadow

@@ -60,7 +60,13 @@ class Mm(NamedTuple):
     width: int = 64
 
 
-Shape = Reg | Imm | Level | Mem | Seg | Special | St | Mm
+class Xmm(NamedTuple):
+    """An SSE register; which one is field `reg<n>`."""
+
+    width: int = 128
+
+
+Shape = Reg | Imm | Level | Mem | Seg | Special | St | Mm | Xmm
 
 
 class Form(NamedTuple):

@@ -13,6 +13,7 @@ from isa.registers import Register, RegisterSet
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
+from isa.x86.models import has_system
 from isa.x86.registers import EIP, REGISTERS
 
 if TYPE_CHECKING:
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 
 class X86:
-    """The x86. Without a model it is what a user-mode program of a process machine meets; with one
-    (`isa.x86.models`) a whole processor, which takes its exceptions itself.
+    """The x86. Without a model, or with one whose name begins with `isa.x86.models.USER`, it is
+    what a user-mode program of a process machine meets; with another a whole processor, which takes
+    its exceptions itself.
     """
 
     name: str = "x86"
@@ -62,7 +64,7 @@ class X86:
 
     def delivery(self, mode: Hashable) -> Trace | None:
         """Without a system half (no model) None: faults are the process machine's."""
-        if not self.model:
+        if not has_system(self.model):
             return None
         from isa.x86.delivery import delivery
 
@@ -76,7 +78,7 @@ class X86:
 
     def interruptible(self, mode: Hashable) -> Trace | None:
         """None in a process machine: a user program is never interrupted by a device."""
-        if not self.model:
+        if not has_system(self.model):
             return None
         from isa.x86.delivery import interruptible
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from isa.registers import Register
+from isa.x86.models import has_system
 from isa.x86.registers import (
     AC,
     AM,
@@ -38,7 +39,7 @@ class Mode(NamedTuple):
     cpl: int
     alignment: bool  # data accesses are checked for alignment
     single_step: bool  # a debug trap follows each instruction
-    model: str = ""  # the processor (`isa.x86.models`); "" has no system half: a process machine
+    model: str = ""  # the processor, as `isa.x86.models.model_of` knows it
     real: bool = False  # real-address mode (CR0.PE is 0)
     v86: bool = False  # virtual-8086 mode
     shadow: bool = False  # interrupts are held back for this one instruction
@@ -46,6 +47,11 @@ class Mode(NamedTuple):
     debugged: bool = False  # DR7 enables a breakpoint
     pending: bool = False  # a debug trap comes before the next instruction
     arriving: bool = False  # a task's segments are loaded before its next instruction
+
+    @property
+    def has_system(self) -> bool:
+        """Whether the processor has a system half; a process machine's has none."""
+        return has_system(self.model)
 
     @property
     def segments_are_paragraphs(self) -> bool:
@@ -66,15 +72,16 @@ DR7_ENABLES: Final = 0xFF
 def mode_of(values: Sequence[int], model: str = "") -> Mode:
     """The mode of a machine whose registers hold `values`."""
     flat = tuple(name for name in SEGMENT_NAMES if _is_flat(name, values))
+    system = has_system(model)
     return Mode(
         32 if values[_CS.attributes.slot] & ATTRIBUTE_BIG else 16,
         32 if values[_SS.attributes.slot] & ATTRIBUTE_BIG else 16,
         flat,
         values[CPL.slot],
         # A process machine's kernel has set CR0.AM, as every kernel does.
-        bool(values[AC.slot] and values[CPL.slot] == 3 and (values[AM.slot] or not model)),
+        bool(values[AC.slot] and values[CPL.slot] == 3 and (values[AM.slot] or not system)),
         bool(values[TF.slot]),
-        *(_system(values, model) if model else ()),
+        *(_system(values, model) if system else (model,)),
     )
 
 

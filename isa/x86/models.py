@@ -14,7 +14,7 @@ from typing import Final
 from isa.registers import PackedRegister
 from isa.x86.registers import CR0, CR4, EFLAGS
 
-GENERATIONS: Final = ("8086", "286", "386", "486", "pentium", "pentium2")
+GENERATIONS: Final = ("8086", "286", "386", "486", "pentium", "pentium2", "pentium3", "pentium4")
 """The models, oldest first: each has every instruction that an older one has."""
 
 
@@ -87,6 +87,7 @@ _CR0_286: Final = _bits(CR0, "pe mp em ts")
 _CR0_386: Final = _CR0_286 | _bits(CR0, "et pg")
 _CR0_486: Final = _CR0_386 | _bits(CR0, "ne wp am nw cd")
 _CR4_PENTIUM: Final = _bits(CR4, "vme pvi tsd de pse")
+_SSE: Final = _bits(CR4, "osfxsr osxmmexcpt")
 _CR4_PENTIUM2: Final = _CR4_PENTIUM | _bits(CR4, "pge pce umip")  # UMIP: a switch, not Intel's
 
 _8086: Final = Model(
@@ -130,15 +131,34 @@ _PENTIUM2: Final = replace(
     cr4=_CR4_PENTIUM2,
 )
 
+_PENTIUM3: Final = replace(
+    _PENTIUM2, name="pentium3", identity=replace(_PENTIUM2.identity, model=7, stepping=3),
+    cr4=_CR4_PENTIUM2 | _SSE,
+)  # fmt: skip
+# 64-byte lines: 64-entry TLBs, L1 of 8 KiB, a trace cache of 12 K, L2 of 256 KiB.
+_PENTIUM4: Final = replace(
+    _PENTIUM3, name="pentium4",
+    identity=Identity(15, 2, 4, caches=(0x665B5001, 0, 0, 0x007A7040)),
+)  # fmt: skip
+
 
 def _by_name(models: Iterable[Model]) -> Mapping[str, Model]:
     return {model.name: model for model in models}
 
 
-MODELS: Final = _by_name((_8086, _286, _386, _486, _PENTIUM, _PENTIUM2))
+MODELS: Final = _by_name((_8086, _286, _386, _486, _PENTIUM, _PENTIUM2, _PENTIUM3, _PENTIUM4))
 """The models by the names that `--cpu` takes."""
 
 
+USER: Final = "user:"
+"""What names of processors without a system half, those of process machines, begin with."""
+
+
 def model_of(name: str) -> Model:
-    """The model of a mode; "", the process machine's processor, is a Pentium II."""
-    return MODELS[name or "pentium2"]
+    """The model of a mode; "", what nobody has chosen for a process machine, is a Pentium II."""
+    return MODELS[name.removeprefix(USER) or "pentium2"]
+
+
+def has_system(name: str) -> bool:
+    """Whether a mode's model has a system half."""
+    return bool(name) and not name.startswith(USER)

@@ -22,7 +22,7 @@ def above_io_level(m: X86Builder) -> Bits:
 
 def require_port(m: X86Builder, port: Bits, width: int) -> None:
     """#GP(0) if the program may not use the port; virtual-8086 mode always asks the bitmap."""
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.fault_when(above_io_level(m), GENERAL_PROTECTION, 0)
     elif m.mode.v86:
         _ask_bitmap(m, port, width // 8)

@@ -9,12 +9,13 @@ its answers. Where nothing does, there is no recipe, and `decode` has to be aske
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from random import Random
 from typing import Final, NamedTuple, TypeVar
 
 from isa.definition import Instruction
-from isa.x86.decode import BAD, TOO_LONG, decode
+from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, decode
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,
@@ -132,7 +133,17 @@ def _ask(code: bytes, mode: Mode) -> _Answer:
 
 
 def _learn_opcode(number: int, mode: Mode) -> Opcode:
+    """What there is to know of an opcode, whichever prefix is part of it."""
+    map_number, last = divmod(number, 256)
+    prefixed = OPCODE_MAPS[map_number] == b"\x0f" and last in PREFIXED
     start = _opcode_bytes(number)
+    has_prefixes = prefixed and model_of(mode.model).has("pentium3")
+    starts = [prefix + start for prefix in MANDATORY] if has_prefixes else [start]
+    has_modrm, *masks = zip(*(_learn_start(start, mode) for start in starts), strict=True)
+    return Opcode(any(has_modrm), *(reduce(or_, mask) for mask in masks))
+
+
+def _learn_start(start: bytes, mode: Mode) -> Opcode:
     if not _address_follows(start, mode):
         return Opcode(False)
     memory = [_form(start, 0, reg, 0, mode) for reg in range(8)]

@@ -102,13 +102,15 @@ PAE: Final = REGISTERS.add("pae", 1, Role.RELOCATION, "physical address extensio
 MCE: Final = REGISTERS.add("mce", 1, Role.MODE, "machine checks")
 PGE: Final = REGISTERS.add("pge", 1, Role.RELOCATION, "global pages")
 PCE: Final = REGISTERS.add("pce", 1, Role.MODE, "RDPMC at any CPL")
+OSFXSR: Final = REGISTERS.add("osfxsr", 1, Role.MODE, "SSE, and its registers in FXSAVE's image")
+OSXMMEXCPT: Final = REGISTERS.add("osxmmexcpt", 1, Role.MODE, "SSE's exceptions are #XM, not #UD")
 UMIP: Final = REGISTERS.add("umip", 1, Role.MODE, "SGDT SIDT SLDT SMSW STR only at CPL 0")
 CR4: Final = REGISTERS.pack(
     "cr4",
     32,
     {
         "vme": 0, "pvi": 1, "tsd": 2, "de": 3, "pse": 4, "pae": 5, "mce": 6, "pge": 7, "pce": 8,
-        "umip": 11,
+        "osfxsr": 9, "osxmmexcpt": 10, "umip": 11,
     },
 )  # fmt: skip
 
@@ -168,6 +170,28 @@ FCS: Final = REGISTERS.add("fcs", 16, Role.GENERAL)
 FDP: Final = REGISTERS.add("fdp", 32, Role.GENERAL, "where the last memory operand of one is")
 FDS: Final = REGISTERS.add("fds", 16, Role.GENERAL)
 FCW_INITIAL: Final = 0x037F  # 64 bits of precision, to nearest, all exceptions masked
+
+# SSE (SDM volume 1, section 10.2). A register of 128 bits is kept in two halves.
+
+XMM_LOW: Final = REGISTERS.add_file(
+    "xmm_low", tuple(f"xmm{number}_low" for number in range(8)), 64, Role.GENERAL, "bits 0-63"
+)
+XMM_HIGH: Final = REGISTERS.add_file(
+    "xmm_high", tuple(f"xmm{number}_high" for number in range(8)), 64, Role.GENERAL, "bits 64-127"
+)
+XMM: Final = tuple(
+    REGISTERS.pack(f"xmm{number}", 128, {f"xmm{number}_low": 0, f"xmm{number}_high": 64})
+    for number in range(8)
+)
+SSE_FLAGS: Final = REGISTERS.add("sse_flags", 6, Role.GENERAL, "IE DE ZE OE UE PE")
+DAZ: Final = REGISTERS.add("daz", 1, Role.GENERAL, "denormal operands are zeros")
+SSE_MASKS: Final = REGISTERS.add("sse_masks", 6, Role.GENERAL, "IM DM ZM OM UM PM")
+SSE_ROUNDING: Final = REGISTERS.add("sse_rounding", 2, Role.GENERAL, "as the control word's")
+FTZ: Final = REGISTERS.add("ftz", 1, Role.GENERAL, "denormal results are flushed to zero")
+MXCSR: Final = REGISTERS.pack(
+    "mxcsr", 32, {"sse_flags": 0, "daz": 6, "sse_masks": 7, "sse_rounding": 13, "ftz": 15}
+)
+MXCSR_INITIAL: Final = 0x1F80  # to nearest, all exceptions masked
 
 FLAT_DATA: Final = 0xCF3  # present, DPL 3, writable and accessed data, 32 bit, 4 KiB granules
 FLAT_CODE: Final = 0xCFB  # the same for readable code

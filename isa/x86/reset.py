@@ -17,6 +17,8 @@ from isa.x86.registers import (
     IDT_LIMIT,
     LDT_ATTRIBUTES,
     LDT_LIMIT,
+    MXCSR,
+    MXCSR_INITIAL,
     REGISTERS,
     SEGMENTS,
     TR_ATTRIBUTES,
@@ -38,4 +40,5 @@ def reset_values(model: Model) -> dict[Register, int]:
     values |= {GDT_LIMIT: 0xFFFF, IDT_LIMIT: 0xFFFF, EDX: signature, DR6: 0xFFFF0FF0, DR7: 0x400}
     values |= {LDT_LIMIT: 0xFFFF, LDT_ATTRIBUTES: LDT, TR_LIMIT: 0xFFFF, TR_ATTRIBUTES: BUSY_TSS}
     values |= {FCW: 0x40, FULL: 0xFF}  # all registers hold zeros (SDM volume 3, table 9-1)
+    values |= MXCSR.unpack(MXCSR_INITIAL if model.has("pentium3") else 0)
     return values | CR0.unpack(CACHE_OFF_AND_X87_TYPE & model.cr0) | EFLAGS.unpack(2)

@@ -16,9 +16,10 @@ class Entry:
     `lockable`: LOCK may stand before it if its destination is memory. `repeatable`: F3 and F2
     repeat it. `implied_operands`: its operands are fixed registers and (segment):eSI, ES:eDI or
     (segment):eBX, so the form has none. `since` is the first model (`isa.x86.models`) that has it,
-    `escaped_since` the first that has it as an opcode after 0F. `negatable`: F2 and F3 make an
-    8086 negate its result. `multimedia`: 66, F2 or F3 before it make it an instruction of newer
-    processors.
+    `escaped_since` the first that has it as an opcode after 0F, `wide_since` the first that has it
+    for XMM registers. `negatable`: F2 and F3 make an 8086 negate its result. `multimedia`: it is
+    for MMX registers (perhaps others, too); 66, F2 or F3 before it make it another instruction, of
+    newer processors.
     """
 
     mnemonic: str
@@ -32,6 +33,7 @@ class Entry:
     multimedia: bool = False
     since: str = "8086"
     escaped_since: str = ""
+    wide_since: str = ""
 
 
 INSTRUCTIONS: Final[dict[str, Entry]] = {}
@@ -43,13 +45,15 @@ def instruction(
     parameters: tuple[Any, ...] = (),
     since: str = "8086",
     escaped_since: str = "",
+    wide_since: str = "",
     **facts: bool,
 ) -> Callable[[Meaning], Meaning]:
     """Decorator: enter a meaning under its mnemonics (capstone's spelling).
 
     `heading` is the title of its section in SDM volume 2; the others are of `Entry`; what has no
-    `escaped_since` is as old after 0F. The meaning is called as
-    meaning(m, *parameters, *operands). Raises ValueError if a mnemonic is taken.
+    `escaped_since` is as old after 0F, what has no `wide_since` is as old for XMM registers. The
+    meaning is called as meaning(m, *parameters, *operands). Raises ValueError if a mnemonic is
+    taken.
     """
 
     def enter(meaning: Meaning) -> Meaning:
@@ -58,7 +62,7 @@ def instruction(
                 raise ValueError(f"{mnemonic} has two meanings")
             INSTRUCTIONS[mnemonic] = Entry(
                 mnemonic, meaning, heading, parameters, since=since,
-                escaped_since=escaped_since or since, **facts,
+                escaped_since=escaped_since or since, wide_since=wide_since or since, **facts,
             )  # fmt: skip
         return meaning
 

@@ -72,7 +72,7 @@ def _trap_after(m: X86Builder) -> None:
 
     None comes between MOV or POP to SS and what follows (SDM volume 3, section 6.8.3).
     """
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.exit("trap", Bits.of(DEBUG, 8))
     elif m.form.shapes[:1] != (Seg("ss"),) or m.form.mnemonic not in ("mov", "pop"):
         debug.note(m, debug.SINGLE_STEP)

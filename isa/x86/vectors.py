@@ -20,6 +20,7 @@ GENERAL_PROTECTION: Final = 13
 PAGE_FAULT: Final = 14
 FLOATING_POINT_ERROR: Final = 16
 ALIGNMENT_CHECK: Final = 17
+SIMD_FLOATING_POINT: Final = 19
 
 NAMES: Final = {
     DIVIDE_ERROR: "#DE divide error",
@@ -37,4 +38,5 @@ NAMES: Final = {
     PAGE_FAULT: "#PF page fault",
     FLOATING_POINT_ERROR: "#MF x87 floating-point error",
     ALIGNMENT_CHECK: "#AC alignment check",
+    SIMD_FLOATING_POINT: "#XM SIMD floating-point exception",
 }

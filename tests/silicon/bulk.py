@@ -123,13 +123,21 @@ def record(rng: random.Random, fpu: Fpu) -> bytes:
 
 
 class Bulk:
-    """A program for a list of instructions and a pool; its answers are arrays of records."""
+    """A program for a list of instructions and a pool; its answers are arrays of records.
+
+    `record` is how many bytes one has, `each` the program's part for one instruction, `model` the
+    engines' processor.
+    """
+
+    record = RECORD
+    each = EACH
+    model = ""
 
     def __init__(self, codes: Sequence[bytes], pool: bytes) -> None:
         self.codes, self.pool = codes, pool
-        self.count = len(pool) // RECORD
+        self.count = len(pool) // self.record
         each = (
-            EACH.format(size=len(pool), count=self.count, code=", ".join(map(str, code)))
+            self.each.format(size=len(pool), count=self.count, code=", ".join(map(str, code)))
             for code in codes
         )
         text = PROGRAM.format(size=len(pool), each="".join(each))
@@ -147,7 +155,7 @@ class Bulk:
         """What an engine says."""
         output = io.BytesIO()
         machine = ProcessMachine(self.image, ["bulk"], stdin=io.BytesIO(self.pool), stdout=output)
-        state = State(X86(), {"linear": machine.space, "system": machine.system})
+        state = State(X86(self.model), {"linear": machine.space, "system": machine.system})
         machine.start(state)
         for name in SEGMENT_NAMES:
             state[f"{name}_limit"] = 0xFFFFFFFF
@@ -160,25 +168,32 @@ class Bulk:
 
     def told(self, code: bytes, number: int, theirs: np.ndarray, ours: np.ndarray) -> str:
         """A difference, readable as it stands."""
-        before = self.pool[number * RECORD : (number + 1) * RECORD]
+        before = self.pool[number * self.record : (number + 1) * self.record]
         sides = {
             "before": before,
             "silicon": theirs[number].tobytes(),
             "here": ours[number].tobytes(),
         }
         lines = [f"{code.hex(' ')}  {known_name(code)}, state {number}"]
-        for name, image in sides.items():
-            words = "".join(f" {n:04x}" for n in struct.unpack_from("<3I", image))
-            stack = [image[28 + 10 * n : 38 + 10 * n][::-1].hex() for n in range(3)]
-            rest = f"{image[OPERAND:FLAGS].hex()} {image[FLAGS:][::-1].hex()}"
-            lines.append(f"  {name:<8}{words}  {' '.join(stack)} …  {rest}")
+        lines += [f"  {name:<8}{self.text(image)}" for name, image in sides.items()]
         return "\n".join(lines)
+
+    def text(self, image: bytes) -> str:
+        """A record, readable."""
+        words = "".join(f" {n:04x}" for n in struct.unpack_from("<3I", image))
+        stack = [image[28 + 10 * n : 38 + 10 * n][::-1].hex() for n in range(3)]
+        rest = f"{image[OPERAND:FLAGS].hex()} {image[FLAGS:][::-1].hex()}"
+        return f"{words}  {' '.join(stack)} …  {rest}"
 
     def _answers(self, output: bytes) -> np.ndarray:
         """By instruction, record and byte, without what is not compared."""
         found = np.frombuffer(bytearray(output), np.uint8)
-        found = found.reshape(len(self.codes), self.count, RECORD)
+        found = found.reshape(len(self.codes), self.count, self.record)
+        self.clear(found)
+        return found
+
+    def clear(self, found: np.ndarray) -> None:
+        """Make what is not compared the same in all answers."""
         found[:, :, POINTERS] = 0
         words = found[:, :, FLAGS:].view(np.uint32)
         words &= ARITHMETIC
-        return found

@@ -80,14 +80,16 @@ _TABLES = "depends on the host's descriptor tables"
 _KERNEL = "enters the kernel"
 _SHADOW = "holds the trap back for one instruction"
 _VARIES = "its result is the host's own"
+_GROUP_15 = b"\x0f\xae"
+_WHOLE_STATES = (0, 1, 4, 5, 6)  # FXSAVE FXRSTOR (tests/test_fast_state.py), XSAVE XRSTOR XSAVEOPT
 _UNSAFE = {
     "07": _TABLES, "1f": _TABLES, "17": _SHADOW, "8e": _TABLES, "c4": _TABLES, "c5": _TABLES,
     "9a": _TABLES, "ea": _TABLES, "ca": _TABLES, "cb": _TABLES, "cf": _TABLES,
     "f1": "looks like a single step", "0f00": _TABLES, "0f02": _TABLES, "0f03": _TABLES,
     "0f01": "the kernel emulates SGDT, SIDT and SMSW; VMMCALL, MWAITX and others live here",
     "0f05": _KERNEL, "0f07": _KERNEL, "0f34": _KERNEL, "0f35": _KERNEL, "0f31": _VARIES,
-    "0f33": _VARIES, "0fa2": _VARIES, "0fa1": _TABLES, "0fa9": _TABLES, "0fae": _VARIES,
-    "0fb2": _SHADOW, "0fb4": _TABLES, "0fb5": _TABLES,
+    "0f33": _VARIES, "0fa2": _VARIES, "0fa1": _TABLES, "0fa9": _TABLES, "0fb2": _SHADOW,
+    "0fb4": _TABLES, "0fb5": _TABLES,
 }  # fmt: skip
 
 
@@ -101,6 +103,8 @@ def unsafe(code: bytes) -> str | None:
         return _TABLES
     if opcode == b"\x0f\xc7" and reg in (6, 7):
         return _VARIES
+    if opcode == _GROUP_15 and reg in _WHOLE_STATES and (after or 0) < 0xC0:
+        return _VARIES
     return _UNSAFE.get(opcode.hex())
 
 
@@ -110,6 +114,8 @@ _NEWER = {
     ("f3", "0fbd"): "LZCNT, where an i686 ignores F3 and scans in reverse",
     ("f3", "0f1e"): "ENDBR32, RDSSP",
     ("f3", "0fc7"): "RDPID, VMXON, SENDUIPI",
+    ("f3", "0fae"): "RDFSBASE, INCSSP, PTWRITE, UMONITOR", ("f2", "0fae"): "UMWAIT",
+    ("66", "0fae"): "CLFLUSHOPT, CLWB, TPAUSE",
     ("f0", "0f20"): "LOCK MOV CR0 is MOV CR8 on AMD", ("f0", "0f22"): "as LOCK 0F 20",
     ("", "0f38"): "SSSE3, SSE4, MOVBE, ADX, SHA", ("", "0f3a"): "SSSE3, SSE4, AES",
     ("", "0f0d"): "PREFETCHW", ("", "0f0f"): "3DNow!, gone again", ("", "0f0e"): "FEMMS",
@@ -480,11 +486,24 @@ _SPECIAL: dict[str, Callable[[_State, capstone.CsInsn], None]] = {
 def make_case(code: bytes, rng: random.Random) -> Case:
     """A case for one instruction. `rng` may be one of Hypothesis' own (`st.randoms()`)."""
     state = _State(code, rng)
-    insn, fpu = decode(code), Fpu()
+    insn, fpu, sse = decode(code), Fpu(), None
     if insn is not None:
         state.prepare(insn)
     if code.lstrip(LEGACY_PREFIXES)[0] in ESCAPES:
         fpu = floats.fpu(rng)
         if rng.random() < 0.8:
             state.memory = floats.tile(rng)
-    return Case(code, state.registers, _eflags(rng), state.memory, limit=state.limit, fpu=fpu)
+    if _uses_sse(code, insn):
+        fpu, sse = floats.fpu(rng), floats.sse(rng)
+        if rng.random() < 0.8:
+            state.memory = floats.sse_tile(rng)
+    flags = _eflags(rng)
+    return Case(code, state.registers, flags, state.memory, limit=state.limit, fpu=fpu, sse=sse)
+
+
+def _uses_sse(code: bytes, insn: capstone.CsInsn | None) -> bool:
+    """Whether an instruction has to do with XMM registers or MXCSR."""
+    if insn is None or _opcode(code)[1] == _GROUP_15:
+        return insn is not None
+    registers = (o.reg for o in insn.operands if o.type == x86.X86_OP_REG)
+    return any(insn.reg_name(register).startswith("xmm") for register in registers)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from .cases import LEGACY_PREFIXES, Forms, text
-from .native import BATCH, COMPARED, FLAG_NAMES, REGISTERS, Answer, Case, Fpu, Silicon
+from .native import BATCH, COMPARED, FLAG_NAMES, REGISTERS, Answer, Case, Fpu, Silicon, Sse
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,7 @@ def differences(expected: Answer, got: Answer, undefined: Undefined = Undefined(
     if not undefined.memory:
         found += _memory_difference(expected, got)
     found += _fpu_difference(expected.fpu, got.fpu, ~undefined.status)
+    found += _sse_difference(expected.sse, got.sse)
     return found + _fault_difference(expected, got) + _selector_difference(expected, got)
 
 
@@ -210,6 +211,17 @@ def _fpu_difference(expected: Fpu | None, got: Fpu | None, mask: int) -> list[st
     ]
     pairs = enumerate(zip(expected.stack, got.stack, strict=True))
     return found + [f"ST({n}): expected {a:020x}, got {b:020x}" for n, (a, b) in pairs if a != b]
+
+
+def _sse_difference(expected: Sse | None, got: Sse | None) -> list[str]:
+    """Only if both sides tell."""
+    if expected is None or got is None:
+        return []
+    found = []
+    if expected.mxcsr != got.mxcsr:
+        found.append(f"mxcsr: expected {expected.mxcsr:04x}, got {got.mxcsr:04x}")
+    pairs = enumerate(zip(expected.xmm, got.xmm, strict=True))
+    return found + [f"xmm{n}: expected {a:032x}, got {b:032x}" for n, (a, b) in pairs if a != b]
 
 
 def _fault_difference(expected: Answer, got: Answer) -> list[str]:

@@ -22,14 +22,17 @@ from isa.x86.decode import BAD, UNIMPLEMENTED, decode
 from isa.x86.form import Form
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
+from isa.x86.models import model_of
 from isa.x86.registers import (
     EFLAGS,
     FSW,
     GENERAL_NAMES,
     GPR,
+    MXCSR_INITIAL,
     SEGMENT_NAMES,
     SEGMENTS,
     STACK_NAMES,
+    XMM,
 )
 from isa.x86.tracing import form_name, trace
 
@@ -49,9 +52,12 @@ from .native import (
     Case,
     Fault,
     Fpu,
+    Sse,
 )  # fmt: skip
 
 FLAT_MODE = Mode(32, 32, SEGMENT_NAMES, 3, alignment=False, single_step=False)
+WITH_SSE = "user:pentium4"
+SSE_MODE = FLAT_MODE._replace(model=WITH_SSE)
 
 GENERAL_PROTECTION, BREAKPOINT, OVERFLOW = 13, 3, 4
 ADDRESSES = {
@@ -76,11 +82,16 @@ USER_GATES = {BREAKPOINT, OVERFLOW}
 """Vectors to which a kernel lets INT n of user mode pass (80h never reaches silicon)."""
 
 
-def form_of(code: bytes) -> str | None:
+def sse_form_of(code: bytes) -> str | None:
+    """As `form_of`, of a processor that has SSE and SSE2."""
+    return form_of(code, SSE_MODE)
+
+
+def form_of(code: bytes, mode: Mode = FLAT_MODE) -> str | None:
     """The form's name if `isa` has a meaning for the bytes; for `cases.Forms`."""
     if diverges(code):
         return None
-    form = decode(code, FLAT_MODE).form
+    form = decode(code, mode).form
     assert isinstance(form, Form)
     if form.mnemonic in (BAD, UNIMPLEMENTED):
         return None
@@ -140,16 +151,29 @@ def store_fpu(state: State) -> Fpu:
     return Fpu(state["fcw"], state["fsw"] | error, (full << top | full >> 8 - top) & 0xFF, stack)
 
 
+def sse_registers(sse: Sse) -> dict[str, int]:
+    """The registers of a state that hold SSE's."""
+    named = {register.name: value for register, value in zip(XMM, sse.xmm, strict=True)}
+    return named | {"mxcsr": sse.mxcsr}
+
+
+def store_sse(state: State) -> Sse:
+    """SSE's registers after it."""
+    return Sse(state["mxcsr"], tuple(state[register.name] for register in XMM))
+
+
 class Executor:
     """`executor(case) -> (Answer, Undefined)`, or None if the instruction is not in `isa`.
 
     One machine for all cases, so that an engine keeps what it has translated; what changed of it
     is set back before each. The reference engine goes first, whichever engine is under test: it
-    says what the meaning leaves undefined.
+    says what the meaning leaves undefined. `model` is the processor; cases with SSE want one that
+    has it (`WITH_SSE`).
     """
 
-    def __init__(self, engine: Engine | None = None, *, low: bool = True) -> None:
+    def __init__(self, engine: Engine | None = None, *, low: bool = True, model: str = "") -> None:
         self.low = low
+        self.has_sse = model_of(model).has("pentium3")
         self.judge = Reference()
         self.engine = engine or self.judge
         self.undefined = Undefined()
@@ -162,7 +186,7 @@ class Executor:
         system = AddressSpace(PhysicalMemory(PAGE))
         system.map(0, PAGE, READ | WRITE)
         system.poke(0, struct.pack(f"<{len(GDT)}Q", *GDT))
-        self.state = State(X86(), {"linear": self.space, "system": system})
+        self.state = State(X86(model), {"linear": self.space, "system": system})
         self.blank = self._blank()
 
     def _blank(self) -> list[int]:
@@ -174,6 +198,7 @@ class Executor:
             state.write(segment.limit, 0xFFFFFFFF)
             state.write(segment.attributes, registers.FLAT_CODE if code else registers.FLAT_DATA)
         state["cpl"], state["gdt_limit"] = 3, 8 * len(GDT) - 1
+        state["mxcsr"] = MXCSR_INITIAL
         return list(state.values)
 
     def __call__(self, case: Case) -> tuple[Answer, Undefined] | None:
@@ -219,6 +244,9 @@ class Executor:
                 self.space.poke(address, content)
         state.set_values(self.blank)
         registers = dict.fromkeys(REGISTERS, 0) | dict(case.registers) | fpu_registers(case.fpu)
+        if case.sse is not None:
+            assert self.has_sse, "a case with SSE wants an executor with model=WITH_SSE"
+            registers |= sse_registers(case.sse)
         for name, value in registers.items():
             state[name] = value
         state["eflags"], state.pc, state.count = case.eflags, case.origin, 0
@@ -286,7 +314,7 @@ class Executor:
         return Answer(
             {name: state[name] for name in REGISTERS}, state["eflags"], state.pc,
             self.changed(case), fault, iterations, {name: state[name] for name in SELECTORS},
-            fpu=store_fpu(state),
+            fpu=store_fpu(state), sse=store_sse(state) if case.sse else None,
         )  # fmt: skip
 
     def changed(self, case: Case) -> dict[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import struct
 
-from .native import TILE, Fpu
+from .native import TILE, Fpu, Sse
 
 BIAS = 0x3FFF
 EXPONENTS = (0, 1, 2, 0x7FFE, 0x7FFF, BIAS, BIAS - 1, BIAS + 1, BIAS + 63, BIAS + 62, BIAS + 64,
@@ -105,3 +105,67 @@ def tile(rng: random.Random) -> bytes:
         digits = "".join(rng.choice("0123456789") for _ in range(18))
         return (bytes.fromhex(digits) + bytes([rng.choice((0, 0x80))])).ljust(16, b"\0") * 8
     return rng.randbytes(TILE)
+
+
+XMM = 16  # bytes of a register
+SSE_MASKED = 0x1F80
+
+
+def packed(rng: random.Random, like: bytes = b"") -> bytes:
+    """What an XMM register holds: numbers of one format, words that saturate, or anything.
+
+    Given another one's bytes, some of them are often related to those.
+    """
+    kind = rng.randrange(8)
+    size = 4 if kind < 3 else 8
+    if kind == 6:
+        return b"".join(rng.choice(WORDS).to_bytes(2, "little") for _ in range(XMM // 2))
+    if kind == 7:
+        return rng.randbytes(XMM)
+    parts = [short(rng, size) for _ in range(XMM // size)]
+    for number in range(len(parts) if like else 0):
+        same = int.from_bytes(like[number * size : (number + 1) * size], "little")
+        parts[number] = relative(rng, same, size) if rng.random() < 0.3 else parts[number]
+    return b"".join(parts)
+
+
+WORDS = (0, 1, 0x7F, 0x80, 0x81, 0xFF, 0x100, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0xFF80, 0x8080)
+
+
+def relative(rng: random.Random, value: int, size: int) -> bytes:
+    """The same number, its negative, a neighbour, or one of another exponent."""
+    kind, bits = rng.randrange(4), 8 * size
+    if kind == 0:
+        value ^= rng.getrandbits(1) << bits - 1
+    elif kind == 1:
+        value ^= 1 << rng.randrange(bits)
+    elif kind == 2:
+        value += rng.randrange(-2, 3)
+    else:
+        value += rng.randrange(-30, 31) << FORMATS[size][1]
+    return (value % (1 << bits)).to_bytes(size, "little")
+
+
+def mxcsr(rng: random.Random, *, masked: float = 0.75) -> int:
+    """MXCSR; in `masked` of all cases it masks every exception."""
+    masks = SSE_MASKED if rng.random() < masked else rng.getrandbits(6) << 7
+    flags = rng.getrandbits(6) if rng.random() < 0.3 else 0
+    zeros = rng.choice((0, 0, 0, 1 << 6, 1 << 15, 1 << 6 | 1 << 15))
+    return flags | masks | zeros | rng.randrange(4) << 13
+
+
+def xmm(rng: random.Random) -> tuple[int, ...]:
+    """Eight registers, some of them related to the first."""
+    first = packed(rng)
+    others = [packed(rng, first if rng.random() < 0.5 else b"") for _ in range(7)]
+    return tuple(int.from_bytes(value, "little") for value in (first, *others))
+
+
+def sse(rng: random.Random) -> Sse:
+    """All of SSE's registers."""
+    return Sse(mxcsr(rng), xmm(rng))
+
+
+def sse_tile(rng: random.Random) -> bytes:
+    """Memory full of what registers hold."""
+    return b"".join(packed(rng) for _ in range(TILE // XMM))

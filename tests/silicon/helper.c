@@ -28,12 +28,18 @@ enum { READ_ONLY = 0, WRITABLE = PAGE, LOW_PAGES = 3 * PAGE, CODE_PAGES = 5 * PA
 enum { WORDS = 24, STACK_AT = 32, STACK_SIZE = 128 };
 struct fpu { u8 words[WORDS], stack[STACK_SIZE]; };
 
+/* SSE likewise, bytes 24-27 and 160-287. */
+enum { MXCSR_AT = 24, XMM_AT = 160, XMM_SIZE = 128 };
+struct sse { u32 mxcsr; u8 xmm[XMM_SIZE]; };
+
 struct request {
     u32 registers[8]; /* eax ecx edx ebx esp ebp esi edi */
     u32 eflags, origin, limit;
     u8 length, code[15];
     u8 tile[TILE];
     struct fpu fpu;
+    u32 has_sse;
+    struct sse sse;
 };
 struct change { u32 address, value; };
 struct answer {
@@ -42,13 +48,14 @@ struct answer {
     u16 selectors[6]; /* es cs ss ds fs gs */
     u32 vector, error, address, iterations, changes;
     struct fpu fpu;
+    struct sse sse;
     struct change change[];
 };
 struct header {
     u32 count, done, low, version;
     struct request requests[BATCH];
 };
-enum { NO_FAULT = 0xffffffff, VERSION = 2 };
+enum { NO_FAULT = 0xffffffff, VERSION = 3 };
 enum { LONGEST = sizeof(struct answer) + 4 * PAGE / 4 * sizeof(struct change) };
 
 struct context {
@@ -116,18 +123,28 @@ static void fill(const u8 *tile) {
     for (u32 i = 0; i < CODE_PAGES; i += TILE) *(vector *)(alias + i) = pattern;
 }
 
-/* What the kernel loads when the handler returns: all of it as in `fresh`, but the case's x87. */
-static void load_fpu(u8 *image, const struct fpu *fpu) {
+/* What the kernel loads when the handler returns: all of it as in `fresh`, but the case's x87, and
+ * its SSE if it has one. */
+static void load_fpu(u8 *image, const struct fpu *fpu, const struct sse *sse) {
     memcpy(image, fresh, 416);
     memcpy(image, fpu->words, WORDS);
     memcpy(image + STACK_AT, fpu->stack, STACK_SIZE);
-    if (*(u32 *)(image + 464) == 0x46505853) /* XSAVE's header follows: the x87 is in use */
-        *(u64 *)(image + 512) |= 1;
+    if (sse) {
+        *(u32 *)(image + MXCSR_AT) = sse->mxcsr;
+        memcpy(image + XMM_AT, sse->xmm, XMM_SIZE);
+    }
+    if (*(u32 *)(image + 464) == 0x46505853) /* XSAVE's header follows: this is in use */
+        *(u64 *)(image + 512) |= sse ? 3 : 1;
 }
 
 static void store_fpu(struct fpu *fpu, const u8 *image) {
     memcpy(fpu->words, image, WORDS);
     memcpy(fpu->stack, image + STACK_AT, STACK_SIZE);
+}
+
+static void store_sse(struct sse *sse, const u8 *image) {
+    sse->mxcsr = *(u32 *)(image + MXCSR_AT);
+    memcpy(sse->xmm, image + XMM_AT, XMM_SIZE);
 }
 
 static void start(struct context *c) {
@@ -142,7 +159,7 @@ static void start(struct context *c) {
     c->cs = FLAT_CODE; c->ss = FLAT_DATA;
     next_flags = (r->eflags & 0x204000) | 2; /* ID NT */
     c->eflags = (r->eflags & ~(u32)TF) | (r->limit ? TF : 0);
-    load_fpu(c->fpstate, &r->fpu);
+    load_fpu(c->fpstate, &r->fpu, r->has_sse ? &r->sse : 0);
     steps = 0;
     if (GET("ds") != FLAT_DATA) SET("ds");
     if (GET("es") != FLAT_DATA) SET("es");
@@ -185,6 +202,7 @@ static void finish(const struct context *c) {
         a->eip--;
     }
     store_fpu(&a->fpu, c->fpstate);
+    if (request->has_sse) store_sse(&a->sse, c->fpstate);
     a->changes = changes(a->change);
     cursor += sizeof *a + a->changes * sizeof(struct change);
     place(0, request->length, request->origin);

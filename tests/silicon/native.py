@@ -52,12 +52,13 @@ FLAG_NAMES = {
 
 BATCH = 4096
 _SHARED = 16 << 20
-_VERSION = 2
+_VERSION = 3
 _NO_FAULT = 0xFFFFFFFF
 _HEADER = struct.Struct("<4I")
 _FPU = struct.Struct("<HHBxH8x8x" + 8 * "QH6x")  # control, status, tags, opcode, pointers, stack
-_REQUEST = struct.Struct(f"<8I3IB15s{TILE}s{_FPU.size}s")
-_ANSWER = struct.Struct(f"<8I2I6H5I{_FPU.size}s")
+_SSE = struct.Struct("<I" + 8 * "QQ")  # MXCSR, XMM0 … XMM7 by halves
+_REQUEST = struct.Struct(f"<8I3IB15s{TILE}s{_FPU.size}sI{_SSE.size}s")
+_ANSWER = struct.Struct(f"<8I2I6H5I{_FPU.size}s{_SSE.size}s")
 
 
 class SiliconError(Exception):
@@ -87,7 +88,28 @@ class Fpu:
         return Fpu(control, status, full, tuple(low | high << 64 for low, high in pairs))
 
 
+@dataclass(frozen=True, slots=True)
+class Sse:
+    """MXCSR, and XMM0 … XMM7, 128 bits each."""
+
+    mxcsr: int = 0x1F80
+    xmm: tuple[int, ...] = (0,) * 8
+
+    def pack(self) -> bytes:
+        """As the helper wants it."""
+        halves = [half for value in self.xmm for half in (value & _LOW, value >> 64)]
+        return _SSE.pack(self.mxcsr, *halves)
+
+    @staticmethod
+    def unpack(image: bytes) -> Sse:
+        """What the helper tells."""
+        mxcsr, *halves = _SSE.unpack(image)
+        pairs = zip(halves[::2], halves[1::2], strict=True)
+        return Sse(mxcsr, tuple(low | high << 64 for low, high in pairs))
+
+
 _LOW = (1 << 64) - 1
+_NO_SSE = bytes(_SSE.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +118,8 @@ class Case:
 
     Every data page holds `memory` (128 bytes, or a divisor of it) again and again. Execution ends
     after `limit` instructions (one iteration of REP is one), or when eip leaves the code; with
-    `limit` 0 it runs without the trap flag until the INT3 that follows the code.
+    `limit` 0 it runs without the trap flag until the INT3 that follows the code. `sse` None: what
+    SSE's registers hold is not told either.
     """
 
     code: bytes
@@ -106,6 +129,7 @@ class Case:
     origin: int = ORIGIN
     limit: int = 1
     fpu: Fpu = Fpu()
+    sse: Sse | None = None
 
     def byte(self, address: int) -> int:
         """The byte of data that stands at an address of a data page before the case."""
@@ -156,6 +180,7 @@ class Answer:
     selectors: Mapping[str, int] = field(default_factory=dict)
     lost: str | None = None
     fpu: Fpu | None = None
+    sse: Sse | None = None
 
 
 def pages_of(addresses: range) -> range:
@@ -175,7 +200,7 @@ def _pack(case: Case) -> bytes:
     tile = case.memory * (TILE // len(case.memory))
     return _REQUEST.pack(
         *registers, case.eflags, case.origin, case.limit, len(case.code), case.code, tile,
-        case.fpu.pack(),
+        case.fpu.pack(), case.sse is not None, case.sse.pack() if case.sse else _NO_SSE,
     )  # fmt: skip
 
 
@@ -189,7 +214,9 @@ def _changed(case: Case, words: Sequence[int]) -> dict[int, int]:
 
 
 def _unpack(case: Case, shared: mmap.mmap, offset: int) -> tuple[Answer, int]:
-    (*values, vector, code, address, iterations, changes, fpu) = _ANSWER.unpack_from(shared, offset)
+    (*values, vector, code, address, iterations, changes, fpu, sse) = _ANSWER.unpack_from(
+        shared, offset
+    )
     offset += _ANSWER.size
     words = struct.unpack_from(f"<{2 * changes}I", shared, offset)
     fault = None
@@ -199,6 +226,7 @@ def _unpack(case: Case, shared: mmap.mmap, offset: int) -> tuple[Answer, int]:
         dict(zip(REGISTERS, values[:8], strict=True)), values[8], values[9],
         _changed(case, words) if changes else {}, fault, iterations,
         dict(zip(SELECTORS, values[10:], strict=True)), fpu=Fpu.unpack(fpu),
+        sse=Sse.unpack(sse) if case.sse else None,
     )  # fmt: skip
     return answer, offset + 8 * changes
 

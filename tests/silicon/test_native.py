@@ -33,6 +33,7 @@ from .native import (
     Case,
     Fault,
     Silicon,
+    Sse,
     written,
 )  # fmt: skip
 from .needed import needed_silicon
@@ -448,3 +449,47 @@ def test_differences_ignore_what_is_undefined() -> None:
     two = Answer({**dict.fromkeys(REGISTERS, 0), "eax": 1}, 0, 0, {})
     assert len(differences(one, two)) == 3
     assert differences(one, two, Undefined(SF, frozenset({"eax"}), memory=True)) == []
+
+
+# --- SSE ----------------------------------------------------------------------------------------
+
+ONE, TWO, DENORMAL = 0x3F800000, 0x40000000, 1
+DIVIDE, ADD = "0f5ec1", "0f58c1"  # DIVPS, ADDPS xmm0, xmm1
+
+
+def with_sse(silicon: Silicon, code: str, *xmm: int, mxcsr: int = 0x1F80) -> Answer:
+    registers = {**dict.fromkeys(REGISTERS, 0), "esi": DATA}
+    sse = Sse(mxcsr, (*xmm, *range(len(xmm), 8)))
+    return silicon.run([Case(bytes.fromhex(code), registers, memory=COUNTING, sse=sse)])[0]
+
+
+def test_sse_registers(silicon: Silicon) -> None:
+    """What a case puts into them is there, and what it leaves alone comes back."""
+    answer = with_sse(silicon, "0f1016", *(n << 100 | 7 for n in range(8)), mxcsr=0x7FBF)
+    loaded = int.from_bytes(COUNTING[:16], "little")
+    assert answer.sse == Sse(
+        0x7FBF, (7, 1 << 100 | 7, loaded, *(n << 100 | 7 for n in range(3, 8)))
+    )
+
+
+def test_masked_simd_exception(silicon: Silicon) -> None:
+    """MXCSR has the flags of all four divisions: 1/0, 1/denormal, 0/denormal, 0/0."""
+    answer = with_sse(silicon, DIVIDE, ONE | ONE << 32, DENORMAL << 32 | DENORMAL << 64)
+    assert answer.fault is None and answer.sse is not None
+    assert answer.sse.mxcsr == 0x1F80 | 0b101111  # all but UE
+    assert answer.sse.xmm[0] & 0xFFFFFFFF == 0x7F800000
+
+
+def test_unmasked_simd_exception(silicon: Silicon) -> None:
+    """#XM leaves the destination, and says in MXCSR why."""
+    answer = with_sse(silicon, DIVIDE, ONE, 0, mxcsr=0x1F80 & ~0x200)
+    assert answer.fault == Fault(19) and answer.sse is not None
+    assert answer.sse.xmm[0] == ONE and answer.sse.mxcsr == 0x1D80 | 0b101
+
+
+def test_no_sse_asked_for(silicon: Silicon) -> None:
+    """Then none is told, and what a case before has left is gone."""
+    before = Case(bytes.fromhex(ADD), {}, sse=Sse(0x1F80, (ONE,) * 8))
+    stores = Case(bytes.fromhex("0fae1e"), {"esi": DATA}, memory=COUNTING)  # STMXCSR
+    answers = silicon.run([before, stores])
+    assert answers[1].sse is None and word(answers[1], DATA) == 0x1F80

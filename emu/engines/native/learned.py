@@ -8,11 +8,11 @@ from typing import Any
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import Flag, Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
-from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St
+from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
 from isa.x86.mode import Mode
 
 _SHAPES: dict[str, type[Shape]] = {
-    kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special, St, Mm)
+    kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special, St, Mm, Xmm)
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
 _FLAGS = 2 * max(Flag)  # how many sets of flags there are

@@ -133,7 +133,7 @@ class PagedSpace:
         """See `Space`."""
         if node.op in BULK:
             return node.attribute[1] in ELEMENTS
-        return node.attribute[1] in (8, 16, 32, 64, 80)
+        return node.attribute[1] in (8, 16, 32, 64, 80, 128)
 
     def flush(self) -> None:
         """See `Space`."""

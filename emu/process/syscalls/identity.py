@@ -7,7 +7,7 @@ from emu.process.numbers import CHUNK, CallError, Errno
 from emu.process.process import RLIM_INFINITY, RLIMIT_NOFILE, Process, Sleep
 from emu.process.syscalls.registry import FLAGS, INT, PTR, UINT, call
 
-RELEASE = (b"6.1.0", b"#1", b"i686", b"(none)")
+RELEASE, DOMAIN = (b"6.1.0", b"#1"), b"(none)"
 SYSINFO = "<i9I2H3I8x"  # struct sysinfo
 PR_SET_PDEATHSIG, PR_GET_DUMPABLE, PR_SET_DUMPABLE = 1, 3, 4
 PR_SET_NAME, PR_GET_NAME, PR_GET_TSC, PR_SET_TSC = 15, 16, 25, 26
@@ -56,7 +56,8 @@ def setgroups(p: Process, size: int, groups: int) -> int:
 
 def _names(p: Process) -> tuple[bytes, ...]:
     """struct new_utsname: sysname, nodename, release, version, machine, domainname."""
-    return (b"Linux", p.table.namespace.host_name, *RELEASE)
+    table = p.table
+    return (b"Linux", table.namespace.host_name, *RELEASE, table.processor.platform, DOMAIN)
 
 
 @call("uname", PTR)

@@ -96,7 +96,7 @@ _INT = "INT n/INTO/INT3/INT1—Call to Interrupt Procedure"
 @instruction("int", heading=_INT)
 def int_n(m: X86Builder, vector: Operand) -> None:
     number = m.read(vector).low(8)
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.exit("interrupt", number)
     elif m.mode.v86:
         redirection.interrupt(m, software_event(m, number))
@@ -107,7 +107,7 @@ def int_n(m: X86Builder, vector: Operand) -> None:
 @instruction("int3", heading=_INT, parameters=(BREAKPOINT,))
 @instruction("icebp", heading=_INT, parameters=(DEBUG,), since="386")
 def trap(m: X86Builder, vector: int) -> None:
-    if m.mode.model:
+    if m.mode.has_system:
         event = software_event(m, Bits.of(vector, 8))
         deliver(m, replace(event, software=vector != DEBUG))  # INT1 needs no right to its gate
     else:
@@ -207,7 +207,7 @@ def _return(m: X86Builder, selector: Selector, offset: Bits, released: Bits) -> 
 
 @instruction("iret", "iretd", heading="IRET/IRETD/IRETQ—Interrupt Return")
 def iret(m: X86Builder) -> None:
-    if m.mode.model:
+    if m.mode.has_system:
         m.put(NMI_BLOCKED, Bits.of(0, 1))
     if m.mode.segments_are_paragraphs:
         _interrupt_return(m)
@@ -220,7 +220,7 @@ def iret(m: X86Builder) -> None:
 
 
 def _return_to_task(m: X86Builder) -> None:
-    if m.mode.model:
+    if m.mode.has_system:
         flags = flags_image(m) & ~(1 << 14)  # NT: this task is no longer nested
         tasks.back(m, Departure(m.next, flags, returns=True))
     else:

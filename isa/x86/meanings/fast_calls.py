@@ -27,7 +27,7 @@ DPL = 0x60  # in a segment's attributes
 
 @instruction("sysenter", heading="SYSENTER—Fast System Call", since="pentium2")
 def sysenter(m: X86Builder) -> None:
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.invalid_opcode()
         return
     _require_code_segment(m)
@@ -40,7 +40,7 @@ def sysenter(m: X86Builder) -> None:
 
 @instruction("sysexit", heading="SYSEXIT—Fast Return from Fast System Call", since="pentium2")
 def sysexit(m: X86Builder) -> None:
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.invalid_opcode()
         return
     require_level_0(m)

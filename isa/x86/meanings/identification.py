@@ -13,8 +13,13 @@ from isa.x86.table import INSTRUCTIONS, instruction
 Answer = tuple[int, int, int, int]
 """EAX, EBX, ECX, EDX."""
 
-_FEATURES: Final = {"fld": 0, "rdtsc": 4, "cmpxchg8b": 8, "cmove": 15, "emms": 23, "fxsave": 24}
+_FEATURES: Final = {
+    "fld": 0, "rdtsc": 4, "cmpxchg8b": 8, "cmove": 15, "clflush": 19, "emms": 23, "fxsave": 24,
+    "movaps": 25, "movdqa": 26,
+}  # fmt: skip
 """An instruction, and the bit of EDX that promises it and its like (SDM 2, CPUID, leaf 1)."""
+_LINE: Final = 64 // 8 << 8
+"""EBX of leaf 1: how many quadwords CLFLUSH flushes."""
 _SYSTEM_FEATURES: Final = {"rdmsr": 5, "sysenter": 11}
 """The same of what a process machine's kernel keeps for itself."""
 _CONTROLS: Final = {"vme": 1, "de": 2, "pse": 3, "pge": 13}
@@ -44,7 +49,8 @@ def leaves(identity: Identity, feature_bits: int) -> dict[int, Answer]:
     first, second, third = (int.from_bytes(vendor[n : n + 4], "little") for n in (0, 4, 8))
     caches = identity.caches
     highest = 1 if caches is None else 2
-    basic = {1: (identity.signature, 0, 0, feature_bits)}
+    line = _LINE if feature_bits >> _FEATURES["clflush"] & 1 else 0
+    basic = {1: (identity.signature, line, 0, feature_bits)}
     if caches is not None:
         basic[2] = caches
     extended = {0x80000000: (0x80000000, 0, 0, 0)}
@@ -55,7 +61,7 @@ def leaves(identity: Identity, feature_bits: int) -> dict[int, Answer]:
 def cpuid(m: X86Builder) -> None:
     """A leaf that does not exist answers as the highest basic one does."""
     leaf = m.get(EAX)
-    feature_bits = features(m.model, system=bool(m.mode.model))
+    feature_bits = features(m.model, system=m.mode.has_system)
     *others, (_, last) = leaves(m.model.identity, feature_bits).items()
     for number, register in enumerate((EAX, EBX, ECX, EDX)):
         value = Bits.of(last[number], 32)

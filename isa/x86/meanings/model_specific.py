@@ -98,19 +98,19 @@ def wrmsr(m: X86Builder) -> None:
 
 def time_stamp(m: X86Builder) -> Bits:
     """The counter counts retired instructions: the only time a guest can see."""
-    return m.clock() + m.get(TSC_OFFSET) if m.mode.model else m.clock()
+    return m.clock() + m.get(TSC_OFFSET) if m.mode.has_system else m.clock()
 
 
 @instruction("rdtsc", heading="RDTSC—Read Time-Stamp Counter", since="pentium")
 def rdtsc(m: X86Builder) -> None:
-    if m.mode.model and m.mode.cpl:
+    if m.mode.has_system and m.mode.cpl:
         m.fault_when(m.get(TSD), GENERAL_PROTECTION, 0)
     _put_pair(m, time_stamp(m))
 
 
 @instruction("rdpmc", heading="RDPMC—Read Performance-Monitoring Counters", since="pentium2")
 def rdpmc(m: X86Builder) -> None:
-    if not m.mode.model:
+    if not m.mode.has_system:
         require_level_0(m)
     elif m.mode.cpl:
         m.fault_when(~m.get(PCE), GENERAL_PROTECTION, 0)

@@ -11,7 +11,7 @@ def require_level_0(m: X86Builder) -> None:
     """#GP(0) unless CPL is 0."""
     if m.mode.cpl:
         m.general_protection()
-    elif not m.mode.model:
+    elif not m.mode.has_system:
         m.exit("unimplemented")
 
 
@@ -23,9 +23,9 @@ def require_visible(m: X86Builder) -> None:
 
 def unimplemented_in_process(m: X86Builder) -> bool:
     """Whether this is a process machine, whose programs have no use for the instruction."""
-    if not m.mode.model:
+    if not m.mode.has_system:
         m.exit("unimplemented")
-    return not m.mode.model
+    return not m.mode.has_system
 
 
 def forbid_without_segments(m: X86Builder) -> bool:

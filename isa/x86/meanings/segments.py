@@ -39,7 +39,7 @@ def hold_interrupts_back(m: X86Builder, name: str) -> None:
 
     Only the first of several in a row does so (SDM volume 3, section 6.8.3).
     """
-    if name == "ss" and m.mode.model and not m.mode.shadow:
+    if name == "ss" and m.mode.has_system and not m.mode.shadow:
         m.put(SHADOW, Bits.of(1, 1))
 
 

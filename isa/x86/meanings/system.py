@@ -32,7 +32,7 @@ def hlt(m: X86Builder) -> None:
     """Under single step there is no time to wait: the trap would end it at once."""
     if m.mode.cpl:
         m.general_protection()
-    elif not (m.mode.model and m.mode.single_step):
+    elif not (m.mode.has_system and m.mode.single_step):
         m.exit("halt")
 
 
@@ -45,7 +45,7 @@ def put_interrupt_flag(m: X86Builder, value: int) -> None:
     m.fault_when(~allowed & ~virtual, GENERAL_PROTECTION, 0)
     if value:
         m.fault_when(~allowed & m.get(VIP), GENERAL_PROTECTION, 0)
-    if value and m.mode.model and not m.mode.shadow:
+    if value and m.mode.has_system and not m.mode.shadow:
         m.put(SHADOW, allowed & ~m.get(IF))
     m.put(IF, allowed.select(Bits.of(value, 1), m.get(IF)))
     m.put(VIF, allowed.select(m.get(VIF), value))
@@ -53,7 +53,7 @@ def put_interrupt_flag(m: X86Builder, value: int) -> None:
 
 def _virtual_flag(m: X86Builder) -> Bits:
     """Whether CLI and STI act on VIF if IOPL does not allow more (SDM volume 3, section 20.4)."""
-    if not m.mode.model or m.mode.cpl < 3:
+    if not m.mode.has_system or m.mode.cpl < 3:
         return Bits.of(0, 1)
     return m.get(VME if m.mode.v86 else PVI)
 

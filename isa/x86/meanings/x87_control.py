@@ -38,7 +38,7 @@ from isa.x86.x87.words import put_control_word, status_word
 
 @instruction("wait", heading="WAIT/FWAIT—Wait")
 def wait(m: X86Builder) -> None:
-    if m.mode.model:
+    if m.mode.has_system:
         m.fault_when(m.get(MP) & m.get(TS), DEVICE_NOT_AVAILABLE)
     wait_for_errors(m)
 

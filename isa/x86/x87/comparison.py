@@ -10,8 +10,8 @@ from isa.x86.x87.result import DENORMAL, FLAGS
 GREATER, LESS, EQUAL, UNORDERED = 0b000, 0b001, 0b100, 0b111  # C3 C2 C0, or ZF PF CF
 
 
-def _order(a: Number, b: Number) -> Bits:
-    """C3 C2 C0 of two numbers."""
+def order(a: Number, b: Number) -> Bits:
+    """C3 C2 C0 of two numbers that are no NaNs."""
     equal = a.zero & b.zero | _same_value(a, b)
     smaller = a.exponent.slt(b.exponent) | (a.exponent == b.exponent) & a.significand.ult(
         b.significand
@@ -27,14 +27,15 @@ def _same_value(a: Number, b: Number) -> Bits:
     return (a.sign == b.sign) & (a.exponent == b.exponent) & (a.significand == b.significand)
 
 
-def _compare(a: Number, b: Number, denormal: Bits, *, quiet: bool) -> dict[str, Bits]:
+def compare(a: Number, b: Number, denormal: Bits, *, quiet: bool) -> dict[str, Bits]:
+    """Their order, and the flags raised; `quiet`: by signaling NaNs only."""
     unordered = a.nan | b.nan | a.unsupported | b.unsupported
     invalid = unordered
     if quiet:
         invalid = a.signaling | b.signaling | a.unsupported | b.unsupported
     some_denormal = (a.denormal | b.denormal | denormal) & ~unordered
     return {
-        "order": unordered.select(UNORDERED, _order(a, b)),
+        "order": unordered.select(UNORDERED, order(a, b)),
         "flags": invalid.zext(FLAGS) | some_denormal.select(Bits.of(DENORMAL, FLAGS), 0),
     }
 
@@ -42,13 +43,13 @@ def _compare(a: Number, b: Number, denormal: Bits, *, quiet: bool) -> dict[str, 
 @family("order", "flags")
 def ordered(a: Bits, b: Bits, denormal: Bits) -> dict[str, Bits]:
     """C3 C2 C0 of a against b; every NaN is invalid."""
-    return _compare(unpack(a), unpack(b), denormal, quiet=False)
+    return compare(unpack(a), unpack(b), denormal, quiet=False)
 
 
 @family("order", "flags")
 def unordered(a: Bits, b: Bits, denormal: Bits) -> dict[str, Bits]:
     """The same; only signaling NaNs are invalid."""
-    return _compare(unpack(a), unpack(b), denormal, quiet=True)
+    return compare(unpack(a), unpack(b), denormal, quiet=True)
 
 
 @family("class")

@@ -11,7 +11,8 @@ from isa.x86.x87.number import BIAS, EXPONENT, Number, unpack
 from isa.x86.x87.result import DENORMAL, FLAGS, INVALID, PRECISION, Result, exact
 from isa.x86.x87.rounding import DOUBLE, SINGLE, WIDE, Control, Format, finish, jam, round_to
 
-_FORMATS: Final = {32: SINGLE, 64: DOUBLE}
+FORMATS: Final = {32: SINGLE, 64: DOUBLE}
+"""The shorter formats by their widths."""
 
 
 @family("value", "denormal")
@@ -21,20 +22,33 @@ def widen(value: Bits) -> dict[str, Bits]:
 
 
 def _widened(value: Bits) -> dict[str, Bits]:
-    form = _FORMATS[value.width]
+    x = short_number(value)
+    above = (x.infinite | x.nan).select(Bits.of(number.MAXIMUM, EXPONENT), x.exponent)
+    exponent = x.zero.select(0, above)
+    return {"value": number.pack(x.sign, exponent, x.significand), "denormal": x.denormal}
+
+
+def short_number(value: Bits) -> Number:
+    """Take 32 or 64 bits apart."""
+    form = FORMATS[value.width]
     fraction = value.low(form.fraction)
     exponent = value.bits(form.fraction, value.width - form.fraction - 1)
     least, most = exponent == 0, exponent == form.largest + 1
     zero = least & (fraction == 0)
     whole = (~least).concat(fraction).concat(Bits.of(0, 63 - form.fraction))
     places = least.select(whole.clz(), 0)  # a zero's do not matter
-    rebased = exponent.zext(EXPONENT) + (BIAS - form.largest // 2) + least.zext(EXPONENT)
-    rebased = rebased - places.low(EXPONENT)
-    rebased = most.select(Bits.of(number.MAXIMUM, EXPONENT), zero.select(0, rebased))
-    return {
-        "value": number.pack(value.sign, rebased, whole << places),
-        "denormal": least & ~zero,
-    }
+    rebased = exponent.zext(EXPONENT) + (BIAS - form.bias) + least.zext(EXPONENT)
+    return Number(
+        bits=value,
+        sign=value.sign,
+        exponent=rebased - places.low(EXPONENT),
+        significand=whole << places,
+        zero=zero,
+        denormal=least & ~zero,
+        unsupported=Bits.of(0, 1),
+        infinite=most & (fraction == 0),
+        nan=most & (fraction != 0),
+    )
 
 
 @family("result")
@@ -43,42 +57,43 @@ def load(value: Bits) -> dict[str, Bits]:
     wide = _widened(value)
     x = unpack(wide["value"])
     flags = x.signaling.zext(FLAGS) | wide["denormal"].select(Bits.of(DENORMAL, FLAGS), 0)
-    return {"result": exact(x.nan.select(nan.quiet(x.bits), x.bits), flags).pack()}
+    return {"result": exact(x.nan.select(number.quiet(x.bits), x.bits), flags).pack()}
 
 
 @family("value")
 def from_integer(value: Bits) -> dict[str, Bits]:
     """A signed integer of up to 64 bits; always exact."""
+    sign, exponent, significand = integer_parts(value)
+    exponent = (significand == 0).select(0, exponent)
+    return {"value": number.pack(sign, exponent, significand)}
+
+
+def integer_parts(value: Bits) -> tuple[Bits, Bits, Bits]:
+    """Sign, exponent and significand, as of a `Number`, of a signed integer of up to 64 bits."""
     wide = value.sext(64)
     magnitude = wide.sign.select(-wide, wide)
     places = magnitude.clz()
     exponent = Bits.of(BIAS + 63, EXPONENT) - places.low(EXPONENT)
-    exponent = (magnitude == 0).select(0, exponent)
-    return {"value": number.pack(wide.sign, exponent, magnitude << places)}
+    return wide.sign, exponent, magnitude << places
 
 
 def indefinite(width: int) -> Bits:
     """The real indefinite in 32 or 64 bits."""
-    return _indefinite(_FORMATS[width])
+    return FORMATS[width].indefinite()
 
 
-def _indefinite(to: Format) -> Bits:
-    exponent = Bits.of(to.largest + 1, EXPONENT)
-    return to.finite(Bits.of(1, 1), exponent, Bits.of(3 << WIDE - 2, WIDE))
+def narrowed(x: Number, control: Control, to: Format) -> Result:
+    """A number rounded to a shorter format; NaNs lose the places that there are not."""
+    wide = x.significand.concat(Bits.of(0, 64))
+    result = finish(x.sign, x.exponent - (BIAS - to.bias), wide, to.unit, control, to)
+    result = result.or_else(x.infinite, exact(to.infinity(x.sign)))
+    payload = to.nan(x.sign, wide)
+    result = result.or_else(x.nan, exact(payload, x.signaling.zext(FLAGS)))
+    return result.or_else(x.unsupported, nan.invalid(to))
 
 
 def _narrow(value: Bits, control: Bits, to: Format) -> dict[str, Bits]:
-    x = unpack(value)
-    exponent = x.exponent - (BIAS - to.largest // 2)
-    wide = x.significand.concat(Bits.of(0, 64))
-    unit = Bits.of(1 << WIDE - 1 - to.fraction, WIDE)
-    result = finish(x.sign, exponent, wide, unit, Control(control), to)
-    above = Bits.of(to.largest + 1, EXPONENT)
-    result = result.or_else(x.infinite, exact(to.finite(x.sign, above, wide)))
-    payload = to.finite(x.sign, above, nan.quiet(value).low(64).concat(Bits.of(0, 64)))
-    result = result.or_else(x.nan, exact(payload, x.signaling.zext(FLAGS)))
-    wrong = exact(_indefinite(to), Bits.of(INVALID, FLAGS))
-    return {"result": result.or_else(x.unsupported, wrong).pack()}
+    return {"result": narrowed(unpack(value), Control(control), to).pack()}
 
 
 @family("result")
@@ -104,33 +119,37 @@ def rounded_integer(x: Number, mode: Bits) -> tuple[Bits, Bits, Bits, Bits]:
     return whole.significand.bits(64, 64), whole.inexact, whole.up, beyond | whole.carry
 
 
-def _to_integer(value: Bits, mode: Bits, width: int) -> dict[str, Bits]:
-    x = unpack(value)
+def integer(x: Number, mode: Bits, width: int) -> Result:
+    """A number rounded to a signed integer; the integer indefinite of what does not fit."""
     magnitude, inexact, up, beyond = rounded_integer(x, mode)
     most = Bits.of((1 << width - 1) - 1, 64) + x.sign.zext(64)
     wrong = x.odd | ~x.zero & (beyond | most.ult(magnitude))
     signed = x.sign.select(-magnitude, magnitude).low(width)
     result = Result(signed, inexact.select(Bits.of(PRECISION, FLAGS), 0), up)
     indefinite = exact(Bits.of(1 << width - 1, width), Bits.of(INVALID, FLAGS))
-    return {"result": result.or_else(wrong, indefinite).pack()}
+    return result.or_else(wrong, indefinite)
+
+
+def _to_integer(value: Bits, control: Bits, width: int) -> dict[str, Bits]:
+    return {"result": integer(unpack(value), Control(control).mode, width).pack()}
 
 
 @family("result")
 def to_integer16(value: Bits, control: Bits) -> dict[str, Bits]:
     """80 bits rounded to a signed integer of 16."""
-    return _to_integer(value, Control(control).mode, 16)
+    return _to_integer(value, control, 16)
 
 
 @family("result")
 def to_integer32(value: Bits, control: Bits) -> dict[str, Bits]:
     """80 bits rounded to a signed integer of 32."""
-    return _to_integer(value, Control(control).mode, 32)
+    return _to_integer(value, control, 32)
 
 
 @family("result")
 def to_integer64(value: Bits, control: Bits) -> dict[str, Bits]:
     """80 bits rounded to a signed integer of 64."""
-    return _to_integer(value, Control(control).mode, 64)
+    return _to_integer(value, control, 64)
 
 
 @family("result")

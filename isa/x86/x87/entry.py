@@ -28,7 +28,7 @@ EXCEPTIONS = 6  # flags that have a mask: all but SF
 
 def require_unit(m: X86Builder) -> None:
     """#NM if the unit is to be emulated, or still holds another task's state."""
-    if m.mode.model:
+    if m.mode.has_system:
         m.fault_when(m.get(EM) | m.get(TS), DEVICE_NOT_AVAILABLE)
 
 
@@ -45,7 +45,7 @@ def wait_for_errors(m: X86Builder) -> None:
     on, as it does where IGNNE# is asserted.
     """
     waits = pending(m)
-    if m.mode.model:
+    if m.mode.has_system:
         waits = waits & m.get(NE)
     m.fault_when(waits, FLOATING_POINT_ERROR)
 

@@ -104,11 +104,17 @@ def unpack(m: X86Builder, image: Bits) -> Environment:
 def put(m: X86Builder, found: Bits) -> Bits:
     """Make an environment the unit's; returns its TOP."""
     environment = unpack(m, found)
+    top = put_environment(m, environment)
+    m.put(FULL, full_of(environment.tags, top))
+    return top
+
+
+def put_environment(m: X86Builder, environment: Environment) -> Bits:
+    """All of it but what the tags say; returns its TOP."""
     top = environment.status.bits(11, 3)
     put_control_word(m, environment.control)
     put_status_word(m, environment.status)
     m.put(TOP, top)
-    m.put(FULL, full_of(environment.tags, top))
     for registers, pointer in (((FCS, FIP), environment.instruction),
                                ((FDS, FDP), environment.operand)):  # fmt: skip
         for part, value in zip(registers, pointer, strict=True):
@@ -127,8 +133,13 @@ def put_all(m: X86Builder, whole: Bits) -> None:
     """Make a state the unit's."""
     head = 8 * size(m)
     put(m, whole.low(head))
+    put_registers(m, whole.bits(head, REGISTERS_SIZE), WIDTH)
+
+
+def put_registers(m: X86Builder, stack: Bits, step: int) -> None:
+    """Make the stack what `stack` holds, ST(0) first, each register in `step` bits."""
     for number, (significand, exponent) in enumerate(zip(ST.members, STX.members, strict=True)):
-        value = whole.bits(head + number * WIDTH, WIDTH)
+        value = stack.bits(number * step, WIDTH)
         m.put(significand, value.low(64))
         m.put(exponent, value.bits(64, 16))
 

@@ -6,11 +6,14 @@ MM0, and all registers full; what it writes gets a sign and an exponent of ones.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from isa.bits import Bits
+from isa.registers import Register
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm
+from isa.x86.lanes import chosen
 from isa.x86.registers import EM, FULL, ST, STX, TOP
 from isa.x86.x87.entry import require_unit, wait_for_errors
 
@@ -20,7 +23,7 @@ _ONES: Final = 0xFFFF
 
 def begin(m: X86Builder) -> None:
     """The start of every MMX instruction: the unit is there, and no exception is pending."""
-    if m.mode.model:
+    if m.mode.has_system:
         with m.when(m.get(EM)):
             m.invalid_opcode()
     require_unit(m)
@@ -28,7 +31,8 @@ def begin(m: X86Builder) -> None:
 
 
 class Multimedia:
-    """The registers for one instruction, which may write one of them.
+    """The registers for one instruction, which may write one of them; `turned` are all of the
+    unit's, as they become for whatever MMX instruction.
 
     They are turned by the bits of TOP, not picked by a number that is computed: in a block TOP is
     known to be 0 after the first MMX instruction, and the others move nothing.
@@ -39,22 +43,20 @@ class Multimedia:
         self.m = m
         self._values = _turned(list(map(m.get, ST.members)), m.get(TOP))
         exponents = _turned(list(map(m.get, STX.members)), m.get(TOP))
-        for register, value in zip(ST.members, self._values, strict=True):
+        self.turned: Final[Mapping[Register, Bits]] = {
+            **dict(zip(ST.members, self._values, strict=True)),
+            **dict(zip(STX.members, exponents, strict=True)),
+            TOP: Bits.of(0, TOP.width),
+            FULL: Bits.of(0xFF, FULL.width),
+        }
+        for register, value in self.turned.items():
             m.put(register, value)
-        for register, value in zip(STX.members, exponents, strict=True):
-            m.put(register, value)
-        m.put(TOP, Bits.of(0, TOP.width))
-        m.put(FULL, Bits.of(0xFF, FULL.width))
 
     def read(self, operand: Operand) -> Bits:
         """The operand's value, whatever kind of operand it is."""
         if not isinstance(operand.shape, Mm):
             return self.m.read(operand)
-        values, index = self._values, self._index(operand)
-        for bit in range(3):
-            pairs = zip(values[::2], values[1::2], strict=True)
-            values = [index.bit(bit).select(odd, even) for even, odd in pairs]
-        return values[0]
+        return chosen(self._values, self._index(operand))
 
     def write(self, operand: Operand, value: Bits) -> None:
         """Make `value` the operand's."""

@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 from isa.bits import Bits
-from isa.x86.x87 import number
-from isa.x86.x87.number import QUIET_BIT, WIDTH, Number
+from isa.x86.x87.number import Number, quiet
 from isa.x86.x87.result import DENORMAL, FLAGS, INVALID, ZERO_DIVIDE, Result, exact
+from isa.x86.x87.rounding import EXTENDED, Format
 
 
-def quiet(bits: Bits) -> Bits:
-    """A NaN made quiet."""
-    return bits | Bits.of(QUIET_BIT, WIDTH)
-
-
-def invalid() -> Result:
+def invalid(to: Format = EXTENDED) -> Result:
     """The masked answer to an invalid operation."""
-    return exact(number.indefinite(), Bits.of(INVALID, FLAGS))
+    return exact(to.indefinite(), Bits.of(INVALID, FLAGS))
 
 
 def propagate(a: Number, b: Number) -> Bits:
@@ -32,20 +27,21 @@ def of_operands(result: Result, a: Number, b: Number, denormal: Bits | None = No
     some_denormal = a.denormal | b.denormal
     if denormal is not None:
         some_denormal = some_denormal | denormal
-    counted = _told(result, some_denormal)
+    counted = told(result, some_denormal)
     signaling = (a.signaling | b.signaling).zext(FLAGS)
     some_nan = exact(propagate(a, b), signaling)
-    told = counted.or_else(a.nan | b.nan, some_nan)
-    return told.or_else(a.unsupported | b.unsupported, invalid())
+    result = counted.or_else(a.nan | b.nan, some_nan)
+    return result.or_else(a.unsupported | b.unsupported, invalid())
 
 
 def of_operand(result: Result, a: Number) -> Result:
     """The same for one operand."""
-    told = _told(result, a.denormal).or_else(a.nan, exact(quiet(a.bits), a.signaling.zext(FLAGS)))
-    return told.or_else(a.unsupported, invalid())
+    counted = told(result, a.denormal)
+    some_nan = exact(quiet(a.bits), a.signaling.zext(FLAGS))
+    return counted.or_else(a.nan, some_nan).or_else(a.unsupported, invalid())
 
 
-def _told(result: Result, denormal: Bits) -> Result:
+def told(result: Result, denormal: Bits) -> Result:
     """The result with the denormal-operand exception, unless a graver one is told (SDM 4.9.2)."""
     graver = (result.flags & (INVALID | ZERO_DIVIDE)) != 0
     raised = (denormal & ~graver).select(Bits.of(DENORMAL, FLAGS), 0)

@@ -12,7 +12,8 @@ BIAS: Final = 0x3FFF
 MAXIMUM: Final = 0x7FFF  # the exponent of infinities and NaNs
 EXPONENT: Final = 32  # bits in which exponents are computed, as signed numbers
 INTEGER_BIT: Final = 1 << 63
-QUIET_BIT: Final = 1 << 62
+QUIET_PLACES: Final = {32: 22, 64: 51, 80: 62}
+"""Where NaNs of each width say that they are quiet."""
 ONE: Final = 0x3FFF_8000_0000_0000_0000
 INDEFINITE: Final = 0xFFFF_C000_0000_0000_0000
 """The real indefinite: the QNaN that masked invalid operations give."""
@@ -20,7 +21,7 @@ INDEFINITE: Final = 0xFFFF_C000_0000_0000_0000
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A number and what it is; conditions are 1 bit wide.
+    """A number, in its own format's `bits`, and what it is; conditions are 1 bit wide.
 
     `significand` is shifted until its highest bit is 1 (but for zero), and `exponent`, still
     biased, fits that: value = significand × 2^(exponent − BIAS − 63).
@@ -39,12 +40,17 @@ class Number:
     @property
     def signaling(self) -> Bits:
         """Whether it is a signaling NaN."""
-        return self.nan & ~self.bits.bit(62)
+        return self.nan & ~self.bits.bit(QUIET_PLACES[self.bits.width])
 
     @property
     def odd(self) -> Bits:
         """Whether arithmetic needs another rule than that for finite numbers."""
         return self.nan | self.infinite | self.unsupported
+
+
+def quiet(bits: Bits) -> Bits:
+    """A NaN of 32, 64 or 80 bits made quiet."""
+    return bits | Bits.of(1 << QUIET_PLACES[bits.width], bits.width)
 
 
 def unpack(bits: Bits) -> Number:

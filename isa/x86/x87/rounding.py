@@ -27,6 +27,11 @@ class Control:
     word: Bits
 
     @property
+    def to(self) -> Format:
+        """The format of results."""
+        return EXTENDED
+
+    @property
     def mode(self) -> Bits:
         """The rounding mode."""
         return self.word.bits(10, 2)
@@ -41,6 +46,11 @@ class Control:
     def masked(self, exception: int) -> Bits:
         """Whether an exception is masked."""
         return self.word.bit(exception.bit_length() - 1)
+
+    @property
+    def flushes(self) -> Bits:
+        """Whether masked underflows give zeros."""
+        return Bits.of(0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +104,33 @@ class Format:
         low = WIDE - 1 - self.fraction
         return sign.concat(exponent).concat(significand.bits(low, self.fraction))
 
+    @property
+    def bias(self) -> int:
+        """What is added to exponents."""
+        return self.largest // 2
+
+    @property
+    def unit(self) -> Bits:
+        """The last place of a wide significand."""
+        return Bits.of(1 << WIDE - 1 - self.fraction, WIDE)
+
+    def zero(self, sign: Bits) -> Bits:
+        """A zero."""
+        return self.finite(sign, Bits.of(0, EXPONENT), Bits.of(0, WIDE))
+
+    def infinity(self, sign: Bits) -> Bits:
+        """An infinity."""
+        return self.finite(sign, Bits.of(self.largest + 1, EXPONENT), Bits.of(1 << WIDE - 1, WIDE))
+
+    def nan(self, sign: Bits, significand: Bits) -> Bits:
+        """A quiet NaN with the other places of a wide significand."""
+        exponent = Bits.of(self.largest + 1, EXPONENT)
+        return self.finite(sign, exponent, significand | 1 << WIDE - 2)
+
+    def indefinite(self) -> Bits:
+        """The real indefinite."""
+        return self.nan(Bits.of(1, 1), Bits.of(1 << WIDE - 1, WIDE))
+
 
 class Extended(Format):
     """Double extended precision: the integer bit is stored."""
@@ -133,8 +170,18 @@ def finish(
     wrapped = _wrapped(following, tiny & ~denormalised, over)
     inside = Result(to.finite(sign, wrapped, rounded.significand), raised, rounded.up)
     outside = _overflow(sign, unit, mode, to)
-    nothing = Result(to.finite(sign, Bits.of(0, EXPONENT), Bits.of(0, WIDE)), raised, Bits.of(0, 1))
-    return inside.or_else(over & control.masked(OVERFLOW), outside).or_else(~some, nothing)
+    nothing = Result(to.zero(sign), raised, Bits.of(0, 1))
+    result = inside.or_else(over & control.masked(OVERFLOW), outside).or_else(~some, nothing)
+    return _flushed(
+        result, all_of(some, tiny, control.masked(UNDERFLOW), control.flushes), sign, to
+    )
+
+
+def _flushed(result: Result, condition: Bits, sign: Bits, to: Format) -> Result:
+    """A zero in place of what is too small (SDM volume 1, section 10.2.3.3)."""
+    one = Bits.of(1, 1)
+    nothing = Result(to.zero(sign), flags(underflow=one, precision=one), Bits.of(0, 1))
+    return result.or_else(condition, nothing)
 
 
 def _wrapped(exponent: Bits, tiny: Bits, over: Bits) -> Bits:
@@ -147,6 +194,5 @@ def _overflow(sign: Bits, unit: Bits, mode: Bits, to: Format) -> Result:
     """An infinity, or the largest finite number (SDM volume 1, table 4-10)."""
     infinite = (mode == NEAREST) | (mode == UP) & ~sign | (mode == DOWN) & sign
     largest = to.finite(sign, Bits.of(to.largest, EXPONENT), ~(unit - 1))
-    beyond = to.finite(sign, Bits.of(to.largest + 1, EXPONENT), Bits.of(1 << WIDE - 1, WIDE))
-    one = Bits.of(1, 1)
-    return Result(infinite.select(beyond, largest), flags(overflow=one, precision=one), infinite)
+    raised = flags(overflow=Bits.of(1, 1), precision=Bits.of(1, 1))
+    return Result(infinite.select(to.infinity(sign), largest), raised, infinite)

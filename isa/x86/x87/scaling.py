@@ -68,7 +68,7 @@ def extract(a: Bits) -> dict[str, Bits]:
     exponent = nan.of_operand(exponent, x)
     plain = number.pack(x.sign, Bits.of(BIAS, EXPONENT), x.significand)
     significand = (x.zero | x.infinite).select(x.bits, plain)
-    significand = x.nan.select(nan.quiet(x.bits), significand)
+    significand = x.nan.select(number.quiet(x.bits), significand)
     return {
         "exponent": exponent.pack(),
         "significand": x.unsupported.select(number.indefinite(), significand),
