@@ -3,7 +3,9 @@
 A block's instructions are traced one after the other with values forwarded. Flags (registers whose
 role says so) are seldom read: a block leaves behind a *recipe* for them, the number of a set of
 expressions and the operands these need, and only an exit from the region computes them. Flags that
-another block of the region does read are computed by the block that changes them as well.
+another block of the region does read are computed by the block that changes them as well. An exit
+in the middle of a block that has changed some flags only is no such reader: it has a recipe of its
+own, which takes what the recipe of the block before has computed.
 """
 
 from __future__ import annotations
@@ -202,7 +204,8 @@ def _reads(block: PlannedBlock, flags: set[Register], isa: InstructionSet) -> se
     for part in block.parts:
         roots += part.effects
         if part.effects:
-            roots += _needed(part.before, flags)
+            roots += [v for r, v in part.before.items() if r not in flags]
+            roots += Recipes(tuple(flags)).of(part.before, set())[1]
     roots += _needed(block.after, flags)
     walk(roots, set(), visit)
     return found
@@ -298,6 +301,18 @@ class Recipe:
     number: int
     values: dict[Register, Bits]
     widths: list[int]
+
+    @property
+    def olds(self) -> set[Register]:
+        """The flags whose old values it takes."""
+        found: set[Register] = set()
+
+        def visit(node: Bits) -> None:
+            if node.op == "get":
+                found.add(node.attribute[0])
+
+        walk(self.values.values(), set(), visit)
+        return found
 
 
 class Recipes:

@@ -8,7 +8,7 @@ in a cold block beside it, made from the same expressions as the hot code.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from emu.engines.facts import fetches_at_pc
@@ -81,6 +81,7 @@ class RegionCompiler:
         self.budgets = budgets(blocks, entries, isa)
         self.flags = mark_flags(blocks, isa)
         self.recipes = Recipes(self.flags)
+        self.late = Recipes(self.flags)  # of exits from the middle, over what the others made
         self.low = Lowering(self)
         self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
@@ -157,11 +158,12 @@ class RegionCompiler:
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
-        low.line("%recipe = alloca i32")
-        low.line("store i32 0, ptr %recipe")
-        for size, most in self.recipes.most.items():
-            for number in range(most):
-                low.line(f"%operand{size}.{number} = alloca i{size}")
+        for name, recipes in (("recipe", self.recipes), ("late", self.late)):
+            low.line(f"%{name} = alloca i32")
+            low.line(f"store i32 0, ptr %{name}")
+            for size, most in recipes.most.items():
+                for number in range(most):
+                    low.line(f"%{name}.operand{size}.{number} = alloca i{size}")
 
     def _switch_to_entry(self) -> None:
         low = self.low
@@ -291,7 +293,7 @@ class RegionCompiler:
         low.start(f"undo.{part}")
         low.push()
         gets, self._gets, self._in_cold = self._gets, dict(self._gets), True
-        self._store_state(block.parts[number].before, set())
+        self._store_state(block.parts[number].before, set(), in_the_middle=True)
         left = low.emit("load i64, ptr %remaining")
         rest = block.length - number
         self._cover(str(block.address + block.offset(number)), -1)
@@ -301,7 +303,9 @@ class RegionCompiler:
         low.jump("epilogue")
         self.cold, low.lines, low.label = low.lines, hot, label
 
-    def _store_state(self, known: dict[Register, Bits], live: set[Register]) -> None:
+    def _store_state(
+        self, known: dict[Register, Bits], live: set[Register], *, in_the_middle: bool = False
+    ) -> None:
         """Put what has changed in the slots: registers by value, flags as a recipe."""
         low, flags = self.low, set(self.flags)
         values = [
@@ -312,8 +316,11 @@ class RegionCompiler:
         concrete = [(f, low.value(known[f])) for f in self.flags if f in live and changed(f, known)]
         lines = []
         if any(changed(f, known) for f in flags):
-            recipe, operands = self.recipes.of(known, {f for f in live if changed(f, known)})
-            lines = self._leave_recipe(recipe, [low.value(o) for o in operands])
+            stored = {f for f in live if changed(f, known)}
+            late = in_the_middle and Recipes(self.flags).of(known, stored)[0].olds
+            name, recipes = ("late", self.late) if late else ("recipe", self.recipes)
+            recipe, operands = recipes.of(known, stored)
+            lines = self._leave_recipe(name, recipe, [low.value(o) for o in operands])
         if self.isa.pc in known and known[self.isa.pc].is_const:
             low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")
         for register, value in values + concrete:
@@ -321,14 +328,14 @@ class RegionCompiler:
         for line in lines:
             low.line(line)
 
-    def _leave_recipe(self, recipe: Recipe, operands: list[str]) -> list[str]:
-        lines = [f"store i32 {recipe.number}, ptr %recipe"]
+    def _leave_recipe(self, name: str, recipe: Recipe, operands: list[str]) -> list[str]:
+        lines = [f"store i32 {recipe.number}, ptr %{name}"]
         numbers = {32: 0, 64: 0}
         for width, text in zip(recipe.widths, operands, strict=True):
             size = slot_width(width)
             if width < size:
                 text = text if text.isdigit() else self.low.emit(f"zext i{width} {text} to i{size}")
-            lines.append(f"store i{size} {text}, ptr %operand{size}.{numbers[size]}")
+            lines.append(f"store i{size} {text}, ptr %{name}.operand{size}.{numbers[size]}")
             numbers[size] += 1
         return lines
 
@@ -475,20 +482,33 @@ class RegionCompiler:
         low.line(f"store i64 {value}, ptr {place}")
 
     def _store_flags(self) -> None:
-        """What the recipe says; without one (0) the flags are as they were."""
-        low = self.low
-        if not self.flags:
+        """What the recipes say; without one (0) the flags are as they were."""
+        self._store_flags_by("recipe", self.recipes, self._in_memory, self.slot_value)
+        self._store_flags_by("late", self.late, set(self.flags), self._load_slot)
+
+    def _store_flags_by(
+        self, name: str, recipes: Recipes, in_memory: set[Register], old: Callable[[Register], str]
+    ) -> None:
+        low, found = self.low, list(recipes.found.values())
+        if not found:
             return
-        recipes = list(self.recipes.found.values())
-        cases = " ".join(f"i32 {r.number}, label %recipe.{r.number}" for r in recipes)
-        which = low.emit("load i32, ptr %recipe")
-        low.line(f"switch i32 {which}, label %done [{cases}]")
-        for recipe in recipes:
-            low.start(f"recipe.{recipe.number}")
-            for flag, text in self._computed(recipe).items():
+        cases = " ".join(f"i32 {r.number}, label %{name}.{r.number}" for r in found)
+        which = low.emit(f"load i32, ptr %{name}")
+        low.line(f"switch i32 {which}, label %{name}.done [{cases}]")
+        for recipe in found:
+            low.start(f"{name}.{recipe.number}")
+            operands = self._operands(name, recipe)
+            values = {
+                f: v
+                for f, v in recipe.values.items()
+                if f not in in_memory or changed(f, recipe.values)
+            }
+            olds = {f: old(f) for f in self.flags if f in recipe.olds}
+            texts = {f: low.inline(v, operands, olds) for f, v in values.items()}
+            for flag, text in texts.items():
                 self._store_slot(flag, text)
-            low.jump("done")
-        low.start("done")
+            low.jump(f"{name}.done")
+        low.start(f"{name}.done")
 
     def slot_value(self, register: Register) -> str:
         """A register's slot, read now."""
@@ -496,26 +516,15 @@ class RegionCompiler:
             return self._load_slot(register)
         return self.low.emit(f"load i{register.width}, ptr %r{register.slot}")
 
-    def _computed(self, recipe: Recipe) -> dict[Register, str]:
-        """The flags by their recipe, but for those that stay as they are in memory."""
+    def _operands(self, name: str, recipe: Recipe) -> list[str]:
         low = self.low
         operands, numbers = [], {32: 0, 64: 0}
         for width in recipe.widths:
             size = slot_width(width)
-            text = low.emit(f"load i{size}, ptr %operand{size}.{numbers[size]}")
+            text = low.emit(f"load i{size}, ptr %{name}.operand{size}.{numbers[size]}")
             operands.append(low.emit(f"trunc i{size} {text} to i{width}") if width < size else text)
             numbers[size] += 1
-        values = {
-            f: v
-            for f, v in recipe.values.items()
-            if f not in self._in_memory or changed(f, recipe.values)
-        }
-        read: set[Register] = set()
-        walk(
-            values.values(), set(), lambda n: read.update(n.attribute[:1] if n.op == "get" else ())
-        )
-        olds = {f: self.slot_value(f) for f in self.flags if f in read}
-        return {f: low.inline(v, operands, olds) for f, v in values.items()}
+        return operands
 
     def _chain(self, target: str) -> None:
         low, width = self.low, self.isa.pc.width
