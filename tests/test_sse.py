@@ -36,7 +36,8 @@ SYSTEM = {"osfxsr": 1, "esi": OPERAND, "edi": OPERAND}
 WIDE, PAIRS = 16, 14
 OUT = DATA + 16 * PAGE
 MOST = 60 * PAGE
-SLOW, SHARE = ("native", "native-single"), 5  # engines that compile each loop; so few of them
+SHARES = {"reference": 4, "python": 4, "python-hot": 4, "native": 12, "native-single": 12}
+"""How many of the loops an engine does once, as it compiles each, or is slow."""
 EDGES = (0, 1, 2, 7, 8, 15, 16, 31, 32, 63, 64, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF,
          0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 1 << 63, (1 << 64) - 1)  # fmt: skip
 
@@ -215,11 +216,11 @@ def machine(code: bytes, data: bytes) -> State:
 def test_values(name: str) -> None:
     """Every instruction with edge values, in loops, against plain numbers."""
     made = list(steps())
-    check_values(name, made[::SHARE] if name in SLOW else made)
+    check_values(name, made[:: SHARES.get(name, 1)])
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", SHARES)
 def test_all_values(name: str) -> None:
     """What the test above leaves out, as it takes its time to be compiled."""
     check_values(name, list(steps()))

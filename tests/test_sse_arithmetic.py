@@ -94,7 +94,7 @@ def test_against_numpy(name: str, width: int) -> None:
     """To nearest, everything masked; a NaN is a NaN there."""
     family, operation, count = NUMPY[name]
     rng, size = random.Random(name), width // 8
-    operands = [[number(rng, width) for _ in range(count)] for _ in range(300)]
+    operands = [[number(rng, width) for _ in range(count)] for _ in range(100)]
     numbers = np.array(operands, f"<u{size}").view(f"<f{size}")
     with np.errstate(all="ignore"):
         expected = np.asarray(operation(*numbers.T))
@@ -300,7 +300,7 @@ def program(rng: random.Random) -> bytes:
     return b"\xbd\3\0\0\0" + body + b"\x4d\x0f\x85" + struct.pack("<i", -len(body) - 7)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_engines_agree(seed: int) -> None:
     """Programs of all these instructions; where one faults, all engines leave the same behind."""
     rng = random.Random(seed)
