@@ -25,9 +25,11 @@ def compiled(name: str, folder: Path, *options: str) -> Path:
     return program
 
 
-def check(name: str, folder: Path, *options: str) -> dict[str, Path]:
+def check(name: str, folder: Path, *options: str, net: bool = False) -> dict[str, Path]:
     """Run a program on the host and on two engines, each with a root of its own: output and exit
-    code are the host's, and both engines run as many instructions. Returns the roots."""
+    code are the host's, and both engines run as many instructions. Returns the roots.
+
+    With `net` it has a loopback."""
     image = compiled(name, folder, *options).read_bytes()
     roots = {who: folder / f"root-{who}" for who in ("host", "python", "native")}
     for root in roots.values():
@@ -38,7 +40,9 @@ def check(name: str, folder: Path, *options: str) -> dict[str, Path]:
     counts = set()
     for who, engine in {"python": Python(), "native": Native()}.items():
         output = io.BytesIO()
-        machine = ProcessMachine(image, [name], root=roots[who], writable=True, stdout=output)
+        machine = ProcessMachine(
+            image, [name], root=roots[who], writable=True, stdout=output, net=net
+        )
         state = process_state(machine)
         outcome = machine.run(engine, state)
         assert output.getvalue() == host.stdout

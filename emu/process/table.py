@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,7 @@ from emu.process.signals import (
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader
+    from emu.process.network import Network
 
 MOST_REGIONS = 4 * MAX_MAPPINGS  # of all processes
 UNCATCHABLE = (Signal.SIGKILL, Signal.SIGSTOP)
@@ -48,12 +49,17 @@ CONTINUED = 0xFFFF  # the wait status of a process that was continued
 class ProcessTable:
     """Processes by number, dead ones until somebody has waited for them."""
 
-    def __init__(self, loader: Loader, namespace: Namespace | None = None) -> None:
+    def __init__(
+        self, loader: Loader, namespace: Namespace | None = None, *, net: bool = False
+    ) -> None:
         self.loader = loader
         self.namespace = namespace or Namespace()
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)
+        self.net = net  # whether there is a loopback
+        self.sockets: Network | None = None  # what sockets have together, from the first one on
+        self.current: Callable[[], Process] = lambda: self.running[0]
         self.futexes = Futexes()
         self.foreground = self.namespace.first_pid  # the process group that the terminal belongs to
         self._last = self.namespace.first_pid - 1

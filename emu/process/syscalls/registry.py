@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
@@ -53,6 +54,7 @@ class Call:
     name: str
     kinds: tuple[Kind, ...]
     handler: Handler
+    module: str = ""  # which has it, if that is imported only when the call is first made
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
     def register(handler: H) -> H:
         for name in names:
             number = NUMBERS[name]
-            if number in CALLS:
+            if number in CALLS and not CALLS[number].module:
                 raise ValueError(f"system call {name} has two handlers")
             CALLS[number] = Call(name, kinds, handler)
         return handler
@@ -100,12 +102,32 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
     return register
 
 
+def late(module: str, *names: str) -> None:
+    """Say where calls are that few programs make: nobody else pays for the import."""
+    for name in names:
+        CALLS[NUMBERS[name]] = Call(name, (), _not_imported, module)
+
+
+def _not_imported(p: Process) -> int:
+    """What is there until the handler is."""
+    raise CallError(Errno.ENOSYS)
+
+
+def row_of(number: int) -> Call | None:
+    """The row of a call, imported if need be."""
+    row = CALLS.get(number)
+    if row is not None and row.module:
+        import_module(row.module)
+        row = CALLS[number]
+    return row
+
+
 def serve(process: Process, number: int, shown: list[str] | None = None) -> int | None:
     """Serve the call whose number and arguments are in the registers; set EAX to the result.
 
     `shown` gets the arguments as text.
     """
-    row = CALLS.get(number)
+    row = row_of(number)
     result = -Errno.ENOSYS if row is None else _serve(process, row, shown)
     if result is not None:
         process.state["eax"] = result & 0xFFFFFFFF
