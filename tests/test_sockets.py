@@ -14,12 +14,10 @@ from pathlib import Path
 
 import pytest
 from c_programs import check, compiled
-from machines import engines
 from process_guest import Guest, descriptors_into, tiny_elf
 
+import emu
 from emu.box import Box, Boxes, Running
-from emu.guests import process_state
-from emu.process.machine import ProcessMachine
 from emu.process.network import MOST_BYTES, MOST_FLYING, MOST_SOCKETS
 from emu.process.signals import Signal
 from emu.process.sockets import BUFFER as CAPACITY
@@ -793,6 +791,59 @@ def test_traces_show_the_calls(tmp_path: Path) -> None:
     assert NUMBERS["socketpair"] == 360
 
 
+PORTS = """
+    .globl _start
+_start:
+    call bound
+first:
+    call bound
+    mov eax, 1
+    movzx ebx, byte ptr [name + 3]  # 1 of 32769
+    int 0x80
+bound:                          # a datagram socket with a port of the kernel's choice, its name
+    mov eax, 359
+    mov ebx, 2
+    mov ecx, 2
+    xor edx, edx
+    int 0x80
+    mov ebx, eax
+    mov eax, 361
+    mov ecx, offset any
+    mov edx, 16
+    int 0x80
+    mov eax, 367
+    mov ecx, offset name
+    mov edx, offset length
+    int 0x80
+    .globl opened
+opened:
+    mov eax, 6
+    int 0x80
+    ret
+    .data
+any: .short 2, 0, 0, 0, 0, 0, 0, 0
+name: .skip 16
+length: .long 16
+"""
+
+
+def test_snapshots_are_of_guests_without_open_sockets() -> None:
+    """An error says so; a snapshot before or after them gives back the numbers that come next."""
+    pytest.importorskip("llvmlite")
+    guest = emu.source(PORTS, engine="python", net=True)
+    begin = guest.snapshot()
+    guest.run(until="opened")
+    with pytest.raises(emu.ScriptError, match="sockets open"):
+        guest.snapshot()
+    guest.run(until="first")
+    between = guest.snapshot()
+    codes = []
+    for snapshot in (between, begin, between, begin):
+        guest.restore(snapshot)
+        codes.append(guest.run().code)
+    assert codes == [1] * 4
+
+
 # -- programs ---------------------------------------------------------------------------------
 
 
@@ -809,17 +860,13 @@ def test_tcp_and_udp_as_on_the_host(tmp_path: Path) -> None:
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("engine", engines())
-def test_without_net_a_program_is_told(tmp_path: Path, engine: str) -> None:
-    """It fails as where there is no internet."""
-    image, output = compiled("loopback", tmp_path).read_bytes(), io.BytesIO()
-    machine = ProcessMachine(image, ["loopback"], stdout=output)
-    machine.run(engine_of(engine), process_state(machine))
-    assert b"new: 1 0x20" in output.getvalue()
-
-
-def engine_of(name: str) -> object:
-    """An engine by name."""
-    from emu.engines import make_engine
-
-    return make_engine(name)
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [(True, b"Protocol not supported"), (False, b"Address family not supported by protocol")],
+)
+def test_net_is_asked_for(tmp_path: Path, net: bool, said: bytes) -> None:
+    """With `net` a program has a loopback; without it is told as where there is no internet."""
+    output = io.BytesIO()
+    guest = emu.load(compiled("loopback", tmp_path), engine="python", net=net, stdout=output)
+    guest.run()
+    assert output.getvalue().splitlines()[1] == b"wrong protocol: " + said

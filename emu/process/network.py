@@ -41,6 +41,20 @@ class Network:
         self._dropped: deque[OpenFile] = deque()
         self._dropping = False
 
+    @property
+    def are_open(self) -> bool:
+        """Whether there are any."""
+        return bool(self._sockets)
+
+    @property
+    def numbers(self) -> tuple[int, int, int]:
+        """The numbers that the next ones get: inode, name, port."""
+        return self._inode, self._automatic, self._ephemeral
+
+    @numbers.setter
+    def numbers(self, numbers: tuple[int, int, int]) -> None:
+        self._inode, self._automatic, self._ephemeral = numbers
+
     def join(self, socket: Socket) -> int:
         """One more socket; returns its inode. ENFILE."""
         self.supply.take()
