@@ -246,6 +246,7 @@ class StreamSocket(Socket):
             assert isinstance(self.address, InternetAddress)
             if any(self.network.conflicts(self, self.address)):
                 raise CallError(Errno.EADDRINUSE)
+        self.shut = 0 if self._is_tcp else self.shut
         self.listening, self.other_end = True, NOBODY if self._is_tcp else owner
         self._most_backlog = min(backlog & 0xFFFFFFFF, MOST_BACKLOG)
 
@@ -254,7 +255,7 @@ class StreamSocket(Socket):
         if not self.listening:
             raise CallError(Errno.EINVAL)
         if not self._backlog:
-            raise CallError(Errno.EAGAIN)
+            raise CallError(Errno.EINVAL if self.shut & RECEIVE else Errno.EAGAIN)
         found = self._backlog.popleft()
         found.flags |= flags & O_NONBLOCK
         return found
@@ -307,7 +308,7 @@ class StreamSocket(Socket):
             raise CallError(Errno.ECONNREFUSED)
         if not isinstance(found, StreamSocket) or found.kind != self.kind:
             raise CallError(Errno.EPROTOTYPE)
-        if not found.listening:
+        if not found.listening or found.shut & RECEIVE:
             raise CallError(Errno.ECONNREFUSED)
         return found
 
@@ -340,7 +341,11 @@ class StreamSocket(Socket):
         """There is room for a good deal, or an error."""
         if not self.connected or self.error or self.shut & SEND or self.peer is None:
             return True
-        return self.peer.incoming.size * 4 <= self.send_size
+        return self._used(self.peer) * 4 <= self.send_size
+
+    def _used(self, peer: StreamSocket) -> int:
+        """How much of the room for what this end sends is taken."""
+        return peer.incoming.cost if self.by_messages else peer.incoming.size
 
     def send(
         self, data: bytes, target: Target | None = None, rights: Sequence[OpenFile] = (),
@@ -369,7 +374,7 @@ class StreamSocket(Socket):
     ) -> int:
         if self.by_messages and len(data) > self.send_size - 32:
             raise CallError(Errno.EMSGSIZE)
-        used = peer.incoming.cost if self.by_messages else peer.incoming.size
+        used = self._used(peer)
         if not data and not self.by_messages:
             return 0
         if used >= self.send_size:
@@ -398,7 +403,7 @@ class StreamSocket(Socket):
     def can_read(self) -> bool:
         """Something has come, or never will; of what listens, a connection."""
         if self.listening:
-            return bool(self._backlog or self.closed)
+            return bool(self._backlog or self.closed or self.shut & RECEIVE)
         return super().can_read()
 
     def waiting(self) -> int:
@@ -410,18 +415,18 @@ class StreamSocket(Socket):
     def events(self) -> int:
         """See WaitingFile."""
         if self.listening:
-            return POLLIN if self._backlog else 0
+            return self._shut_events() | (POLLIN if self._backlog else 0)
         found = self._shut_events() | (POLLIN if self.incoming else 0)
         if not self.connected:
             found |= POLLHUP
-        room = self.peer is None or self.peer.incoming.size * 4 <= self.send_size
+        room = self.peer is None or self._used(self.peer) * 4 <= self.send_size
         return found | (POLLOUT if room or (self._is_tcp and self.shut & SEND) else 0)
 
     def shutdown(self, directions: int) -> None:
         """Shut a direction: the other end learns that nothing comes any more, and between names,
         that nothing is received. ENOTCONN."""
         if self._is_tcp and self.listening and directions & RECEIVE:
-            self.listening = False
+            self.listening, self.shut = False, RECEIVE
             self._refuse()
             return
         if self._is_tcp and not self.connected and not self.listening:
@@ -549,7 +554,7 @@ class DatagramSocket(Socket):
 
     def _is_full(self, receiver: DatagramSocket) -> bool:
         """Whether a sender waits for a receiver; UDP never does."""
-        if self._is_udp:
+        if self._is_udp or receiver.shut & RECEIVE:
             return False
         queue = receiver.incoming
         many = receiver.peer is not self and len(queue) > MOST_WAITING

@@ -197,6 +197,17 @@ static void names(int type) {
         close(more[i]);
     server = socket(AF_UNIX, type, 0);
     say("free again", bind(server, (void *)&address, size));
+    listen(server, 3);
+    int last = socket(AF_UNIX, type, 0);
+    connect(last, (void *)&address, size);
+    say("shutdown", shutdown(server, SHUT_RD));
+    events("shut", server);
+    close(accept(server, NULL, NULL));
+    say("accept", accept(server, NULL, NULL));
+    close(last);
+    last = socket(AF_UNIX, type, 0);
+    say("connect", connect(last, (void *)&address, size));
+    close(last);
     close(server);
     close(client);
     say("end", received(end, 10, 0));
@@ -352,6 +363,21 @@ static void waits(void) {
     say("MSG_WAITALL", received(s[1], 23, MSG_WAITALL));
     say("rest", received(s[1], 23, MSG_WAITALL));
     wait(NULL);
+    close(s[1]);
+    socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s);
+    if (!fork()) { /* many empty ones need room, too */
+        close(s[1]);
+        for (int i = 0; i < 2000; i++)
+            send(s[0], "", 0, 0);
+        send(s[0], "last", 4, 0);
+        _exit(0);
+    }
+    close(s[0]);
+    int empty = 0;
+    while (recv(s[1], buffer, 10, 0) == 0 && empty < 2000)
+        empty++;
+    wait(NULL);
+    printf("%d empty\n", empty);
     close(s[1]);
     /* several at once */
     int t[2], found = 0;
