@@ -18,6 +18,7 @@ from process_guest import Guest, descriptors_into, tiny_elf
 
 import emu
 from emu.box import Box, Boxes, Running
+from emu.box.description import read_boxes
 from emu.process.network import MOST_BYTES, MOST_FLYING, MOST_SOCKETS
 from emu.process.signals import Signal
 from emu.process.sockets import BUFFER as CAPACITY
@@ -771,6 +772,9 @@ def test_boxes_have_a_loopback_each(tmp_path: Path) -> None:
         Running(Box(name, "prog", root=tmp_path, net=net))
         for name, net in (("one", True), ("two", True), ("three", False))
     ]
+    description = tmp_path / "boxes.toml"
+    description.write_text('[one]\nprogram = "prog"\nnet = true\n[two]\nprogram = "prog"\n')
+    assert [box.net for box in read_boxes(description)] == [True, False]
     tables = [box.machine.table for box in boxes]
     assert [table.net for table in tables] == [True, True, False]
     Boxes(boxes).run()

@@ -18,8 +18,8 @@ class Box:
 
     `program` is a path below `root`; without a root it is a file of the host, and the box has no
     other. `memory` and `storage` (by how much `root` may grow, if it is `writable`) are bytes,
-    with `net` it has a loopback of
-    its own, `instructions` ends the box, `share` is its part of the processor beside other boxes.
+    `instructions` ends the box, `share` is its part of the processor beside other boxes. With `net`
+    it has a loopback of its own.
     """
 
     name: str

@@ -315,25 +315,32 @@ class StreamSocket(Socket):
     def _join_listener(self, listener: StreamSocket, address: Address, owner: Credentials) -> None:
         if listener.is_full:
             raise CallError(Errno.EAGAIN)
-        end = StreamSocket(self.network, self.family, self.kind)
+        end = listener._other_end()
         try:
-            if self._is_tcp:
-                self._bind_to_any(LOOPBACK)
+            if isinstance(address, InternetAddress):
+                self._route(end, self._reachable(address))
         except CallError:
             end.close()
             raise
-        end.address, end.reuses = listener.address, listener.reuses
-        end.options = dict(listener.options)
-        end.passes_credentials = listener.passes_credentials
-        end.send_size, end.receive_size = listener.send_size, listener.receive_size
-        if isinstance(address, InternetAddress):
-            end.address, end.bound = self._reachable(address), True
-            self.network.share(end, end.address)
-            assert isinstance(self.address, InternetAddress)
-            self.address = InternetAddress(self.address.host or LOOPBACK, self.address.port)
         self.shut, self.error = 0, None
         self.join(end, owner, listener.other_end)
         listener._backlog.append(end)
+
+    def _other_end(self) -> StreamSocket:
+        """An end for a new connection, with what it has of the listener; ENFILE."""
+        end = StreamSocket(self.network, self.family, self.kind)
+        end.address, end.reuses, end.options = self.address, self.reuses, dict(self.options)
+        end.passes_credentials = self.passes_credentials
+        end.send_size, end.receive_size = self.send_size, self.receive_size
+        return end
+
+    def _route(self, end: StreamSocket, address: InternetAddress) -> None:
+        """Give both ends of a TCP connection their addresses; EADDRINUSE."""
+        self._bind_to_any(LOOPBACK)
+        assert isinstance(self.address, InternetAddress)
+        self.address = InternetAddress(self.address.host or LOOPBACK, self.address.port)
+        end.address, end.bound = address, True
+        self.network.share(end, address)
 
     # -- bytes --------------------------------------------------------------------------------
 

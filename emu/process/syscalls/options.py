@@ -13,7 +13,7 @@ from emu.process.syscalls.sockets import PROTOCOLS, socket_of
 from emu.process.syscalls.time import SECOND
 
 SOL_IP, SOL_SOCKET, SOL_TCP = 0, 1, 6
-SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF = 2, 3, 4, 7, 8
+SO_REUSEADDR, SO_TYPE, SO_ERROR, SO_SNDBUF, SO_RCVBUF, SO_KEEPALIVE = 2, 3, 4, 7, 8, 9
 SO_LINGER, SO_PASSCRED, SO_PEERCRED, SO_RCVTIMEO, SO_SNDTIMEO = 13, 16, 17, 20, 21
 SO_ACCEPTCONN, SO_PROTOCOL, SO_DOMAIN, SO_RCVTIMEO_NEW, SO_SNDTIMEO_NEW = 30, 38, 39, 66, 67
 KEPT = {
@@ -46,26 +46,29 @@ def _check(sock: Socket, level: int, name: int) -> None:
 def setsockopt(p: Process, fd: int, level: int, name: int, address: int, size: int) -> int:
     """Set an option."""
     sock = socket_of(p, fd)
-    if size < 0:
-        raise CallError(Errno.EINVAL)
     if level == SOL_SOCKET and name in PATIENCE:
         _set_patience(p, sock, name, address, size)
-        return 0
-    if size < 4:
+    elif size < (8 if (level, name) == (SOL_SOCKET, SO_LINGER) else 4):
         raise CallError(Errno.EINVAL)
-    (value,) = p.unpack("<i", address)
+    elif (level, name) == (SOL_SOCKET, SO_LINGER):
+        sock.options[level, name] = int.from_bytes(p.read(address, 8), "little")
+    else:
+        _set(sock, level, name, p.unpack("<i", address)[0])
+    return 0
+
+
+def _set(sock: Socket, level: int, name: int, value: int) -> None:
+    """Set an option that is a number."""
     if level == SOL_SOCKET and name in BUFFERS:
         _set_buffer(sock, name, value)
     elif (level, name) == (SOL_SOCKET, SO_REUSEADDR):
         sock.reuses = bool(value)
     elif (level, name) == (SOL_SOCKET, SO_PASSCRED):
         sock.passes_credentials = bool(value)
-    elif (level, name) == (SOL_SOCKET, SO_LINGER):
-        sock.options[level, name] = int.from_bytes(p.read(address, 8), "little")
     else:
         _check(sock, level, name)
-        sock.options[level, name] = value if (level, name) != (SOL_SOCKET, 9) else int(bool(value))
-    return 0
+        switch = (level, name) == (SOL_SOCKET, SO_KEEPALIVE)
+        sock.options[level, name] = int(bool(value)) if switch else value
 
 
 def _set_buffer(sock: Socket, name: int, value: int) -> None:

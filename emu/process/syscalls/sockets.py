@@ -79,6 +79,10 @@ def _kind(p: Process, family: int, kind: int, protocol: int) -> int:
         return _unix_kind(kind, protocol)
     if family != AF_INET or not p.table.net:
         raise CallError(Errno.EAFNOSUPPORT)
+    return _internet_kind(kind, protocol)
+
+
+def _internet_kind(kind: int, protocol: int) -> int:
     if kind == SOCK_RAW and protocol:
         raise CallError(Errno.EPERM)
     if kind not in PROTOCOLS and kind != SOCK_RAW:
