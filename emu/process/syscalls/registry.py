@@ -105,12 +105,14 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
 def late(module: str, *names: str) -> None:
     """Say where calls are that few programs make: nobody else pays for the import."""
     for name in names:
-        CALLS[NUMBERS[name]] = Call(name, (), _not_imported, module)
+        CALLS[NUMBERS[name]] = Call(name, (), _first_call, module)
 
 
-def _not_imported(p: Process) -> int:
-    """What is there until the handler is."""
-    raise CallError(Errno.ENOSYS)
+def _first_call(p: Process) -> int | None:
+    """Stands for a handler until its module is imported."""
+    number = p.state["eax"]
+    row_of(number)
+    return serve(p, number)
 
 
 def row_of(number: int) -> Call | None:
@@ -127,7 +129,7 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
 
     `shown` gets the arguments as text.
     """
-    row = row_of(number)
+    row = CALLS.get(number)
     result = -Errno.ENOSYS if row is None else _serve(process, row, shown)
     if result is not None:
         process.state["eax"] = result & 0xFFFFFFFF
@@ -137,6 +139,7 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
 def serve_shown(process: Process, number: int) -> CallEvent:
     """The same, for a trace."""
     shown: list[str] = []
+    row_of(number)
     result = serve(process, number, shown)
     return CallEvent(name_of(number), tuple(shown), result)
 
