@@ -33,6 +33,7 @@ class Options:
     engine: str = "auto"
     root: Path | None = None
     writable: bool = False
+    net: bool = False
     environment: dict[str, str] = field(default_factory=dict)
     memory: int = 256 << 20
     seed: int = 0
@@ -204,6 +205,7 @@ def _process(
             options.environment,
             root=options.root,
             writable=options.writable,
+            net=options.net,
             memory=options.memory,
             seed=options.seed,
             mips=options.mips,

@@ -26,9 +26,13 @@ def compiled(name: str, folder: Path, *options: str) -> Path:
     return program
 
 
-def check(name: str, folder: Path, *options: str, cpu: str = DEFAULT) -> dict[str, Path]:
+def check(
+    name: str, folder: Path, *options: str, cpu: str = DEFAULT, net: bool = False
+) -> dict[str, Path]:
     """Run a program on the host and on two engines, each with a root of its own: output and exit
-    code are the host's, and both engines run as many instructions. Returns the roots."""
+    code are the host's, and both engines run as many instructions. Returns the roots.
+
+    With `net` it has a loopback."""
     image = compiled(name, folder, *options).read_bytes()
     roots = {who: folder / f"root-{who}" for who in ("host", "python", "native")}
     for root in roots.values():
@@ -40,7 +44,7 @@ def check(name: str, folder: Path, *options: str, cpu: str = DEFAULT) -> dict[st
     for who, engine in {"python": Python(), "native": Native()}.items():
         output = io.BytesIO()
         machine = ProcessMachine(
-            image, [name], root=roots[who], writable=True, stdout=output, cpu=cpu
+            image, [name], root=roots[who], writable=True, stdout=output, cpu=cpu, net=net
         )
         state = process_state(machine)
         outcome = machine.run(engine, state)

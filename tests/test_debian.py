@@ -181,6 +181,7 @@ LANGUAGES = {
     "lua": "lua5.4 work.lua",
     "perl": "perl work.pl",
     "python": "python3.11 -S -B work.py",
+    "sockets": "python3.11 -S -B sockets.py; perl sockets.pl",
     "tcl": "tclsh8.6 work.tcl",
     "sqlite": """
         sqlite3 -batch data.db <work.sql; sqlite3 data.db 'pragma integrity_check'

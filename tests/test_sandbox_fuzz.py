@@ -57,7 +57,7 @@ def world(path: Path) -> tuple[Path, Path]:
 def born(root: Path, seed: int) -> Guest:
     """A guest that may do much, but not everything."""
     namespace = Namespace(contained=True, first_pid=1, processes=6, files=20, storage=STORAGE)
-    guest = Guest(root, writable=True, memory=MEMORY, seed=seed, namespace=namespace)
+    guest = Guest(root, writable=True, memory=MEMORY, seed=seed, namespace=namespace, net=True)
     for index, path in enumerate(PATHS):
         guest.put(path + b"\0", STEP * index)
     return guest

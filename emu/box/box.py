@@ -19,7 +19,8 @@ class Box:
 
     `program` is a path below `root`; without a root it is a file of the host, and the box has no
     other. `memory` and `storage` (by how much `root` may grow, if it is `writable`) are bytes,
-    `instructions` ends the box, `share` is its part of the processor beside other boxes.
+    `instructions` ends the box, `share` is its part of the processor beside other boxes. With `net`
+    it has a loopback of its own.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Box:
     arguments: tuple[str, ...] = ()
     root: Path | None = None
     writable: bool = False
+    net: bool = False
     host_name: str = ""
     memory: int = 64 << 20
     instructions: int | None = None

@@ -54,6 +54,7 @@ FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "arguments": ("arguments", _texts),
     "root": ("root", _text),
     "writable": ("writable", _yes),
+    "net": ("net", _yes),
     "hostname": ("host_name", _text),
     "memory": ("memory", _size),
     "instructions": ("instructions", _number),

@@ -44,6 +44,7 @@ class Running:
             box.environment,
             root=box.root,
             writable=box.writable,
+            net=box.net,
             memory=box.memory,
             stdin=stdin,
             stdout=stdout,

@@ -59,6 +59,7 @@ def guest_options(command: Command) -> Command:
         click.option("--max-instructions", type=click.IntRange(1), help="stop after so many"),
         click.option("--root", type=PATH, help="directory that the guest sees as /, read-only"),
         click.option("--writable", is_flag=True, help="let the guest change --root"),
+        click.option("--net", is_flag=True, help="let its processes have a loopback, 127.0.0.0/8"),
         click.option("--env", multiple=True, metavar="NAME=VALUE", help="set for the guest"),
         click.option("--memory", help="the guest's memory  [256M, a PC 64M]"),
         click.option("--cwd", default="/", help="the guest's working directory"),
@@ -198,6 +199,7 @@ def box() -> None:
 @click.option("--name", default="box", show_default=True)
 @click.option("--root", type=PATH, help="directory that the box sees as /; PROGRAM is below it")
 @click.option("--writable", is_flag=True, help="let the box change --root")
+@click.option("--net", is_flag=True, help="let it have a loopback of its own, 127.0.0.0/8")
 @click.option("--hostname", "host_name", default="", help="the box's host name  [its name]")
 @click.option("--memory", default="64M", show_default=True, help="of all its processes")
 @click.option("--storage", default="64M", show_default=True, help="by which --root may grow")

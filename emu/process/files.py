@@ -20,6 +20,10 @@ from emu.process.numbers import (
     O_APPEND,
     O_RDONLY,
     O_WRONLY,
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLOUT,
     S_IFCHR,
     S_IFIFO,
     S_IFREG,
@@ -125,6 +129,45 @@ class OpenFile:
 
     def close(self) -> None:
         """Called when the last descriptor is gone."""
+
+    def let_go(self) -> None:
+        """One less refers to it; with the last one it is closed."""
+        self.users -= 1
+        if self.users == 0:
+            self.close()
+
+
+class WaitingFile(OpenFile):
+    """A file whose reads and writes may have to wait: they fail with EAGAIN then.
+
+    It never waits itself: that is for whoever knows the process. `by_messages` tells whether a
+    read or a write is of one message, however many buffers that has. A wait for reading and one
+    for writing end after so many nanoseconds of `patience` (None: never).
+    """
+
+    by_messages = False
+    patience: tuple[int | None, int | None] = None, None
+
+    def can_read(self) -> bool:
+        """Tell whether a read would not fail with EAGAIN."""
+        raise NotImplementedError
+
+    def can_write(self, size: int) -> bool:
+        """Tell whether a write of so many bytes would not fail with EAGAIN."""
+        raise NotImplementedError
+
+    def waiting(self) -> int:
+        """Return how many bytes can be read (FIONREAD)."""
+        raise NotImplementedError
+
+    def events(self) -> int:
+        """Return what poll tells of it (POLL*)."""
+        raise NotImplementedError
+
+    def ready(self) -> tuple[bool, bool]:
+        """As select sees what poll tells."""
+        found = self.events()
+        return bool(found & (POLLIN | POLLHUP | POLLERR)), bool(found & (POLLOUT | POLLERR))
 
 
 class SeekableFile(OpenFile):
@@ -471,8 +514,8 @@ class Pipe:
         self.supply.take()
 
 
-class PipeEnd(OpenFile):
-    """One end of a pipe. It never waits itself: that is for whoever knows the process."""
+class PipeEnd(WaitingFile):
+    """One end of a pipe."""
 
     def __init__(self, pipe: Pipe, flags: int) -> None:
         super().__init__(flags)
@@ -513,9 +556,18 @@ class PipeEnd(OpenFile):
         """A FIFO."""
         return Status(S_IFIFO | 0o600, inode=20)
 
-    def ready(self) -> tuple[bool, bool]:
-        """Data or end of file; space or a broken pipe."""
-        return self.readable and self.can_read(), self.writable and self.can_write(PIPE_BUF)
+    def waiting(self) -> int:
+        """What is in the pipe."""
+        return len(self.pipe.data)
+
+    def events(self) -> int:
+        """Data or space; that there is no writer, or no reader."""
+        if self.readable:
+            found = POLLIN if self.pipe.data else 0
+            return found if self.pipe.writers else found | POLLHUP
+        if not self.pipe.readers:
+            return POLLERR | POLLOUT
+        return POLLOUT if self.can_write(PIPE_BUF) else 0
 
     def close(self) -> None:
         """Count this end out."""
@@ -582,9 +634,7 @@ class DescriptorTable:
         """Remove a descriptor; the file is closed with its last one."""
         file = self.slot(number).file
         del self._slots[number]
-        file.users -= 1
-        if file.users == 0:
-            file.close()
+        file.let_go()
 
     def forget(self, file: OpenFile) -> None:
         """Remove a file that was to be installed, wherever it already is."""

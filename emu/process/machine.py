@@ -91,7 +91,8 @@ class ProcessMachine:
     Raises GuestFileError if the program cannot be started. `argv[0]` is the program's name;
     `program` is the path that it finds itself under (/proc/self/exe), by default argv[0]. Streams
     are binary; None stands for our own standard streams. `cpu` is one of `processor.NAMES`; the
-    state it runs on must be one of `processor.instruction_set`.
+    state it runs on must be one of `processor.instruction_set`. With `net` its processes have a
+    loopback of their own.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class ProcessMachine:
         cpu: str = DEFAULT,
         on_call: Callable[[CallEvent], None] | None = None,
         namespace: Namespace | None = None,
+        net: bool = False,
     ) -> None:
         arguments = [_bytes(a) for a in argv] or [b"program"]
         self._name = _bytes(program) if program is not None else arguments[0]
@@ -132,13 +134,14 @@ class ProcessMachine:
             root, writable=writable, user=user, entropy=self._entropy, namespace=namespace
         )
         loader = Loader(self.space, self.system, self.sandbox, self._entropy, user, self.processor)
-        self.table = ProcessTable(loader, namespace, self.processor)
+        self.table = ProcessTable(loader, namespace, self.processor, net=net)
         try:
             self._loaded = self._load(image, arguments, _environment(env), loader)
             clock = VirtualClock(mips=mips, epoch=epoch)
             self._first = self._process(path, image, user, clock, self.table)
             self.table.add(self._first)
             self.scheduler = Scheduler(self.table, self._first)
+            self.table.current = lambda: self.process
             self.sandbox.attach(_Programs(self.scheduler, self.table), lambda: self.process.now)
             self.sandbox.shared.attach(self.space, self.table.mappings)
             self._set_directory(_bytes(cwd))
@@ -339,6 +342,8 @@ class ProcessMachine:
         """Close every file."""
         for process in self.table.running:
             process.files.close_all()
+        if self.table.sockets is not None:
+            self.table.sockets.close()
         self.sandbox.close()
 
     def _serve(self, state: CpuState, stop: Exit) -> Outcome | None:

@@ -50,9 +50,26 @@ class Errno(IntEnum):
     ENODATA = 61
     EOVERFLOW = 75
     ELIBBAD = 80
+    ENOTSOCK = 88
+    EDESTADDRREQ = 89
+    EMSGSIZE = 90
+    EPROTOTYPE = 91
+    ENOPROTOOPT = 92
+    EPROTONOSUPPORT = 93
+    ESOCKTNOSUPPORT = 94
     EOPNOTSUPP = 95
     EAFNOSUPPORT = 97
+    EADDRINUSE = 98
+    EADDRNOTAVAIL = 99
+    ENETUNREACH = 101
+    ECONNRESET = 104
+    ENOBUFS = 105
+    EISCONN = 106
+    ENOTCONN = 107
+    ETOOMANYREFS = 109
     ETIMEDOUT = 110
+    ECONNREFUSED = 111
+    EINPROGRESS = 115
     EDQUOT = 122
 
 
@@ -62,6 +79,10 @@ class CallError(Exception):
     def __init__(self, number: Errno) -> None:
         self.number = number
         super().__init__(number.name)
+
+
+class QuietError(CallError):
+    """An EPIPE that comes without SIGPIPE."""
 
 
 def errno_of(error: OSError) -> Errno:
@@ -82,7 +103,9 @@ AT_EACCESS, AT_EMPTY_PATH = 0x200, 0x1000
 
 S_IFMT, S_IFSOCK, S_IFLNK, S_IFREG = 0o170000, 0o140000, 0o120000, 0o100000
 S_IFBLK, S_IFDIR, S_IFCHR, S_IFIFO = 0o060000, 0o040000, 0o020000, 0o010000
-DT_UNKNOWN, DT_FIFO, DT_CHR, DT_DIR, DT_REG, DT_LNK = 0, 1, 2, 4, 8, 10
+DT_UNKNOWN, DT_FIFO, DT_CHR, DT_DIR, DT_REG, DT_LNK, DT_SOCK = 0, 1, 2, 4, 8, 10, 12
+
+POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL, POLLRDHUP = 1, 2, 4, 8, 16, 32, 0x2000
 
 PATH_MAX, NAME_MAX, MAX_LINKS = 4096, 255, 40
 MAX_TRANSFER = 0x7FFFF000  # MAX_RW_COUNT

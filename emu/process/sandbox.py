@@ -36,6 +36,7 @@ from emu.process.numbers import (
     DT_DIR,
     DT_LNK,
     DT_REG,
+    DT_SOCK,
     DT_UNKNOWN,
     MAX_LINKS,
     NAME_MAX,
@@ -53,6 +54,7 @@ from emu.process.numbers import (
     S_IFDIR,
     S_IFLNK,
     S_IFREG,
+    S_IFSOCK,
     CallError,
     Errno,
 )
@@ -131,6 +133,27 @@ class _Walk:
             os.close(descriptor)
 
 
+@dataclass
+class SocketFile:
+    """A name below the root that stands for a socket; the host has nothing there."""
+
+    socket: OpenFile
+    inode: int
+    user: int
+    mode: int
+    time: int
+
+    def status(self) -> Status:
+        """What stat tells of it."""
+        return Status(
+            S_IFSOCK | self.mode, self.inode, user=self.user, group=self.user,
+            accessed=self.time, modified=self.time, changed=self.time,
+        )  # fmt: skip
+
+
+MOST_SOCKET_FILES = 1024
+
+
 class Programs(Protocol):
     """What /proc tells of processes."""
 
@@ -179,6 +202,7 @@ class Sandbox:
         self.storage = None if namespace.storage is None else Storage(namespace.storage)
         self._times = Times(lambda: self.now())
         self.shared = SharedFiles(self.supply, self.storage, lambda: self.now())
+        self.sockets: dict[Path, SocketFile] = {}  # files that only the guest has
         self._devices: dict[int, int] = {}  # the host's device numbers -> ours, in order met
         self._root = -1 if root is None else _open_root(root)
 
@@ -236,6 +260,8 @@ class Sandbox:
         path = (*walk.names, name)
         if virtual.covers(path) or walk.here < 0:
             return Place(path, name=name, node=virtual.find(path, self._programs.numbers()))
+        if path in self.sockets:
+            return Place(path, walk.here, name, node=virtual.SOCKET)
         found = None
         with suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=walk.here, follow_symlinks=False)
@@ -318,6 +344,8 @@ class Sandbox:
         if place.found is not None:
             return self.convert(place.found)
         node = place.node or virtual.ROOT
+        if node is virtual.SOCKET:
+            return self.sockets[place.path].status()
         if node.kind != "program":
             return virtual.status(place.path, node, self.user)
         path, image = self._programs.of(node.process)
@@ -376,17 +404,24 @@ class Sandbox:
             dots.append(Entry(b"..", dots[0].inode, DT_DIR))
             if place.node is not None:
                 return dots + virtual.entries(place.path, self._programs.numbers())
-            return dots + self._scan(place)
+            found = self._scan(place) + self._sockets_in(path)
+            return dots + sorted(found, key=lambda entry: entry.name)
+
+    def _sockets_in(self, path: Path) -> list[Entry]:
+        return [
+            Entry(name[-1], file.inode, DT_SOCK)
+            for name, file in self.sockets.items()
+            if name[:-1] == path
+        ]
 
     @staticmethod
     def _scan(place: Place) -> list[Entry]:
         descriptor = _open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, place.parent)
         try:
             with os.scandir(descriptor) as found:
-                entries = [Entry(os.fsencode(e.name), e.inode(), _entry_kind(e)) for e in found]
+                return [Entry(os.fsencode(e.name), e.inode(), _entry_kind(e)) for e in found]
         finally:
             os.close(descriptor)
-        return sorted(entries, key=lambda e: e.name)
 
     # -- opening ----------------------------------------------------------------------------
 
@@ -525,6 +560,7 @@ class Sandbox:
         with self._changing(_without_slashes(path), start) as place:
             _require_directory(place)
             _require_name(place, path)
+            self._require_no_sockets(place)
             os.rmdir(place.name, dir_fd=place.parent)
             self._names_changed(place)
             self._unname(place.found)
@@ -534,7 +570,10 @@ class Sandbox:
         with self._changing(path, start) as place:
             if place.is_directory:
                 raise CallError(Errno.EISDIR)
-            os.unlink(place.name, dir_fd=place.parent)
+            if place.node is virtual.SOCKET:
+                del self.sockets[place.path]
+            else:
+                os.unlink(place.name, dir_fd=place.parent)
             self._names_changed(place)
             self._unname(place.found)
 
@@ -551,6 +590,10 @@ class Sandbox:
                 raise CallError(Errno.EBUSY)
             if target.exists and not replace:
                 raise CallError(Errno.EEXIST)
+            if virtual.SOCKET in (source.node, target.node):
+                raise CallError(Errno.EPERM)
+            self._require_no_sockets(source)
+            self._require_no_sockets(target)
             os.rename(source.name, target.name, src_dir_fd=source.parent, dst_dir_fd=target.parent)
             self._names_changed(source)
             self._names_changed(target)
@@ -589,6 +632,35 @@ class Sandbox:
         os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
         self._names_changed(place)
 
+    # -- sockets ----------------------------------------------------------------------------
+
+    def bind(self, path: bytes, start: Path, mode: int, socket: OpenFile) -> None:
+        """Let a path stand for a socket; EADDRINUSE, EROFS, ENOSPC. The host sees nothing of it."""
+        if len(self.sockets) >= MOST_SOCKET_FILES:
+            raise CallError(Errno.ENOSPC)
+        with self.locate(path, start, follow=False) as place:
+            if place.exists:
+                raise CallError(Errno.EADDRINUSE)
+        with self._creating(path, start) as place:
+            inode = socket.status().inode
+            self.sockets[place.path] = SocketFile(socket, inode, self.user, mode, self.now())
+            self._names_changed(place)
+
+    def socket(self, path: bytes, start: Path) -> OpenFile:
+        """Return the socket that a path stands for; ENOENT, ECONNREFUSED if it is no socket."""
+        with self.existing(path, start) as place:
+            if place.node is not virtual.SOCKET:
+                raise CallError(Errno.ECONNREFUSED)
+            return self.sockets[place.path].socket
+
+    def _require_no_sockets(self, place: Place) -> None:
+        """Refuse to remove or move a directory with sockets in it, which the host does not know."""
+        depth = len(place.path)
+        if any(len(path) > depth and path[:depth] == place.path for path in self.sockets):
+            raise CallError(Errno.ENOTEMPTY)
+
+    # -- times and permissions --------------------------------------------------------------
+
     def _names_changed(self, place: Place) -> None:
         """Give a directory whose names have changed the guest's time, if it is ours."""
         with suppress(OSError):
@@ -598,6 +670,9 @@ class Sandbox:
     def chmod(self, path: bytes, start: Path, mode: int) -> None:
         """Change permissions; set-id and sticky bits never reach the host."""
         with self._changing(path, start, follow=True) as place:
+            if place.node is virtual.SOCKET:
+                self.sockets[place.path].mode = mode & 0o777
+                return
             kind = host.S_IFMT(place.found.st_mode) if place.found else 0
             if kind not in (S_IFREG, S_IFDIR):
                 raise CallError(Errno.EPERM)
@@ -632,6 +707,9 @@ class Sandbox:
         """Set access and modification time, in nanoseconds."""
         self._settle()
         with self._changing(path, start, follow=follow) as place:
+            if place.node is virtual.SOCKET:
+                self.sockets[place.path].time = times[1]
+                return
             os.utime(place.name, ns=times, dir_fd=place.parent, follow_symlinks=False)
 
 

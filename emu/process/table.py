@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ from emu.process.signals import (
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader
+    from emu.process.network import Network
 
 MOST_REGIONS = 4 * MAX_MAPPINGS  # of all processes
 UNCATCHABLE = (Signal.SIGKILL, Signal.SIGSTOP)
@@ -54,6 +55,8 @@ class ProcessTable:
         loader: Loader,
         namespace: Namespace,
         processor: Processor,
+        *,
+        net: bool = False,
     ) -> None:
         self.loader = loader
         self.processor = processor
@@ -61,6 +64,9 @@ class ProcessTable:
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)
+        self.net = net  # whether there is a loopback
+        self.sockets: Network | None = None  # what sockets have together, from the first one on
+        self.current: Callable[[], Process] = lambda: self.running[0]
         self.futexes = Futexes()
         self.foreground = self.namespace.first_pid  # the process group that the terminal belongs to
         self._last = self.namespace.first_pid - 1

@@ -16,7 +16,8 @@ from emu.process.numbers import DT_CHR, DT_DIR, DT_LNK, S_IFDIR, S_IFLNK
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A virtual file: "directory", "device", "terminal", "stream" or "program" (a magic link).
+    """A virtual file: "directory", "device", "terminal", "stream", "socket" or "program" (a magic
+    link).
 
     `process` is the number of the process that a file in /proc is about, None for whoever asks.
     """
@@ -38,6 +39,7 @@ NODES: dict[Path, Node] = {
     (b"proc", b"self", b"exe"): Node("program", 130),
 }
 ROOT = Node("directory", 2)
+SOCKET = Node("socket", 0)  # a name that the guest has bound, somewhere below the root
 
 
 def find(path: Path, processes: Container[int]) -> Node | None:

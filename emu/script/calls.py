@@ -22,12 +22,12 @@ class SystemCall:
     """
 
     def __init__(self, process: Process, state: State) -> None:
-        from emu.process.syscalls.registry import CALLS, REGISTERS, name_of
+        from emu.process.syscalls.registry import REGISTERS, name_of, row_of
 
         self._process, self._state = process, state
         self.number = state["eax"]
         self.name = name_of(self.number)
-        row = CALLS.get(self.number)
+        row = row_of(self.number)
         self._kinds = () if row is None else row.kinds
         self.arguments = tuple(state[name] for name in REGISTERS[: len(self._kinds)])
         self._result: int | None = None

@@ -22,7 +22,7 @@ def load(path: str | Path, arguments: Sequence[str] = (), *, engine: str = "auto
     (a disk, a kernel, a source that says `.machine pc/…`).
 
     `engine` is "auto", "native", "python" or "reference". Options of a program: `env`, `root`,
-    `writable`, `memory`, `seed`, `mips`, `cwd`, and `stdin`, `stdout`, `stderr` (binary
+    `writable`, `net`, `memory`, `seed`, `mips`, `cwd`, and `stdin`, `stdout`, `stderr` (binary
     streams, our own by default), `cpu` ("386" to "pentium4"). Options of a PC: those of `emu run`
     (`cpu`, `memory`, `mips`, `serial`, …).
     """

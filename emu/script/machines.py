@@ -131,20 +131,29 @@ class ProcessScript:
                 why="a snapshot holds one process, its memory and its files",
                 advice="Take it before the guest forks, or when the others have been waited for",
             )
+        if machine.table.sockets is not None and machine.table.sockets.are_open:
+            raise ScriptError(
+                "The guest has sockets open: no snapshot can be taken",
+                where=f"count {self.state.count}",
+                why="a snapshot holds no connections and nothing that is under way in them",
+                advice="Take it before the guest opens them, or when it has closed them",
+            )
         parts = [_plain(part, names) for part, names in self._parts(process)]
         kept = copy.deepcopy((*parts, vars(process.clock), self._left()))
         files = self._copied(process.files)
         random = process.entropy.getstate()
         mapped = machine.sandbox.shared.save()
-        return process, kept, files, mapped, bytes(process.system.data), random
+        system, sockets = bytes(process.system.data), self._closed_sockets()
+        return process, kept, files, mapped, system, random, sockets
 
     def load(self, saved: Any) -> None:
         """See `Machine`."""
-        process, kept, files, mapped, system, random = saved
+        process, kept, files, mapped, system, random, sockets = saved
         machine, table = self.machine, self.machine.table
         machine.sandbox.shared.load(mapped)
         for other in {id(p): p for p in (process, *table.running)}.values():
             other.files.close_all()
+        self._put_closed_sockets(sockets)
         table.processes, table.running = {process.pid: process}, [process]
         process.children.clear()
         machine.scheduler.current, process.memory.mappings = process, self.space.mappings
@@ -168,6 +177,23 @@ class ProcessScript:
     def _left(self) -> tuple[int, int]:
         """How many files and pipes there still may be."""
         return self.machine.sandbox.supply.left, self.machine.table.pipes.left
+
+    def _closed_sockets(self) -> tuple[Any, Any]:
+        """What sockets leave behind: names of files, and which numbers the next ones get."""
+        sockets = self.machine.table.sockets
+        names = {path: copy.copy(file) for path, file in self.machine.sandbox.sockets.items()}
+        return names, None if sockets is None else sockets.numbers
+
+    def _put_closed_sockets(self, saved: tuple[Any, Any]) -> None:
+        names, numbers = saved
+        table, sandbox = self.machine.table, self.machine.sandbox
+        sandbox.sockets = {path: copy.copy(file) for path, file in names.items()}
+        if table.sockets is not None:
+            table.sockets.close()
+        if table.sockets is not None and numbers is not None:
+            table.sockets.numbers = numbers
+        else:
+            table.sockets = None  # it was made later
 
     def _copied(self, files: Any) -> Any:
         """A table of the same files at the same positions, with descriptors of its own."""

@@ -16,6 +16,22 @@ from emu.process.syscalls import (  # noqa: F401 - imported for the rows they ad
     time,
 )
 from emu.process.syscalls.names import NAMES
-from emu.process.syscalls.registry import CALLS, Call, CallEvent, name_of, serve, serve_shown
+from emu.process.syscalls.registry import (
+    CALLS,
+    Call,
+    CallEvent,
+    late,
+    name_of,
+    row_of,
+    serve,
+    serve_shown,
+)
 
-__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "name_of", "serve", "serve_shown"]
+late(
+    "emu.process.syscalls.sockets",
+    *("socketcall", "socket", "socketpair", "bind", "connect", "listen", "accept4", "getsockopt"),
+    *("setsockopt", "getsockname", "getpeername", "sendto", "sendmsg", "recvfrom", "recvmsg"),
+    *("shutdown", "sendmmsg", "recvmmsg", "recvmmsg_time64"),
+)
+
+__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "name_of", "row_of", "serve", "serve_shown"]

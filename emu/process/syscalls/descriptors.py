@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from emu.process.files import OpenFile, Pipe, PipeEnd, SeekableFile, Stream
+from emu.process.files import OpenFile, Pipe, PipeEnd, SeekableFile, Stream, WaitingFile
 from emu.process.numbers import (
     AT_FDCWD,
     O_ACCMODE,
@@ -189,8 +189,8 @@ def ioctl(p: Process, fd: int, request: int, argument: int) -> int:
 
 def _waiting(file: OpenFile) -> int:
     """Return how many bytes can be read; ENOTTY for files that do not know."""
-    if isinstance(file, PipeEnd):
-        return len(file.pipe.data)
+    if isinstance(file, WaitingFile):
+        return file.waiting()
     if isinstance(file, SeekableFile):
         return min(max(file.size() - file.position, 0), 0x7FFFFFFF)
     raise CallError(Errno.ENOTTY)

@@ -272,10 +272,3 @@ def nice(p: Process, step: int) -> int:
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""
     raise CallError(Errno.ENOSYS)
-
-
-@call("socketcall", INT, PTR)
-@call("socket", "socketpair", INT, INT, INT)
-def no_sockets(p: Process, *arguments: int) -> int:
-    """There is no network: no address family is supported."""
-    raise CallError(Errno.EAFNOSUPPORT)

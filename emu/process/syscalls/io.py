@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
 
 from emu.memory import READ, WRITE
-from emu.process.files import Directory, OpenFile, PipeEnd, VirtualDevice
-from emu.process.numbers import CHUNK, MAX_TRANSFER, O_NONBLOCK, CallError, Errno
+from emu.process.files import Directory, OpenFile, VirtualDevice, WaitingFile
+from emu.process.numbers import (
+    CHUNK,
+    MAX_TRANSFER,
+    O_NONBLOCK,
+    CallError,
+    Errno,
+    QuietError,
+)
 from emu.process.process import Process, Sleep
 from emu.process.signals import SI_USER, Info, Signal
 from emu.process.syscalls.registry import INT, PTR, UINT, call
@@ -38,23 +44,24 @@ def writable(p: Process, fd: int) -> OpenFile:
     return file
 
 
-def reader(file: OpenFile, before: int = 0) -> Reader:
-    """Return how to read from the position; who reads an empty pipe sleeps, if the call has not
+def reader(p: Process, file: OpenFile, before: int = 0) -> Reader:
+    """Return how to read from the position; who reads where nothing is sleeps, if the call has not
     read anything `before`."""
 
     def read_some(size: int, done: int) -> bytes:
         try:
             return file.read(size)
         except CallError as error:
-            if before + done == 0 and _sleeps(file, error):
-                raise Sleep("reading an empty pipe", cast(PipeEnd, file).can_read) from None
+            if before + done == 0 and isinstance(file, WaitingFile) and may_sleep(file, error):
+                what = "reading an empty pipe or socket"
+                raise waits(p, what, file.can_read, file.patience[0]) from None
             raise
 
     return read_some
 
 
-def writer(file: OpenFile) -> Writer:
-    """Return how to write at the position; who writes to a full pipe sleeps until all is written.
+def writer(p: Process, file: OpenFile) -> Writer:
+    """Return how to write at the position; who writes where no room is sleeps until all is written.
 
     The process's `progress` tells how much of the call is.
     """
@@ -63,17 +70,27 @@ def writer(file: OpenFile) -> Writer:
         try:
             return file.write(data)
         except CallError as error:
-            if _sleeps(file, error):
-                pipe, size = cast(PipeEnd, file), len(data)
-                raise Sleep("writing to a full pipe", lambda: pipe.can_write(size)) from None
+            if isinstance(file, WaitingFile) and may_sleep(file, error):
+                what, full, size = "writing to a full pipe or socket", file, len(data)
+                raise waits(p, what, lambda: full.can_write(size), file.patience[1]) from None
             raise
 
     return write_some
 
 
-def _sleeps(file: OpenFile, error: CallError) -> bool:
-    blocking = isinstance(file, PipeEnd) and not file.flags & O_NONBLOCK
-    return error.number == Errno.EAGAIN and blocking
+def may_sleep(file: WaitingFile, error: CallError) -> bool:
+    """Whether a call that failed may wait instead."""
+    return error.number == Errno.EAGAIN and not file.flags & O_NONBLOCK
+
+
+def waits(p: Process, what: str, ready: Callable[[], bool], patience: int | None) -> Exception:
+    """How a call waits for a pipe or socket; it fails with EAGAIN once it has lost its patience."""
+    if patience is None:
+        return Sleep(what, ready)
+    deadline = p.end_of_wait(patience)
+    if p.elapsed >= deadline:
+        return CallError(Errno.EAGAIN)
+    return Sleep(what, ready, deadline=deadline, restarts=False)
 
 
 def fill(p: Process, address: int, size: int, read_some: Reader, *, whole: bool) -> int:
@@ -110,7 +127,7 @@ def drain(p: Process, address: int, size: int, write_some: Writer, before: int =
             p.progress = before + done
             raise
         except (CallError, OSError) as error:
-            _raise_broken_pipe(p, error)
+            raise_broken_pipe(p, error)
             if done:
                 return done
             raise
@@ -120,9 +137,12 @@ def drain(p: Process, address: int, size: int, write_some: Writer, before: int =
     return done
 
 
-def _raise_broken_pipe(p: Process, error: Exception) -> None:
-    broken = isinstance(error, BrokenPipeError)
-    if broken or (isinstance(error, CallError) and error.number == Errno.EPIPE):
+def raise_broken_pipe(p: Process, error: Exception) -> None:
+    """Send SIGPIPE if that is what an error means."""
+    broken = isinstance(error, BrokenPipeError) or (
+        isinstance(error, CallError) and error.number == Errno.EPIPE
+    )
+    if broken and not isinstance(error, QuietError):
         p.signals.raise_signal(Info(Signal.SIGPIPE, SI_USER, sender=p.pid, user=p.user))
 
 
@@ -130,13 +150,13 @@ def _raise_broken_pipe(p: Process, error: Exception) -> None:
 def read(p: Process, fd: int, buffer: int, size: int) -> int:
     """Read at the position."""
     file = readable(p, fd)
-    return fill(p, buffer, size, reader(file), whole=file.seekable)
+    return fill(p, buffer, size, reader(p, file), whole=file.seekable)
 
 
 @call("write", INT, PTR, UINT)
 def write(p: Process, fd: int, buffer: int, size: int) -> int:
     """Write at the position."""
-    return drain(p, buffer, size, writer(writable(p, fd)))
+    return drain(p, buffer, size, writer(p, writable(p, fd)))
 
 
 def vectors(p: Process, address: int, count: int) -> list[tuple[int, int]]:
@@ -169,15 +189,46 @@ def each_vector(pairs: list[tuple[int, int]], transfer: Callable[[int, int, int]
     return done
 
 
+def scatter(p: Process, pairs: list[tuple[int, int]], data: bytes, start: int = 0) -> int:
+    """Store data in several buffers, from so many bytes on; EFAULT."""
+    done = 0
+    for address, size in pairs:
+        skipped = min(start, size)
+        start -= skipped
+        piece = data[done : done + size - skipped]
+        if piece:
+            p.write(address + skipped, piece)
+        done += len(piece)
+    return done
+
+
+def gather(p: Process, pairs: list[tuple[int, int]], start: int = 0, most: int = CHUNK) -> bytes:
+    """Read from several buffers, from so many bytes on, at most so many and one; EFAULT.
+
+    Who gets more than the most can tell that there is more.
+    """
+    pieces, left = [], most + 1
+    for address, size in pairs:
+        skipped = min(start, size)
+        start -= skipped
+        piece = p.read(address + skipped, min(size - skipped, left)) if size > skipped else b""
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
+
+
 @call("readv", INT, PTR, INT)
 def readv(p: Process, fd: int, vector: int, count: int) -> int:
     """Read into several buffers."""
     file = readable(p, fd)
     pairs = vectors(p, vector, count)
+    if isinstance(file, WaitingFile) and file.by_messages:
+        data = reader(p, file)(min(sum(size for _, size in pairs), CHUNK), 0)
+        return scatter(p, pairs, data)
     whole = file.seekable
 
     def transfer(address: int, size: int, done: int) -> int:
-        return fill(p, address, size, reader(file, done), whole=whole)
+        return fill(p, address, size, reader(p, file, done), whole=whole)
 
     return each_vector(pairs, transfer)
 
@@ -187,7 +238,18 @@ def writev(p: Process, fd: int, vector: int, count: int) -> int:
     """Write several buffers."""
     file = writable(p, fd)
     pairs = vectors(p, vector, count)
-    return each_vector(pairs, lambda a, size, done: drain(p, a, size, writer(file), done))
+    if isinstance(file, WaitingFile) and file.by_messages:
+        return write_message(p, file, gather(p, pairs))
+    return each_vector(pairs, lambda a, size, done: drain(p, a, size, writer(p, file), done))
+
+
+def write_message(p: Process, file: OpenFile, data: bytes) -> int:
+    """Write all at once."""
+    try:
+        return writer(p, file)(data, 0)
+    except CallError as error:
+        raise_broken_pipe(p, error)
+        raise
 
 
 def positioned(file: OpenFile) -> OpenFile:
@@ -305,12 +367,12 @@ def copy(p: Process, out_fd: int, in_fd: int, offset: int | None, size: int) -> 
         if not data:
             break
         try:
-            count = writer(target)(data, done)
+            count = writer(p, target)(data, done)
         except Sleep:
             p.progress = done
             raise
         except (CallError, OSError) as error:
-            _raise_broken_pipe(p, error)
+            raise_broken_pipe(p, error)
             raise
         done += count
         if not count:

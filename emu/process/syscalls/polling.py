@@ -1,4 +1,4 @@
-"""Waiting for files. All but pipes and terminals are always ready."""
+"""Waiting for files. All but pipes, sockets and terminals are always ready."""
 
 from __future__ import annotations
 
@@ -6,13 +6,20 @@ import select
 from collections.abc import Callable
 from contextlib import suppress
 
-from emu.process.files import OpenFile, PipeEnd, Stream
-from emu.process.numbers import CallError, Errno
+from emu.process.files import OpenFile, Stream, WaitingFile
+from emu.process.numbers import (
+    POLLERR,
+    POLLHUP,
+    POLLIN,
+    POLLNVAL,
+    POLLOUT,
+    CallError,
+    Errno,
+)
 from emu.process.process import Process, Sleep
 from emu.process.syscalls.registry import INT, PTR, UINT, call
 from emu.process.syscalls.time import SECOND, TIMESPEC, TIMESPEC64, timespec
 
-POLLIN, POLLPRI, POLLOUT, POLLERR, POLLHUP, POLLNVAL = 1, 2, 4, 8, 16, 32
 POLLFD = "<iHH"
 MAX_SET = 1024
 
@@ -48,12 +55,11 @@ def _events(p: Process, fd: int, wanted: int) -> int:
         file = p.files.get(fd)
     except CallError:
         return POLLNVAL
-    can_read, can_write = readiness(file)
-    found = (POLLIN if can_read else 0) | (POLLOUT if can_write else 0)
-    if isinstance(file, PipeEnd) and file.readable and not file.pipe.writers:
-        found = POLLHUP | (POLLIN if file.pipe.data else 0)
-    if isinstance(file, PipeEnd) and file.writable and not file.pipe.readers:
-        found = POLLERR | POLLOUT
+    if isinstance(file, WaitingFile):
+        found = file.events()
+    else:
+        can_read, can_write = readiness(file)
+        found = (POLLIN if can_read else 0) | (POLLOUT if can_write else 0)
     return found & (wanted | POLLERR | POLLHUP)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
@@ -53,6 +54,7 @@ class Call:
     name: str
     kinds: tuple[Kind, ...]
     handler: Handler
+    module: str = ""  # which has it, if that is imported only when the call is first made
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,34 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
     def register(handler: H) -> H:
         for name in names:
             number = NUMBERS[name]
-            if number in CALLS:
+            if number in CALLS and not CALLS[number].module:
                 raise ValueError(f"system call {name} has two handlers")
             CALLS[number] = Call(name, kinds, handler)
         return handler
 
     return register
+
+
+def late(module: str, *names: str) -> None:
+    """Say where calls are that few programs make: nobody else pays for the import."""
+    for name in names:
+        CALLS[NUMBERS[name]] = Call(name, (), _first_call, module)
+
+
+def _first_call(p: Process) -> int | None:
+    """Stands for a handler until its module is imported."""
+    number = p.state["eax"]
+    row_of(number)
+    return serve(p, number)
+
+
+def row_of(number: int) -> Call | None:
+    """The row of a call, imported if need be."""
+    row = CALLS.get(number)
+    if row is not None and row.module:
+        import_module(row.module)
+        row = CALLS[number]
+    return row
 
 
 def serve(process: Process, number: int, shown: list[str] | None = None) -> int | None:
@@ -115,6 +139,7 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
 def serve_shown(process: Process, number: int) -> CallEvent:
     """The same, for a trace."""
     shown: list[str] = []
+    row_of(number)
     result = serve(process, number, shown)
     return CallEvent(name_of(number), tuple(shown), result)
 
