@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from isa.toy import Configuration, Toy
+from tests.parameters import some_heavy
 from vmm.theory import Classification, classify
 from vmm.theory.theorems import SUFFICIENT
 from vmm.theory.toy import ToyModel
@@ -109,7 +110,9 @@ def test_verdicts_say_that_the_condition_is_sufficient_only():
     assert set(found.theorem3.offending) & set(TABLE) == {"LRA", "DECB"}
 
 
-@pytest.mark.parametrize("name", Configuration.names())
+@pytest.mark.parametrize(
+    "name", some_heavy(Configuration.names(), "toy/mips", "toy/vax", "toy/armv7")
+)
 def test_the_repair_is_applied_and_holds(name):
     found = classify(Toy(name))
     assert set(found.repair.instructions) == set(found.critical)

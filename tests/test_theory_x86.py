@@ -10,6 +10,7 @@ import pytest
 
 from isa.x86.registers import CPL, IF, IOPL, REGISTERS
 from isa.x86.table import INSTRUCTIONS
+from tests.parameters import some_heavy
 from tests.robin_irvine import (
     HEADLINE,
     HIDDEN_BY_UMIP,
@@ -66,7 +67,7 @@ def assert_critical_with_witness(found: X86Class) -> None:
     assert found.witness.differences
 
 
-@pytest.mark.parametrize("row", FAST)
+@pytest.mark.parametrize("row", some_heavy(FAST, "LCALL"))
 def test_a_critical_instruction_has_a_witness(row):
     assert_critical_with_witness(derived("ia32", row))
 

@@ -16,6 +16,7 @@ from isa.bits import Bits, leaf
 from isa.functions import Family, family
 from isa.smt import term
 from isa.x86 import flags, results
+from tests.parameters import some_heavy
 
 z3 = pytest.importorskip("z3")
 
@@ -295,7 +296,7 @@ def test_double_shifts(width: int, left: bool) -> None:
 # -- multiplication and decimal arithmetic --------------------------------------------------------
 
 
-@pytest.mark.parametrize("width", (4, 8))
+@pytest.mark.parametrize("width", some_heavy((4, 8), 8))
 @pytest.mark.parametrize("signed", (False, True))
 def test_products(width: int, signed: bool) -> None:
     """CF and OF tell whether the product, exact in integers, needs more than the lower half."""
