@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from emu.errors import GuestFileError
@@ -22,16 +21,14 @@ HWCAPS: Final[Mapping[str, int]] = {
 longer to import than most programs run."""
 
 
-@dataclass(frozen=True, slots=True)
 class Processor:
     """One of `NAMES`; raises GuestFileError if it is another."""
 
-    name: str
-
-    def __post_init__(self) -> None:
-        if self.name not in NAMES:
-            what = "cannot run a Linux program" if self.name in MODELS else "is no processor"
-            raise GuestFileError(f"{self.name!r} {what}", advice=f"Use one of {', '.join(NAMES)}")
+    def __init__(self, name: str) -> None:
+        if name not in NAMES:
+            what = "cannot run a Linux program" if name in MODELS else "is no processor"
+            raise GuestFileError(f"{name!r} {what}", advice=f"Use one of {', '.join(NAMES)}")
+        self.name = name
 
     @property
     def model(self) -> Model:

@@ -8,8 +8,8 @@ what `tests/test_real_mode_vectors.py` compares with a real one.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Final
+from types import MappingProxyType
+from typing import Final, NamedTuple
 
 from isa.registers import PackedRegister
 from isa.x86.registers import CR0, CR4, EFLAGS
@@ -24,8 +24,7 @@ def _bits(packed: PackedRegister, names: str) -> int:
     return sum(((1 << places[n][0]) - 1) << places[n][1] for n in names.split())
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What CPUID tells besides the features.
 
     `caches` are the descriptor bytes of leaf 2 by register (SDM 2, CPUID, table 3-12); None: there
@@ -44,8 +43,7 @@ class Identity:
         return self.family << 8 | self.model << 4 | self.stepping
 
 
-@dataclass(frozen=True, slots=True)
-class Model:
+class Model(NamedTuple):
     """A processor.
 
     `flags` are the bits of EFLAGS that can be written, `real_flags` those of them in real-address
@@ -62,7 +60,7 @@ class Model:
     cr0: int = 0
     cr4: int = 0
     prefixes: bytes = bytes.fromhex("26 2E 36 3E 64 65 66 67 F0 F2 F3")
-    aliases: Mapping[int, int] = field(default_factory=dict)
+    aliases: Mapping[int, int] = MappingProxyType({})
     longest: int = 15  # bytes of an instruction; longer ones are #GP(0)
     has_coprocessor: bool = True
     checks_lock: bool = True  # LOCK is #UD where it makes no sense
@@ -124,20 +122,19 @@ _PENTIUM: Final = Model(
 )
 # With 512 KiB of second-level cache: 4 KiB and 4 MiB TLBs, L1 of 16 + 16 KiB and L2 of 512 KiB,
 # 4-way, 32-byte lines.
-_PENTIUM2: Final = replace(
-    _PENTIUM,
+_PENTIUM2: Final = _PENTIUM._replace(
     name="pentium2",
     identity=Identity(6, 3, 4, caches=(0x03020101, 0, 0, 0x0C040843)),
     cr4=_CR4_PENTIUM2,
 )
 
-_PENTIUM3: Final = replace(
-    _PENTIUM2, name="pentium3", identity=replace(_PENTIUM2.identity, model=7, stepping=3),
+_PENTIUM3: Final = _PENTIUM2._replace(
+    name="pentium3", identity=_PENTIUM2.identity._replace(model=7, stepping=3),
     cr4=_CR4_PENTIUM2 | _SSE,
 )  # fmt: skip
 # 64-byte lines: 64-entry TLBs, L1 of 8 KiB, a trace cache of 12 K, L2 of 256 KiB.
-_PENTIUM4: Final = replace(
-    _PENTIUM3, name="pentium4",
+_PENTIUM4: Final = _PENTIUM3._replace(
+    name="pentium4",
     identity=Identity(15, 2, 4, caches=(0x665B5001, 0, 0, 0x007A7040)),
 )  # fmt: skip
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Left, Word, number_of
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
-from emu.engines.native.spans import Span, spans_of
 from isa.bits import Bits
 from isa.trace import Trace
+
+if TYPE_CHECKING:
+    from emu.engines.native.spans import Span
 
 PORT: Final = "port"  # the address space that engines leave by
 PORT_READ: Final = "port_read/2"
@@ -37,6 +39,8 @@ class Memory:
 
     def begin(self, effects: Iterable[Bits]) -> None:
         """A block begins that has these effects: see `spans`."""
+        from emu.engines.native.spans import spans_of  # what only a compiler needs
+
         self._spans = spans_of(effects, self._paged)
 
     def load(self, node: Bits, address: str) -> str:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from emu.engines.native.layout import Left
 from emu.engines.native.lowering import UNLIKELY, Lowering
@@ -27,12 +27,14 @@ from emu.engines.native.runtime import (
     WRITABLE,
     bulk_name,
 )
-from emu.engines.native.spans import Span
 from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.room import Room, address_of
 from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
+
+if TYPE_CHECKING:
+    from emu.engines.native.spans import Span
 
 PATIENCE: Final = 16  # looks at writes to a page until somebody looks whether it still holds code
 
