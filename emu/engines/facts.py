@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -17,8 +16,7 @@ MOST: Final = 1 << 15  # traces whose facts are remembered, for all machines of 
 _PROBE = 64  # any program counter: what falls through there falls through anywhere
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """Derived once for each form.
 
     `alone`: its count or time depends on where it stands, so it makes a block of its own;

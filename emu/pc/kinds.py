@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 SECTOR: Final = 512
 BOOT_SIGNATURE: Final = b"\x55\xaa"  # at the end of a boot sector
@@ -14,8 +13,7 @@ SEARCHED: Final = 8192  # bytes at the beginning of a file in which a Multiboot 
 ADDRESSES: Final = 1 << 16  # flag of a header that tells where the file is to be loaded
 
 
-@dataclass(frozen=True, slots=True)
-class MultibootHeader:
+class MultibootHeader(NamedTuple):
     """The header's place in the file, its flags, and the five addresses if it has them."""
 
     offset: int

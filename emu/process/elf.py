@@ -7,8 +7,8 @@ returns an `Image` whose numbers are all in range, or raises LoaderError.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 from emu.errors import LoaderError
 from emu.memory import (
@@ -31,8 +31,7 @@ MACHINES = {8: "MIPS", 20: "PowerPC", 40: "ARM", 62: "x86-64", 183: "AArch64", 2
 BUILD = "Build it with `gcc -m32 -static`"
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """One PT_LOAD entry, already moved to where it will stand."""
 
     address: int
@@ -56,8 +55,7 @@ class Segment:
         return (self.address + self.memory_size + PAGE_MASK) & ~PAGE_MASK
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(NamedTuple):
     """A program that can be mapped: its segments, and what the auxiliary vector tells of it."""
 
     segments: tuple[Segment, ...]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.errors import LoaderError
 from emu.memory import PAGE_SIZE, AddressSpace
@@ -30,8 +29,7 @@ LARGEST = 64 << 20  # bytes of a program that a guest starts
 _REGISTERS = ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi")
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(NamedTuple):
     """A program in memory: where it starts, its stack pointer, where its heap begins."""
 
     entry: int

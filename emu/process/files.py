@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -37,8 +37,7 @@ if TYPE_CHECKING:
 Path = tuple[bytes, ...]  # names below the guest's root, no links, no dots
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What stat tells of a file (the fields of the kernel's struct kstat that we have)."""
 
     mode: int
@@ -56,8 +55,7 @@ class Status:
     blocks: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One name in a directory."""
 
     name: bytes

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Protocol
 
 from emu.errors import GuestFileError
@@ -376,9 +375,9 @@ class ProcessMachine:
             event = serve_shown(self.process, number)
         except ProcessEnd:
             event = CallEvent(name_of(number), (str(state["ebx"]),), None)
-            self.on_call(replace(event, process=process))
+            self.on_call(event._replace(process=process))
             raise
-        self.on_call(replace(event, process=process))
+        self.on_call(event._replace(process=process))
 
     def _interrupt(self, state: CpuState, vector: int) -> None:
         """INT3 and INTO are open to users; every other gate of Linux's IDT faults."""

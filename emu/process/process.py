@@ -6,7 +6,7 @@ import random
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import FOREVER, VirtualClock
@@ -56,8 +56,7 @@ class CpuState(Protocol):
         """Set every register to what was saved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a process ended.
 
     `kind` is "exit" (`code` is its own), "signal" (`code` is the signal's number) or "error" (the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import NamedTuple
 
 from isa.fault import Fault
 
@@ -72,8 +73,7 @@ def bit(number: int) -> int:
 UNBLOCKABLE = bit(Signal.SIGKILL) | bit(Signal.SIGSTOP)
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """What sigaction installed."""
 
     handler: int = SIG_DFL
@@ -82,8 +82,7 @@ class Action:
     mask: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Info:
+class Info(NamedTuple):
     """A signal that was raised: siginfo's code, sender or address, and the fault behind it.
 
     `status` is what SIGCHLD tells of the sender: its exit code, or a signal's number; of SIGSYS,

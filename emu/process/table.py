@@ -187,7 +187,7 @@ class ProcessTable:
         for thread in [*others, process]:
             if thread is not main:
                 self._remove(thread, outcome)
-        self._end_process(main, replace(outcome, of_thread=False))
+        self._end_process(main, outcome._replace(of_thread=False))
 
     def _end_thread(self, thread: Process, outcome: Outcome) -> None:
         """The current thread has ended, and others go on."""

@@ -8,14 +8,13 @@ name and do not appear in the listing of `/`, so that a guest lists exactly what
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from emu.process.files import DEVICES, Entry, Path, Status, device_status
 from emu.process.numbers import DT_CHR, DT_DIR, DT_LNK, S_IFDIR, S_IFLNK
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):
     """A virtual file: "directory", "device", "terminal", "stream", "socket" or "program" (a magic
     link).
 
@@ -52,7 +51,7 @@ def find(path: Path, processes: Container[int]) -> Node | None:
         return None
     own = NODES.get((b"proc", b"self", *rest))
     number = int(name)
-    return own and replace(own, process=number, inode=own.inode | number << 8)
+    return own and own._replace(process=number, inode=own.inode | number << 8)
 
 
 def covers(path: Path) -> bool:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, MutableSequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
@@ -96,8 +95,7 @@ class Native(Python):
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
+class Surroundings(NamedTuple):
     """What a mode decides: its regions, the keys of blocks, and where its jump cache is."""
 
     mode: Hashable
@@ -264,7 +262,7 @@ class NativeSession(Session):
             self.gate = Gate(self)
             self._attach()  # more registers decide
         elif len(self._known_surroundings) < MOST_SURROUNDINGS:
-            found = replace(found, content=content)
+            found = found._replace(content=content)
             self._known_surroundings[content] = found
         return found
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
@@ -29,8 +29,7 @@ LOOK_EVERY = 5_000_000  # instructions between looks for such regions
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(NamedTuple):
     """What the worker has to do: a region by the key of its head, or handlers for forms."""
 
     level: int
@@ -51,8 +50,7 @@ class NativeRegion:
     watches: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class Home:
+class Home(NamedTuple):
     """Which region has a block: the key of the region's head, and how many instructions it has."""
 
     head: int

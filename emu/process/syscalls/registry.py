@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
@@ -16,8 +15,7 @@ Handler = Callable[..., "int | None"]
 H = TypeVar("H", bound=Handler)
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """How an argument is taken from its register, and how a trace shows it."""
 
     decode: Callable[[Process, int], Any]
@@ -44,8 +42,7 @@ MODE = Kind(_raw, lambda value: f"{value:#o}")
 PATH = Kind(Process.path, _text)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One row: a handler takes the process and its decoded arguments.
 
     It returns the result, or None if it has set the registers itself (sigreturn).
@@ -57,8 +54,7 @@ class Call:
     module: str = ""  # which has it, if that is imported only when the call is first made
 
 
-@dataclass(frozen=True, slots=True)
-class CallEvent:
+class CallEvent(NamedTuple):
     """A served system call, for traces: name, arguments as text, result (None: never returns).
 
     `process` is the number of the process, 0 for the first one.
