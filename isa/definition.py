@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from isa.fault import Fault
@@ -16,8 +15,7 @@ class TruncatedError(Exception):
     """The bytes end before the instruction does: fetch more, or fault at the first missing one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Instruction:
+class Instruction(NamedTuple):
     """A decoded instruction: its form (hashable; forms share one trace) and its operand fields.
 
     `fields` holds every field that the form's trace reads, `length` its length in addressable

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """A fault or trap that an instruction raised.
 
     `vector` is the ISA's own number (x86: SDM volume 3, table 6-1; toy: `isa.toy.traps`),

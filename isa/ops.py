@@ -17,8 +17,7 @@ Effects (`EFFECT` in a column) are carried out by the reading's own method of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from isa.late import Late
 
@@ -37,8 +36,7 @@ Emit = Callable[[str], str]
 Widths = tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(NamedTuple):
     """One row of the table."""
 
     name: str

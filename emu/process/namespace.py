@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emu.process.numbers import CallError, Errno
 
@@ -12,8 +12,7 @@ MOST_FILES = 900  # below the root that are open, of all processes; hosts often 
 NAME_COST = 4096  # bytes that a new name takes of a disk, whatever it names
 
 
-@dataclass(frozen=True, slots=True)
-class Namespace:
+class Namespace(NamedTuple):
     """The limits are those of all processes together.
 
     `processes` counts those that nobody has waited for, `files` those below the root that are open,

@@ -273,7 +273,7 @@ def _no_output(right: Any, self: Any, state: Any, reads: bool, *rest: Any) -> An
 
 
 def _code_lost(right: Any, self: Any, state: Any, fault: Fault) -> Any:
-    return right(self, state, replace(fault, code=fault.code and 0))
+    return right(self, state, fault._replace(code=fault.code and 0))
 
 
 def _without_below(_: Any, self: PhysicalWindow, address: int, data: bytes) -> None:
