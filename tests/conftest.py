@@ -6,16 +6,28 @@ A test says what it measured by `record_property("measured", text)`.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
-settings.register_profile("popek", parent=settings(), deadline=None, max_examples=40)
+settings.register_profile("popek", parent=settings(), deadline=None, max_examples=25)
 settings.load_profile("popek")
 
 
 LONG = ("test_soak", "test_lockstep")
 """Modules whose tests take minutes: begun first, they do not keep one worker when others are done;
 and the soak measures a process in which nothing else has run."""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """A folder for programs that the processor runs."""
+    from tests.needs import missing  # what most tests do not need
+    from tests.silicon.native import Silicon
+
+    reason = Silicon.available()
+    return tmp_path if reason is None else missing(reason)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

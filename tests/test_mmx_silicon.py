@@ -6,7 +6,6 @@ import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from emu.engines import Engine
@@ -15,9 +14,8 @@ from emu.engines.native.engine import Native
 from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86.table import INSTRUCTIONS
-from tests.needs import missing
 from tests.silicon import cases
-from tests.silicon.bulk import OPERAND, Bulk, pool
+from tests.silicon.bulk import OPERAND, Bulk, pool, threaded
 from tests.silicon.compare import Result, compare, compare_forms
 from tests.silicon.executor import Executor, form_of
 from tests.silicon.native import Fpu, Silicon
@@ -120,33 +118,11 @@ def codes() -> list[bytes]:
     return [code for code in found if mmx_form(code.ljust(8, b"\0"))]
 
 
-def threaded() -> Native:
-    """Native code for each instruction."""
-    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    reason = Silicon.available()
-    return tmp_path if reason is None else missing(reason)
-
-
-def different(bulk: Bulk, theirs: np.ndarray, ours: np.ndarray) -> list[str]:
-    """The first difference of each instruction."""
-    wrong = []
-    for number, code in enumerate(bulk.codes):
-        differing = (theirs[number] != ours[number]).any(axis=1)
-        if differing.any():
-            first = int(differing.argmax())
-            wrong.append(bulk.told(code, first, theirs[number], ours[number]))
-    return wrong
-
-
 def test_many(directory: Path, record_property: Callable[[str, object], None]) -> None:
     """What FNSAVE says after each instruction and each state, on the processor and here."""
     bulk = Bulk(codes(), pool(random.Random("mmx"), STATES, words))
     expected = bulk.host(directory)
-    assert not (wrong := different(bulk, expected, bulk.engine(threaded()))), "\n".join(wrong)
+    assert not (wrong := bulk.different(expected, bulk.engine(threaded()))), "\n".join(wrong)
     compared = len(bulk.codes) * STATES
     record_property("measured", f"{compared} of {len(bulk.codes)} instructions")
     assert compared >= 20_000
@@ -159,4 +135,4 @@ def test_compiled_loops(directory: Path, name: str) -> None:
     if name == "regions":
         engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
     bulk = Bulk(codes()[::5], pool(random.Random(name), FEW_STATES, words))
-    assert not (wrong := different(bulk, bulk.host(directory), bulk.engine(engine))), wrong
+    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(engine))), wrong

@@ -19,11 +19,10 @@ from emu.engines.python import Python
 from emu.engines.reference import Reference
 from isa.x86.decode import MANDATORY
 from isa.x86.table import INSTRUCTIONS
-from tests.needs import missing
 from tests.silicon import cases
+from tests.silicon.bulk import threaded
 from tests.silicon.compare import compare_forms
 from tests.silicon.executor import WITH_SSE, Executor, sse_form_of
-from tests.silicon.native import Silicon
 from tests.silicon.needed import needed_silicon
 from tests.silicon.packed import AFTER, FAULT, Packed, pool
 
@@ -92,28 +91,6 @@ def test_a_sample(tmp_path: Path, record_property: Callable[[str, object], None]
     }
 
 
-def threaded() -> Native:
-    """Native code for each instruction, none for whole loops."""
-    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    reason = Silicon.available()
-    return tmp_path if reason is None else missing(reason)
-
-
-def different(bulk: Packed, theirs: np.ndarray, ours: np.ndarray) -> list[str]:
-    """The first difference of each instruction."""
-    wrong = []
-    for number, code in enumerate(bulk.codes):
-        differing = (theirs[number] != ours[number]).any(axis=1)
-        if differing.any():
-            first = int(differing.argmax())
-            wrong.append(bulk.told(code, first, theirs[number], ours[number]))
-    return wrong
-
-
 @pytest.mark.heavy
 @pytest.mark.parametrize("size", [4, 8])
 def test_the_processor_agrees(
@@ -122,7 +99,7 @@ def test_the_processor_agrees(
     """Results, MXCSR and #XM in all modes, bit for bit; one record in ten unmasks exceptions."""
     bulk = Packed(list(codes(size)), pool(random.Random(size), RECORDS, size, unmasked=0.1))
     theirs = bulk.host(directory)
-    wrong = different(bulk, theirs, bulk.engine(threaded()))
+    wrong = bulk.different(theirs, bulk.engine(threaded()))
     faults = int((theirs[:, :, FAULT] == SIMD).sum())
     compared = len(bulk.codes) * RECORDS
     record_property("measured", f"{compared} of {len(bulk.codes)} instructions, {faults} #XM")
@@ -142,7 +119,7 @@ def test_other_engines(directory: Path, name: str) -> None:
     for size in (4, 8):
         chosen = list(codes(size))[len(name) % 5 :: 5]
         bulk = Packed(chosen, pool(random.Random(name), FEW_RECORDS, size, unmasked=0.4))
-        assert not (wrong := different(bulk, bulk.host(directory), bulk.engine(engine))), wrong
+        assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(engine))), wrong
 
 
 APPROXIMATE = {"rcpps": ("0f53c1", -1.0), "rsqrtps": ("0f52c1", -0.5)}

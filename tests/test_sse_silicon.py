@@ -8,7 +8,6 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from emu.engines import Engine
@@ -19,9 +18,8 @@ from emu.engines.python import Python
 from isa.x86.decode import MANDATORY, PREFIXED, decode
 from isa.x86.form import Form, Mm, Xmm
 from isa.x86.table import INSTRUCTIONS
-from tests.needs import missing
 from tests.silicon import cases
-from tests.silicon.bulk import Bulk
+from tests.silicon.bulk import threaded
 from tests.silicon.bulk_sse import DISPLACEMENT, SseBulk, pool
 from tests.silicon.compare import Result, compare, compare_forms
 from tests.silicon.executor import SSE_MODE, WITH_SSE, Executor, sse_form_of
@@ -132,33 +130,11 @@ def codes() -> list[bytes]:
     return [code for code in distinct if not code.startswith(LOADS_STATUS)]
 
 
-def threaded() -> Native:
-    """Native code for each instruction."""
-    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    reason = Silicon.available()
-    return tmp_path if reason is None else missing(reason)
-
-
-def different(bulk: Bulk, theirs: np.ndarray, ours: np.ndarray) -> list[str]:
-    """The first difference of each instruction."""
-    wrong = []
-    for number, code in enumerate(bulk.codes):
-        differing = (theirs[number] != ours[number]).any(axis=1)
-        if differing.any():
-            first = int(differing.argmax())
-            wrong.append(bulk.told(code, first, theirs[number], ours[number]))
-    return wrong
-
-
 def test_many(directory: Path, record_property: Callable[[str, object], None]) -> None:
     """What FXSAVE says after each instruction and each state, on the processor and here."""
     bulk = SseBulk(codes(), pool(random.Random("sse"), STATES))
     expected = bulk.host(directory)
-    assert not (wrong := different(bulk, expected, bulk.engine(threaded()))), "\n".join(wrong)
+    assert not (wrong := bulk.different(expected, bulk.engine(threaded()))), "\n".join(wrong)
     compared = len(bulk.codes) * STATES
     record_property("measured", f"{compared} of {len(bulk.codes)} instructions")
     assert compared >= 50_000
@@ -171,7 +147,7 @@ def test_compiled_loops(directory: Path, name: str) -> None:
     if name == "regions":
         engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
     bulk = SseBulk(codes()[::7], pool(random.Random(name), FEW_STATES))
-    assert not (wrong := different(bulk, bulk.host(directory), bulk.engine(engine))), wrong
+    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(engine))), wrong
 
 
 def masked(rng: random.Random, name: str) -> Case:

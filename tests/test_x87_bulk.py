@@ -12,17 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emu.engines.native.cache import DiskCache
-from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from emu.engines.reference import Reference
 from isa.x86.decode import BAD, UNIMPLEMENTED, decode
 from isa.x86.form import Form
-from tests.needs import missing
 from tests.silicon import floats
-from tests.silicon.bulk import RECORD, Bulk, instructions, known_name, pool
+from tests.silicon.bulk import RECORD, Bulk, instructions, known_name, pool, threaded
 from tests.silicon.executor import FLAT_MODE
-from tests.silicon.native import Fpu, Silicon
+from tests.silicon.native import Fpu
 
 STATES, MORE_STATES, FEW_STATES = 1600, 6000, 30
 TRANSCENDENTALS = {
@@ -42,23 +39,12 @@ def known(code: bytes) -> bool:
     return form.mnemonic not in (BAD, UNIMPLEMENTED)
 
 
-def tier_1() -> Native:
-    """Native code for each instruction, none for whole loops: those would be compiled for hours."""
-    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
-
-
 def forget(answers: np.ndarray, bits: int) -> np.ndarray:
     """The answers without some bits of the status word."""
     kept = answers.copy()
     words = kept[..., STATUS].view(np.uint16)
     words &= ~np.uint16(bits)
     return kept
-
-
-@pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    reason = Silicon.available()
-    return tmp_path if reason is None else missing(reason)
 
 
 @pytest.mark.heavy
@@ -68,7 +54,7 @@ def test_the_processor_agrees(
     """Every instruction but the transcendental ones, bit for bit."""
     codes = [c for c in instructions(known) if c.hex() not in TRANSCENDENTALS.values()]
     bulk = Bulk(codes, pool(random.Random("bulk"), STATES))
-    expected, got = bulk.host(directory), bulk.engine(tier_1())
+    expected, got = bulk.host(directory), bulk.engine(threaded())
     wrong = []
     for code, theirs, ours in zip(codes, expected, got, strict=True):
         kept = C1 if known_name(code) in TO_FLAGS else 0  # isa/DIVERGENCES.md
@@ -121,7 +107,7 @@ def test_transcendentals_on_the_processor(
     states = below_quarter if name == "fyl2xp1" else moderate
     code = bytes.fromhex(TRANSCENDENTALS[name])
     bulk = Bulk([code], pool(random.Random(name), MORE_STATES, states))
-    theirs, ours = bulk.host(directory)[0], bulk.engine(tier_1())[0]
+    theirs, ours = bulk.host(directory)[0], bulk.engine(threaded())[0]
     different, wrong = 0, []
     for number in np.flatnonzero((theirs[:, STACK] != ours[:, STACK]).any(axis=1)):
         pairs = zip(*(x[number, STACK].reshape(8, 10) for x in (theirs, ours)), strict=True)
@@ -137,7 +123,7 @@ def test_transcendentals_on_the_processor(
     assert not wrong, "\n".join(wrong[:10])
 
 
-ENGINES = {"python": lambda: Python(hot=0), "native": tier_1}
+ENGINES = {"python": lambda: Python(hot=0), "native": threaded}
 CODES = [bytes.fromhex(code) for code in TRANSCENDENTALS.values()]
 
 
@@ -154,7 +140,7 @@ def test_engines_agree(name: str) -> None:
 def test_translating_engines_agree() -> None:
     """The same, python and native, on many more."""
     bulk = Bulk(CODES, pool(random.Random(2), MORE_STATES // 2, moderate))
-    assert bulk.engine(Python()).tobytes() == bulk.engine(tier_1()).tobytes()
+    assert bulk.engine(Python()).tobytes() == bulk.engine(threaded()).tobytes()
 
 
 C_PROGRAM = r"""

@@ -19,6 +19,8 @@ import numpy as np
 
 from emu.assembler import assemble
 from emu.engines import Engine
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.engine import Native
 from emu.process.machine import ProcessMachine
 from emu.state import State
 from isa.x86 import registers
@@ -122,14 +124,20 @@ def record(rng: random.Random, fpu: Fpu) -> bytes:
     return image + operand + struct.pack("<I", flags)
 
 
+def threaded() -> Native:
+    """An engine that has native code for each instruction, and none for whole loops."""
+    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
+
+
 class Bulk:
     """A program for a list of instructions and a pool; its answers are arrays of records.
 
-    `record` is how many bytes one has, `each` the program's part for one instruction, `model` the
-    engines' processor.
+    `record` is how many bytes one has, `program` what the program begins with, `each` its part for
+    one instruction, `model` the engines' processor.
     """
 
     record = RECORD
+    program = PROGRAM
     each = EACH
     model = ""
 
@@ -137,10 +145,12 @@ class Bulk:
         self.codes, self.pool = codes, pool
         self.count = len(pool) // self.record
         each = (
-            self.each.format(size=len(pool), count=self.count, code=", ".join(map(str, code)))
-            for code in codes
+            self.each.format(
+                size=len(pool), count=self.count, name=number, code=", ".join(map(str, code))
+            )
+            for number, code in enumerate(codes)
         )
-        text = PROGRAM.format(size=len(pool), each="".join(each))
+        text = self.program.format(size=len(pool), each="".join(each))
         self.image = assemble(text, "bulk.asm").image
 
     def host(self, directory: Path) -> np.ndarray:
@@ -165,6 +175,16 @@ class Bulk:
         outcome = machine.run(engine, state, 1 << 40)
         assert outcome is not None and (outcome.kind, outcome.code) == ("exit", 0), outcome
         return self._answers(output.getvalue())
+
+    def different(self, theirs: np.ndarray, ours: np.ndarray) -> list[str]:
+        """The first difference of each instruction, readable."""
+        wrong = []
+        for number, code in enumerate(self.codes):
+            differing = (theirs[number] != ours[number]).any(axis=1)
+            if differing.any():
+                first = int(differing.argmax())
+                wrong.append(self.told(code, first, theirs[number], ours[number]))
+        return wrong
 
     def told(self, code: bytes, number: int, theirs: np.ndarray, ours: np.ndarray) -> str:
         """A difference, readable as it stands."""

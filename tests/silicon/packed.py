@@ -8,25 +8,14 @@ goes on behind the instruction.
 
 from __future__ import annotations
 
-import io
 import random
 import struct
-import subprocess
-from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
-from emu.assembler import assemble
-from emu.engines import Engine
-from emu.process.machine import ProcessMachine
-from emu.state import State
-from isa.x86 import registers
-from isa.x86.machine import X86
-from isa.x86.registers import SEGMENT_NAMES
-
 from . import floats
-from .cases import text
+from .bulk import Bulk
+from .executor import WITH_SSE
 from .native import ARITHMETIC
 
 RECORD, FAULT, FLAGS, OPERAND, AFTER = 64, 4, 12, 32, 56
@@ -134,67 +123,23 @@ def _number(rng: random.Random, size: int) -> bytes:
     return floats.short(rng, size) if rng.random() < 0.75 else rng.randbytes(size)
 
 
-class Packed:
+class Packed(Bulk):
     """A program for a list of instructions and a pool; its answers are arrays of records."""
 
-    def __init__(self, codes: Sequence[bytes], pool: bytes) -> None:
-        self.codes, self.pool = codes, pool
-        self.count = len(pool) // RECORD
-        each = (
-            EACH.format(
-                size=len(pool), count=self.count, name=number, code=", ".join(map(str, code))
-            )
-            for number, code in enumerate(codes)
-        )
-        program = PROGRAM.format(size=len(pool), each="".join(each))
-        self.image = assemble(program, "packed.asm").image
+    record = RECORD
+    program = PROGRAM
+    each = EACH
+    model = WITH_SSE
 
-    def host(self, directory: Path) -> np.ndarray:
-        """What the processor says."""
-        program = directory / "packed"
-        program.write_bytes(self.image)
-        program.chmod(0o755)
-        done = subprocess.run([program], input=self.pool, stdout=subprocess.PIPE, check=True)
-        return self._answers(done.stdout)
+    def text(self, image: bytes) -> str:
+        """MXCSR before and after, the fault, EAX, EFLAGS, XMM0, the operand and MM0."""
+        mode, fault, eax, flags = struct.unpack_from("<4I", image)
+        (after,) = struct.unpack_from("<I", image, AFTER)
+        parts = (image[low : low + 16][::-1].hex() for low in (16, 32))
+        mm0 = image[48:56][::-1].hex()
+        return f" {mode:04x} {after:04x} {fault:2} {eax:08x} {flags:04x}  {'  '.join(parts)}  {mm0}"
 
-    def engine(self, engine: Engine) -> np.ndarray:
-        """What an engine says."""
-        output = io.BytesIO()
-        machine = ProcessMachine(self.image, ["packed"], stdin=io.BytesIO(self.pool), stdout=output)
-        state = State(X86("user:pentium4"), {"linear": machine.space, "system": machine.system})
-        machine.start(state)
-        for name in SEGMENT_NAMES:
-            state[f"{name}_limit"] = 0xFFFFFFFF
-            code = registers.FLAT_CODE if name == "cs" else registers.FLAT_DATA
-            state[f"{name}_attributes"] = code
-        state["cpl"] = 3
-        outcome = machine.run(engine, state, 1 << 40)
-        assert outcome is not None and (outcome.kind, outcome.code) == ("exit", 0), outcome
-        return self._answers(output.getvalue())
-
-    def told(self, code: bytes, number: int, theirs: np.ndarray, ours: np.ndarray) -> str:
-        """A difference, readable as it stands."""
-        before = self.pool[number * RECORD : (number + 1) * RECORD]
-        sides = {
-            "before": before,
-            "silicon": theirs[number].tobytes(),
-            "here": ours[number].tobytes(),
-        }
-        lines = [f"{code.hex(' ')}  {text(code)}, record {number}"]
-        for name, image in sides.items():
-            mode, fault, eax, flags = struct.unpack_from("<4I", image)
-            (after,) = struct.unpack_from("<I", image, AFTER)
-            parts = (image[low : low + 16][::-1].hex() for low in (16, 32))
-            lines.append(
-                f"  {name:<8} {mode:04x} {after:04x} {fault:2} eax {eax:08x} {flags:04x}"
-                f"  {'  '.join(parts)}  mm0 {image[48:56][::-1].hex()}"
-            )
-        return "\n".join(lines)
-
-    def _answers(self, output: bytes) -> np.ndarray:
-        """By instruction, record and byte; of EFLAGS only what arithmetic changes."""
-        found = np.frombuffer(bytearray(output), np.uint8)
-        found = found.reshape(len(self.codes), self.count, RECORD)
+    def clear(self, found: np.ndarray) -> None:
+        """Make what is not compared the same in all answers."""
         words = found[:, :, FLAGS : FLAGS + 4].view(np.uint32)
         words &= ARITHMETIC
-        return found
