@@ -87,7 +87,8 @@ int main(int argc, char **argv)
         pid = fork();
         if (!pid)
             child(i);
-        printf("%d %d\n", wait(&status) == pid, status);
+        pid -= wait(&status);
+        printf("%d %d\n", pid == 0, status);
         fflush(stdout);
     }
     return 0;
