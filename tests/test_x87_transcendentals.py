@@ -20,9 +20,9 @@ from isa.x86.x87 import arctangent, exponential, logarithm, trigonometry
 from isa.x86.x87.fixed import reciprocal
 from isa.x86.x87.result import Result
 from tests import x87_oracle as oracle
-from tests.silicon.bulk import RECORD, Bulk, pool
+from tests.silicon.bulk import RECORD, Bulk, pool, threaded
 from tests.silicon.native import Fpu
-from tests.test_x87_bulk import TRANSCENDENTALS, tier_1
+from tests.test_x87_bulk import TRANSCENDENTALS
 from tests.test_x87_system import run
 
 EXAMPLES, HEAVY_EXAMPLES = 200, 6000
@@ -209,7 +209,7 @@ def test_error(name: str, record_property: Callable[[str, object], None]) -> Non
     records = pool(
         rng, HEAVY_EXAMPLES, lambda _: Fpu(0x37F, 0, 3, (*next(states), 0)[:2] + (0,) * 6)
     )
-    answers = Bulk([bytes.fromhex(TRANSCENDENTALS[name])], records).engine(tier_1())[0]
+    answers = Bulk([bytes.fromhex(TRANSCENDENTALS[name])], records).engine(threaded())[0]
     start = 28 + 10 * (name == "fptan")
     worst = Fraction(0)
     for given, answer in zip(arguments, answers, strict=True):
