@@ -8,14 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from emu.engines import Engine
-from emu.engines.native.cache import DiskCache
-from emu.engines.native.engine import Native
-from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86.table import INSTRUCTIONS
 from tests.silicon import cases
-from tests.silicon.bulk import OPERAND, Bulk, pool, threaded
+from tests.silicon.bulk import OPERAND, Bulk, compiling, pool, threaded
 from tests.silicon.compare import Result, compare, compare_forms
 from tests.silicon.executor import Executor, form_of
 from tests.silicon.native import Fpu, Silicon
@@ -131,8 +127,5 @@ def test_many(directory: Path, record_property: Callable[[str, object], None]) -
 @pytest.mark.parametrize("name", ["python", "regions"])
 def test_compiled_loops(directory: Path, name: str) -> None:
     """The same in loops that are compiled whole."""
-    engine: Engine = Python(hot=0)
-    if name == "regions":
-        engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
     bulk = Bulk(codes()[::5], pool(random.Random(name), FEW_STATES, words))
-    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(engine))), wrong
+    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(compiling(name)))), wrong

@@ -11,16 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emu.engines import Engine
-from emu.engines.native.cache import DiskCache
-from emu.engines.native.engine import Native
-from emu.engines.native.layout import QUICK
-from emu.engines.python import Python
 from emu.engines.reference import Reference
 from isa.x86.decode import MANDATORY
 from isa.x86.table import INSTRUCTIONS
 from tests.silicon import cases
-from tests.silicon.bulk import threaded
+from tests.silicon.bulk import compiling, threaded
 from tests.silicon.compare import compare_forms
 from tests.silicon.executor import WITH_SSE, Executor, sse_form_of
 from tests.silicon.needed import needed_silicon
@@ -111,11 +106,7 @@ def test_the_processor_agrees(
 @pytest.mark.parametrize("name", ["reference", "python", "regions"])
 def test_other_engines(directory: Path, name: str) -> None:
     """The same, with many exceptions; loops compiled whole among them."""
-    engine: Engine = Reference()
-    if name == "python":
-        engine = Python(hot=0)
-    elif name == "regions":
-        engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+    engine = Reference() if name == "reference" else compiling(name)
     for size in (4, 8):
         chosen = list(codes(size))[len(name) % 5 :: 5]
         bulk = Packed(chosen, pool(random.Random(name), FEW_RECORDS, size, unmasked=0.4))

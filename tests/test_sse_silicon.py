@@ -10,16 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from emu.engines import Engine
-from emu.engines.native.cache import DiskCache
-from emu.engines.native.engine import Native
-from emu.engines.native.layout import QUICK
 from emu.engines.python import Python
 from isa.x86.decode import MANDATORY, PREFIXED, decode
 from isa.x86.form import Form, Mm, Xmm
 from isa.x86.table import INSTRUCTIONS
 from tests.silicon import cases
-from tests.silicon.bulk import threaded
+from tests.silicon.bulk import compiling, threaded
 from tests.silicon.bulk_sse import DISPLACEMENT, SseBulk, pool
 from tests.silicon.compare import Result, compare, compare_forms
 from tests.silicon.executor import SSE_MODE, WITH_SSE, Executor, sse_form_of
@@ -143,11 +139,8 @@ def test_many(directory: Path, record_property: Callable[[str, object], None]) -
 @pytest.mark.parametrize("name", ["python", "regions"])
 def test_compiled_loops(directory: Path, name: str) -> None:
     """The same in loops that are compiled whole."""
-    engine: Engine = Python(hot=0)
-    if name == "regions":
-        engine = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
     bulk = SseBulk(codes()[::7], pool(random.Random(name), FEW_STATES))
-    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(engine))), wrong
+    assert not (wrong := bulk.different(bulk.host(directory), bulk.engine(compiling(name)))), wrong
 
 
 def masked(rng: random.Random, name: str) -> Case:

@@ -15,16 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char buffer[300000];
+#include "say.h"
 
-static void say(const char *what, long result) {
-    int error = errno;
-    if (result < 0)
-        printf("%s: %s\n", what, strerror(error));
-    else
-        printf("%s: %ld\n", what, result);
-    fflush(stdout);
-}
+static char buffer[300000];
 
 static struct sockaddr_in place(const char *host, int port) {
     struct sockaddr_in address;

@@ -19,16 +19,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char buffer[300000];
+#include "say.h"
 
-static void say(const char *what, long result) {
-    int error = errno;
-    if (result < 0)
-        printf("%s: %s\n", what, strerror(error));
-    else
-        printf("%s: %ld\n", what, result);
-    fflush(stdout);
-}
+static char buffer[300000];
 
 static socklen_t name(struct sockaddr_un *address, const char *text) {
     memset(address, 0, sizeof *address);

@@ -21,6 +21,8 @@ from emu.assembler import assemble
 from emu.engines import Engine
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
+from emu.engines.native.layout import QUICK
+from emu.engines.python import Python
 from emu.process.machine import ProcessMachine
 from emu.state import State
 from isa.x86 import registers
@@ -38,12 +40,14 @@ MASKS = 0x3F
 
 PROGRAM = """\
         .bss
-        .balign 16
+        .balign 64
 pool:   .space  {size}
 work:   .space  {size} + 128
+{data}
         .text
         .globl  _start
-_start: mov     ecx, offset pool
+_start: {begin}
+        mov     ecx, offset pool
         mov     edx, {size}
 1:      mov     eax, 3
         xor     ebx, ebx
@@ -129,15 +133,22 @@ def threaded() -> Native:
     return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
 
 
+def compiling(name: str) -> Engine:
+    """An engine that compiles loops whole: "python" or "regions"."""
+    if name == "python":
+        return Python(hot=0)
+    return Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+
+
 class Bulk:
     """A program for a list of instructions and a pool; its answers are arrays of records.
 
-    `record` is how many bytes one has, `program` what the program begins with, `each` its part for
-    one instruction, `model` the engines' processor.
+    `record` is how many bytes one has, `data` what the program has besides its pool, `begin` what
+    it begins with, `each` its part for one instruction, `model` the engines' processor.
     """
 
     record = RECORD
-    program = PROGRAM
+    data = begin = ""
     each = EACH
     model = ""
 
@@ -150,7 +161,7 @@ class Bulk:
             )
             for number, code in enumerate(codes)
         )
-        text = self.program.format(size=len(pool), each="".join(each))
+        text = PROGRAM.format(size=len(pool), data=self.data, begin=self.begin, each="".join(each))
         self.image = assemble(text, "bulk.asm").image
 
     def host(self, directory: Path) -> np.ndarray:

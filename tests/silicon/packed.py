@@ -20,11 +20,7 @@ from .native import ARITHMETIC
 
 RECORD, FAULT, FLAGS, OPERAND, AFTER = 64, 4, 12, 32, 56
 
-PROGRAM = """\
-        .bss
-        .balign 64
-pool:   .space  {size}
-work:   .space  {size}
+DATA = """
 resume: .space  4
         .data
 action: .long   handler, 0x40000004, 0, 0, 0
@@ -37,25 +33,13 @@ handler:
         mov     edx, [resume]
         mov     [eax + 76], edx
         ret
-        .globl  _start
-_start: mov     eax, 174
+"""
+BEGIN = """
+        mov     eax, 174                # rt_sigaction
         mov     ebx, 8
         mov     ecx, offset action
         xor     edx, edx
         mov     esi, 8
-        int     0x80
-        mov     ecx, offset pool
-        mov     edx, {size}
-1:      mov     eax, 3
-        xor     ebx, ebx
-        int     0x80
-        add     ecx, eax
-        sub     edx, eax
-        jnz     1b
-        cld
-{each}
-        mov     eax, 1
-        xor     ebx, ebx
         int     0x80
 """
 EACH = """
@@ -127,7 +111,8 @@ class Packed(Bulk):
     """A program for a list of instructions and a pool; its answers are arrays of records."""
 
     record = RECORD
-    program = PROGRAM
+    data = DATA
+    begin = BEGIN
     each = EACH
     model = WITH_SSE
 
