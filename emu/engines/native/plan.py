@@ -205,7 +205,7 @@ def _reads(block: PlannedBlock, flags: set[Register], isa: InstructionSet) -> se
         roots += part.effects
         if part.effects:
             roots += [v for r, v in part.before.items() if r not in flags]
-            roots += Recipes(tuple(flags)).of(part.before, set())[1]
+            roots += Recipes(tuple(flags)).cut(part.before, set())[1]
     roots += _needed(block.after, flags)
     walk(roots, set(), visit)
     return found
@@ -305,14 +305,19 @@ class Recipe:
     @property
     def olds(self) -> set[Register]:
         """The flags whose old values it takes."""
-        found: set[Register] = set()
+        return olds_of(self.values)
 
-        def visit(node: Bits) -> None:
-            if node.op == "get":
-                found.add(node.attribute[0])
 
-        walk(self.values.values(), set(), visit)
-        return found
+def olds_of(values: Mapping[Register, Bits]) -> set[Register]:
+    """The flags whose old values some expressions take."""
+    found: set[Register] = set()
+
+    def visit(node: Bits) -> None:
+        if node.op == "get":
+            found.add(node.attribute[0])
+
+    walk(values.values(), set(), visit)
+    return found
 
 
 class Recipes:
@@ -323,13 +328,19 @@ class Recipes:
         self.found: dict[Hashable, Recipe] = {}
         self.most = {32: 0, 64: 0}  # operands of each width that some recipe needs
 
-    def of(self, known: dict[Register, Bits], stored: set[Register]) -> tuple[Recipe, list[Bits]]:
-        """The recipe for flags with these expressions, and its operands.
+    def cut(
+        self, known: dict[Register, Bits], stored: set[Register]
+    ) -> tuple[dict[Register, Bits], list[Bits]]:
+        """The flags' expressions over operands, and these.
 
         The old values of flags in `stored` are operands too, as new ones take their places.
         """
         operands: list[Bits] = []
         values = {f: self._cut(expression(f, known), operands, stored) for f in self.flags}
+        return values, operands
+
+    def of(self, values: dict[Register, Bits], operands: list[Bits]) -> Recipe:
+        """The recipe for what was cut."""
         key = tuple(_shape(v) for v in values.values())
         recipe = self.found.get(key)
         if recipe is None:
@@ -338,7 +349,7 @@ class Recipes:
             for size in self.most:
                 needed = sum(slot_width(w) == size for w in recipe.widths)
                 self.most[size] = max(self.most[size], needed)
-        return recipe, operands
+        return recipe
 
     def _stays(self, node: Bits, stored: set[Register]) -> bool:
         """Whether a node is an old flag that can be read when the recipe is used."""

@@ -40,6 +40,7 @@ from emu.engines.native.plan import (
     changed,
     is_return,
     mark_flags,
+    olds_of,
     slot_width,
     walk,
 )
@@ -317,9 +318,10 @@ class RegionCompiler:
         lines = []
         if any(changed(f, known) for f in flags):
             stored = {f for f in live if changed(f, known)}
-            late = in_the_middle and Recipes(self.flags).of(known, stored)[0].olds
+            expressions, operands = self.recipes.cut(known, stored)
+            late = in_the_middle and olds_of(expressions)
             name, recipes = ("late", self.late) if late else ("recipe", self.recipes)
-            recipe, operands = recipes.of(known, stored)
+            recipe = recipes.of(expressions, operands)
             lines = self._leave_recipe(name, recipe, [low.value(o) for o in operands])
         if self.isa.pc in known and known[self.isa.pc].is_const:
             low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")
