@@ -74,7 +74,6 @@ def test_every_form(
 ) -> None:  # fmt: skip
     """Each form in states that bite; all of `isa`'s user half is met in each chunk."""
     forms = half(forms, HALVES[engine]) if engine in HALVES else forms
-    forms.counts = Counter()
     count = len(forms.templates) * (EACH if engine in CHUNKS_OF else 1)
     result = compare_forms(silicon, executors[engine], forms, count, seed=f"{engine} {chunk}")
     record_property("measured", str(result).splitlines()[0])

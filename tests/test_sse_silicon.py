@@ -17,7 +17,7 @@ from isa.x86.table import INSTRUCTIONS
 from tests.silicon import cases
 from tests.silicon.bulk import compiling, threaded
 from tests.silicon.bulk_sse import DISPLACEMENT, SseBulk, pool
-from tests.silicon.compare import Result, compare, compare_forms
+from tests.silicon.compare import check, compare, compare_forms
 from tests.silicon.executor import SSE_MODE, WITH_SSE, Executor, sse_form_of
 from tests.silicon.native import READ_ONLY, WINDOW, Case, Silicon
 from tests.silicon.needed import needed_silicon
@@ -26,7 +26,6 @@ pytestmark = pytest.mark.heavy  # needs a compiler
 
 FAMILIES = ("mmx", "sse_control", "sse_move", "sse_shuffle")
 SAMPLE, OTHERS, STATES, FEW_STATES = 4_000, 500, 60, 6
-REFUSED = 0.02  # operands that wrap at 4 GiB: isa/DIVERGENCES.md
 SHIFTS_BY_BYTE, STATE = (0x71, 0x72, 0x73), 0xAE
 WITH_IMMEDIATE = (0x70, *SHIFTS_BY_BYTE, 0xC4, 0xC5, 0xC6)
 IMMEDIATES = (0, 1, 7, 8, 15, 16, 0x1B, 31, 32, 63, 64, 0xD2, 0xFF)
@@ -75,12 +74,6 @@ def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
 def forms() -> cases.Forms:
     prefixes = [prefix + mandatory for prefix in (b"", b"\x67") for mandatory in MANDATORY]
     return cases.Forms(sampled, prefixes=tuple(prefixes))
-
-
-def check(result: Result) -> None:
-    """No difference, nothing lost, hardly anything refused."""
-    assert not result.differing and not result.lost, str(result)
-    assert sum(result.refused.values()) <= REFUSED * sum(result.executed.values())
 
 
 def test_a_sample(

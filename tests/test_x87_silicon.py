@@ -12,7 +12,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.python import Python
 from tests.silicon import cases
-from tests.silicon.compare import Result, compare, compare_forms
+from tests.silicon.compare import check, compare, compare_forms
 from tests.silicon.executor import Executor, form_of
 from tests.silicon.native import Case, Fpu, Silicon
 from tests.silicon.needed import needed_silicon
@@ -20,7 +20,6 @@ from tests.silicon.needed import needed_silicon
 pytestmark = pytest.mark.heavy  # needs a compiler
 
 SAMPLE, MANY = 600, 22_000
-REFUSED = 0.02  # what may wrap in 16 bits: isa/DIVERGENCES.md
 
 
 def x87_form(code: bytes) -> str | None:
@@ -37,12 +36,6 @@ def silicon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Silicon]:
 @pytest.fixture(scope="module")
 def forms() -> cases.Forms:
     return cases.Forms(x87_form, prefixes=(b"", b"\x66"))
-
-
-def check(result: Result) -> None:
-    """No difference, nothing lost, hardly anything refused."""
-    assert not result.differing and not result.lost, str(result)
-    assert sum(result.refused.values()) <= REFUSED * sum(result.executed.values())
 
 
 def test_a_sample(silicon: Silicon, forms: cases.Forms) -> None:
