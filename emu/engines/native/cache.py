@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -212,10 +213,18 @@ def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:
 def _directory() -> Path | None:
     chosen = os.environ.get(VARIABLE)
     if chosen is None:
-        import platformdirs  # nobody asks where POPEK_CACHE says it
-
-        return Path(platformdirs.user_cache_dir("popek")) / "native"
+        return _users_own() / "native"
     return Path(chosen) if chosen else None
+
+
+def _users_own() -> Path:
+    """Where the user's caches are: on Linux as the XDG Base Directory Specification says."""
+    if sys.platform.startswith("linux"):
+        chosen = os.environ.get("XDG_CACHE_HOME", "")
+        return Path(chosen if chosen.startswith("/") else Path("~/.cache").expanduser()) / "popek"
+    import platformdirs  # slow to load: it knows all other systems
+
+    return Path(platformdirs.user_cache_dir("popek"))
 
 
 def _pack(head: dict[str, Any], code: bytes) -> bytes:
