@@ -406,6 +406,8 @@ def _store(address: Bits, space: str, width: int) -> Bits:
 class WatchedTier1(Tier1):
     """Tier 1 with the detour before every handler."""
 
+    prefix = "w"
+
     def _start(self) -> None:
         session, isa = self._session, self._session.isa
         name = digest(repr(("watched", isa.pc.slot, HOOKS)).encode())
@@ -422,9 +424,6 @@ class WatchedTier1(Tier1):
         """See `Tier1`."""
         super().attach()
         self._session.mail[Word.HANDLERS] = self._detours.ctypes.data
-
-    def _symbol(self, number: int) -> str:
-        return f"w{self.decoder.descriptions[number].name}"
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
         form, session = self.decoder.forms[number], self._session

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
@@ -61,11 +62,13 @@ class Decoded(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """All that a decoder has learned: plain arrays, forms and descriptions."""
+    """All that a decoder has learned: plain arrays, the forms' flags and what the caller calls
+    them, and last what is asked for when something new is learned or compiled."""
 
-    forms: list[Form]
-    descriptions: list[Description]
     tables: dict[Mode, Stored]
+    flags: bytes
+    names: list[str]
+    told: Callable[[], tuple[list[Form], list[Description]]]
 
 
 def read_fields(trace: Trace) -> Fields:
@@ -78,17 +81,21 @@ class BulkDecoder:
     """Decodes runs of x86 instructions to records.
 
     `forms[record["form"]]` is a record's form, `descriptions` what `describe(form, fields)` said of
-    it when it was met first, and `flags` its flags (an array that native code reads; it may be
-    written). What is learned of a key does not depend on the code in which it was met.
+    it when it was met first, `names` the name in that, and `flags` its flags (an array that native
+    code reads; it may be written). What is learned of a key does not depend on the code in which it
+    was met.
     """
 
     def __init__(self, describe: Callable[[Form, Fields], Description]) -> None:
         self.describe = describe
-        self.forms: list[Form] = []
-        self.descriptions: list[Description] = []
+        self.names: list[str] = []
+        self._forms: list[Form] = []
+        self._descriptions: list[Description] = []
         self._flags = Room(256)
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
+        self._untold: Saved | None = None  # whose forms nobody has asked for
+        self._telling = Lock()  # compilers ask in their threads
         self._recipes: dict[tuple[int, str], Recipes] = {}
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)
@@ -147,6 +154,26 @@ class BulkDecoder:
                 count, at = count + bool(length), at + length
             if why not in (GO_ON, Stop.UNKNOWN):
                 return memoryview(records)[: count * RECORD.size], at, Stop(why)
+
+    @property
+    def forms(self) -> list[Form]:
+        """The forms by number."""
+        self._tell()
+        return self._forms
+
+    @property
+    def descriptions(self) -> list[Description]:
+        """What was said of forms, by their numbers."""
+        self._tell()
+        return self._descriptions
+
+    def _tell(self) -> None:
+        """Take over the forms that were loaded; most short runs never ask for them."""
+        with self._telling:
+            if self._untold is not None:
+                self._forms, self._descriptions = self._untold.told()
+                self._numbers = {form: number for number, form in enumerate(self._forms)}
+                self._untold = None
 
     @property
     def flags(self) -> memoryview:
@@ -213,15 +240,17 @@ class BulkDecoder:
         RECORD.pack_into(records, number * RECORD.size, form, *values, found.length)
 
     def _number(self, form: Form, fields: Iterable[str]) -> int:
+        self._tell()
         if form not in self._numbers:
             names = tuple(sorted({*fields} - {"length"}))
             self._register(form, self.describe(form, names))
         return self._numbers[form]
 
     def _register(self, form: Form, description: Description) -> None:
-        number = self._numbers[form] = len(self.forms)
-        self.forms.append(form)
-        self.descriptions.append(description)
+        number = self._numbers[form] = len(self.names)
+        self._forms.append(form)
+        self._descriptions.append(description)
+        self.names.append(description.name)
         if number == len(self.flags):
             old, self._flags = self._flags, Room(2 * number)
             self.flags[:number] = old.view
@@ -231,21 +260,24 @@ class BulkDecoder:
     def saved(self) -> Saved:
         """What was learned, to be stored by whoever likes to."""
         tables = {mode: tables.stored() for mode, tables in self.tables.items()}
-        return Saved(list(self.forms), list(self.descriptions), tables)
+        flags, names = bytes(self.flags[: len(self.names)]), list(self.names)
+        told = list(self.forms), list(self.descriptions)
+        return Saved(tables, flags, names, lambda: told)
 
     def load(self, saved: Saved) -> None:
         """Know what another decoder had learned; raises ValueError if it cannot be right.
 
         Only a decoder that has learned nothing yet can be told.
         """
-        if self.forms:
+        if self.names:
             raise ValueError("this decoder has learned already: load into a new one")
         tables = {
-            mode: Tables.of(stored, len(saved.forms)) for mode, stored in saved.tables.items()
+            mode: Tables.of(stored, len(saved.names)) for mode, stored in saved.tables.items()
         }
-        for form, description in zip(saved.forms, saved.descriptions, strict=True):
-            self._register(form, description)
-        self.tables = tables
+        count = len(saved.names)
+        self._flags = Room(max(256, 2 * count))
+        self.flags[:count] = saved.flags
+        self.names, self.tables, self._untold = list(saved.names), tables, saved
 
 
 @cache

@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import atexit
 import weakref
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable
+from typing import Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
+from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 
 FILE: Final = "handlers"
 
 
-class Handler(NamedTuple):
-    """A handler in this process, and the exits that it may leave by."""
-
-    address: int
-    reasons: list[str]
-
-
 class HandlerStore:
-    """Handlers by symbol."""
+    """Handlers by symbol: their addresses in this process; `reasons` are the exits that any of them
+    may leave by, by number."""
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
         self._images: list[Image] = []
         self._libraries: list[Library] = []
-        self._reasons: dict[str, list[str]] = {}
+        self.addresses: dict[str, int] = {}
+        self.reasons: dict[int, str] = {}
         self._rough: set[str] = set()  # compiled in a hurry
-        self._found: dict[str, Handler] = {}
         self._new = False
         self._load()
 
@@ -42,41 +38,40 @@ class HandlerStore:
             self._add(Image.of(*found), found[0]["reasons"])
             self._rough = set(found[0]["rough"])
 
-    def _add(self, image: Image, reasons: dict[str, list[str]]) -> None:
+    def _add(self, image: Image, reasons: Iterable[str]) -> None:
         library = linker().link(image)
         self._libraries.append(library)
         self._images.append(image)
-        self._reasons |= reasons
-        for symbol, address in library.addresses.items():
-            self._found[symbol] = Handler(address, reasons[symbol])
-
-    def find(self, symbol: str) -> Handler | None:
-        """A handler that there is."""
-        return self._found.get(symbol)
+        self.reasons |= {number_of(reason): reason for reason in reasons}
+        self.addresses |= library.addresses
 
     def is_rough(self, symbol: str) -> bool:
         """Whether a handler was compiled in a hurry, and could be faster."""
         return symbol in self._rough
 
-    def add(self, image: Image, reasons: dict[str, list[str]], *, rough: bool) -> None:
-        """Keep what was compiled: an image, and for each of its symbols how it may leave."""
+    def add(self, image: Image, reasons: Iterable[str], *, rough: bool) -> None:
+        """Keep what was compiled: an image, and how it may leave."""
         self._add(image, reasons)
-        self._rough.difference_update(reasons)
+        self._rough.difference_update(image.symbols)
         if rough:
-            self._rough.update(reasons)
+            self._rough.update(image.symbols)
         self._new = True
 
     def save(self) -> None:
         """Put everything on the disk if something is new."""
         movable = not any(image.is_object for image in self._images)
         if self._new and movable:
-            self._images = [joined(self._images)]
+            handlers = joined(self._images)
+            self._images = [joined([handlers, *linker().called(handlers)])]  # one file has all
             image = self._images[0]
             self._cache.save(FILE, self._head(image), image.code)
         self._new = False
 
     def _head(self, image: Image) -> dict[str, Any]:
-        return image.head() | {"reasons": self._reasons, "rough": sorted(self._rough)}
+        return image.head() | {
+            "reasons": sorted(self.reasons.values()),
+            "rough": sorted(self._rough),
+        }
 
 
 _stores: weakref.WeakKeyDictionary[DiskCache, HandlerStore] = weakref.WeakKeyDictionary()

@@ -67,7 +67,7 @@ def object_image(object_code: bytes, exports: Iterable[str]) -> Image:
 
 
 def joined(images: Iterable[Image]) -> Image:
-    """One image of several that can be moved."""
+    """One image of several that can be moved; calls from one of them into another are settled."""
     code = bytearray()
     symbols: dict[str, int] = {}
     imports: list[tuple[int, str, int]] = []
@@ -77,7 +77,11 @@ def joined(images: Iterable[Image]) -> Image:
         code += image.code
         symbols |= {name: start + at for name, at in image.symbols.items()}
         imports += [(start + at, name, addend) for at, name, addend in image.imports]
-    return Image(bytes(code), symbols, imports)
+    for at, name, addend in imports:
+        if name in symbols:
+            distance = symbols[name] + addend - at
+            code[at : at + 4] = distance.to_bytes(4, "little", signed=True)
+    return Image(bytes(code), symbols, [one for one in imports if one[1] not in symbols])
 
 
 class _Section(NamedTuple):

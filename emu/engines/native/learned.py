@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +21,7 @@ _FLAGS = 2 * max(Flag)  # how many sets of flags there are
 
 def amount(decoder: BulkDecoder) -> int:
     """How much a decoder knows; it only grows."""
-    return len(decoder.forms) + sum(tables.used for tables in decoder.tables.values())
+    return len(decoder.names) + sum(tables.used for tables in decoder.tables.values())
 
 
 def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
@@ -28,16 +29,18 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     if amount(decoder) > MOST_KEPT:
         return
     saved = decoder.saved()
-    modes = list(dict.fromkeys([*saved.tables, *(form.mode for form in saved.forms)]))
+    forms, descriptions = saved.told()
+    modes = list(dict.fromkeys([*saved.tables, *(form.mode for form in forms)]))
     numbers = {mode: number for number, mode in enumerate(modes)}
     head = {
         "modes": modes,
-        "forms": [row_of(form, numbers) for form in saved.forms],
-        "descriptions": [(d.fields, int(d.flags), d.name) for d in saved.descriptions],
+        "names": saved.names,
         "tables": [(numbers[mode], *map(len, stored)) for mode, stored in saved.tables.items()],
     }
+    rows = [row_of(form, numbers) for form in forms]
+    told = json.dumps([rows, [(d.fields, int(d.flags), d.name) for d in descriptions]]).encode()
     arrays = [part for stored in saved.tables.values() for part in stored]
-    cache.save(name, head, b"".join(arrays))
+    cache.save(name, head, b"".join([saved.flags, *arrays, told]))
 
 
 def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
@@ -59,16 +62,22 @@ def row_of(form: Form, numbers: dict[Mode, int]) -> list[Any]:
 
 def _saved(head: dict[str, Any], content: bytes) -> Saved:
     modes = [mode_of(told) for told in head["modes"]]
-    shapes: dict[tuple[Any, ...], Shape] = {}
-    forms = [form_of(row, modes, shapes) for row in head["forms"]]
-    known = [Flag(number) for number in range(_FLAGS)]
-    descriptions = [Description(tuple(f), known[n], name) for f, n, name in head["descriptions"]]
-    tables, at = {}, 0
+    at = len(head["names"])
+    tables, flags = {}, content[:at]
     for number, before, behind in head["tables"]:
         middle, end = at + before, at + before + behind
         tables[modes[number]] = Stored(content[at:middle], content[middle:end])
         at = end
-    return Saved(forms, descriptions, tables)
+    return Saved(tables, flags, head["names"], lambda: _told(modes, content[at:]))
+
+
+def _told(modes: Sequence[Mode], text: bytes) -> tuple[list[Form], list[Description]]:
+    """Forms and descriptions."""
+    rows, said = json.loads(text)
+    shapes: dict[tuple[Any, ...], Shape] = {}
+    known = [Flag(number) for number in range(_FLAGS)]
+    descriptions = [Description(tuple(fields), known[n], name) for fields, n, name in said]
+    return [form_of(row, modes, shapes) for row in rows], descriptions
 
 
 def mode_of(told: Sequence[Any]) -> Mode:

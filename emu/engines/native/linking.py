@@ -44,6 +44,7 @@ class Linker:
     def __init__(self, arena: Arena | None) -> None:
         self._arena = arena
         self._known: dict[str, int] = {}
+        self._functions: dict[str, Image] = {}  # of ours, that others call
         self._kept: list[Library] = []  # what others call
         self._orc: Any = None
         if arena is not None:
@@ -73,7 +74,21 @@ class Linker:
             if name not in self._known:
                 source = runtime.source if name in runtime.SYMBOLS else shared.source
                 file = digest(name.encode())
-                self._know(kept(DiskCache.users(), file, partial(source, name), [name]))
+                found = kept(DiskCache.users(), file, partial(source, name), [name])
+                self._functions[name] = found
+                self._know(found)
+
+    def called(self, image: Image) -> list[Image]:
+        """The functions of ours that a placed image calls, and those that they call."""
+        found: dict[str, Image] = {}
+        waiting = [image]
+        while waiting:
+            for _, name, _ in waiting.pop().imports:
+                function = self._functions.get(name)
+                if function is not None and name not in found and not function.is_object:
+                    found[name] = function
+                    waiting.append(function)
+        return list(found.values())
 
     def _by_llvm(self, image: Image) -> Library:
         from emu.engines.native.orc import OrcLinker

@@ -22,7 +22,7 @@ from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
-from emu.engines.native.layout import BEST, QUICK, Word, number_of
+from emu.engines.native.layout import BEST, QUICK, Word
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.runtime import PAGE_BITS
@@ -56,6 +56,8 @@ class Made:
 
 class Tier1:
     """What a session has decoded, and which forms it has handlers for."""
+
+    prefix = "h"  # of handlers' symbols
 
     def __init__(self, session: NativeSession) -> None:
         self._session = session
@@ -91,8 +93,7 @@ class Tier1:
         self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
         self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
-        for number in range(min(len(self.decoder.forms), END)):  # looking for them takes longer
-            self._use(number)
+        self._use_all()
 
     def attach(self) -> None:
         """Tell native code where everything is."""
@@ -113,13 +114,13 @@ class Tier1:
             flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
             flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
-        number = len(self.decoder.forms)  # the decoder registers it next
+        number = len(self.decoder.names)  # the decoder registers it next
         if number >= END:
             return Description(fields, Flag.ABSENT)
         return Description(fields, Flag(flags), name)
 
     def _symbol(self, number: int) -> str:
-        return f"h{self.decoder.descriptions[number].name}"
+        return self.prefix + self.decoder.names[number]
 
     def want(self, number: int) -> None:
         """Ask for a form's handler, once."""
@@ -133,7 +134,7 @@ class Tier1:
         self.want(number)
         forms, self._looked_at = self.arena.forms_since(self._looked_at)
         for other in forms:
-            known = other < len(self.decoder.forms)
+            known = other < len(self.decoder.names)
             if known and not self.decoder.flags[other] & Flag.ABSENT and not self.has(other):
                 self.want(other)
 
@@ -157,14 +158,24 @@ class Tier1:
 
     def _use(self, number: int) -> bool:
         """Use the handler that there is for a form."""
-        found = self._store.find(self._symbol(number))
+        found = self._store.addresses.get(self._symbol(number))
         if found is None:
             return False
-        self.handlers[number] = found.address
+        self.handlers[number] = found
         if self._store.is_rough(self._symbol(number)):
             self._rough.append(number)
-        self._session.reasons |= {number_of(reason): reason for reason in found.reasons}
+        self._session.reasons |= self._store.reasons
         return True
+
+    def _use_all(self) -> None:
+        """Use the handlers that there are for what the decoder knows: to look for one when it is
+        met takes longer, as that leaves native code."""
+        addresses, absent, prefix = self._store.addresses, self._absent, self.prefix
+        symbols = [prefix + name for name in self.decoder.names[:END]]
+        found = array("Q", [addresses.get(symbol, absent) for symbol in symbols])
+        self.handlers[: len(found)] = memoryview(found)
+        self._rough = [n for n, symbol in enumerate(symbols) if self._store.is_rough(symbol)]
+        self._session.reasons |= self._store.reasons
 
     def wanted(self) -> tuple[int, ...]:
         """Forms that were met and have no handler yet, for the compiler; asked for once."""
@@ -192,8 +203,7 @@ class Tier1:
     def install(self, made: list[Made]) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
         for one in made:
-            (symbol,) = one.image.symbols
-            self._store.add(one.image, {symbol: one.reasons}, rough=one.rough)
+            self._store.add(one.image, one.reasons, rough=one.rough)
             self._use(one.number)
 
     # -- blocks ----------------------------------------------------------------------------------
