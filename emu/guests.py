@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.engines import Engine, make_engine
 from emu.errors import GuestFileError, LoaderError
@@ -26,15 +26,14 @@ LARGEST = 256 << 20  # bytes of a guest file
 FOREVER = 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(NamedTuple):
     """What a user can say about a run; `Guest` takes what concerns its machine."""
 
     engine: str = "auto"
     root: Path | None = None
     writable: bool = False
     net: bool = False
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     memory: int = 256 << 20
     seed: int = 0
     mips: int = 100

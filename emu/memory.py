@@ -9,7 +9,7 @@ from __future__ import annotations
 import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Protocol
@@ -254,7 +254,7 @@ class Backing(Protocol):
         """Bring to the file what was written so. Raises OSError."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Region:
     """A mapped range of whole pages with one set of permissions.
 
@@ -280,12 +280,14 @@ _end = attrgetter("end")
 SHARED = "shared"  # the name of regions whose pages a copy of the address space shares
 
 
-@dataclass(slots=True)
 class Mappings:
     """What one process has mapped: sorted, disjoint regions, and the frames of touched pages."""
 
-    regions: list[Region] = field(default_factory=list)
-    frames: dict[int, int] = field(default_factory=dict)  # page number -> frame number
+    def __init__(
+        self, regions: list[Region] | None = None, frames: dict[int, int] | None = None
+    ) -> None:
+        self.regions = [] if regions is None else regions
+        self.frames = {} if frames is None else frames  # page number -> frame number
 
 
 class TranslatedMemory(ABC):

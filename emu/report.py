@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 EXIT_DIFFERENT = 1  # `emu bench`: a guest computed something else than it should
@@ -16,7 +15,6 @@ EXIT_PIPE = 141  # nobody reads our output any more, as a shell says it
 EXIT_INTERRUPTED = 130  # Ctrl-C, as a shell says it
 
 
-@dataclass(frozen=True, slots=True)
 class Report:
     """One finished run.
 
@@ -24,14 +22,25 @@ class Report:
     "interrupted"; `message` is one for the user, empty if the guest just ended.
     """
 
-    stop: str
-    exit_code: int
-    instructions: int
-    seconds: float
-    engine: str
-    machine: str
-    message: str = ""
-    details: dict[str, Any] = field(default_factory=dict)
+    def __init__(
+        self,
+        stop: str,
+        exit_code: int,
+        instructions: int,
+        seconds: float,
+        engine: str,
+        machine: str,
+        message: str = "",
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self.stop = stop
+        self.exit_code = exit_code
+        self.instructions = instructions
+        self.seconds = seconds
+        self.engine = engine
+        self.machine = machine
+        self.message = message
+        self.details = {} if details is None else details
 
     def facts(self) -> dict[str, Any]:
         """The object that `--json` prints."""

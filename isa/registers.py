@@ -18,7 +18,7 @@ class Role(Enum):
     RESOURCE = "resource"  # anything else that is shared: timers, masks, device state
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Register:
     """One register; `slot` is its place in a machine state, counted from 0."""
 
@@ -36,7 +36,7 @@ class Register:
         return self.name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class RegisterFile:
     """Registers that an operand field selects among; they have one width and adjoining slots."""
 

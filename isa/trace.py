@@ -7,7 +7,6 @@ A `Trace` is a `Region` of nodes in the order in which they are carried out. A `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from isa.bits import Bits, apply, leaf
@@ -15,12 +14,14 @@ from isa.ops import OPS
 from isa.registers import Register
 
 
-@dataclass(slots=True, eq=False)
 class Region:
     """`effects` in program order; `nodes` is the schedule: the same with every value they need."""
 
-    effects: list[Bits] = field(default_factory=list)
-    nodes: list[Bits] = field(default_factory=list)
+    __slots__ = ("effects", "nodes")
+
+    def __init__(self, effects: list[Bits] | None = None, nodes: list[Bits] | None = None) -> None:
+        self.effects = [] if effects is None else effects
+        self.nodes = [] if nodes is None else nodes
 
     @property
     def ends(self) -> bool:
@@ -28,21 +29,25 @@ class Region:
         return bool(self.effects) and self.effects[-1].op == "fault"
 
 
-@dataclass(slots=True, eq=False)
 class Branch:
     """What a `when` carries out, and (value if taken, value if not) for each of its results."""
 
-    region: Region
-    yields: list[tuple[Bits, Bits]] = field(default_factory=list)
+    __slots__ = ("region", "yields")
+
+    def __init__(self, region: Region, yields: list[tuple[Bits, Bits]] | None = None) -> None:
+        self.region = region
+        self.yields = [] if yields is None else yields
 
 
-@dataclass(slots=True, eq=False)
 class Trace:
     """The IR of one instruction form (or of one instruction, once specialised)."""
 
-    name: str
-    region: Region
-    value: Bits | None = None  # what a trace that computes something (a fetch address) returns
+    __slots__ = ("name", "region", "value")
+
+    def __init__(self, name: str, region: Region, value: Bits | None = None) -> None:
+        self.name = name
+        self.region = region
+        self.value = value  # what a trace that computes something (a fetch address) returns
 
     def walk(self) -> Iterator[Bits]:
         """Every scheduled node, inner regions included, in order."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +71,7 @@ def check_engine(name: str) -> None:
 
 def options(chosen: dict[str, Any], trace: str | None) -> Options:
     """Check what the command line said of a process or toy machine; raises GuestFileError."""
-    wanted = {field.name for field in fields(Options)}
-    rest = {name: value for name, value in chosen.items() if name in wanted}
+    rest = {name: value for name, value in chosen.items() if name in Options._fields}
     if trace not in (None, "syscalls"):
         raise GuestFileError(
             f"There is no trace {trace!r}",

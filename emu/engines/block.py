@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, MutableSequence
-from dataclasses import dataclass
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emu.engines.access import Stop
 from emu.engines.emit import Emitter
@@ -99,8 +98,7 @@ def _after_fetch(fetch: Callable[[MutableSequence[int]], int], handler: Any) -> 
     return run
 
 
-@dataclass(slots=True)
-class _Emitted:
+class _Emitted(NamedTuple):
     """A handler's source, compiled, before it is bound to a session's memory."""
 
     trace: Trace  # kept, as it is known by its id

@@ -123,7 +123,7 @@ class SystemMemory:
         return next((i for i in range(TLS_MIN, TLS_MAX + 1) if not self.get(i)), None)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, repr=False)
 class UserDesc:
     """Linux's `struct user_desc`: base, limit, and the bits of its last word."""
 

@@ -11,7 +11,6 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.process.namespace import Storage, Supply
@@ -498,18 +497,17 @@ PIPE_BUF = 4096
 MOST_PIPES = 2048  # at a time: 128 MiB, if all are full
 
 
-@dataclass
 class Pipe:
     """The buffer between two ends, as large as Linux's."""
 
-    supply: Supply
-    data: bytearray = field(default_factory=bytearray)
-    readers: int = 1
-    writers: int = 1
     capacity = 65536
 
-    def __post_init__(self) -> None:
-        self.supply.take()
+    def __init__(self, supply: Supply) -> None:
+        self.supply = supply
+        self.data = bytearray()
+        self.readers = 1
+        self.writers = 1
+        supply.take()
 
 
 class PipeEnd(WaitingFile):
@@ -577,12 +575,12 @@ class PipeEnd(WaitingFile):
             self.pipe.supply.give_back()
 
 
-@dataclass
 class Slot:
     """One descriptor: the open file and its close-on-exec flag."""
 
-    file: OpenFile
-    close_on_exec: bool = False
+    def __init__(self, file: OpenFile, close_on_exec: bool) -> None:
+        self.file = file
+        self.close_on_exec = close_on_exec
 
 
 class DescriptorTable:

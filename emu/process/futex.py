@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from emu.process.process import MemoryDescriptor, Process, Sleep
 
 ALL_BITS = 0xFFFFFFFF
 
 
-@dataclass(eq=False)
 class Waiter:
     """A thread in FUTEX_WAIT. It waits as long as `sleep` is what it sleeps in."""
 
-    process: Process
-    bits: int
-    sleep: Sleep | None = None
-    woken: bool = False
+    def __init__(self, process: Process, bits: int) -> None:
+        self.process = process
+        self.bits = bits
+        self.sleep: Sleep | None = None
+        self.woken = False
 
     @property
     def waits(self) -> bool:

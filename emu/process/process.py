@@ -115,7 +115,7 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
         super().__init__(what)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # both cost time at the start
 class MemoryDescriptor:
     """What processes share after CLONE_VM: mappings, heap, and the program that is in them.
 
@@ -132,7 +132,7 @@ class MemoryDescriptor:
     ldt: bytes = b""
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Process:
     """The state that system calls work on: a process, or one of its threads but the first.
 

@@ -14,8 +14,7 @@ import stat as host
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 from emu.errors import GuestFileError
 from emu.process import virtual
@@ -73,8 +72,7 @@ binfmt_misc efivarfs fusectl hugetlbfs pstore selinuxfs rpc_pipefs nfsd
 _PSEUDO = frozenset(_PSEUDO_NAMES.split())
 
 
-@dataclass(slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a walk ended: `name` below the host directory `parent`, which may or may not exist."""
 
     path: Path
@@ -101,13 +99,13 @@ class Place:
         return self.found is not None and host.S_ISLNK(self.found.st_mode)
 
 
-@dataclass
 class _Walk:
     """A walk in progress: the names so far, and a held descriptor for each (-1: virtual)."""
 
-    root: int
-    names: list[bytes] = field(default_factory=list)
-    held: list[int] = field(default_factory=list)
+    def __init__(self, root: int) -> None:
+        self.root = root
+        self.names: list[bytes] = []
+        self.held: list[int] = []
 
     @property
     def here(self) -> int:
@@ -133,15 +131,15 @@ class _Walk:
             os.close(descriptor)
 
 
-@dataclass
 class SocketFile:
     """A name below the root that stands for a socket; the host has nothing there."""
 
-    socket: OpenFile
-    inode: int
-    user: int
-    mode: int
-    time: int
+    def __init__(self, socket: OpenFile, inode: int, user: int, mode: int, time: int) -> None:
+        self.socket = socket
+        self.inode = inode
+        self.user = user
+        self.mode = mode
+        self.time = time
 
     def status(self) -> Status:
         """What stat tells of it."""

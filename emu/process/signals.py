@@ -98,12 +98,12 @@ class Info(NamedTuple):
     status: int = 0
 
 
-@dataclass(slots=True)
 class Timer:
     """The real-time timer of a process, which its threads share."""
 
-    at: int | None = None  # virtual nanoseconds since the start; None: it does not run
-    interval: int = 0
+    def __init__(self) -> None:
+        self.at: int | None = None  # virtual nanoseconds since the start; None: it does not run
+        self.interval = 0
 
     def left(self, elapsed: int) -> int:
         """Return the nanoseconds until it runs out, at least one; 0 if it does not run."""
@@ -117,7 +117,7 @@ class Timer:
         return True
 
 
-@dataclass
+@dataclass(eq=False, repr=False)  # both cost time at the start
 class SignalState:
     """The thread's signals. Sets are 64-bit masks."""
 

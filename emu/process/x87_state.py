@@ -6,7 +6,6 @@ the ISA's business (`isa.x86.x87.image`, `fast_image`).
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, Protocol
@@ -60,14 +59,17 @@ class Registers(Protocol):
         """Write a register."""
 
 
-@dataclass
 class _Known:
     """Stands for a builder whose registers have values: what a meaning makes of them has, too."""
 
-    values: dict[Register, int] = field(default_factory=dict)
-    model: Model | None = None
     mode = SimpleNamespace(segments_are_paragraphs=False)
     form = SimpleNamespace(operand_size=32)
+
+    def __init__(
+        self, values: dict[Register, int] | None = None, model: Model | None = None
+    ) -> None:
+        self.values = {} if values is None else values
+        self.model = model
 
     def get(self, register: Register) -> Bits:
         return Bits.of(self.values[register], register.width)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.engines.native.image import Image
 
 
-@dataclass(slots=True)
-class Compiled:
+class Compiled(NamedTuple):
     """A region's object code, and what must be true for it to be used.
 
     For each block `code_ranges` has (address, units, digest of the code there) and `blocks` its

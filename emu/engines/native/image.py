@@ -7,8 +7,7 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from emu.engines.native.executable import ALIGNMENT
@@ -29,8 +28,7 @@ class NotMovableError(Exception):
     """The object code has references that only LLVM's own linker understands."""
 
 
-@dataclass(slots=True)
-class Image:
+class Image(NamedTuple):
     """Code, where its functions begin, and which calls lead out of it.
 
     `imports` are (offset of 32 bits in the code, symbol, addend): there goes the distance to the
@@ -38,8 +36,8 @@ class Image:
     """
 
     code: bytes
-    symbols: dict[str, int] = field(default_factory=dict)
-    imports: list[tuple[int, str, int]] = field(default_factory=list)
+    symbols: dict[str, int]
+    imports: Sequence[tuple[int, str, int]] = ()
     is_object: bool = False
 
     def head(self) -> dict[str, Any]:

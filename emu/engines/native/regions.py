@@ -7,7 +7,6 @@ used only if the guest's code is still what it was made from.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native.compiled import Compiled
@@ -38,16 +37,19 @@ class Job(NamedTuple):
     forms: tuple[int, ...] = ()
 
 
-@dataclass(slots=True, eq=False)
 class NativeRegion:
     """Installed code: its entries' numbers by program counter, and their keys."""
 
-    mode: Hashable
-    library: Library
-    address: int
-    entries: dict[int, int]
-    keys: list[int]
-    watches: set[int] = field(default_factory=set)
+    def __init__(
+        self, mode: Hashable, library: Library, address: int, entries: dict[int, int],
+        keys: list[int],
+    ) -> None:  # fmt: skip
+        self.mode = mode
+        self.library = library
+        self.address = address
+        self.entries = entries
+        self.keys = keys
+        self.watches: set[int] = set()
 
 
 class Home(NamedTuple):

@@ -10,9 +10,8 @@ import atexit
 import weakref
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -44,8 +43,7 @@ FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
 
 
-@dataclass(slots=True)
-class Made:
+class Made(NamedTuple):
     """A compiled handler: its form's number, its image, and how it may leave."""
 
     number: int
