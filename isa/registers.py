@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 
@@ -18,15 +17,23 @@ class Role(Enum):
     RESOURCE = "resource"  # anything else that is shared: timers, masks, device state
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class Register:
     """One register; `slot` is its place in a machine state, counted from 0."""
 
-    name: str
-    width: int
-    role: Role
-    slot: int
-    doc: str = ""
+    __slots__ = ("doc", "name", "role", "slot", "width")
+
+    def __init__(self, name: str, width: int, role: Role, slot: int, doc: str = "") -> None:
+        self.name = name
+        self.width = width
+        self.role = role
+        self.slot = slot
+        self.doc = doc
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are declared alike, perhaps by two machines."""
+        if not isinstance(other, Register):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__slots__)
 
     def __hash__(self) -> int:
         """Engines look registers up millions of times, and no machine has two of one slot."""
@@ -36,12 +43,22 @@ class Register:
         return self.name
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class RegisterFile:
     """Registers that an operand field selects among; they have one width and adjoining slots."""
 
-    name: str
-    members: tuple[Register, ...]
+    __slots__ = ("members", "name")
+
+    def __init__(self, name: str, members: tuple[Register, ...]) -> None:
+        self.name = name
+        self.members = members
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RegisterFile):
+            return NotImplemented
+        return (self.name, self.members) == (other.name, other.members)
+
+    def __hash__(self) -> int:
+        return hash(self.members)
 
     @property
     def width(self) -> int:
@@ -96,17 +113,19 @@ class RegisterSet:
         return tuple(r for r in self if r.role in roles)
 
 
-@dataclass(frozen=True, slots=True)
 class PackedRegister:
     """A register that the manual shows whole but whose fields are registers of their own (EFLAGS).
 
     `fields` pairs each register with the number of its lowest bit; `fixed` are bits always 1.
     """
 
-    name: str
-    width: int
-    fields: tuple[tuple[Register, int], ...]
-    fixed: int = 0
+    def __init__(
+        self, name: str, width: int, fields: tuple[tuple[Register, int], ...], fixed: int = 0
+    ) -> None:
+        self.name = name
+        self.width = width
+        self.fields = fields
+        self.fixed = fixed
 
     def pack(self, values: Sequence[int]) -> int:
         """The whole, from register values by slot."""

@@ -18,11 +18,10 @@ import numpy as np
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler
 from emu.engines.native.decode_tables import Flag
-from emu.engines.native.discover import END, MOST_FORMS
 from emu.engines.native.engine import NativeSession
 from emu.engines.native.gate import _PLACE
 from emu.engines.native.handlers import PARAMETERS, HandlerCompiler, module
-from emu.engines.native.layout import QUICK, WORDS, Left, Word
+from emu.engines.native.layout import END, MOST_FORMS, QUICK, WORDS, Left, Word
 from emu.engines.native.linking import kept, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made, Tier1

@@ -12,9 +12,17 @@ from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
-from emu.engines.native.discover import BLOCK, END, LONGEST, PYTHONS, REGION
-from emu.engines.native.layout import Header, Word
-from emu.engines.native.runtime import PAGE_BITS, PAGES
+from emu.engines.native.layout import (
+    BLOCK,
+    END,
+    LONGEST,
+    PAGE_BITS,
+    PAGES,
+    PYTHONS,
+    REGION,
+    Header,
+    Word,
+)
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault

@@ -18,31 +18,28 @@ from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
 from emu.engines.native.layout import (
     CONVENTION,
+    END,
     JUMP_WORDS,
     JUMPS,
     KEPT_BITS,
     KEPT_FACTOR,
+    LONGEST,
+    PAGE_BITS,
+    PAGES,
+    PYTHONS,
+    REGION,
     Header,
     Left,
     Word,
 )
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave
-from emu.engines.native.runtime import PAGE_BITS, PAGES
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
 
-LONGEST: Final = 60  # instructions of a block
-MOST_FORMS: Final = 1 << 14
-END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-BLOCK, REGION = 0, 1  # kinds of a header
-PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
-
 UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.ASK)
 """Reasons to leave before an instruction, to whose program counter the block was executed."""
-
-SYMBOLS: Final = ("tier1", "end", "absent", "dispatch")
 
 assert SIZE == RECORD.size == 1 << 5
 

@@ -17,13 +17,13 @@ from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.facts import Facts
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.discover import LONGEST as DECODED
 from emu.engines.native.gate import HELD, Gate
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import (
     BEST,
     HEATS,
     LARGEST,
+    PORT_READ,
     QUICK,
     SEEN,
     WORDS,
@@ -31,9 +31,9 @@ from emu.engines.native.layout import (
     Word,
     number_of,
 )
+from emu.engines.native.layout import LONGEST as DECODED
 from emu.engines.native.modes import Places
 from emu.engines.native.names import digest
-from emu.engines.native.pieces import PORT_READ
 from emu.engines.native.regions import NativeRegion, Regions
 from emu.engines.native.remembered import Remembered
 from emu.engines.native.spaces import Space, space_for

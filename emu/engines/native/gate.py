@@ -17,10 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import CONVENTION, METADATA, MOST_SERVED, WORDS, Left, Word
 from emu.engines.native.linking import Library, kept, linker
-from emu.engines.native.lowering import Lowering
 from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
-from emu.engines.native.pieces import chain
 from isa.registers import Register
 
 if TYPE_CHECKING:
@@ -225,6 +223,9 @@ def _signed(number: int) -> int:
 
 
 def _chain(pc: Register, label: str) -> str:
+    from emu.engines.native.lowering import Lowering  # the code is on the disk but once
+    from emu.engines.native.pieces import chain
+
     low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
     low.label = label
     chain(low, "%pc")

@@ -10,6 +10,9 @@ import zlib
 from enum import IntEnum
 from typing import Final
 
+from emu.memory import PAGE_SIZE
+from isa.bits import Bits
+
 
 class Word(IntEnum):
     """Words of the mailbox."""
@@ -105,11 +108,30 @@ CONVENTION: Final = (
 
 SYMBOL: Final = "region"  # the function of a region's module
 
+UNLIKELY: Final = "!prof !0"  # metadata of a branch whose second way is the rare one
 METADATA: Final = """
 !0 = !{!"branch_weights", i32 2000, i32 1}
 !1 = !{!"branch_weights", i32 1, i32 2000}
 !2 = !{}
 """
+
+PAGE_BITS: Final = PAGE_SIZE.bit_length() - 1
+PAGES: Final = 1 << 32 - PAGE_BITS
+
+READABLE, WRITABLE, CODE = 0, 1, 2  # page tables
+
+BULK: Final = ("copy", "fill", "scan", "compare")
+ELEMENTS: Final = (8, 16, 32)  # widths of an element
+
+LONGEST: Final = 60  # instructions of a block of tier 1
+MOST_FORMS: Final = 1 << 14
+END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
+BLOCK, REGION = 0, 1  # kinds of a header
+PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
+DISCOVERY: Final = ("tier1", "end", "absent", "dispatch")
+"""The functions of `discover`."""
+
+PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a port
 
 SEEN: Final = 256  # pairs of a block and where its indirect jump went
 
@@ -137,3 +159,9 @@ def kept_slot(pc: int) -> int:
 def number_of(reason: str) -> int:
     """A number for a reason to leave, the same in every run."""
     return zlib.crc32(reason.encode())
+
+
+def bulk_name(node: Bits) -> str:
+    """The function for a bulk operation of the IR."""
+    _, width, *rest = node.attribute
+    return "_".join(["paged", node.op, str(width), *(str(int(r)) for r in rest)])

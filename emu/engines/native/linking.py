@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, Final, Protocol
 
-from emu.engines.native import runtime, shared
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
@@ -50,6 +49,8 @@ class Linker:
         if arena is not None:
             self._know(_far_calls(("memmove", "memset", "memcpy")))
         else:
+            from emu.engines.native import runtime  # with its texts
+
             self._know(kept(DiskCache.users(), "runtime", runtime.source, runtime.SYMBOLS))
 
     def _know(self, image: Image) -> None:
@@ -72,9 +73,8 @@ class Linker:
         """Compile or fetch the functions that an image calls: a guest needs few of them."""
         for _, name, _ in image.imports:
             if name not in self._known:
-                source = runtime.source if name in runtime.SYMBOLS else shared.source
-                file = digest(name.encode())
-                found = kept(DiskCache.users(), file, partial(source, name), [name])
+                file, text = digest(name.encode()), partial(_source, name)
+                found = kept(DiskCache.users(), file, text, [name])
                 self._functions[name] = found
                 self._know(found)
 
@@ -106,6 +106,13 @@ def _far_calls(names: Sequence[str]) -> Image:
         address = ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0
         code += (FAR + address.to_bytes(8, "little")).ljust(ALIGNMENT, b"\xcc")
     return Image(code, {name: n * ALIGNMENT for n, name in enumerate(names)})
+
+
+def _source(name: str) -> str:
+    """The module of a function of ours: of the run-time library, or of the IR."""
+    from emu.engines.native import runtime, shared  # the code is on the disk but once
+
+    return runtime.source(name) if name in runtime.SYMBOLS else shared.source(name)
 
 
 @cache

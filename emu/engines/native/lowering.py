@@ -13,13 +13,11 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from emu.engines.native import shared
-from emu.engines.native.layout import Left
+from emu.engines.native.layout import UNLIKELY, Left
 from isa.bits import Bits
 from isa.ops import OPS, require_columns
 from isa.registers import Register
 from isa.trace import Region
-
-UNLIKELY = "!prof !0"  # metadata of a branch whose second way is the rare one
 
 
 class Context(Protocol):

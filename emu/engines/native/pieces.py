@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from emu.engines.native.layout import CONVENTION, JUMP_WORDS, JUMPS, Left, Word, number_of
+from emu.engines.native.layout import (
+    CONVENTION,
+    JUMP_WORDS,
+    JUMPS,
+    PORT_READ,
+    Left,
+    Word,
+    number_of,
+)
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
@@ -15,7 +23,6 @@ if TYPE_CHECKING:
     from emu.engines.native.spans import Span
 
 PORT: Final = "port"  # the address space that engines leave by
-PORT_READ: Final = "port_read/2"
 
 
 class Memory:

@@ -9,24 +9,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from emu.engines.native.layout import Left, Word
+from emu.engines.native.layout import (
+    CODE,
+    ELEMENTS,
+    PAGE_BITS,
+    PAGES,
+    READABLE,
+    WRITABLE,
+    Left,
+    Word,
+)
 from emu.memory import PAGE_MASK, PAGE_SIZE
-from isa.bits import Bits
-
-PAGE_BITS: Final = PAGE_SIZE.bit_length() - 1
-PAGES: Final = 1 << 32 - PAGE_BITS
-
-BULK: Final = ("copy", "fill", "scan", "compare")
-ELEMENTS: Final = (8, 16, 32)  # widths of an element
-
-READABLE, WRITABLE, CODE = 0, 1, 2  # page tables
-
-
-def bulk_name(node: Bits) -> str:
-    """The function for a bulk operation of the IR."""
-    _, width, *rest = node.attribute
-    return "_".join(["paged", node.op, str(width), *(str(int(r)) for r in rest)])
-
 
 _DATA = f"""
 %page = type {{ i32, i32 }}

@@ -15,26 +15,27 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from emu.engines.native.layout import Left
-from emu.engines.native.lowering import UNLIKELY, Lowering
-from emu.engines.native.runtime import (
+from emu.engines.native.layout import (
     BULK,
     CODE,
     ELEMENTS,
     PAGE_BITS,
     PAGES,
     READABLE,
+    UNLIKELY,
     WRITABLE,
+    Left,
     bulk_name,
 )
 from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
 from emu.room import Room, address_of
-from emu.toy.memory import WordMemory
 from isa.bits import Bits
 from isa.fault import Fault
 
 if TYPE_CHECKING:
+    from emu.engines.native.lowering import Lowering
     from emu.engines.native.spans import Span
+    from emu.toy.memory import WordMemory
 
 PATIENCE: Final = 16  # looks at writes to a page until somebody looks whether it still holds code
 
@@ -80,7 +81,7 @@ def space_for(number: int, memory: Any, unit: int) -> Space | None:
         return None
     if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
-    if isinstance(memory, WordMemory):
+    if hasattr(memory, "flags"):  # emu.toy.memory.WordMemory
         return WordSpace(number, memory, unit)
     return None
 

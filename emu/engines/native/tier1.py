@@ -17,14 +17,19 @@ from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.decode_tables import RECORD_WORDS, Flag
 from emu.engines.native.decoder import BulkDecoder, Description, native
-from emu.engines.native.discover import END, MOST_FORMS, SYMBOLS, dispatcher
 from emu.engines.native.handler_store import handlers_of
-from emu.engines.native.handlers import HandlerCompiler, module
 from emu.engines.native.image import Image
-from emu.engines.native.layout import BEST, QUICK, Word
+from emu.engines.native.layout import (
+    BEST,
+    DISCOVERY,
+    END,
+    MOST_FORMS,
+    PAGE_BITS,
+    QUICK,
+    Word,
+)
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
-from emu.engines.native.runtime import PAGE_BITS
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
@@ -84,11 +89,14 @@ class Tier1:
         name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
 
         def text() -> str:
+            from emu.engines.native.discover import dispatcher  # the code is on the disk but once
+            from emu.engines.native.handlers import module
+
             return module([dispatcher(isa.pc, space)])
 
-        library = linker().link(kept(session.cache, name, text, SYMBOLS))
+        library = linker().link(kept(session.cache, name, text, DISCOVERY))
         self._libraries.append(library)
-        self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in SYMBOLS)
+        self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in DISCOVERY)
         self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
@@ -188,6 +196,8 @@ class Tier1:
             return [self._compile_one(number, compiler) for number in numbers]
 
     def _compile_one(self, number: int, compiler: Compiler) -> Made:
+        from emu.engines.native.handlers import HandlerCompiler, module
+
         form = self.decoder.forms[number]
         symbol = self._symbol(number)
         session = self._session
