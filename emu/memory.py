@@ -9,10 +9,9 @@ from __future__ import annotations
 import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from emu.late import np
 from emu.room import Room
@@ -254,8 +253,7 @@ class Backing(Protocol):
         """Bring to the file what was written so. Raises OSError."""
 
 
-@dataclass(slots=True, repr=False)
-class Region:
+class Region(NamedTuple):
     """A mapped range of whole pages with one set of permissions.
 
     What a `backing` shows at a page is its page of that number plus `shift`; `fixed` forbids that
@@ -564,9 +562,9 @@ class AddressSpace(TranslatedMemory):
         where = self._slice(start, end)
         old = self.regions[where]
         if old and old[0].start < start:
-            inside = [replace(old[0], end=start), *inside]
+            inside = [old[0]._replace(end=start), *inside]
         if old and old[-1].end > end:
-            inside = [*inside, replace(old[-1], start=end)]
+            inside = [*inside, old[-1]._replace(start=end)]
         self.regions[where] = inside
         self._join(max(where.start - 1, 0), where.start + len(inside))
         self._range_changed(start, end)
@@ -583,8 +581,8 @@ class AddressSpace(TranslatedMemory):
         """Merge neighbours of equal permissions and name, so that the list stays short."""
         for i in range(min(last, len(self.regions) - 1), first, -1):
             low, high = self.regions[i - 1], self.regions[i]
-            if replace(low, start=high.start, end=high.end) == high and low.end == high.start:
-                self.regions[i - 1 : i + 1] = [replace(low, end=high.end)]
+            if low._replace(start=high.start, end=high.end) == high and low.end == high.start:
+                self.regions[i - 1 : i + 1] = [low._replace(end=high.end)]
 
     def map(self, start: int, size: int, permissions: int, name: str = "") -> None:
         """Map zeroed pages over [start, start + size), replacing what was there.
@@ -624,15 +622,15 @@ class AddressSpace(TranslatedMemory):
     def move(self, start: int, size: int, target: int) -> None:
         """Move the pages of [start, start + size) to `target`, replacing what was there."""
         pieces = [
-            replace(r, start=max(r.start, start), end=min(r.end, start + size))
+            r._replace(start=max(r.start, start), end=min(r.end, start + size))
             for r in self.overlapping(start, start + size)
         ]
         pages, by = self._touched_pages(start, start + size), target - start
         moved = {page + by // PAGE_SIZE: self.frames.pop(page) for page in pages}
         self._replace(start, start + size, [])
         for r in pieces:
-            there = replace(r, start=r.start + by, end=r.end + by, shift=r.shift - by // PAGE_SIZE)
-            self.map_backing(there if r.backing else replace(there, shift=0))
+            there = r._replace(start=r.start + by, end=r.end + by, shift=r.shift - by // PAGE_SIZE)
+            self.map_backing(there if r.backing else there._replace(shift=0))
         self.frames.update(moved)
 
     def _touched_pages(self, start: int, end: int) -> list[int]:
@@ -657,7 +655,7 @@ class AddressSpace(TranslatedMemory):
         if permissions & WRITE:
             self._make_writable(start, end)
         pieces = [
-            replace(r, start=max(r.start, start), end=min(r.end, end), permissions=permissions)
+            r._replace(start=max(r.start, start), end=min(r.end, end), permissions=permissions)
             for r in self.overlapping(start, end)
         ]
         self._replace(start, end, pieces)

@@ -6,8 +6,6 @@ section 3.4.5). Indexes are those of Linux's arch/x86/include/asm/segment.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from isa.fault import Fault
 
 GDT_BASE = 0xC100_0000  # where a guest's SGDT sees the table: in the kernel's half
@@ -123,13 +121,8 @@ class SystemMemory:
         return next((i for i in range(TLS_MIN, TLS_MAX + 1) if not self.get(i)), None)
 
 
-@dataclass(frozen=True, repr=False)
 class UserDesc:
     """Linux's `struct user_desc`: base, limit, and the bits of its last word."""
-
-    base: int
-    limit: int
-    flags: int
 
     # Bits of the last word (arch/x86/include/uapi/asm/ldt.h).
     SEG_32BIT = 1
@@ -138,6 +131,17 @@ class UserDesc:
     LIMIT_IN_PAGES = 16
     SEG_NOT_PRESENT = 32
     USEABLE = 64
+
+    def __init__(self, base: int, limit: int, flags: int) -> None:
+        self.base = base
+        self.limit = limit
+        self.flags = flags
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UserDesc) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((self.base, self.limit, self.flags))
 
     @property
     def empty(self) -> bool:

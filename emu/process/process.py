@@ -5,15 +5,15 @@ from __future__ import annotations
 import random
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import FOREVER, VirtualClock
 from emu.process.descriptors import LDT_ATTRIBUTES, LDT_BASE, LDT_SELECTOR, SystemMemory
 from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
-from emu.process.namespace import FIRST_PID, MOST_PROCESSES
+from emu.process.namespace import MOST_PROCESSES
 from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
 from emu.process.signals import Signal, SignalState
@@ -115,7 +115,6 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
         super().__init__(what)
 
 
-@dataclass(eq=False, repr=False)  # both cost time at the start
 class MemoryDescriptor:
     """What processes share after CLONE_VM: mappings, heap, and the program that is in them.
 
@@ -123,16 +122,20 @@ class MemoryDescriptor:
     descriptors.
     """
 
-    mappings: Mappings
-    program: bytes
-    image: bytes | None = None
-    heap_start: int = 0
-    heap_end: int = 0
-    users: int = 1
-    ldt: bytes = b""
+    users = 1
+    ldt = b""
+
+    def __init__(
+        self, mappings: Mappings, program: bytes, image: bytes | None, heap_start: int,
+        heap_end: int,
+    ) -> None:  # fmt: skip
+        self.mappings = mappings
+        self.program = program
+        self.image = image
+        self.heap_start = heap_start
+        self.heap_end = heap_end
 
 
-@dataclass(eq=False, repr=False)
 class Process:
     """The state that system calls work on: a process, or one of its threads but the first.
 
@@ -142,30 +145,13 @@ class Process:
     this process's while it is the current one.
     """
 
-    space: AddressSpace
-    system: SystemMemory
-    sandbox: Sandbox
-    clock: VirtualClock
-    entropy: random.Random
-    state: CpuState
-    table: ProcessTable
-    memory: MemoryDescriptor
-    user: int = 1000
-    pid: int = FIRST_PID
-    files: DescriptorTable = field(default_factory=DescriptorTable)
-    signals: SignalState = field(default_factory=SignalState)
     cwd: Path = ()
     umask: int = 0o022
-    thread_name: bytes = b""
-    limits: dict[int, tuple[int, int]] = field(default_factory=lambda: dict(_LIMITS))
 
     leader: Process | None = None  # of a thread that is not its process's first
     dead: Outcome | None = None  # how the first thread ended, if others go on
 
     parent: Process | None = None
-    children: list[Process] = field(default_factory=list)  # in the order of their birth
-    group: int = FIRST_PID
-    session: int = FIRST_PID
     exit_signal: int = Signal.SIGCHLD
     executed: bool = False  # it has replaced its program since it was born
     clear_at_exit: int = 0  # where to write 0 when the process ends (set_tid_address)
@@ -184,6 +170,35 @@ class Process:
     used_before: int = 0  # instructions, up to the last time it became the current process
     began_at: int = 0  # the machine's count then
     used_by_children: int = 0  # instructions of those that were waited for
+
+    def __init__(
+        self, *, space: AddressSpace, system: SystemMemory, sandbox: Sandbox, clock: VirtualClock,
+        entropy: random.Random, state: CpuState, table: ProcessTable, memory: MemoryDescriptor,
+        user: int, pid: int, group: int, session: int, thread_name: bytes,
+    ) -> None:  # fmt: skip
+        self.space = space
+        self.system = system
+        self.sandbox = sandbox
+        self.clock = clock
+        self.entropy = entropy
+        self.state = state
+        self.table = table
+        self.memory = memory
+        self.user = user
+        self.pid = pid
+        self.group = group
+        self.session = session
+        self.thread_name = thread_name
+        self.files = DescriptorTable()
+        self.signals = SignalState()
+        self.limits = dict(_LIMITS)
+        self.children: list[Process] = []  # in the order of their birth
+
+    def changed(self, **different: Any) -> Self:
+        """Another one that is the same but for some attributes."""
+        other = copy(self)
+        vars(other).update(different)
+        return other
 
     @property
     def main(self) -> Process:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -117,18 +116,24 @@ class Timer:
         return True
 
 
-@dataclass(eq=False, repr=False)  # both cost time at the start
 class SignalState:
     """The thread's signals. Sets are 64-bit masks."""
 
-    actions: dict[int, Action] = field(default_factory=dict)
-    blocked: int = 0
-    pending: dict[int, Info] = field(default_factory=dict)
     saved_mask: int | None = None  # sigsuspend: what to restore after the handler
-    stack: int = 0
-    stack_size: int = 0
-    disarms: bool = False  # the alternate stack is given up while a handler is on it
-    timer: Timer = field(default_factory=Timer)
+    stack = 0
+    stack_size = 0
+    disarms = False  # the alternate stack is given up while a handler is on it
+
+    def __init__(
+        self,
+        actions: dict[int, Action] | None = None,
+        blocked: int = 0,
+        timer: Timer | None = None,
+    ) -> None:
+        self.actions = {} if actions is None else actions
+        self.blocked = blocked
+        self.pending: dict[int, Info] = {}
+        self.timer = timer or Timer()
 
     def action(self, number: int) -> Action:
         """Return what is installed for a signal."""
@@ -171,15 +176,14 @@ class SignalState:
 
     def copy(self) -> SignalState:
         """Return the signals of a new process: none is pending, and no timer runs."""
-        return SignalState(
-            dict(self.actions), self.blocked,
-            stack=self.stack, stack_size=self.stack_size, disarms=self.disarms,
-        )  # fmt: skip
+        found = SignalState(dict(self.actions), self.blocked)
+        found.stack, found.stack_size, found.disarms = self.stack, self.stack_size, self.disarms
+        return found
 
     def of_thread(self) -> SignalState:
         """Return the signals of a new thread: what they do, and when the timer runs out, is the
         same, then and later."""
-        return SignalState(self.actions, self.blocked, timer=self.timer)
+        return SignalState(self.actions, self.blocked, self.timer)
 
     def inherit(self, thread: SignalState) -> None:
         """Take over what another thread of the process blocks and was sent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from emu.memory import Mappings, OutOfMemoryError
@@ -139,8 +139,7 @@ class ProcessTable:
 
     def _like(self, parent: Process, /, **different: Any) -> Process:
         """What a process or thread begins as."""
-        return replace(
-            parent,
+        return parent.changed(
             pid=self.free_pid(),
             clear_at_exit=0,
             dispatch=None,
@@ -169,7 +168,9 @@ class ProcessTable:
             mappings = parent.space.copy()
         except OutOfMemoryError:
             raise CallError(Errno.ENOMEM) from None
-        return replace(parent.memory, mappings=mappings, users=1)
+        memory = copy(parent.memory)
+        memory.mappings, memory.users = mappings, 1
+        return memory
 
     # -- death ------------------------------------------------------------------------------
 

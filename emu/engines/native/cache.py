@@ -195,7 +195,8 @@ def _is_ours(directory: Path) -> bool:
 
 def _listed(place: Path) -> set[str]:
     try:
-        return {path.name for path in place.iterdir()}
+        with os.scandir(place) as entries:
+            return {entry.name for entry in entries}
     except OSError:
         return set()
 

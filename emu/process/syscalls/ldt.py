@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from emu.process.descriptors import LDT_ENTRIES, UserDesc
 from emu.process.numbers import CallError, Errno
 from emu.process.process import Process
@@ -41,7 +39,9 @@ def _write(p: Process, number: int, descriptor: UserDesc, *, old: bool) -> None:
     if number >= LDT_ENTRIES or (contents == CONFORMING_CODE and (old or not absent)):
         raise CallError(Errno.EINVAL)
     if old:
-        descriptor = replace(descriptor, flags=descriptor.flags & ~UserDesc.USEABLE)
+        descriptor = UserDesc(
+            descriptor.base, descriptor.limit, descriptor.flags & ~UserDesc.USEABLE
+        )
     encoded = 0 if old and not descriptor.base | descriptor.limit else descriptor.encode()
     table = bytearray(p.memory.ldt.ljust(8 * number + 8, b"\0"))
     table[8 * number : 8 * number + 8] = encoded.to_bytes(8, "little")

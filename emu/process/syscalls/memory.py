@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from emu.memory import (
     EXECUTE,
     PAGE_MASK,
@@ -260,7 +258,7 @@ def _grow(p: Process, start: int, old: int, new: int, flags: int) -> int:
     check_room(p, new, 1)
     end = start + new
     if region is not None and end <= STACK_GUARD and not p.space.overlapping(start + old, end):
-        p.space.map_backing(replace(region, start=start + old, end=end))
+        p.space.map_backing(region._replace(start=start + old, end=end))
         return start
     if not flags & MREMAP_MAYMOVE:
         raise CallError(Errno.ENOMEM)
@@ -273,7 +271,7 @@ def _move(p: Process, start: int, old: int, new: int, target: int) -> int:
     if new < old:
         p.space.unmap(start + new, old - new)
     shift = region.shift - (target - start) // PAGE_SIZE if region.backing else 0
-    p.space.map_backing(replace(region, start=target, end=target + new, shift=shift))
+    p.space.map_backing(region._replace(start=target, end=target + new, shift=shift))
     p.space.move(start, min(old, new), target)
     p.sandbox.shared.sweep()
     return target
