@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from collections.abc import Callable
 from typing import NoReturn
 
 import click
+
+from emu.garbage import look_seldom
 
 USER_ERRORS = (
     "AssemblyError",
@@ -20,16 +20,13 @@ USER_ERRORS = (
 )
 """Errors of what knows nothing of commands, and that are no mistakes of ours."""
 
-MADE = 50_000  # objects after which Python looks for garbage; a start makes fewer, and keeps them
-
 
 def run_command(app: Callable[..., object], name: str) -> None:
     """Run a click command as `name`: mistakes end in a message and a documented exit code."""
     from emu.errors import GuestFileError
     from emu.report import EXIT_BAD_GUEST, EXIT_INTERRUPTED, EXIT_NO_INPUT, EXIT_PIPE
 
-    gc.set_threshold(MADE)
-    atexit.register(gc.freeze)  # who ends need not look for garbage: a tenth of a short run
+    look_seldom()
     try:
         app(standalone_mode=False)
     except click.ClickException as error:

@@ -13,8 +13,9 @@ from typing import Any
 import llvmlite.binding as llvm
 
 from emu.engines.native.executable import arena
-from emu.engines.native.image import Image, image_of, object_image
+from emu.engines.native.image import Image, object_image
 from emu.engines.native.layout import BEST, QUICK, SYMBOL
+from emu.engines.native.movable import image_of
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Compiled code as bytes that can lie anywhere: made from LLVM's object code, kept on the disk.
+"""Compiled code as bytes that can lie anywhere: made of object code by `movable`, kept on the disk.
 
 An image is the object's code and constants one behind the other, with every reference between them
 settled, so that only calls of functions elsewhere are left to be filled in when it is placed.
@@ -6,26 +6,10 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 from emu.engines.native.executable import ALIGNMENT
-
-X86_64: Final = 62  # EM_X86_64
-PROGBITS, SYMTAB, RELA, NOBITS = 1, 2, 4, 8  # section types, as the gABI numbers them
-WRITE, ALLOC = 1, 2  # section flags
-_ELF64: Final = b"\x7fELF\x02"
-_HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr
-_SECTION: Final = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
-PC32, PLT32 = 2, 4  # relocation types: 32 bits relative to their own place (psABI, table 4.9)
-_SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym
-_RELOCATION: Final = struct.Struct("<QQq")  # Elf64_Rela
-UNDEFINED: Final = 0
-
-
-class NotMovableError(Exception):
-    """The object code has references that only LLVM's own linker understands."""
 
 
 class Image(NamedTuple):
@@ -51,14 +35,6 @@ class Image(NamedTuple):
         return Image(code, head["symbols"], imports, head["is_object"])
 
 
-def image_of(object_code: bytes, exports: Iterable[str]) -> Image:
-    """The image of object code; the object code itself if it cannot be moved freely."""
-    try:
-        return _Mover(object_code).image()
-    except NotMovableError:
-        return object_image(object_code, exports)
-
-
 def object_image(object_code: bytes, exports: Iterable[str]) -> Image:
     """Object code that is left to LLVM's linker."""
     return Image(object_code, dict.fromkeys(exports, 0), is_object=True)
@@ -80,104 +56,3 @@ def joined(images: Iterable[Image]) -> Image:
             distance = symbols[name] + addend - at
             code[at : at + 4] = distance.to_bytes(4, "little", signed=True)
     return Image(bytes(code), symbols, [one for one in imports if one[1] not in symbols])
-
-
-class _Section(NamedTuple):
-    """A section header of an ELF object (gABI, figure 4-8), and what the section holds."""
-
-    name: int
-    type: int
-    flags: int
-    address: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    alignment: int
-    entry_size: int
-    content: bytes
-
-
-class _Symbol(NamedTuple):
-    """A row of a symbol table."""
-
-    name: int
-    info: int
-    other: int
-    section: int
-    value: int
-    size: int
-
-
-class _Mover:
-    """Lays an ELF object's sections out and settles its references."""
-
-    def __init__(self, object_code: bytes) -> None:
-        header = _HEADER.unpack_from(object_code)
-        machine, start, number, names = header[2], header[6], header[12], header[13]
-        if object_code[:5] != _ELF64 or machine != X86_64:
-            raise NotMovableError
-        self._sections = [_section(object_code, start + n * _SECTION.size) for n in range(number)]
-        self._section_names = self._sections[names].content
-        self._code = bytearray()
-        self._starts: dict[int, int] = {}  # of a section by its number
-        table = next(s for s in self._sections if s.type == SYMTAB)
-        self._symbols = list(map(_Symbol._make, _SYMBOL.iter_unpack(table.content)))
-        self._names = self._sections[table.link].content
-
-    def image(self) -> Image:
-        """See `image_of`."""
-        for number, section in enumerate(self._sections):
-            if section.flags & ALLOC and _text(self._section_names, section.name) != ".eh_frame":
-                self._lay(number, section)
-        imports = [found for section in self._sections for found in self._settled(section)]
-        symbols = {
-            self._name(s): self._starts[s.section] + s.value
-            for s in self._symbols
-            if s.info >> 4 == 1 and s.section in self._starts  # STB_GLOBAL
-        }
-        return Image(bytes(self._code), symbols, imports)
-
-    def _lay(self, number: int, section: _Section) -> None:
-        if section.type != PROGBITS or section.flags & WRITE:
-            raise NotMovableError
-        align = max(section.alignment, 1)
-        if align > ALIGNMENT:
-            raise NotMovableError
-        self._code += bytes(-len(self._code) % align)
-        self._starts[number] = len(self._code)
-        self._code += section.content
-
-    def _name(self, symbol: _Symbol) -> str:
-        return _text(self._names, symbol.name)
-
-    def _settled(self, section: _Section) -> Iterator[tuple[int, str, int]]:
-        """Settle a section's references; what is left are imports."""
-        if section.type != RELA or section.info not in self._starts:
-            return
-        start = self._starts[section.info]
-        for offset, info, addend in _RELOCATION.iter_unpack(section.content):
-            if info & 0xFFFFFFFF not in (PC32, PLT32):
-                raise NotMovableError
-            symbol = self._symbols[info >> 32]
-            target = self._starts.get(symbol.section)
-            at = start + offset
-            if target is not None:
-                distance = target + symbol.value + addend - at
-                self._code[at : at + 4] = distance.to_bytes(4, "little", signed=True)
-            elif symbol.section == UNDEFINED:
-                yield at, self._name(symbol), addend
-            else:
-                raise NotMovableError
-
-
-def _section(object_code: bytes, at: int) -> _Section:
-    facts = _SECTION.unpack_from(object_code, at)
-    offset, size = facts[4], facts[5]
-    content = b"" if facts[1] == NOBITS else object_code[offset : offset + size]
-    return _Section._make([*facts, content])
-
-
-def _text(table: bytes, start: int) -> str:
-    """The name at a place of a table of strings."""
-    return table[start : table.index(0, start)].decode()
