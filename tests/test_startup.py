@@ -15,7 +15,11 @@ pytest.importorskip("llvmlite")
 from emu.assembler import assemble
 from emu.engines.native import cache
 
-HEAVY = ("numpy", "capstone", "llvmlite.binding", "isa.x86.meanings", "isa.x86.decode")
+HEAVY = (
+    "numpy", "capstone", "llvmlite.binding", "platformdirs", "tempfile", "dataclasses",
+    "isa.x86.meanings", "isa.x86.decode",
+    "emu.engines.native.lowering", "emu.engines.native.movable", "emu.engines.native.runtime",
+)  # fmt: skip
 
 SOURCE = """
     .globl _start
@@ -90,6 +94,17 @@ def test_a_warm_run_imports_no_decoder_no_meanings_no_compiler_and_no_numpy(
     assert not warm.intersection(HEAVY)
     assert again["engine"] == "native"
     assert again["instructions"] == first["instructions"]
+
+
+def test_a_command_that_ends_at_once_has_done_what_was_left_for_the_end(
+    guest: Path, tmp_path: Path
+) -> None:
+    """Python does not take itself apart, but its output and what it keeps are written."""
+    command = [sys.executable, "-m", "emu", "run", "--engine", "native", str(guest)]
+    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "", 7)
+    assert len(list((tmp_path / "cache").rglob("handlers"))) == 1
 
 
 def test_sources_are_read_again_when_their_status_changed(
