@@ -153,7 +153,7 @@ class PhysicalMemory:
         self.view[copy * PAGE_SIZE : (copy + 1) * PAGE_SIZE] = source
         return copy
 
-    def constant_frame(self, page: bytes) -> int:
+    def constant_frame(self, page: memoryview) -> int:
         """Return a frame with the content of a page that nobody will write; equal ones are one.
 
         Raises OutOfMemoryError.
@@ -175,7 +175,7 @@ class PhysicalMemory:
                 self._constants[frame] = number
                 self._by_hash.setdefault(number, frame)
 
-    def _constant_like(self, page: bytes) -> int | None:
+    def _constant_like(self, page: memoryview) -> int | None:
         if not self._by_hash:
             return None
         frame = self._by_hash.get(hash(page))
@@ -781,18 +781,20 @@ class AddressSpace(TranslatedMemory):
     def fill(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
         written are one with equal pages of other processes."""
+        data = memoryview(data).toreadonly()
         done, region = 0, None
         for start, count in pieces_of(address, len(data)):
-            page, piece = start // PAGE_SIZE, bytes(data[done : done + count])
+            page, piece = start // PAGE_SIZE, data[done : done + count]
             if region is None or not region.start <= start < region.end:
                 region = self.region_at(start)
             constant = region is not None and not region.permissions & WRITE
             if constant and page not in self.frames:
                 if count < PAGE_SIZE:
-                    piece = (bytes(start & PAGE_MASK) + piece).ljust(PAGE_SIZE, b"\0")
+                    whole = (bytes(start & PAGE_MASK) + piece).ljust(PAGE_SIZE, b"\0")
+                    piece = memoryview(whole)
                 self.frames[page] = self.physical.constant_frame(piece)
             else:
-                self.poke(start, piece)
+                self.poke(start, bytes(piece))
             done += count
 
 

@@ -6,7 +6,6 @@ engine. Time goes on by itself only while nobody can run.
 
 from __future__ import annotations
 
-import select
 from collections.abc import Iterator
 
 from emu.process.files import Stream
@@ -83,6 +82,8 @@ class Scheduler:
             clock.skip(max(min(events) - sleepers[0].elapsed, 0))
         elif terminals:
             descriptors = [t.terminal_descriptor() for t in terminals if isinstance(t, Stream)]
+            import select  # few guests wait for a terminal
+
             select.select(descriptors, [], [])
         return bool(events or terminals)
 

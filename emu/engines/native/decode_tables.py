@@ -108,20 +108,19 @@ class Tables:
     def of(cls, stored: Stored, forms: int) -> Tables:
         """Stored tables that speak of so many forms; raises ValueError if they cannot be right."""
         room, rest = divmod(len(stored.entries), _ENTRY.size)
-        rows = list(_ENTRY.iter_unpack(stored.entries)) if not rest else []
-        used = [row for row in rows if row[0] != EMPTY]
+        whole = len(stored.header) == _HEADER.size and not rest and room > 1
+        used = room - _column(stored, 0).count(EMPTY) if whole else 0
         if not (
-            len(stored.header) == _HEADER.size
-            and room > 1
+            whole
             and room & (room - 1) == 0
-            and 2 * len(used) <= room + 1
-            and all(_is_possible(row, forms) for row in used)
+            and 2 * used <= room + 1
+            and _are_possible(stored, forms)
         ):
             raise ValueError("the decoder's tables are damaged or another version's: learn anew")
         self = cls.__new__(cls)
         self._allocate(stored.header, room)
         self._entries[:] = stored.entries
-        self.used = len(used)
+        self.used = used
         return self
 
     def stored(self) -> Stored:
@@ -163,10 +162,18 @@ class Tables:
                 _ENTRY.pack_into(self._entries, self._place(entry[0]), *entry)
 
 
-def _is_possible(row: Sequence[int], forms: int) -> bool:
-    """Whether a stored entry can be right."""
-    _, form, *sources, immediate, _ = row
-    known = form < forms or form == ASK
+def _column(stored: Stored, word: int) -> list[int]:
+    """One of the words of 32 bits of all stored entries."""
+    return memoryview(stored.entries).cast("I")[word :: _ENTRY.size // 4].tolist()
+
+
+def _are_possible(stored: Stored, forms: int) -> bool:
+    """Whether stored entries can be right; empty ones are zeros but for the key."""
+    numbers = set(_column(stored, 1)) - {ASK}
+    first, entries = struct.calcsize("<II"), stored.entries
+    sources = [max(entries[first + n :: _ENTRY.size]) for n in range(SLOTS)]
+    immediate = max(entries[first + SLOTS :: _ENTRY.size])
+    known = max(numbers, default=0) < max(forms, 1)
     return known and max(sources) < CONSTANT + CONSTANTS and immediate <= MOST_IMMEDIATE
 
 

@@ -20,10 +20,9 @@ class Kept:
     def __init__(self, cache: DiskCache) -> None:
         room = Room(1 << KEPT_BITS)
         self.address, self._marks = room.address, room.view
-        for key in cache.names():
-            kind, _, rest = key.partition("-")
-            if kind == PREFIX:
-                self.note(int(rest.partition("-")[0], 16))
+        told = [key.split("-")[1] for key in cache.names() if key.startswith(PREFIX + "-")]
+        for slot in {kept_slot(int(pc, 16)) for pc in told}:
+            self._marks[slot] = 1
 
     def note(self, pc: int) -> None:
         """There is one."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -28,6 +27,8 @@ def readiness(file: OpenFile) -> tuple[bool, bool]:
     """Tell whether a read and a write would go on; asks the host only for terminals."""
     if isinstance(file, Stream) and file.terminal and file.readable:
         with suppress(OSError, ValueError):
+            import select  # few guests wait for a terminal
+
             return bool(select.select([file.terminal_descriptor()], [], [], 0)[0]), False
     ready_read, ready_write = file.ready()
     return ready_read and file.readable, ready_write and file.writable
