@@ -134,8 +134,10 @@ class Arena:
 
     def _make_ready(self, mode: Hashable, number: int) -> None:
         slots = self._of(mode)[0]
+        if slots[number]:
+            return
         where = self._memory.translate(number << PAGE_BITS, EXECUTE)
-        if not slots[number] and not isinstance(where, Fault):
+        if not isinstance(where, Fault):
             page = Page(mode, number, where >> PAGE_BITS, self._memory.privilege_in(mode))
             slots[number] = self._hold(page)
             self._session.guard(number << PAGE_BITS, where)
