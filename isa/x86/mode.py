@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from isa.registers import Register
+from isa.rows import NamedTuple
 from isa.x86.models import has_system
 from isa.x86.registers import (
     AC,

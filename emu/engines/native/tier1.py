@@ -11,7 +11,7 @@ import weakref
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -33,6 +33,7 @@ from emu.engines.native.names import digest, flags_file
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
+from isa.rows import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
