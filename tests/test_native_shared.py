@@ -6,6 +6,7 @@ import pytest
 
 from emu.engines.native import shared
 from emu.engines.native.executable import arena
+from emu.engines.native.image import Image, joined
 from isa.functions import Function
 from isa.x86 import flags
 from isa.x86.x87 import arithmetic, conversion
@@ -40,3 +41,12 @@ def test_a_function_that_its_name_does_not_find() -> None:
     body = arithmetic.add.functions["result"]
     other = Function("nobody", "result", body._meaning)
     assert not shared.is_shared(other, OPERANDS)
+
+
+def test_joined_images_call_each_other() -> None:
+    """What is left is called elsewhere."""
+    caller = Image(bytes(8), {"caller": 0}, [(4, "callee", -4), (0, "memmove", -4)])
+    whole = joined([caller, Image(b"\xc3", {"callee": 0})])
+    assert list(whole.imports) == [(0, "memmove", -4)]
+    behind = 4 + 4  # what the processor adds the distance to
+    assert int.from_bytes(whole.code[4:8], "little") == whole.symbols["callee"] - behind
