@@ -52,8 +52,9 @@ class Code:
 class RegionBuilder:
     """Builds the region of one mode that begins at one block (`key` of the session's table).
 
-    `before` is the region that it replaces: its blocks are known though they may not have run yet.
-    `entries` are keys of blocks that have to be entries, if they are part of it.
+    `before` is the region that it replaces: its blocks are known though they may not have run yet,
+    and what was an entry there will be one again. `entries` are keys of others that have to be
+    entries, if they are part of it.
     """
 
     def __init__(
@@ -71,9 +72,12 @@ class RegionBuilder:
         self.blocks: dict[int, Code] = {}
         self.planned: list[PlannedBlock] = []
         self.entries = {key}
-        self._extra = frozenset(entries)
+        self._asked = set(entries)
         self._room = LARGEST
-        self._before = {} if before is None else self._parts(before)
+        self._before: dict[int, tuple[int, int, int, list[int]]] = {}
+        if before is not None:
+            self._before = self._parts(before)
+            self._asked |= {session.key(mode, pc, address) for pc, address, _ in before.entries}
 
     def _parts(self, compiled: Compiled) -> dict[int, tuple[int, int, int, list[int]]]:
         """Program counter, address, size and targets of a region's blocks, by key."""
@@ -154,7 +158,7 @@ class RegionBuilder:
             self.entries |= {keys[n] for n in inside if n <= block.number}
             if sites and (len(inside) < len(targets) or not targets):
                 self.entries |= {keys[numbers[pc]] for pc in sites if pc in numbers}
-        self.entries |= self._extra & self.blocks.keys()
+        self.entries |= self._asked & self.blocks.keys()
 
     def _leaves(self, block: Code) -> bool:
         """Whether a handler may take over after a block: what follows is entered from outside."""
