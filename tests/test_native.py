@@ -22,8 +22,9 @@ from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
 from emu.engines.native import tier1 as tier1_module
 from emu.engines.native import warmth as warmth_module
+from emu.engines.native.build import RegionBuilder
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Compiler
+from emu.engines.native.compiler import Compiler, borrowed
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.jumps import JumpCache
@@ -35,6 +36,9 @@ from emu.engines.native.spaces import PagedSpace
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
+from emu.toy.machine import ToyMachine
+from emu.toy.run import load_program
+from isa.toy import Toy
 
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
@@ -409,6 +413,24 @@ def test_a_region_that_is_made_again_keeps_its_entries(tmp_path):
         regions.install()
         assert regions._installed_at[mode, head].entries.keys() == before | {asked}
     assert {IF_ODD, AFTERWARDS} <= regions._installed_at[mode, head].entries.keys()
+
+
+def test_a_region_of_words_is_made_again_from_what_is_known_of_it():
+    """Its blocks are read again if the python engine has forgotten them: units, not bytes."""
+    path = Path(__file__).parents[1] / "programs" / "toy" / "primes.asm"
+    program = load_program(path)
+    isa = Toy("toy/clean")
+    machine = ToyMachine(isa, program.image, engine=native(hot=50), entry=program.entry)
+    assert machine.run(1 << 30).reason == "halt"
+    session = machine.engine._session_of(machine.state)
+    regions = session.regions
+    (mode, head), whole = max(regions._whole.items(), key=lambda item: len(item[1].blocks))
+    session.tables.clear()
+    with borrowed(QUICK) as compiler:
+        again = RegionBuilder(session, mode, head, whole).compile(compiler)
+    assert len(again.blocks) > 2
+    assert {*again.code_ranges} == {*whole.code_ranges}
+    assert regions._fits(mode, again)
 
 
 def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):

@@ -185,19 +185,21 @@ class RegionBuilder:
     def _read(self, pc: int, address: int, size: int) -> Code | None:
         """A block by its place; None if that is no longer whole instructions."""
         code = self.session.look(self.mode, address, size + self.isa.max_length)
+        unit = len(self.session.look(self.mode, address, 1))
         try:
-            instructions = list(self._decoded(code, size))
+            instructions = list(self._decoded(code, size, unit))
         except TruncatedError:
             return None
         if sum(i.length for i in instructions) != size:
             return None  # it has changed since
-        return Code(pc, address, instructions, code[:size])
+        return Code(pc, address, instructions, code[: size * unit])
 
-    def _decoded(self, code: bytes, size: int) -> Iterator[Instruction]:
-        """The instructions in the first `size` bytes; what follows may say that one is bad."""
+    def _decoded(self, code: bytes, size: int, unit: int) -> Iterator[Instruction]:
+        """The instructions in the first `size` units of so many bytes; what follows may say that
+        one is bad. Those of a block that is compiled again are still in the decoder's cache."""
         at = 0
         while at < size:
-            found = self.isa.decode(code[at:], self.mode)
+            found = self.isa.decode(code[at * unit : (at + self.isa.max_length) * unit], self.mode)
             yield found
             at += found.length
 
