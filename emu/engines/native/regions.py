@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
 # it well worth while: as long as that takes
 WORTH_AGAIN = 10_000  # the same for a region from the disk: the program is run more than once
-LOOK_EVERY = 5_000_000  # instructions between looks for such regions
+LOOK_EVERY = 20_000_000  # instructions between looks for such regions
 USUAL = 10  # instructions of a block, for which a region should have room to get it
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
@@ -196,10 +196,8 @@ class Regions:
             return
         found = cache.load(name)
         if found is not None:
-            compiled = Compiled.of(*found)
-            self._house(job, compiled)
             self._recalled.add((mode, key))
-            self._take(job, compiled)
+            self._take(job, Compiled.of(*found))
 
     def refine(self) -> None:
         """Have handlers made well that were made in a hurry: the guest runs long enough."""
