@@ -34,6 +34,7 @@ from emu.engines.native.region import perfect_hash
 from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.native.warmth import Place, Warmth
+from emu.engines.native.worker import PATIENCE, Worker
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.toy.machine import ToyMachine
@@ -445,6 +446,22 @@ def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):
     regions._house(Job(BEST, mode, head), replace(whole, **kept))
     assert (mode, IF_ODD) not in regions.homes
     assert (mode, AFTERWARDS) in regions.homes
+
+
+def test_a_guest_need_not_wait_long_for_the_compiler():
+    """Python lets a thread that wants the interpreter's lock wait, by default for 5 ms."""
+    before, begun = sys.getswitchinterval(), threading.Event()
+
+    def work(job):
+        begun.set()
+        return sys.getswitchinterval()
+
+    worker = Worker(work, lambda job: 0, wait=False)
+    worker.submit(1)
+    assert begun.wait(60)
+    worker.close()
+    assert worker.take() == (1, pytest.approx(PATIENCE))
+    assert sys.getswitchinterval() == before
 
 
 def test_names_of_what_is_kept_may_be_gone_through_while_more_is_saved(tmp_path):
