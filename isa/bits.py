@@ -204,22 +204,21 @@ def apply(op: str, *args: Bits, attribute: Any = None) -> Bits:
 
     Raises WidthError if the widths do not fit the operation.
     """
-    row = OPS[op]
-    widths = tuple(a.width for a in args)
     try:
-        width = row.width(widths, attribute)
+        width = OPS[op].width(tuple(a.width for a in args), attribute)
     except WidthError as error:
         raise WidthError(f"{op}: {error}") from None
-    if row.pure and all(a.op == "const" for a in args) and callable(row.python):
-        return Bits.of(row.python(widths[0], attribute, *(a.value for a in args)), width)
-    simpler = _identity(op, args, attribute, width)
-    return Bits(op, width, args, attribute) if simpler is None else simpler
+    return folded(op, args, attribute, width)
 
 
-def _identity(op: str, args: tuple[Bits, ...], attribute: Any, width: int) -> Bits | None:
-    """A simpler node that equals the operation on these arguments, or None."""
+def folded(op: str, args: tuple[Bits, ...], attribute: Any, width: int) -> Bits:
+    """The same for arguments that are known to give this width: of a node that is rebuilt."""
+    calculate = OPS[op].python
+    if args[0].op == "const" and callable(calculate) and all(a.op == "const" for a in args):
+        return Bits.of(calculate(args[0].width, attribute, *[a.value for a in args]), width)
     rule = _IDENTITIES.get(op)
-    return None if rule is None else rule(args, attribute, width)
+    simpler = None if rule is None else rule(args, attribute, width)
+    return Bits(op, width, args, attribute) if simpler is None else simpler
 
 
 def _is(value: Bits, number: int) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from isa.bits import Bits, apply, leaf
+from isa.bits import Bits, folded, leaf
 from isa.ops import OPS
 from isa.registers import Register
 
@@ -130,6 +130,9 @@ def _schedule_value(node: Bits, region: Region, scope: set[int]) -> None:
 _FLOATING = {"const", "field", "get", "get_indexed", "clock", "parameter", "call", "result"}
 """Operations that may stand anywhere after their arguments: they neither order nor change state."""
 
+_PURE = frozenset(name for name, row in OPS.items() if row.pure)
+_INTERNED = _PURE | _FLOATING
+
 
 # -- rewriting ----------------------------------------------------------------------------------
 
@@ -173,9 +176,7 @@ class Rewriter:
         return rebuilt
 
     def _effect(self, effect: Bits) -> Bits:
-        node = Bits(
-            effect.op, effect.width, tuple(self.value(a) for a in effect.args), effect.attribute
-        )
+        node = Bits(effect.op, effect.width, self._values(effect.args), effect.attribute)
         return self._remember(effect, self._replace(node))
 
     def _when(self, effect: Bits, into: Region) -> None:
@@ -204,24 +205,29 @@ class Rewriter:
         found = self._done.get(id(node))
         if found is not None:
             return found
-        args = tuple(self.value(a) for a in node.args)
+        args = self._values(node.args)
         if node.op == "result" and not args[0].args:  # its `when` was dissolved
             return self._remember(node, args[0].attribute[node.attribute[0]])
-        if OPS[node.op].pure:  # may answer with one of `args`, which must not be replaced again
-            return self._remember(
-                node, self._intern(apply(node.op, *args, attribute=node.attribute))
-            )
-        rebuilt = self._replace(Bits(node.op, node.width, args, node.attribute))
+        if node.op in _PURE:  # may answer with one of `args`, which must not be replaced again
+            rebuilt = folded(node.op, args, node.attribute, node.width)
+        else:
+            rebuilt = self._replace(Bits(node.op, node.width, args, node.attribute))
         return self._remember(node, self._intern(rebuilt))
+
+    def _values(self, args: tuple[Bits, ...]) -> tuple[Bits, ...]:
+        """Rebuild arguments; most have been already."""
+        done, value = self._done, self.value
+        found = [(done.get(id(a)), a) for a in args]
+        return tuple([value(a) if known is None else known for known, a in found])
 
     def _replace(self, node: Bits) -> Bits:
         replaced = None if self._substitute is None else self._substitute(node)
         return node if replaced is None else replaced
 
     def _intern(self, node: Bits) -> Bits:
-        if not (OPS[node.op].pure or node.op in _FLOATING):
+        if node.op not in _INTERNED:
             return node
-        key = (node.op, node.width, node.attribute, *(id(a) for a in node.args))
+        key = (node.op, node.width, node.attribute, *map(id, node.args))
         return self._interned.setdefault(key, node)
 
     def _remember(self, old: Bits, new: Bits) -> Bits:

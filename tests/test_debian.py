@@ -244,6 +244,30 @@ def test_interpreters_and_compilers(
     assert picture(languages["emulated"] / "w") == picture(languages["native"] / "w")
 
 
+REPORTS = {
+    "lua": "lua5.4 report.lua",
+    "perl": "perl report.pl",
+    "python": "python3.11 -S -B report.py",
+    "tcl": "tclsh8.6 report.tcl",
+    "sqlite": "sqlite3 -batch :memory: '.read report.sql'",
+    "dash": ". ./report.sh",
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_second_of_work(languages: dict[str, Path], name: str) -> None:
+    """What `program_figures` takes the time of."""
+    argv = ["/bin/dash", "-c", REPORTS[name]]
+    host = native(languages["native"], argv, b"", ENVIRONMENT)
+    ours = emulated(
+        languages["emulated"], argv, b"", "native", writable=True, environment=ENVIRONMENT
+    )
+    assert host.stdout.count(b"\n") > 3, "the script does something"
+    assert (ours.returncode, ours.stdout, ours.stderr) == (
+        host.returncode, host.stdout, host.stderr,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["lua", "perl", "python", "openssl"])
 def test_interpreters_on_a_pentium_4(
     languages: dict[str, Path], name: str, record_property: Callable[[str, object], None]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,11 @@ from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
+from emu.engines.native import tier1 as tier1_module
+from emu.engines.native import warmth as warmth_module
+from emu.engines.native.build import RegionBuilder
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Compiler
+from emu.engines.native.compiler import Compiler, borrowed
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.jumps import JumpCache
@@ -29,8 +33,13 @@ from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
 from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
+from emu.engines.native.warmth import Place, Warmth
+from emu.engines.native.worker import PATIENCE, Worker
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
+from emu.toy.machine import ToyMachine
+from emu.toy.run import load_program
+from isa.toy import Toy
 
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
@@ -339,6 +348,120 @@ def test_only_blocks_that_the_disk_may_have_are_looked_for_there(tmp_path, monke
     assert [head for _, head in regions._installed_at] == heads
     run_with(cache)
     assert looked == heads * 2
+
+
+WARM = code("31c0 b988130000 01c8 49 75fb cd80")  # xor; mov ecx, 5000; add; dec; jne; int
+WARM_LOOP = CODE + 7
+
+
+def warm_run(cache):
+    """Where regions may be entered after a run of 5,000 rounds, of which 12,000 are enough."""
+    engine, state = native(cache=cache, hot=12_000), x86_machine(WARM)
+    assert engine.run(state, 1 << 40).reason == "interrupt"
+    session = engine._session_of(state)
+    session.close()
+    return session.regions.served
+
+
+def test_what_is_warm_in_every_run_becomes_a_region(tmp_path, monkeypatch):
+    """Entries are added up over the runs; what has a region is remembered no more."""
+    monkeypatch.setattr(tier1_module, "LONG", 1)
+    cache = DiskCache(tmp_path / "cache")
+    assert [warm_run(cache) for _ in range(3)] == [set(), set(), {WARM_LOOP}]
+    assert not Warmth(cache).pcs
+
+
+def test_short_runs_write_nothing_about_warmth(tmp_path):
+    cache = DiskCache(tmp_path / "cache")
+    warm_run(cache)
+    assert not cache.has("warmth")
+
+
+def test_only_what_was_entered_most_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr(warmth_module, "MOST", 2)
+    cache = DiskCache(tmp_path / "cache")
+    Warmth(cache).keep([(Place(pc, pc << 40), 10 * pc) for pc in range(1, 5)], served={3})
+    again = Warmth(cache)
+    assert sorted(again.pcs) == [2, 4]
+    assert [again.of(Place(pc, pc << 40)) for pc in range(1, 5)] == [0, 20, 0, 40]
+    assert again.of(Place(4, 5)) == 0
+
+
+def test_no_columns_are_no_warmth(tmp_path):
+    cache = DiskCache(tmp_path / "cache")
+    cache.save("warmth", {}, b"x" * 17)
+    assert not Warmth(cache).pcs
+
+
+ODD = code(
+    "b9e8030000 f6c101 7401 43 42 49 75f6 cd80"
+)  # test cl, 1; jz; inc ebx; inc edx; dec; jnz
+IF_ODD, AFTERWARDS = CODE + 10, CODE + 11
+
+
+def test_a_region_that_is_made_again_keeps_its_entries(tmp_path):
+    """Who asked for one in an earlier run would ask in each run."""
+    cache = DiskCache(tmp_path / "cache")
+    for asked in (IF_ODD, AFTERWARDS):
+        engine, state = native(cache=cache, hot=4), x86_machine(ODD)
+        engine.run(state, 1 << 40)
+        regions = engine._session_of(state).regions
+        mode = state.isa.mode(state.values)
+        head = regions.homes[mode, asked].head
+        before = regions._installed_at[mode, head].entries.keys()
+        assert asked not in before
+        regions._ask_entry(mode, asked, head)
+        regions.install()
+        assert regions._installed_at[mode, head].entries.keys() == before | {asked}
+    assert {IF_ODD, AFTERWARDS} <= regions._installed_at[mode, head].entries.keys()
+
+
+def test_a_region_of_words_is_made_again_from_what_is_known_of_it():
+    """Its blocks are read again if the python engine has forgotten them: units, not bytes."""
+    path = Path(__file__).parents[1] / "programs" / "toy" / "primes.asm"
+    program = load_program(path)
+    isa = Toy("toy/clean")
+    machine = ToyMachine(isa, program.image, engine=native(hot=50), entry=program.entry)
+    assert machine.run(1 << 30).reason == "halt"
+    session = machine.engine._session_of(machine.state)
+    regions = session.regions
+    (mode, head), whole = max(regions._whole.items(), key=lambda item: len(item[1].blocks))
+    session.tables.clear()
+    with borrowed(QUICK) as compiler:
+        again = RegionBuilder(session, mode, head, whole).compile(compiler)
+    assert len(again.blocks) > 2
+    assert {*again.code_ranges} == {*whole.code_ranges}
+    assert regions._fits(mode, again)
+
+
+def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):
+    """Else the region would be made again for it, for ever."""
+    engine, state = native(hot=4), x86_machine(ODD)
+    engine.run(state, 1 << 40)
+    regions, mode = engine._session_of(state).regions, state.isa.mode(state.values)
+    head = regions.homes[mode, IF_ODD].head
+    whole = regions._whole[mode, head]
+    fewer = [n for n, (pc, _) in enumerate(whole.blocks) if pc != IF_ODD]
+    kept = {name: [getattr(whole, name)[n] for n in fewer] for name in ("blocks", "code_ranges")}
+    regions._house(Job(BEST, mode, head), replace(whole, **kept))
+    assert (mode, IF_ODD) not in regions.homes
+    assert (mode, AFTERWARDS) in regions.homes
+
+
+def test_a_guest_need_not_wait_long_for_the_compiler():
+    """Python lets a thread that wants the interpreter's lock wait, by default for 5 ms."""
+    before, begun = sys.getswitchinterval(), threading.Event()
+
+    def work(job):
+        begun.set()
+        return sys.getswitchinterval()
+
+    worker = Worker(work, lambda job: 0, wait=False)
+    worker.submit(1)
+    assert begun.wait(60)
+    worker.close()
+    assert worker.take() == (1, pytest.approx(PATIENCE))
+    assert sys.getswitchinterval() == before
 
 
 def test_names_of_what_is_kept_may_be_gone_through_while_more_is_saved(tmp_path):

@@ -13,7 +13,7 @@ from emu.bench.errors import BenchError
 from emu.bench.guests import BenchGuest
 from emu.bench.tools import NATIVE, Tool, rounds_of
 
-WARMING = 3  # runs that are not counted: what compiles has then compiled what is worth it
+WARMING = 6  # runs that are not counted: what compiles has then compiled what is worth it
 Progress = Callable[[str], None]
 """Called before each run with what runs."""
 

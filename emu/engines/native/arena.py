@@ -260,17 +260,38 @@ class Arena:
         """The block at a key of the session, if one was decoded: only program counters are keys of
         blocks here."""
         header = self._behind(self._header(mode, key)) if key >> PAGE_BITS < PAGES else 0
-        if not header:
-            return None
-        return ColdBlock(mode, key, header, self._word(header, Header.SIZE))
+        return self._block(mode, key, header) if header else None
+
+    def _block(self, mode: Hashable, pc: int, header: int) -> ColdBlock:
+        return ColdBlock(mode, pc, header, self._word(header, Header.SIZE))
 
     def targets(self, block: ColdBlock) -> set[int]:
         """Where a block went the last times."""
         return {self._word(block.header, Header.TARGETS + n) for n in range(4)} - {0}
 
-    def count_anew(self, block: ColdBlock) -> None:
-        """Let a block be entered as often as the engine wants before it asks for a region."""
-        self._put(block.header, Header.COUNT, self._mail[Word.COUNT])
+    def count_anew(self, block: ColdBlock, entries: int = 0) -> None:
+        """Let a block be entered as often as the engine wants before it asks for a region; so
+        often it has been already."""
+        most = self._mail[Word.HOT] - 1 - self._mail[Word.COUNT] & 0xFFFFFFFF
+        count = self._mail[Word.COUNT] + min(entries, most) & 0xFFFFFFFF
+        self._put(block.header, Header.COUNT, count)
+
+    def counted(self, least: int) -> list[tuple[ColdBlock, int]]:
+        """The blocks without a region that were entered so often at least, and how often."""
+        return [
+            (self._block(page.mode, (page.number << PAGE_BITS) + offset, header), entries)
+            for slot, page in self._ready.items()
+            for offset in self._heads(slot, 0, PAGE_SIZE)
+            if (entries := self._entries(header := self._slots[_place(slot, offset)])) >= least
+        ]
+
+    def _entries(self, header: int) -> int:
+        """How often a block was entered, since it was looked up on the disk if it was; 0 of what
+        has a region."""
+        if self._word(header, Header.KIND) == REGION:
+            return 0
+        since = self._mail[Word.COUNT] if self._word(header, Header.RECALLED) else 0
+        return self._word(header, Header.COUNT) - since & 0xFFFFFFFF
 
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""

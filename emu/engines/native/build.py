@@ -52,8 +52,9 @@ class Code:
 class RegionBuilder:
     """Builds the region of one mode that begins at one block (`key` of the session's table).
 
-    `before` is the region that it replaces: its blocks are known though they may not have run yet.
-    `entries` are keys of blocks that have to be entries, if they are part of it.
+    `before` is the region that it replaces: its blocks are known though they may not have run yet,
+    and what was an entry there will be one again. `entries` are keys of others that have to be
+    entries, if they are part of it.
     """
 
     def __init__(
@@ -71,9 +72,12 @@ class RegionBuilder:
         self.blocks: dict[int, Code] = {}
         self.planned: list[PlannedBlock] = []
         self.entries = {key}
-        self._extra = frozenset(entries)
+        self._asked = set(entries)
         self._room = LARGEST
-        self._before = {} if before is None else self._parts(before)
+        self._before: dict[int, tuple[int, int, int, list[int]]] = {}
+        if before is not None:
+            self._before = self._parts(before)
+            self._asked |= {session.key(mode, pc, address) for pc, address, _ in before.entries}
 
     def _parts(self, compiled: Compiled) -> dict[int, tuple[int, int, int, list[int]]]:
         """Program counter, address, size and targets of a region's blocks, by key."""
@@ -154,7 +158,7 @@ class RegionBuilder:
             self.entries |= {keys[n] for n in inside if n <= block.number}
             if sites and (len(inside) < len(targets) or not targets):
                 self.entries |= {keys[numbers[pc]] for pc in sites if pc in numbers}
-        self.entries |= self._extra & self.blocks.keys()
+        self.entries |= self._asked & self.blocks.keys()
 
     def _leaves(self, block: Code) -> bool:
         """Whether a handler may take over after a block: what follows is entered from outside."""
@@ -181,19 +185,21 @@ class RegionBuilder:
     def _read(self, pc: int, address: int, size: int) -> Code | None:
         """A block by its place; None if that is no longer whole instructions."""
         code = self.session.look(self.mode, address, size + self.isa.max_length)
+        unit = len(self.session.look(self.mode, address, 1))
         try:
-            instructions = list(self._decoded(code, size))
+            instructions = list(self._decoded(code, size, unit))
         except TruncatedError:
             return None
         if sum(i.length for i in instructions) != size:
             return None  # it has changed since
-        return Code(pc, address, instructions, code[:size])
+        return Code(pc, address, instructions, code[: size * unit])
 
-    def _decoded(self, code: bytes, size: int) -> Iterator[Instruction]:
-        """The instructions in the first `size` bytes; what follows may say that one is bad."""
+    def _decoded(self, code: bytes, size: int, unit: int) -> Iterator[Instruction]:
+        """The instructions in the first `size` units of so many bytes; what follows may say that
+        one is bad. Those of a block that is compiled again are still in the decoder's cache."""
         at = 0
         while at < size:
-            found = self.isa.decode(code[at:], self.mode)
+            found = self.isa.decode(code[at * unit : (at + self.isa.max_length) * unit], self.mode)
             yield found
             at += found.length
 

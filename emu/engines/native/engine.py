@@ -435,9 +435,11 @@ class NativeSession(Session):
         if region is not None:
             self.regions.enter(region, pc)
         elif block is not None and self.tier1.arena.recalls(block):
-            self.regions.recall(mode, pc, pc, pc, self.tier1.code(block))
+            code = self.tier1.code(block)
+            self.regions.recall(mode, pc, pc, pc, code)
             if self.native_hot:
-                self.tier1.arena.count_anew(block)
+                before = self.regions.warmth.of(self.regions.place(mode, pc, code))
+                self.tier1.arena.count_anew(block, before + self.mail[Word.HOT])
             else:
                 self.regions.ask(mode, pc)
         elif block is not None:

@@ -1,6 +1,8 @@
-"""Which regions the disk may have, by program counter: most blocks need not be looked for there."""
+"""Of which blocks the disk may tell something, by program counter: most need not be looked for."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import KEPT_BITS, kept_slot
@@ -15,19 +17,20 @@ def region_file(pc: int, name: str) -> str:
 
 
 class Kept:
-    """One byte for each `kept_slot`, which native code looks at: 0 if the disk has no region."""
+    """One byte for each `kept_slot`, which native code looks at: 0 if the disk has no region and
+    remembers no entries; `warm` are program counters of which it does."""
 
-    def __init__(self, cache: DiskCache) -> None:
+    def __init__(self, cache: DiskCache, warm: Iterable[int] = ()) -> None:
         room = Room(1 << KEPT_BITS)
         self.address, self._marks = room.address, room.view
         told = [key.split("-")[1] for key in cache.names() if key.startswith(PREFIX + "-")]
-        for slot in {kept_slot(int(pc, 16)) for pc in told}:
+        for slot in {kept_slot(pc) for pc in (*(int(pc, 16) for pc in told), *warm)}:
             self._marks[slot] = 1
 
     def note(self, pc: int) -> None:
-        """There is one."""
+        """There is something."""
         self._marks[kept_slot(pc)] = 1
 
     def may_have(self, pc: int) -> bool:
-        """Whether there may be one."""
+        """Whether there may be something."""
         return bool(self._marks[kept_slot(pc)])

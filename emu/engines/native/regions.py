@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import Kept, region_file
-from emu.engines.native.layout import BEST, QUICK, SYMBOL, heat_slot, number_of
+from emu.engines.native.layout import BEST, LARGEST, QUICK, SYMBOL, heat_slot, number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made
+from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
 from isa.rows import NamedTuple
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
 # it well worth while: as long as that takes
 WORTH_AGAIN = 10_000  # the same for a region from the disk: the program is run more than once
-LOOK_EVERY = 5_000_000  # instructions between looks for such regions
+LOOK_EVERY = 20_000_000  # instructions between looks for such regions
+USUAL = 10  # instructions of a block, for which a region should have room to get it
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
 
@@ -98,7 +100,8 @@ class Regions:
         self._whole: dict[tuple[Hashable, int], Compiled] = {}  # installed, by key of the head
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
         self._jumps: dict[Hashable, JumpCache] = {}
-        self.kept = Kept(session.cache)
+        self.warmth = Warmth(session.cache)
+        self.kept = Kept(session.cache, self.warmth.pcs)
         self._watches: dict[int, Watch] = {}
         self._worker = Worker(self._work, self._urgency, wait=wait)
         self.done = self._worker.done
@@ -107,6 +110,11 @@ class Regions:
     def busy(self) -> bool:
         """Whether the compiler is at work."""
         return self._worker.busy
+
+    @property
+    def served(self) -> set[int]:
+        """The program counters where regions may be entered."""
+        return {pc for region in self._installed_at.values() for pc in region.entries}
 
     def table(self, mode: Hashable) -> dict[int, NativeRegion]:
         """The regions of a mode by the keys of their entries."""
@@ -163,9 +171,14 @@ class Regions:
             return None
         for pc in [pc for pc, target in session.seen() if target == key]:
             home = self.homes.get((mode, pc))
-            if home is not None and (mode, home.head) in self._whole:
+            if home is not None and self._takes_more(mode, home.head):
                 return home.head
         return None
+
+    def _takes_more(self, mode: Hashable, head: int) -> bool:
+        """Whether a region that is compiled again may have blocks that it has not now."""
+        whole = self._whole.get((mode, head))
+        return whole is not None and whole.length + USUAL < LARGEST
 
     def _ask_entry(self, mode: Hashable, key: int, head: int) -> None:
         """Have a region compiled again with a block that can be entered."""
@@ -186,10 +199,8 @@ class Regions:
             return
         found = cache.load(name)
         if found is not None:
-            compiled = Compiled.of(*found)
-            self._house(job, compiled)
             self._recalled.add((mode, key))
-            self._take(job, compiled)
+            self._take(job, Compiled.of(*found))
 
     def refine(self) -> None:
         """Have handlers made well that were made in a hurry: the guest runs long enough."""
@@ -221,10 +232,18 @@ class Regions:
 
     def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
+        return region_file(pc, self._digest(mode, pc, address, code))
+
+    def _digest(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
+        """What tells a block from all others."""
         session = self._session
         covers = session.coverage is not None
         facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds, covers)
-        return region_file(pc, digest(repr(facts).encode()))
+        return digest(repr(facts).encode())
+
+    def place(self, mode: Hashable, pc: int, code: bytes) -> Place:
+        """A block of tier 1, as `warmth` knows it."""
+        return Place(pc, int(self._digest(mode, pc, pc, code)[:16], 16))
 
     # -- in the worker's thread --------------------------------------------------------------------
 
@@ -274,12 +293,18 @@ class Regions:
                 self.homes[job.mode, key] = Home(job.key, key in entries, compiled.length)
                 housed.add(key)
         place = job.mode, job.key
-        self._housed[place] = self._housed.get(place, frozenset()) | housed
+        gone = self._housed.get(place, frozenset()) - housed
+        self._housed[place] = frozenset(housed)
+        self._leave(job.mode, job.key, gone)
 
     def _unhouse(self, mode: Hashable, head: int) -> None:
         """Forget which blocks a region has."""
         self._whole.pop((mode, head), None)
-        for key in self._housed.pop((mode, head), ()):
+        self._leave(mode, head, self._housed.pop((mode, head), frozenset()))
+
+    def _leave(self, mode: Hashable, head: int, gone: frozenset[int]) -> None:
+        """Forget that blocks are in a region."""
+        for key in gone:
             home = self.homes.get((mode, key))
             if home is not None and home.head == head:
                 self.homes.pop((mode, key), None)

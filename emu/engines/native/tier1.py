@@ -10,6 +10,7 @@ import atexit
 import weakref
 from array import array
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
+from emu.engines.native.warmth import LEAST
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
+LONG = 50_000_000  # instructions of a run after which it is told which blocks were warm
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
 _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
@@ -76,7 +79,6 @@ class Tier1:
         self._rough: list[int] = []
         self._asked: set[int] = set()
         self._looked_at = 1  # the first record whose form nobody has looked at
-        self._flags = _known_flags(session)
         self._new_flags = False
         self._libraries: list[Library] = []
         self._store = handlers_of(session.cache)
@@ -101,6 +103,12 @@ class Tier1:
         self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
+
+    @cached_property
+    def _flags(self) -> dict[str, int]:
+        """What earlier runs found out about forms, once something is learned."""
+        found = self._session.cache.load(flags_file(self._session.isa.fingerprint))
+        return {} if found is None else dict(found[0]["flags"])
 
     def attach(self) -> None:
         """Tell native code where everything is."""
@@ -295,6 +303,15 @@ class Tier1:
         if known > self._kept:
             self._kept = known
             learned.save(self._session.cache, self._learned_name, self.decoder)
+        if self._session.native_hot and self._session.state.count >= LONG:
+            self._keep_warmth()
+
+    def _keep_warmth(self) -> None:
+        """Save which blocks without a region were entered often."""
+        regions = self._session.regions
+        counted = self.arena.counted(LEAST)
+        found = [(regions.place(b.mode, b.pc, self.code(b)), n) for b, n in counted]
+        regions.warmth.keep(found, regions.served)
 
 
 @atexit.register
@@ -306,9 +323,3 @@ def _keep_all() -> None:
 def conditions(session: NativeSession) -> tuple[object, ...]:
     """What facts about forms depend on, besides the form."""
     return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
-
-
-def _known_flags(session: NativeSession) -> dict[str, int]:
-    """What earlier runs found out about forms."""
-    found = session.cache.load(flags_file(session.isa.fingerprint))
-    return {} if found is None else dict(found[0]["flags"])

@@ -3,13 +3,43 @@
 from __future__ import annotations
 
 import atexit
+import sys
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+PATIENCE = 0.00005  # seconds that a guest which comes out of native code waits for a compiler
+
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+
+
+class _Impatience:
+    """Python's switch interval, shorter as long as some compiler is at work: a guest leaves native
+    code thousands of times in a second, and a compiler would keep the interpreter's lock for five
+    milliseconds each time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._compilers = 0
+        self._before = 0.0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._compilers:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, PATIENCE))
+            self._compilers += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._compilers -= 1
+            if not self._compilers:
+                sys.setswitchinterval(self._before)
+
+
+_impatience = _Impatience()
 
 
 @atexit.register
@@ -73,6 +103,10 @@ class Worker:
             return error
 
     def _run(self) -> None:
+        with _impatience:
+            self._do_all()
+
+    def _do_all(self) -> None:
         while True:
             with self._lock:
                 if not self._jobs:

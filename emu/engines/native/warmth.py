@@ -1,0 +1,62 @@
+"""How often blocks without a region were entered in earlier runs, kept on disk: what is warm in
+every run of a program is worth a region too."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable
+from typing import Final
+
+from emu.engines.native.cache import DiskCache
+from isa.rows import NamedTuple
+
+FILE: Final = "warmth"
+MOST: Final = 4_096  # blocks that are remembered: what loads in a thousandth of a second
+LEAST: Final = 4_000  # entries of a block that are worth remembering
+
+
+class Place(NamedTuple):
+    """A block: its program counter, and 64 bits that tell its code and circumstances."""
+
+    pc: int
+    code: int
+
+
+class Warmth:
+    """Entries by block, of all programs; those that were entered most."""
+
+    def __init__(self, cache: DiskCache) -> None:
+        self._cache = cache
+        self.pcs, self._codes, self._entries = array("I"), array("Q"), array("I")
+        found = cache.load(FILE)
+        if found is not None:
+            self._fill(found[1])
+        self._known: dict[Place, int] | None = None
+
+    def _fill(self, content: bytes) -> None:
+        """The three columns of a file; of another length they are no columns."""
+        count, rest = divmod(len(content), 16)
+        if not rest:
+            self.pcs.frombytes(content[: 4 * count])
+            self._codes.frombytes(content[4 * count : 12 * count])
+            self._entries.frombytes(content[12 * count :])
+
+    def _all(self) -> dict[Place, int]:
+        if self._known is None:
+            places = map(Place, self.pcs, self._codes)
+            self._known = dict(zip(places, self._entries, strict=True))
+        return self._known
+
+    def of(self, place: Place) -> int:
+        """How often a block was entered."""
+        return self._all().get(place, 0)
+
+    def keep(self, found: Iterable[tuple[Place, int]], served: set[int]) -> None:
+        """Remember entries, those of earlier runs included; not at program counters where there
+        are regions by now."""
+        entries = {p: n for p, n in (self._all() | dict(found)).items() if p.pc not in served}
+        kept = sorted(entries.items(), key=lambda item: -item[1])[:MOST]
+        columns = [array("I", [place.pc for place, _ in kept])]
+        columns += [array("Q", [place.code for place, _ in kept])]
+        columns += [array("I", [count for _, count in kept])]
+        self._cache.save(FILE, {}, b"".join(column.tobytes() for column in columns))
