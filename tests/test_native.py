@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -443,7 +442,7 @@ def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):
     whole = regions._whole[mode, head]
     fewer = [n for n, (pc, _) in enumerate(whole.blocks) if pc != IF_ODD]
     kept = {name: [getattr(whole, name)[n] for n in fewer] for name in ("blocks", "code_ranges")}
-    regions._house(Job(BEST, mode, head), replace(whole, **kept))
+    regions._house(Job(BEST, mode, head), whole._replace(**kept))
     assert (mode, IF_ODD) not in regions.homes
     assert (mode, AFTERWARDS) in regions.homes
 
