@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from isa.fault import Fault
-from isa.rows import NamedTuple
 
 
 class Exit(NamedTuple):

@@ -11,12 +11,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from emu.late import np
 from emu.room import Room
 from isa.fault import Fault
-from isa.rows import NamedTuple
 
 if TYPE_CHECKING:
     import numpy.typing as npt

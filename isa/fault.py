@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isa.rows import NamedTuple
+from typing import NamedTuple
 
 
 class Fault(NamedTuple):

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, MutableSequence
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from emu.engines.access import Stop
 from emu.engines.emit import Emitter
@@ -15,7 +15,6 @@ from isa.check import check
 from isa.definition import Instruction
 from isa.ops import OPS
 from isa.registers import Register
-from isa.rows import NamedTuple
 from isa.trace import Region, Trace, expander, schedule, specialise
 
 if TYPE_CHECKING:

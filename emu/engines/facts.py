@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
 from isa.ops import OPS
 from isa.registers import Register
-from isa.rows import NamedTuple
 from isa.trace import Region, Rewriter, Trace
 
 MOST: Final = 1 << 15  # traces whose facts are remembered, for all machines of a process

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
-
-from isa.rows import NamedTuple
+from typing import Final, NamedTuple
 
 SECTOR: Final = 512
 BOOT_SIGNATURE: Final = b"\x55\xaa"  # at the end of a boot sector

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from itertools import pairwise
+from typing import NamedTuple
 
 from emu.errors import LoaderError
 from emu.memory import (
@@ -18,7 +19,6 @@ from emu.memory import (
     OutOfMemoryError,
 )
 from emu.process.layout import DYN_BASE, IMAGE_END, LOWEST
-from isa.rows import NamedTuple
 
 ET_EXEC, ET_DYN = 2, 3
 EM_386 = 3

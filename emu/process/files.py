@@ -11,7 +11,7 @@ import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -29,7 +29,6 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
-from isa.rows import NamedTuple
 
 if TYPE_CHECKING:
     from emu.process.shared_files import SharedFile, SharedFiles

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from emu.process.numbers import CallError, Errno
-from isa.rows import NamedTuple
 
 FIRST_PID = 1000
 MOST_PROCESSES = 256  # at a time, those that nobody has waited for included

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from isa.rows import NamedTuple
+from typing import NamedTuple
+
 from isa.x86.mode import Mode
 
 

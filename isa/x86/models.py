@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from isa.registers import PackedRegister
-from isa.rows import NamedTuple
 from isa.x86.registers import CR0, CR4, EFLAGS
 
 GENERATIONS: Final = ("8086", "286", "386", "486", "pentium", "pentium2", "pentium3", "pentium4")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.layout import (
@@ -26,7 +26,6 @@ from emu.engines.native.layout import (
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
-from isa.rows import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.engines.native.image import Image
-from isa.rows import NamedTuple
 
 
 class Compiled(NamedTuple):

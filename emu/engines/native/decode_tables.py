@@ -9,11 +9,10 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from emu.late import np
 from emu.room import Room
-from isa.rows import NamedTuple
 from isa.x86.encoding import (
     CONSTANT,
     CONSTANTS,

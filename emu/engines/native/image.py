@@ -7,10 +7,9 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.engines.native.executable import ALIGNMENT
-from isa.rows import NamedTuple
 
 
 class Image(NamedTuple):

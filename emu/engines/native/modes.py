@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from emu.room import Room
-from isa.rows import NamedTuple
 
 ROW_BITS: Final = 8
 ROWS: Final = 1 << ROW_BITS

@@ -7,7 +7,7 @@ used only if the guest's code is still what it was made from.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
@@ -18,7 +18,6 @@ from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
-from isa.rows import NamedTuple
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Sequence
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -35,7 +35,6 @@ from emu.engines.native.warmth import LEAST
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
-from isa.rows import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
