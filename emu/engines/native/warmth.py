@@ -5,10 +5,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
-from isa.rows import NamedTuple
 
 FILE: Final = "warmth"
 MOST: Final = 4_096  # blocks that are remembered: what loads in a thousandth of a second
