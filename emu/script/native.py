@@ -16,7 +16,6 @@ from typing import Any, Final
 import numpy as np
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.compiler import Compiler
 from emu.engines.native.decode_tables import Flag
 from emu.engines.native.engine import NativeSession
 from emu.engines.native.gate import _PLACE
@@ -24,7 +23,7 @@ from emu.engines.native.handlers import PARAMETERS, HandlerCompiler, module
 from emu.engines.native.layout import END, MOST_FORMS, QUICK, WORDS, Left, Word
 from emu.engines.native.linking import kept, linker
 from emu.engines.native.names import digest
-from emu.engines.native.tier1 import Made, Tier1
+from emu.engines.native.tier1 import Tier1
 from emu.engines.python import MOST_BLOCKS, Python, Session
 from emu.exit import Exit
 from emu.script.stepping import NEVER, Stepping
@@ -424,13 +423,8 @@ class WatchedTier1(Tier1):
         super().attach()
         self._session.mail[Word.HANDLERS] = self._detours.ctypes.data
 
-    def _compile_one(self, number: int, compiler: Compiler) -> Made:
-        form, session = self.decoder.forms[number], self._session
-        symbol = self._symbol(number)
-        fields = self.decoder.descriptions[number].fields
-        handler = NotingCompiler(session.isa, form, fields, session.spaces, session.watched, symbol)
-        image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons), compiler.quick)
+    def _compiler_type(self) -> type[HandlerCompiler]:
+        return NotingCompiler
 
 
 class WatchedNativeSession(Stepping, NativeSession):

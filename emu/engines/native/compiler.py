@@ -5,7 +5,7 @@ Compiling touches nothing shared, so a background thread may do it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -59,12 +59,13 @@ class Compiler:
         passes.add_sroa_pass()
         return passes
 
-    def image(self, text: str, symbol: str = SYMBOL) -> Image:
-        """Compile a module of one function as well as the level says."""
+    def image(self, text: str, symbols: Sequence[str] = (SYMBOL,)) -> Image:
+        """Compile a module of functions, each for itself, as well as the level says."""
         module = llvm.parse_assembly(text, self._context)
         module.verify()
-        self._passes.run(module.get_function(symbol), self._builder)
-        return self._image(module, [symbol])
+        for symbol in symbols:
+            self._passes.run(module.get_function(symbol), self._builder)
+        return self._image(module, symbols)
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:
         """The same by LLVM's own pipeline, inlining included."""

@@ -8,7 +8,7 @@ cold code costs its decoding only.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -20,6 +20,7 @@ from emu.engines.native.pieces import Memory, clock, leave_engine, place_missed
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
+from isa.ops import mask
 from isa.registers import Register, RegisterFile
 
 PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
@@ -49,6 +50,7 @@ class HandlerCompiler:
         self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
         self._leaves: dict[object, str] = {}
+        self._indices: dict[str, str] = {}  # fields that select a register, as 64 bits
         self._head: list[str] = []
 
     @property
@@ -75,7 +77,7 @@ class HandlerCompiler:
         self._spaces()
         head = [*self._head, *low.lines]
         define = f"define i64 @{self.name}({PARAMETERS}) {{\nentry:"
-        return "\n".join([define, *head, *body, *self.cold, "}", *sorted(low.declarations)])
+        return "\n".join([define, *head, *body, *self.cold, "}"])
 
     def _leave(self, label: str, why: Left) -> None:
         """A cold block that leaves before the instruction."""
@@ -130,7 +132,7 @@ class HandlerCompiler:
 
     def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
         first = file.members[0].slot
-        wide = self.low.emit(f"zext i{width} {index} to i64")
+        wide = self._indices.get(index) or self.low.emit(f"zext i{width} {index} to i64")
         at = self.low.emit(f"add i64 {wide}, {first}")
         return self.low.emit(f"getelementptr i64, ptr %registers, i64 {at}")
 
@@ -168,6 +170,10 @@ class HandlerCompiler:
         ]
         if width == 32:
             return self._leaf((name, width), lines, f"{text}.w")
+        if width < 8:  # LLVM in a hurry is slow with widths that are no processor's
+            lines.append(f"  {text}.m = and i32 {text}.w, {mask(width)}")
+            lines.append(f"  {text}.x = zext i32 {text}.m to i64")
+            self._indices[text] = f"{text}.x"
         op = "trunc" if width < 32 else "zext"
         lines.append(f"  {text} = {op} i32 {text}.w to i{width}")
         return self._leaf((name, width), lines, text)
@@ -236,6 +242,14 @@ def call_handler(low: Lowering, record: str, registers: str, remaining: str, how
     return low.emit(f"{how} i64 {handler}({arguments})")
 
 
-def module(texts: list[str]) -> str:
-    """A module of functions."""
-    return "\n".join([*texts, runtime.DECLARATIONS, METADATA])
+def module(texts: Sequence[str], declarations: Iterable[str] = ()) -> str:
+    """A module of functions, with what they call."""
+    text = "\n".join(texts)
+    called = [line for name, line in runtime.DECLARED.items() if f"@{name}(" in text]
+    return "\n".join([text, *declarations, *called, METADATA])
+
+
+def module_of(handlers: Sequence[HandlerCompiler]) -> str:
+    """A module of handlers."""
+    texts = [handler.text for handler in handlers]
+    return module(texts, sorted(set().union(*(h.low.declarations for h in handlers))))

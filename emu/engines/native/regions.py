@@ -246,7 +246,7 @@ class Regions:
 
     # -- in the worker's thread --------------------------------------------------------------------
 
-    def _work(self, job: Job) -> Compiled | list[Made] | Covered | None:
+    def _work(self, job: Job) -> Compiled | Made | Covered | None:
         if job.forms:
             assert self._session.tier1 is not None
             return self._session.tier1.compile(job.forms)

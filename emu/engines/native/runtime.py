@@ -348,7 +348,8 @@ def _declaration(function: str) -> str:
     return f"{head.replace('define', 'declare')}({kinds})"
 
 
-DECLARATIONS: Final = "\n".join(map(_declaration, FUNCTIONS))
+DECLARED: Final = dict(zip(SYMBOLS, map(_declaration, FUNCTIONS), strict=True))
+DECLARATIONS: Final = "\n".join(DECLARED.values())
 
 
 def source(name: str = "") -> str:

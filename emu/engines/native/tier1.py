@@ -40,8 +40,8 @@ from isa.x86.form import Form
 from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
-    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
+    from emu.engines.native.handlers import HandlerCompiler
 
 BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
@@ -52,9 +52,9 @@ _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
 
 
 class Made(NamedTuple):
-    """A compiled handler: its form's number, its image, and how it may leave."""
+    """Compiled handlers: their forms' numbers, their image, and how any of them may leave."""
 
-    number: int
+    numbers: tuple[int, ...]
     image: Image
     reasons: list[str]
     rough: bool = False  # in a hurry
@@ -196,31 +196,38 @@ class Tier1:
         found, self._wanted = self._wanted[:BATCH], self._wanted[BATCH:]
         return tuple(found)
 
-    def compile(self, numbers: tuple[int, ...], level: int = BEST) -> list[Made]:
-        """In the worker's thread or the guest's: handlers of forms."""
+    def compile(self, numbers: tuple[int, ...], level: int = BEST) -> Made:
+        """In the worker's thread or the guest's: handlers of forms, in one module, as each module
+        costs LLVM as much as a small handler does."""
         from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
+        from emu.engines.native.handlers import module_of
 
+        handlers = [self._handler(number) for number in numbers]
+        text = module_of(handlers)  # which knows then how they may leave
         with borrowed(level) as compiler:
-            return [self._compile_one(number, compiler) for number in numbers]
+            image = compiler.image(text, [handler.name for handler in handlers])
+        reasons = sorted(set().union(*(handler.reasons for handler in handlers)))
+        return Made(numbers, image, reasons, level == QUICK)
 
-    def _compile_one(self, number: int, compiler: Compiler) -> Made:
-        from emu.engines.native.handlers import HandlerCompiler, module
+    def _compiler_type(self) -> type[HandlerCompiler]:
+        """Of handlers."""
+        from emu.engines.native.handlers import HandlerCompiler
 
-        form = self.decoder.forms[number]
-        symbol = self._symbol(number)
+        return HandlerCompiler
+
+    def _handler(self, number: int) -> HandlerCompiler:
+        """What prints a form's handler."""
         session = self._session
-        handler = HandlerCompiler(
-            session.isa, form, self.decoder.descriptions[number].fields, session.spaces,
-            session.watched, symbol,
+        return self._compiler_type()(
+            session.isa, self.decoder.forms[number], self.decoder.descriptions[number].fields,
+            session.spaces, session.watched, self._symbol(number),
         )  # fmt: skip
-        image = compiler.image(module([handler.text]), symbol)
-        return Made(number, image, sorted(handler.reasons), compiler.quick)
 
-    def install(self, made: list[Made]) -> None:
+    def install(self, made: Made) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
-        for one in made:
-            self._store.add(one.image, one.reasons, rough=one.rough)
-            self._use(one.number)
+        self._store.add(made.image, made.reasons, rough=made.rough)
+        for number in made.numbers:
+            self._use(number)
 
     # -- blocks ----------------------------------------------------------------------------------
 
