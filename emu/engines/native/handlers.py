@@ -57,14 +57,14 @@ class HandlerCompiler:
     def text(self) -> str:
         """The function."""
         low = self.low
+        low.line("%remaining = alloca i64")  # in the first block: LLVM makes registers of those
+        low.line("%left = alloca i64")
         low.line("%go = icmp sgt i64 %before, 0")
         low.likely("%go", "budget")
         self._leave("budget", Left.BUDGET)
         self._leave("give_up", Left.STEP)
         low.line("%after = sub i64 %before, 1")
-        low.line("%remaining = alloca i64")
         low.line("store i64 %after, ptr %remaining")
-        low.line("%left = alloca i64")
         low.line(f"store i64 {int(Left.DISPATCH)}, ptr %left")
         self._head, low.lines = low.lines, []
         puts = self.trace.puts
