@@ -81,7 +81,9 @@ def space_for(number: int, memory: Any, unit: int) -> Space | None:
         return None
     if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
-    if hasattr(memory, "flags"):  # emu.toy.memory.WordMemory
+    from emu.toy.memory import WordMemory
+
+    if isinstance(memory, WordMemory):
         return WordSpace(number, memory, unit)
     return None
 
