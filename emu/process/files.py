@@ -178,7 +178,7 @@ class OpenFile:
         told, news = {self}, deque([(self, events)])
         while news:
             file, what = news.popleft()
-            for watcher in list(file.watchers or ()):
+            for watcher in reversed(list(file.watchers or ())):  # as Linux: the last one first
                 if watcher.hear(what) and watcher.owner not in told:
                     told.add(watcher.owner)
                     news.append((watcher.owner, POLLIN))
