@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from c_programs import check
 from process_guest import Guest, descriptors_into
 
-from emu.process.namespace import MOST_EVENT_FILES, MOST_WATCHED
+from emu.process.namespace import MOST_EVENT_FILES, MOST_WATCHED, Namespace
 
 BUFFER, BAD = Guest.BUFFER, 0x10
 NONBLOCK, CLOEXEC, SEMAPHORE = 0o4000, 0o2000000, 1
@@ -360,6 +361,63 @@ def test_timers_and_others_in_the_order_of_time(guest: Guest) -> None:
     put(guest, counter, 1)
     sleep(guest, 60 * MS)
     assert [data for data, _ in ready(guest, epoll)] == [early, counter, late]
+
+
+# -- all of it at random ----------------------------------------------------------------------
+
+FILES = (
+    ("eventfd2", 1, NONBLOCK), ("epoll_create1", 0), ("timerfd_create", 1, NONBLOCK),
+    ("pipe2", BUFFER + 0x400, NONBLOCK), ("socketpair", 1, 1 | NONBLOCK, 0, BUFFER + 0x400),
+    ("socketpair", 1, 2 | NONBLOCK, 0, BUFFER + 0x400), ("fork",),
+)  # fmt: skip
+
+
+def step(guest: Guest, rng: random.Random) -> None:
+    """Do something with one or two of the files there are."""
+    one, other, some = rng.randrange(3, 24), rng.randrange(3, 24), rng.choice((0, 1, 5, 4096))
+    events = rng.choice((0, IN, OUT, IN | OUT, IN | RDHUP)) | rng.choice((0, 0, ET, ONESHOT))
+    kind = rng.randrange(11)
+    if kind < 3:
+        control(guest, one, rng.choice((ADD, ADD, MOD, DEL)), other, events, other)
+    elif kind == 3:
+        guest.call(*rng.choice(FILES))
+    elif kind == 4:
+        guest.call(*rng.choice((("close", one), ("dup", one), ("dup2", one, other))))
+    elif kind == 5:
+        put(guest, one, some)
+    elif kind == 6:
+        guest.call(rng.choice(("read", "write")), one, BUFFER, rng.choice((8, some)))
+    elif kind == 7:
+        spec = struct.pack("<4I", 0, rng.choice((0, 1, MS)), 0, rng.choice((0, 1, MS, 50 * MS)))
+        guest.call("timerfd_settime", one, rng.randrange(2), guest.put(spec), 0)
+    elif kind == 8:
+        guest.call("poll", guest.put(struct.pack("<iHH", one, events & 0xFFFF, 0)), 1, some)
+    else:
+        guest.call("epoll_wait", one, BUFFER, 1 + some, rng.choice((0, 0, 1, 20, -1)))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_anything_ends(tmp_path: Path, seed: int) -> None:
+    """Whatever is watched, changed and waited for: each call ends, or the guest does; the same
+    happens the next time, and nothing is left."""
+    ends = []
+    for _ in range(2):
+        rng, log = random.Random(seed), []
+        for _ in range(6):
+            namespace = Namespace(processes=4)
+            guest = Guest(tmp_path, net=True, namespace=namespace)
+            while guest.outcome is None and len(log) % 500 != 499:
+                step(guest, rng)
+                stored = guest.get(24) if guest.outcome is None else b""
+                log.append((guest.state["eax"], guest.process.elapsed, stored))
+            log.append(guest.outcome)
+            guest.machine.close()
+            table = guest.machine.table
+            assert table.watched.left == MOST_WATCHED
+            assert table.event_files.left == MOST_EVENT_FILES
+        ends.append(log)
+    assert ends[0] == ends[1]
+    assert len(ends[0]) > 500
 
 
 # -- programs ---------------------------------------------------------------------------------
