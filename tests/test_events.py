@@ -11,6 +11,7 @@ import pytest
 from c_programs import check
 from process_guest import Guest, descriptors_into
 
+import emu
 from emu.process.namespace import MOST_EVENT_FILES, MOST_WATCHED, Namespace
 
 BUFFER, BAD = Guest.BUFFER, 0x10
@@ -361,6 +362,34 @@ def test_timers_and_others_in_the_order_of_time(guest: Guest) -> None:
     put(guest, counter, 1)
     sleep(guest, 60 * MS)
     assert [data for data, _ in ready(guest, epoll)] == [early, counter, late]
+
+
+OPENED = """
+    mov eax, 323            # eventfd(0)
+    mov ebx, 0
+    int 0x80
+opened:
+    mov ebx, eax
+    mov eax, 6              # close
+    int 0x80
+closed:
+    mov eax, 1
+    mov ebx, 3
+    int 0x80
+"""
+
+
+def test_snapshots_are_of_guests_without_them() -> None:
+    """An error says so; when they are closed, a snapshot can be taken."""
+    guest = emu.source(OPENED, engine="python")
+    guest.run(until="opened")
+    with pytest.raises(emu.ScriptError, match="epolls open"):
+        guest.snapshot()
+    guest.run(until="closed")
+    snapshot = guest.snapshot()
+    for _ in range(2):
+        assert guest.run().code == 3
+        guest.restore(snapshot)
 
 
 # -- all of it at random ----------------------------------------------------------------------

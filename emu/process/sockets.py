@@ -632,10 +632,9 @@ class DatagramSocket(Socket):
                 self.error = Errno.ECONNREFUSED
                 self.tell(POLLERR)
             return len(data)
-        count = self._put(receiver, data, list(rights), credentials)
         if self._is_udp:
-            self.tell(POLLOUT)  # on its way, it takes no room any more
-        return count
+            self.tell(POLLOUT)  # on its way, it takes no room of the sender's any more
+        return self._put(receiver, data, list(rights), credentials)
 
     def _put(
         self, receiver: DatagramSocket, data: bytes, rights: list[OpenFile],

@@ -21,6 +21,7 @@
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -387,7 +388,56 @@ static void rooms(void) {
     close(ends[1]);
     show("closed", epoll);
     close(ends[0]);
+
+    struct sockaddr_in address = {AF_INET, 0, {htonl(INADDR_LOOPBACK)}, {0}};
+    socklen_t length = sizeof address;
+    for (int i = 0; i < 2; i++) {
+        ends[i] = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+        add(epoll, ends[i], EPOLLIN | EPOLLOUT | EPOLLET, 4 + i);
+    }
+    show("udp", epoll);
+    bind(ends[0], (void *)&address, length);
+    getsockname(ends[0], (void *)&address, &length);
+    connect(ends[1], (void *)&address, length);
+    show("connected", epoll);
+    send(ends[1], "one", 3, 0);
+    show("sent", epoll);
+    send(ends[1], "two", 3, 0);
+    show("sent", epoll);
+    recv(ends[0], buffer, 10, 0);
+    show("received", epoll);
+    close(ends[0]);
+    send(ends[1], "three", 5, 0);
+    show("refused", epoll);
+    show("no more", epoll);
+    say("send", send(ends[1], "four", 4, 0));
+    close(ends[1]);
     close(epoll);
+}
+
+/* What listens, and who connects to it. */
+static void listening(void) {
+    int epoll = epoll_create1(0), listener = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    int clients[2];
+    struct sockaddr_un name = {AF_UNIX, "\0events of a listener"};
+    say("bind", bind(listener, (void *)&name, 23));
+    say("listen", listen(listener, 5));
+    add(epoll, listener, EPOLLIN | EPOLLET, 1);
+    show("nobody", epoll);
+    for (int i = 0; i < 2; i++) {
+        clients[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+        add(epoll, clients[i], EPOLLIN | EPOLLOUT | EPOLLET, 2 + i);
+        show("unconnected", epoll);
+        say("connect", connect(clients[i], (void *)&name, 23));
+        show("connected", epoll);
+    }
+    int end = accept(listener, NULL, NULL);
+    show("accepted", epoll);
+    close(end);
+    show("closed", epoll);
+    close(listener);
+    show("and the other one", epoll);
+    close(clients[0]), close(clients[1]), close(epoll);
 }
 
 static void nested(void) {
@@ -687,6 +737,7 @@ int main(void) {
     streams(AF_UNIX);
     streams(AF_INET);
     rooms();
+    listening();
     nested();
     waits();
     timers();
