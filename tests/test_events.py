@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import struct
 from itertools import pairwise
@@ -12,6 +13,7 @@ from c_programs import check
 from process_guest import Guest, descriptors_into
 
 import emu
+from emu.process.files import Stream
 from emu.process.namespace import MOST_EVENT_FILES, MOST_WATCHED, Namespace
 
 BUFFER, BAD = Guest.BUFFER, 0x10
@@ -362,6 +364,24 @@ def test_timers_and_others_in_the_order_of_time(guest: Guest) -> None:
     put(guest, counter, 1)
     sleep(guest, 60 * MS)
     assert [data for data, _ in ready(guest, epoll)] == [early, counter, late]
+
+
+def test_a_terminal_is_asked(tmp_path: Path) -> None:
+    """Nobody tells of a terminal; it is waited for together with others."""
+    master, slave = os.openpty()
+    with os.fdopen(master, "wb", 0) as keys, os.fdopen(slave, "rb", 0) as terminal:
+        guest = Guest(tmp_path)
+        guest.process.files.put(0, Stream(terminal, 0, 0))
+        epoll, counter = guest.call("epoll_create1", 0), guest.call("eventfd", 0)
+        assert control(guest, epoll, ADD, 0, IN, 5) == 0
+        assert control(guest, epoll, ADD, counter, IN, 6) == 0
+        assert ready(guest, epoll, timeout=1) == []
+        keys.write(b"line\n")
+        assert ready(guest, epoll, timeout=-1) == [(5, IN)]
+        put(guest, counter, 1)
+        assert ready(guest, epoll) == [(5, IN), (6, IN)]
+        assert guest.call("read", 0, BUFFER, 100) == 5
+        assert ready(guest, epoll) == [(6, IN)]
 
 
 OPENED = """
