@@ -182,6 +182,7 @@ LANGUAGES = {
     "perl": "perl work.pl",
     "python": "python3.11 -S -B work.py",
     "sockets": "python3.11 -S -B sockets.py; perl sockets.pl",
+    "events": "python3.11 -S -B events.py",
     "tcl": "tclsh8.6 work.tcl",
     "sqlite": """
         sqlite3 -batch data.db <work.sql; sqlite3 data.db 'pragma integrity_check'

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -17,7 +18,9 @@ from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
     O_ACCMODE,
     O_APPEND,
+    O_NONBLOCK,
     O_RDONLY,
+    O_RDWR,
     O_WRONLY,
     POLLERR,
     POLLHUP,
@@ -62,12 +65,27 @@ class Entry(NamedTuple):
     kind: int  # DT_*
 
 
+class Watcher(Protocol):
+    """Who wants to learn at once that a file may be ready, on behalf of another file."""
+
+    @property
+    def owner(self) -> OpenFile:
+        """That other file."""
+
+    def hear(self, events: int) -> bool:
+        """Some of POLL* may be so now (0: any of them); tell whether the owner may be ready."""
+
+    def forget(self) -> None:
+        """The file is closed."""
+
+
 class OpenFile:
     """What a descriptor refers to; shared by its duplicates. The base refuses everything."""
 
     seekable = False
     terminal = False
     path: Path = ()
+    watchers: dict[Watcher, None] | None = None  # in the order of their coming
 
     def __init__(self, flags: int = O_RDONLY) -> None:
         self.flags = flags
@@ -131,7 +149,46 @@ class OpenFile:
         """One less refers to it; with the last one it is closed."""
         self.users -= 1
         if self.users == 0:
+            for watcher in list(self.watchers or ()):
+                watcher.forget()
             self.close()
+
+    # -- those that watch it ------------------------------------------------------------------
+
+    def watch(self, watcher: Watcher) -> None:
+        """Somebody wants to be told."""
+        if self.watchers is None:
+            self.watchers = {}
+        self.watchers[watcher] = None
+
+    def unwatch(self, watcher: Watcher) -> None:
+        """And now no more."""
+        if self.watchers is not None:
+            del self.watchers[watcher]
+
+    def tell(self, events: int = 0) -> None:
+        """Tell who watches that some of POLL* may be so now (0: any of them).
+
+        Whoever watches those is told as well, each once: so the cost is that of all who watch.
+        """
+        if not self.watchers:
+            return
+        told, news = {self}, deque([(self, events)])
+        while news:
+            file, what = news.popleft()
+            for watcher in reversed(list(file.watchers or ())):  # as Linux: the last one first
+                if watcher.hear(what) and watcher.owner not in told:
+                    told.add(watcher.owner)
+                    news.append((watcher.owner, POLLIN))
+
+    def moment(self) -> int | None:
+        """Return the elapsed time at which it can be read if nobody does anything, if there is
+        one to come."""
+        return None
+
+    def terminals(self) -> list[OpenFile]:
+        """Return the terminals that it can be read because of."""
+        return []
 
 
 class WaitingFile(OpenFile):
@@ -153,6 +210,11 @@ class WaitingFile(OpenFile):
         """Tell whether a write of so many bytes would not fail with EAGAIN."""
         raise NotImplementedError
 
+    def room_for(self, data: bytes) -> Callable[[], bool]:
+        """Return how to tell whether a write of these bytes would not fail with EAGAIN."""
+        size = len(data)  # and nothing else of them is kept
+        return lambda: self.can_write(size)
+
     def waiting(self) -> int:
         """Return how many bytes can be read (FIONREAD)."""
         raise NotImplementedError
@@ -165,6 +227,36 @@ class WaitingFile(OpenFile):
         """As select sees what poll tells."""
         found = self.events()
         return bool(found & (POLLIN | POLLHUP | POLLERR)), bool(found & (POLLOUT | POLLERR))
+
+
+class AnonymousFile(WaitingFile):
+    """A file that is only there to be waited for: a counter, a timer, a set of other files.
+
+    Its messages are whole ones. `supply` is what it counts as one of.
+    """
+
+    by_messages = True
+
+    def __init__(self, supply: Supply, flags: int = 0) -> None:
+        super().__init__(O_RDWR | flags & O_NONBLOCK)
+        self._supply = supply
+        supply.take()
+
+    def can_write(self, size: int) -> bool:
+        """Nobody waits to write, unless said otherwise."""
+        return True
+
+    def waiting(self) -> int:
+        """It does not know; ENOTTY."""
+        raise CallError(Errno.ENOTTY)
+
+    def status(self) -> Status:
+        """Of no type, as Linux' anonymous inodes; all have the same one."""
+        return Status(0o600, inode=21, device=10)
+
+    def close(self) -> None:
+        """There may be another one."""
+        self._supply.give_back()
 
 
 class SeekableFile(OpenFile):
@@ -392,6 +484,10 @@ class Stream(OpenFile):
         self._index = index
         self.terminal = _is_terminal(stream)
 
+    def terminals(self) -> list[OpenFile]:
+        """Itself, if it is one to be read."""
+        return [self] if self.terminal and self.readable else []
+
     def read(self, size: int) -> bytes:
         """Read what is there, at most `size` bytes; blocks the host as the program would."""
         if not self.readable:
@@ -507,6 +603,7 @@ class Pipe:
         self.data = bytearray()
         self.readers = 1
         self.writers = 1
+        self.ends: list[PipeEnd] = []
         supply.take()
 
 
@@ -516,6 +613,15 @@ class PipeEnd(WaitingFile):
     def __init__(self, pipe: Pipe, flags: int) -> None:
         super().__init__(flags)
         self.pipe = pipe
+        pipe.ends.append(self)
+
+    def _tell_other(self, events: int) -> None:
+        for end in self.pipe.ends:
+            if end is not self:
+                end.tell(events)
+
+    def _has_room(self) -> bool:
+        return self.pipe.capacity - len(self.pipe.data) >= PIPE_BUF
 
     def can_read(self) -> bool:
         """Tell whether there is something to read, or end of file."""
@@ -532,8 +638,10 @@ class PipeEnd(WaitingFile):
             raise CallError(Errno.EBADF)
         if size and not self.can_read():
             raise CallError(Errno.EAGAIN)
-        data = bytes(self.pipe.data[:size])
+        data, had_room = bytes(self.pipe.data[:size]), self._has_room()
         del self.pipe.data[:size]
+        if not had_room and self._has_room():
+            self._tell_other(POLLOUT)
         return data
 
     def write(self, data: bytes) -> int:
@@ -546,6 +654,8 @@ class PipeEnd(WaitingFile):
             raise CallError(Errno.EAGAIN)
         space = self.pipe.capacity - len(self.pipe.data)
         self.pipe.data += data[:space]
+        if data:
+            self._tell_other(POLLIN)
         return min(len(data), space)
 
     def status(self) -> Status:
@@ -563,7 +673,7 @@ class PipeEnd(WaitingFile):
             return found if self.pipe.writers else found | POLLHUP
         if not self.pipe.readers:
             return POLLERR | POLLOUT
-        return POLLOUT if self.can_write(PIPE_BUF) else 0
+        return POLLOUT if self._has_room() else 0
 
     def close(self) -> None:
         """Count this end out."""
@@ -571,8 +681,20 @@ class PipeEnd(WaitingFile):
             self.pipe.readers -= 1
         else:
             self.pipe.writers -= 1
+        self._tell_other(0)
         if not self.pipe.readers and not self.pipe.writers:
             self.pipe.supply.give_back()
+
+
+def readiness(file: OpenFile) -> tuple[bool, bool]:
+    """Tell whether a read and a write would go on; asks the host only for terminals."""
+    if isinstance(file, Stream) and file.terminal and file.readable:
+        import select  # few guests wait for a terminal
+
+        with suppress(OSError, ValueError):
+            return bool(select.select([file.terminal_descriptor()], [], [], 0)[0]), False
+    ready_read, ready_write = file.ready()
+    return ready_read and file.readable, ready_write and file.writable
 
 
 class Slot:

@@ -45,6 +45,7 @@ from emu.process.signals import (
     SYS_USER_DISPATCH,
     Info,
     Signal,
+    SignalState,
     of_fault,
 )
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
@@ -405,7 +406,7 @@ class ProcessMachine:
     def _deliver(self) -> Outcome | None:
         """Deliver what is pending: into handlers, or as the end of the process."""
         signals = self.process.signals
-        while (info := signals.next_deliverable()) is not None:
+        while (info := _next_signal(signals)) is not None:
             action = signals.action(info.number)
             if action.handler == SIG_IGN or signals.ignored(info.number):
                 continue
@@ -440,6 +441,15 @@ class ProcessMachine:
         if _is_missing(region, fault):
             why = "the mapped file has no such page"
         return f", {kind} {address:#010x}: {why}"
+
+
+def _next_signal(signals: SignalState) -> Info | None:
+    """What is delivered next: first what a wait had let in, whether or not that has a handler."""
+    info = signals.next_deliverable()
+    if info is None and signals.saved_mask is not None:
+        signals.restore_mask()
+        return signals.next_deliverable()
+    return info
 
 
 def _raised(state: CpuState, fault: Fault) -> int:

@@ -9,6 +9,8 @@ from emu.process.numbers import CallError, Errno
 FIRST_PID = 1000
 MOST_PROCESSES = 256  # at a time, those that nobody has waited for included
 MOST_FILES = 900  # below the root that are open, of all processes; hosts often grant 1024
+MOST_EVENT_FILES = 1024  # counters, timers and epolls
+MOST_WATCHED = 8192  # files in all epolls, each time it is in one (fs.epoll.max_user_watches)
 NAME_COST = 4096  # bytes that a new name takes of a disk, whatever it names
 
 

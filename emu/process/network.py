@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from emu.process.addresses import ANY, InternetAddress, UnixAddress
 from emu.process.files import OpenFile
 from emu.process.namespace import Supply
-from emu.process.numbers import CallError, Errno
+from emu.process.numbers import POLLOUT, CallError, Errno
 
 if TYPE_CHECKING:
     from emu.process.messages import Credentials
@@ -72,6 +72,12 @@ class Network:
         for socket in list(self._sockets.values()):
             if socket.inode in self._sockets:
                 socket.close()
+
+    def tell_senders(self, receiver: Socket) -> None:
+        """Those that are connected to a socket may have room to send, or learn that it is gone."""
+        for socket in list(self._sockets.values()):
+            if socket.watchers and socket.sends_to(receiver):
+                socket.tell(POLLOUT)
 
     # -- open files that are under way --------------------------------------------------------
 

@@ -89,7 +89,8 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
     `ready` tells when that is, a `deadline` (elapsed nanoseconds) at the latest. `finish` gives the
     result instead of serving the call again. A signal's handler ends the wait with what
     `interrupted` returns, else with EINTR, or has the call begin anew if it `restarts`; a `deaf`
-    wait takes no notice. `what` is for whoever learns that the wait can never end.
+    wait takes no notice. `moment` tells when it will be ready if nobody does anything (elapsed
+    nanoseconds to come, None: never). `what` is for whoever learns that the wait can never end.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
         restarts: bool = True,
         deaf: bool = False,
         terminals: Sequence[OpenFile] = (),
+        moment: Callable[[], int | None] = lambda: None,
     ) -> None:
         self.what = what
         self.ready = ready
@@ -112,6 +114,7 @@ class Sleep(Exception):  # noqa: N818 - waiting is not an error
         self.restarts = restarts
         self.deaf = deaf
         self.terminals = terminals
+        self.moment = moment
         super().__init__(what)
 
 

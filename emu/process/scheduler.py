@@ -111,6 +111,8 @@ def _events(process: Process) -> Iterator[int]:
         return
     if process.sleep.deadline is not None:
         yield process.sleep.deadline
+    if (moment := process.sleep.moment()) is not None:
+        yield moment
     signals, number = process.signals, Signal.SIGALRM
     heard = not process.sleep.deaf and not signals.blocked & bit(number)
     if signals.timer.at is not None and heard and not signals.ignored(number):

@@ -169,6 +169,11 @@ class SignalState:
             del self.pending[info.number]
         return info
 
+    def restore_mask(self) -> None:
+        """Block again what was blocked before a call that had others blocked while it waited."""
+        if self.saved_mask is not None:
+            self.blocked, self.saved_mask = self.saved_mask, None
+
     def wakes(self) -> bool:
         """Tell whether a pending signal would do something."""
         blocked = self.blocked

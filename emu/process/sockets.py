@@ -8,7 +8,7 @@ learns what when an end is gone.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from emu.process.addresses import (
@@ -166,6 +166,10 @@ class Socket(WaitingFile):
         """Shut one direction or both."""
         raise NotImplementedError
 
+    def sends_to(self, receiver: Socket) -> bool:
+        """Tell whether it is connected to another one and sends datagrams."""
+        return False
+
     def _raise_error(self) -> None:
         """Tell what has happened meanwhile, once."""
         if (error := self.taken_error()) is not None:
@@ -191,6 +195,7 @@ class Socket(WaitingFile):
         except CallError:
             self.network.drop(message.rights)
             raise
+        to.tell(POLLIN)
 
     def _shut_events(self) -> int:
         found = POLLERR if self.error else 0
@@ -292,6 +297,7 @@ class StreamSocket(Socket):
             if not later or error.number != Errno.ECONNREFUSED:
                 raise
             self.error, self.shut = error.number, RECEIVE | SEND
+            self.tell()
         if later:
             self.connecting = True
             raise CallError(Errno.EINPROGRESS)
@@ -325,6 +331,9 @@ class StreamSocket(Socket):
         self.shut, self.error = 0, None
         self.join(end, owner, listener.other_end)
         listener._backlog.append(end)
+        listener.tell(POLLIN)
+        if self._is_tcp:
+            self.tell()
 
     def _other_end(self) -> StreamSocket:
         """An end for a new connection, with what it has of the listener; ENFILE."""
@@ -369,6 +378,7 @@ class StreamSocket(Socket):
             raise QuietError(Errno.EPIPE) if self.by_messages else CallError(Errno.EPIPE)
         if self.peer is None:  # TCP learns of that by the answer
             self.shut |= SEND
+            self.tell()
             return len(data)
         return self._put(self.peer, data, list(rights), credentials)
 
@@ -399,13 +409,29 @@ class StreamSocket(Socket):
             plain = not self._is_tcp and self.kind == SOCK_STREAM
             raise CallError(Errno.EINVAL if plain else Errno.ENOTCONN)
         if self.incoming and not self.by_messages:
-            return self.incoming.take_bytes(size, peek=peek)
+            return self._take(self.incoming.take_bytes, size, peek)
         self._raise_error()
         if self.incoming:
-            return self.incoming.take(size, peek=peek)
+            return self._take(self.incoming.take, size, peek)
         if self.shut & RECEIVE or (not size and not self.by_messages):
             return Received()
         raise CallError(Errno.EAGAIN)
+
+    def _take(self, take: Callable[..., Received], size: int, peek: bool) -> Received:
+        """Take from the queue; the other end is told of room: between names whenever all is taken,
+        in TCP when it had none."""
+        peer = self.peer
+        had_room = peer is None or peer._has_room()
+        found = take(size, peek=peek)
+        if peer is not None and peer._has_room():
+            news = not had_room or not (self._is_tcp or self.incoming)
+            if news and not peek:
+                peer.tell(POLLOUT)
+        return found
+
+    def _has_room(self) -> bool:
+        """Whether poll tells that it can be written."""
+        return self.peer is None or self._used(self.peer) * 4 <= self.send_size
 
     def can_read(self) -> bool:
         """Something has come, or never will; of what listens, a connection."""
@@ -426,8 +452,7 @@ class StreamSocket(Socket):
         found = self._shut_events() | (POLLIN if self.incoming else 0)
         if not self.connected:
             found |= POLLHUP
-        room = self.peer is None or self._used(self.peer) * 4 <= self.send_size
-        return found | (POLLOUT if room or (self._is_tcp and self.shut & SEND) else 0)
+        return found | (POLLOUT if self._has_room() or (self._is_tcp and self.shut & SEND) else 0)
 
     def shutdown(self, directions: int) -> None:
         """Shut a direction: the other end learns that nothing comes any more, and between names,
@@ -435,6 +460,7 @@ class StreamSocket(Socket):
         if self._is_tcp and self.listening and directions & RECEIVE:
             self.listening, self.shut = False, RECEIVE
             self._refuse()
+            self.tell()
             return
         if self._is_tcp and not self.connected and not self.listening:
             raise CallError(Errno.ENOTCONN)
@@ -443,6 +469,9 @@ class StreamSocket(Socket):
             self.peer.shut |= RECEIVE
         if self.peer is not None and directions & RECEIVE and not self._is_tcp:
             self.peer.shut |= SEND
+        self.tell()
+        if self.peer is not None:
+            self.peer.tell()
 
     def disconnect(self) -> None:
         """Break a TCP connection; EINVAL."""
@@ -451,6 +480,7 @@ class StreamSocket(Socket):
         self._abort()
         self._leave()
         self.connected, self.connecting, self.shut, self.error = False, False, 0, None
+        self.tell()
         self.network.drop(self.incoming.clear())
 
     def _refuse(self) -> None:
@@ -463,6 +493,7 @@ class StreamSocket(Socket):
     def _abort(self) -> None:
         if self.peer is not None:
             self.peer.error, self.peer.shut = Errno.ECONNRESET, RECEIVE | SEND
+            self.peer.tell()
 
     def _leave(self) -> None:
         self._refuse()
@@ -474,6 +505,7 @@ class StreamSocket(Socket):
             self._abort()
         peer.shut |= RECEIVE if self._is_tcp else RECEIVE | SEND
         peer.peer = self.peer = None
+        peer.tell()
 
 
 class DatagramSocket(Socket):
@@ -559,6 +591,10 @@ class DatagramSocket(Socket):
             return InternetAddress(self.address.host or LOOPBACK, self.address.port)
         return self.address
 
+    def sends_to(self, receiver: Socket) -> bool:
+        """See Socket."""
+        return self.peer is receiver
+
     def _is_full(self, receiver: DatagramSocket) -> bool:
         """Whether a sender waits for a receiver; UDP never does."""
         if self._is_udp or receiver.shut & RECEIVE:
@@ -594,7 +630,10 @@ class DatagramSocket(Socket):
         if receiver is None:
             if target is None:
                 self.error = Errno.ECONNREFUSED
+                self.tell(POLLERR)
             return len(data)
+        if self._is_udp:
+            self.tell(POLLOUT)  # on its way, it takes no room of the sender's any more
         return self._put(receiver, data, list(rights), credentials)
 
     def _put(
@@ -616,7 +655,10 @@ class DatagramSocket(Socket):
         """Receive a datagram."""
         self._raise_error()
         if self.incoming:
-            return self.incoming.take(size, peek=peek)
+            found = self.incoming.take(size, peek=peek)
+            if not peek and not self._is_udp:
+                self.network.tell_senders(self)
+            return found
         if self.shut & RECEIVE:
             return Received()
         raise CallError(Errno.EAGAIN)
@@ -634,11 +676,13 @@ class DatagramSocket(Socket):
     def shutdown(self, directions: int) -> None:
         """Shut a direction; ENOTCONN, though it is shut."""
         self.shut |= directions
+        self.tell()
         if self._is_udp and not self.connected:
             raise CallError(Errno.ENOTCONN)
 
     def _leave(self) -> None:
         self.peer = None
+        self.network.tell_senders(self)
 
 
 def make_socket(network: Network, family: int, kind: int, flags: int) -> Socket:

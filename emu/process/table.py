@@ -10,7 +10,7 @@ from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
 from emu.process.futex import Futexes
 from emu.process.layout import MAX_MAPPINGS
-from emu.process.namespace import Namespace, Supply
+from emu.process.namespace import MOST_EVENT_FILES, MOST_WATCHED, Namespace, Supply
 from emu.process.numbers import CallError, Errno
 from emu.process.process import (
     RLIMIT_NPROC,
@@ -36,6 +36,7 @@ from emu.process.signals import (
     Signal,
     bit,
 )
+from emu.process.timers import Timers
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader
@@ -64,6 +65,9 @@ class ProcessTable:
         self.processes: dict[int, Process] = {}
         self.running: list[Process] = []  # those that have not ended, in the order of their birth
         self.pipes = Supply(MOST_PIPES)
+        self.event_files = Supply(MOST_EVENT_FILES)
+        self.watched = Supply(MOST_WATCHED, Errno.ENOSPC)
+        self.timers = Timers(lambda: self.current().elapsed)
         self.net = net  # whether there is a loopback
         self.sockets: Network | None = None  # what sockets have together, from the first one on
         self.current: Callable[[], Process] = lambda: self.running[0]

@@ -13,6 +13,7 @@ from emu.guests import process_state
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.process.files import HostFile, Stream
 from emu.process.machine import ProcessMachine
+from emu.process.namespace import MOST_EVENT_FILES
 from emu.process.process import Outcome, Process
 from emu.process.processor import DEFAULT, Processor
 from emu.script.calls import SystemCall
@@ -136,6 +137,13 @@ class ProcessScript:
                 "The guest has sockets open: no snapshot can be taken",
                 where=f"count {self.state.count}",
                 why="a snapshot holds no connections and nothing that is under way in them",
+                advice="Take it before the guest opens them, or when it has closed them",
+            )
+        if machine.table.event_files.left < MOST_EVENT_FILES:
+            raise ScriptError(
+                "The guest has counters, timers or epolls open: no snapshot can be taken",
+                where=f"count {self.state.count}",
+                why="a snapshot does not hold who waits for which file",
                 advice="Take it before the guest opens them, or when it has closed them",
             )
         parts = [_plain(part, names) for part, names in self._parts(process)]

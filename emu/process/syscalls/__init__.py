@@ -34,4 +34,11 @@ late(
     *("shutdown", "sendmmsg", "recvmmsg", "recvmmsg_time64"),
 )
 
+late(
+    "emu.process.syscalls.events",
+    *("eventfd", "eventfd2", "epoll_create", "epoll_create1", "epoll_ctl", "epoll_wait"),
+    *("epoll_pwait", "epoll_pwait2", "timerfd_create", "timerfd_settime", "timerfd_gettime"),
+    *("timerfd_settime64", "timerfd_gettime64"),
+)
+
 __all__ = ["CALLS", "NAMES", "Call", "CallEvent", "name_of", "row_of", "serve", "serve_shown"]

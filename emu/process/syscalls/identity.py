@@ -267,7 +267,7 @@ def nice(p: Process, step: int) -> int:
     return 0
 
 
-@call("rseq", "openat2", "copy_file_range", "epoll_create1")
+@call("rseq", "openat2", "copy_file_range")
 @call("timer_create")
 def not_supported(p: Process) -> int:
     """Calls that C libraries try and do without: ENOSYS, and no note about it."""

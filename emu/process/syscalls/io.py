@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from emu.memory import READ, WRITE
-from emu.process.files import Directory, OpenFile, VirtualDevice, WaitingFile
+from emu.process.files import AnonymousFile, Directory, OpenFile, VirtualDevice, WaitingFile
 from emu.process.numbers import (
     CHUNK,
     MAX_TRANSFER,
@@ -54,7 +54,7 @@ def reader(p: Process, file: OpenFile, before: int = 0) -> Reader:
         except CallError as error:
             if before + done == 0 and isinstance(file, WaitingFile) and may_sleep(file, error):
                 what = "reading an empty pipe or socket"
-                raise waits(p, what, file.can_read, file.patience[0]) from None
+                raise waits(p, what, file.can_read, file.patience[0], file.moment) from None
             raise
 
     return read_some
@@ -71,8 +71,8 @@ def writer(p: Process, file: OpenFile) -> Writer:
             return file.write(data)
         except CallError as error:
             if isinstance(file, WaitingFile) and may_sleep(file, error):
-                what, full, size = "writing to a full pipe or socket", file, len(data)
-                raise waits(p, what, lambda: full.can_write(size), file.patience[1]) from None
+                what = "writing to a full pipe or socket"
+                raise waits(p, what, file.room_for(data), file.patience[1]) from None
             raise
 
     return write_some
@@ -83,10 +83,13 @@ def may_sleep(file: WaitingFile, error: CallError) -> bool:
     return error.number == Errno.EAGAIN and not file.flags & O_NONBLOCK
 
 
-def waits(p: Process, what: str, ready: Callable[[], bool], patience: int | None) -> Exception:
+def waits(
+    p: Process, what: str, ready: Callable[[], bool], patience: int | None,
+    moment: Callable[[], int | None] = lambda: None,
+) -> Exception:  # fmt: skip
     """How a call waits for a pipe or socket; it fails with EAGAIN once it has lost its patience."""
     if patience is None:
-        return Sleep(what, ready)
+        return Sleep(what, ready, moment=moment)
     deadline = p.end_of_wait(patience)
     if p.elapsed >= deadline:
         return CallError(Errno.EAGAIN)
@@ -308,7 +311,7 @@ def pwritev(p: Process, fd: int, vector: int, count: int, low: int, high: int) -
 def seek(p: Process, fd: int, offset: int, whence: int) -> int:
     """Move a position; ESPIPE, EINVAL."""
     file = p.files.get(fd)
-    if isinstance(file, VirtualDevice):
+    if isinstance(file, VirtualDevice | AnonymousFile):
         return 0
     if not file.seekable:
         raise CallError(Errno.ESPIPE)

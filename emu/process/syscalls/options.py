@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from emu.process.addresses import AF_INET
-from emu.process.numbers import CallError, Errno
+from emu.process.numbers import POLLOUT, CallError, Errno
 from emu.process.process import Process
 from emu.process.sockets import BUFFER, SOCK_STREAM, Socket
 from emu.process.syscalls.registry import INT, PTR, call
@@ -76,6 +76,7 @@ def _set_buffer(sock: Socket, name: int, value: int) -> None:
     size = 2 * min(value & 0xFFFFFFFF, BUFFER)
     if name == SO_SNDBUF:
         sock.send_size = max(size, LEAST_SEND)
+        sock.tell(POLLOUT)
     else:
         sock.receive_size = max(size, LEAST_RECEIVE)
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 
-from emu.process.files import OpenFile, Stream, WaitingFile
+from emu.process.files import OpenFile, WaitingFile, readiness
 from emu.process.numbers import (
     POLLERR,
     POLLHUP,
@@ -16,22 +15,13 @@ from emu.process.numbers import (
     Errno,
 )
 from emu.process.process import Process, Sleep
+from emu.process.signals import UNBLOCKABLE
 from emu.process.syscalls.registry import INT, PTR, UINT, call
 from emu.process.syscalls.time import SECOND, TIMESPEC, TIMESPEC64, timespec
 
 POLLFD = "<iHH"
 MAX_SET = 1024
-
-
-def readiness(file: OpenFile) -> tuple[bool, bool]:
-    """Tell whether a read and a write would go on; asks the host only for terminals."""
-    if isinstance(file, Stream) and file.terminal and file.readable:
-        with suppress(OSError, ValueError):
-            import select  # few guests wait for a terminal
-
-            return bool(select.select([file.terminal_descriptor()], [], [], 0)[0]), False
-    ready_read, ready_write = file.ready()
-    return ready_read and file.readable, ready_write and file.writable
+SIGSET_SIZE = 8
 
 
 def wait(
@@ -41,11 +31,34 @@ def wait(
     deadline = None if timeout is None else p.end_of_wait(timeout)
     if deadline is not None and p.elapsed >= deadline:
         return
-    terminals = [f for f in files if isinstance(f, Stream) and f.terminal and f.readable]
     raise Sleep(
         "polling files that will never be ready", is_ready, deadline=deadline, restarts=False,
-        terminals=terminals,
+        terminals=[terminal for file in files for terminal in file.terminals()],
+        moment=lambda: min((at for f in files if (at := f.moment()) is not None), default=None),
     )  # fmt: skip
+
+
+def masked(p: Process, address: int, size: int, serve: Callable[[], int]) -> int:
+    """Serve a call with other signals blocked, if there is an `address`; EINVAL, EFAULT.
+
+    The handler that ends its wait has the new ones blocked, as in sigsuspend; the call may be
+    served more than once until then.
+    """
+    signals = p.signals
+    if not address:
+        return serve()
+    if size != SIGSET_SIZE:
+        raise CallError(Errno.EINVAL)
+    if signals.saved_mask is None:
+        (mask,) = p.unpack("<Q", address)
+        signals.saved_mask, signals.blocked = signals.blocked, mask & ~UNBLOCKABLE
+    try:
+        result = serve()
+    except CallError:
+        signals.restore_mask()
+        raise
+    signals.restore_mask()
+    return result
 
 
 def _events(p: Process, fd: int, wanted: int) -> int:
@@ -72,7 +85,7 @@ def poll_files(p: Process, address: int, count: int, timeout: int | None) -> int
     found = [_events(p, fd, wanted) for fd, wanted, _ in entries]
     if not any(found) and timeout != 0:
         known = set(p.files.numbers())
-        files = [p.files.get(fd) for fd, wanted, _ in entries if fd in known and wanted]
+        files = [p.files.get(fd) for fd, wanted, _ in entries if fd in known and wanted & POLLIN]
         wait(p, files, timeout, lambda: any(_events(p, fd, wanted) for fd, wanted, _ in entries))
     for i, (fd, wanted, _) in enumerate(entries):
         p.pack(POLLFD, address + 8 * i, fd, wanted, found[i])
@@ -88,13 +101,15 @@ def poll(p: Process, address: int, count: int, timeout: int) -> int:
 @call("ppoll", PTR, UINT, PTR, PTR, UINT)
 def ppoll(p: Process, address: int, count: int, timeout: int, mask: int, size: int) -> int:
     """Poll with a struct timespec."""
-    return poll_files(p, address, count, timespec(p, TIMESPEC, timeout) if timeout else None)
+    duration = timespec(p, TIMESPEC, timeout) if timeout else None
+    return masked(p, mask, size, lambda: poll_files(p, address, count, duration))
 
 
 @call("ppoll_time64", PTR, UINT, PTR, PTR, UINT)
 def ppoll64(p: Process, address: int, count: int, timeout: int, mask: int, size: int) -> int:
     """Poll with a 64-bit struct timespec."""
-    return poll_files(p, address, count, timespec(p, TIMESPEC64, timeout) if timeout else None)
+    duration = timespec(p, TIMESPEC64, timeout) if timeout else None
+    return masked(p, mask, size, lambda: poll_files(p, address, count, duration))
 
 
 def select_files(p: Process, count: int, sets: tuple[int, int, int], timeout: int | None) -> int:
@@ -106,7 +121,7 @@ def select_files(p: Process, count: int, sets: tuple[int, int, int], timeout: in
     files = {fd: p.files.get(fd) for bits in wanted for fd in bits}
     found = _selected(wanted, files)
     if not any(found) and timeout != 0:
-        wait(p, list(files.values()), timeout, lambda: any(_selected(wanted, files)))
+        wait(p, [files[fd] for fd in wanted[0]], timeout, lambda: any(_selected(wanted, files)))
     for address, ready in zip(sets, found, strict=True):
         if address:
             p.write(address, sum(1 << fd for fd in ready).to_bytes(size, "little"))
@@ -150,7 +165,8 @@ def pselect6(
 ) -> int:
     """Select with a struct timespec."""
     duration = timespec(p, TIMESPEC, timeout) if timeout else None
-    return select_files(p, count, (read, write, error), duration)
+    where, size = p.unpack("<II", mask) if mask else (0, 0)
+    return masked(p, where, size, lambda: select_files(p, count, (read, write, error), duration))
 
 
 @call("pselect6_time64", INT, PTR, PTR, PTR, PTR, PTR)
@@ -159,4 +175,5 @@ def pselect6_64(
 ) -> int:
     """Select with a 64-bit struct timespec."""
     duration = timespec(p, TIMESPEC64, timeout) if timeout else None
-    return select_files(p, count, (read, write, error), duration)
+    where, size = p.unpack("<II", mask) if mask else (0, 0)
+    return masked(p, where, size, lambda: select_files(p, count, (read, write, error), duration))
