@@ -149,7 +149,10 @@ def test_errors_of_control(guest: Guest) -> None:
 def test_errors_of_waiting(guest: Guest) -> None:
     """Counts, descriptors; what could not be stored is told again."""
     epoll, (end, other) = guest.call("epoll_create1", 0), pipe(guest)
-    wait = lambda fd, most, where=BUFFER: guest.call("epoll_wait", fd, where, most, 0)  # noqa: E731
+
+    def wait(fd: int, most: int, where: int = BUFFER) -> int:
+        return guest.call("epoll_wait", fd, where, most, 0)
+
     assert [wait(epoll, most) for most in (0, -1, 0x7FFFFFFF)] == [EINVAL] * 3
     assert (wait(end, 1), wait(99, 1)) == (EINVAL, EBADF)
     assert control(guest, epoll, ADD, other, OUT, 7) == 0

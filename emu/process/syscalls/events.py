@@ -5,6 +5,8 @@ Imported when the first of these calls is made.
 
 from __future__ import annotations
 
+import struct
+
 from emu.process.event_counter import EventCounter
 from emu.process.event_poll import EventPoll, can_watch
 from emu.process.files import OpenFile
@@ -31,7 +33,6 @@ EVENT_SIZE = 12
 MOST_EVENTS = 0x7FFFFFFF // EVENT_SIZE
 REALTIME_ALARM, BOOTTIME_ALARM = 8, 9
 TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
-SPEC32_SIZE, SPEC64_SIZE = 8, 16
 
 
 def _check(flags: int, more: int = 0) -> None:
@@ -174,58 +175,48 @@ def _timer(p: Process, fd: int) -> TimerFile:
     return file
 
 
-def _store(p: Process, address: int, left: tuple[int, int]) -> None:
-    """Store a struct itimerspec of 32-bit words; EFAULT."""
+def _store(p: Process, address: int, left: tuple[int, int], layout: str) -> None:
+    """Store a struct itimerspec, whose times have a layout; EFAULT."""
     value, interval = (divmod(each, SECOND) for each in left)
-    words = [word & 0xFFFFFFFF for word in (*interval, *value)]
-    p.pack("<4I", address, *words)
+    size = struct.calcsize(layout) // 2  # bytes of a word
+    words = [word & (1 << 8 * size) - 1 for word in (*interval, *value)]
+    p.pack("<4I" if size == 4 else "<4Q", address, *words)
 
 
-def _store64(p: Process, address: int, left: tuple[int, int]) -> None:
-    """Store a struct itimerspec of 64-bit words; EFAULT."""
-    value, interval = (divmod(each, SECOND) for each in left)
-    p.pack("<4q", address, *interval, *value)
-
-
-def _set(p: Process, fd: int, flags: int, interval: int, value: int) -> tuple[int, int]:
-    """Set a timer; return what was left of it and its interval."""
+def _set(p: Process, fd: int, flags: int, new: int, old: int, layout: str) -> int:
+    """Set a timer and store what it was; nobody sets the clock, which would cancel it."""
+    interval, value = (timespec(p, layout, new + at) for at in (0, struct.calcsize(layout)))
     if flags & ~(TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET):
         raise CallError(Errno.EINVAL)
     timer = _timer(p, fd)
     before = timer.left()
     timer.set(value, interval, absolute=bool(flags & TFD_TIMER_ABSTIME))
-    return before
+    if old:
+        _store(p, old, before, layout)
+    return 0
 
 
 @call("timerfd_settime", INT, FLAGS, PTR, PTR)
 def timerfd_settime(p: Process, fd: int, flags: int, new: int, old: int) -> int:
-    """Set a timer and store what it was; nobody sets the clock, which would cancel it."""
-    interval, value = (timespec(p, TIMESPEC, new + at) for at in (0, SPEC32_SIZE))
-    before = _set(p, fd, flags, interval, value)
-    if old:
-        _store(p, old, before)
-    return 0
+    """Set a timer."""
+    return _set(p, fd, flags, new, old, TIMESPEC)
 
 
 @call("timerfd_settime64", INT, FLAGS, PTR, PTR)
 def timerfd_settime64(p: Process, fd: int, flags: int, new: int, old: int) -> int:
     """The same with 64-bit seconds."""
-    interval, value = (timespec(p, TIMESPEC64, new + at) for at in (0, SPEC64_SIZE))
-    before = _set(p, fd, flags, interval, value)
-    if old:
-        _store64(p, old, before)
-    return 0
+    return _set(p, fd, flags, new, old, TIMESPEC64)
 
 
 @call("timerfd_gettime", INT, PTR)
 def timerfd_gettime(p: Process, fd: int, address: int) -> int:
     """Store what is left of a timer, and its interval."""
-    _store(p, address, _timer(p, fd).left())
+    _store(p, address, _timer(p, fd).left(), TIMESPEC)
     return 0
 
 
 @call("timerfd_gettime64", INT, PTR)
 def timerfd_gettime64(p: Process, fd: int, address: int) -> int:
     """The same with 64-bit seconds."""
-    _store64(p, address, _timer(p, fd).left())
+    _store(p, address, _timer(p, fd).left(), TIMESPEC64)
     return 0
