@@ -16,8 +16,7 @@ settings.load_profile("popek")
 
 
 LONG = ("test_soak", "test_lockstep")
-"""Modules whose tests take minutes: begun first, they do not keep one worker when others are done;
-and the soak measures a process in which nothing else has run."""
+"""Modules whose tests take minutes: begun first, they do not keep one worker while others idle."""
 
 
 @pytest.fixture

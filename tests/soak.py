@@ -13,6 +13,7 @@ import argparse
 import ctypes
 import gc
 import itertools
+import json
 import random
 import statistics
 import sys
@@ -25,7 +26,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from emu.engines import Engine
@@ -200,20 +201,37 @@ def summary(work: Soak, memory: Memory, forgotten: Counter[str]) -> str:
     )
 
 
+class Result(NamedTuple):
+    """What a soak found: how often things were forgotten, and what memory grew by in MiB, from the
+    middle third to the last and a minute."""
+
+    summary: str
+    forgotten: dict[str, int]
+    grown: float
+    slope: float
+
+
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", action="store_true", help="say what was found, and nothing else")
     options = parser.parse_args()
+
+    def tell(text: str) -> None:
+        if not options.json:
+            print(text, flush=True)
+
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
-        work, memory, forgotten = soak(
-            options.seconds, Path(place), seed=options.seed, tell=lambda t: print(t, flush=True)
-        )
-    print(summary(work, memory, forgotten))
-    if options.seconds > 180:
-        grown, slope = memory.growth() / MEBIBYTE, memory.slope() / MEBIBYTE
-        print(f"from the middle third to the last: {grown:+.1f} MiB; {slope:+.2f} MiB a minute")
+        work, memory, forgotten = soak(options.seconds, Path(place), seed=options.seed, tell=tell)
+    found = Result(
+        summary(work, memory, forgotten), dict(forgotten),
+        memory.growth() / MEBIBYTE, memory.slope() / MEBIBYTE,
+    )  # fmt: skip
+    tell(f"{found.summary}; from the middle third to the last {found.grown:+.1f} MiB")
+    if options.json:
+        print(json.dumps(found._asdict()))
 
 
 if __name__ == "__main__":

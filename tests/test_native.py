@@ -26,6 +26,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.compiler import Compiler, borrowed
 from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
+from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
@@ -482,6 +483,14 @@ def test_what_was_compiled_is_loaded(tmp_path):
     assert directory.stat().st_mode & 0o777 == 0o700
     assert run_with(DiskCache(directory)) == 500500
     assert {p: p.read_bytes() for p in directory.rglob("*") if p.is_file()}.keys() == files.keys()
+
+
+def test_engines_share_the_handlers_of_a_directory(tmp_path):
+    """Each has a cache of its own: copies would fill the room for code."""
+    one, other = (DiskCache(tmp_path / "cache") for _ in range(2))
+    assert handlers_of(one) is handlers_of(other)
+    unkept = [DiskCache(None) for _ in range(2)]
+    assert handlers_of(unkept[0]) is handlers_of(unkept[0]) is not handlers_of(unkept[1])
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "noise"])

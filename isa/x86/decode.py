@@ -7,6 +7,7 @@ places where capstone describes newer processors or spells two instructions alik
 from __future__ import annotations
 
 from functools import cache, lru_cache
+from threading import Lock
 from typing import Any, Final, NamedTuple
 
 import capstone
@@ -99,9 +100,13 @@ def _disassembler(bits: int) -> Any:
     return disassembler
 
 
+_capstone = Lock()  # its handles serve one thread at a time; compilers decode in theirs
+
+
 def first(code: bytes, bits: int, address: int = 0) -> Any:
     """capstone's first instruction of `code`, or None."""
-    return next(_disassembler(bits).disasm(code, address, 1), None)
+    with _capstone:
+        return next(_disassembler(bits).disasm(code, address, 1), None)
 
 
 @lru_cache(maxsize=1 << 16)

@@ -110,14 +110,14 @@ def _processor() -> str:
 class DiskCache:
     """Files by key; every operation that fails on the file system only means "not there".
 
-    Without a directory nothing is kept.
+    `place` is where they are; without a directory it is None, and nothing is kept.
     """
 
     def __init__(self, directory: Path | None, limit: int = LIMIT) -> None:
         self._limit = limit
         self._written = 0
         self._names: set[str] | None = None  # of files, once somebody has asked
-        self._place = self._open(directory)
+        self.place = self._open(directory)
 
     @staticmethod
     def users() -> DiskCache:
@@ -143,7 +143,7 @@ class DiskCache:
 
     def _known(self) -> set[str]:
         if self._names is None:
-            self._names = set() if self._place is None else _listed(self._place)
+            self._names = set() if self.place is None else _listed(self.place)
         return self._names
 
     def has(self, key: str) -> bool:
@@ -152,9 +152,9 @@ class DiskCache:
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or None."""
-        if self._place is None:
+        if self.place is None:
             return None
-        path = self._place / key
+        path = self.place / key
         try:
             content = path.read_bytes()
             os.utime(path)
@@ -164,17 +164,17 @@ class DiskCache:
 
     def save(self, key: str, head: dict[str, Any], code: bytes) -> None:
         """Keep code for the next run; the file appears whole or not at all."""
-        if self._place is None:
+        if self.place is None:
             return
         try:
-            _write(self._place / key, _pack(head, code))
+            _write(self.place / key, _pack(head, code))
         except OSError:
             return
         self._written += 1
         if self._names is not None:
             self._names.add(key)
         if self._written % CHECK_EVERY == 1:
-            self._shrink(self._place.parent)
+            self._shrink(self.place.parent)
 
     def _shrink(self, directory: Path) -> None:
         """Delete the files that were not used for longest, of any version, down to the limit."""

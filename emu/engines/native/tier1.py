@@ -242,13 +242,13 @@ class Tier1:
         """Do what native code could not, so that it finds a block at `pc`; False if there can be
         none."""
         try:
-            met = self._meet(mode, pc)
+            return self._meet(mode, pc)
         except FullError:
             self._session.forget()
-            met = self._meet(mode, pc)
-        self.use(mode)
-        self._session.forget_modes()  # learning moves tables
-        return met
+            return self._meet(mode, pc)
+        finally:  # learning moves tables, even if Ctrl-C ends it
+            self.use(mode)
+            self._session.forget_modes()
 
     def _meet(self, mode: Mode, pc: int) -> bool:
         arena = self.arena
