@@ -142,6 +142,18 @@ def test_a_small_arena_is_emptied_again_and_again(monkeypatch, room):
     assert engine._session_of(state).mail[Word.USED] <= room
 
 
+def test_who_asks_for_a_block_makes_no_tables():
+    """Compilers do in their threads, also right after everything was forgotten: tables of theirs
+    would take the place of those that native code was told of just now."""
+    state, engine = x86_machine(LOOP), cold()
+    engine.run(state, 20)
+    arena, mode = arena_of(engine, state), state.isa.mode(state.values)
+    assert arena.block(mode, CODE) is not None
+    arena._pages.clear()
+    assert arena.block(mode, CODE) is None
+    assert not arena._pages
+
+
 def test_few_pages_are_ready_at_a_time(monkeypatch):
     """Two slots, of which one is nobody's: each page pushes the other one out."""
     monkeypatch.setattr("emu.engines.native.arena.MOST_PAGES", 2)

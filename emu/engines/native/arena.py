@@ -243,7 +243,10 @@ class Arena:
         self._put(header, Header.FUNCTION + 1, address >> 32)
 
     def _header(self, mode: Hashable, pc: int) -> int:
-        slot = self._of(mode)[0][pc >> PAGE_BITS]
+        """Compilers ask too, in their threads, and must make nothing: what native code has been
+        told of would be replaced, and given back to the host."""
+        found = self._pages.get(mode)
+        slot = 0 if found is None else found[0][pc >> PAGE_BITS]
         return self._slots[_place(slot, pc)] if slot else 0
 
     def _behind(self, header: int) -> int:

@@ -136,9 +136,8 @@ class NativeSession(Session):
         self.ways: dict[int, tuple[str, int]] = {}
         self.coverage: Coverage | None = None
         self.block: Block  # the last one of the python engine
-        self._remembered: Remembered | None = None
+        self._remembered: tuple[object, Remembered | None] = (None, None)  # for which conditions
         self.all_remembered: dict[str, Remembered] = {}  # saved when the compiler has ended
-        self._remembered_for: object = None  # the conditions
         self.tier1 = self.tier1_type(self) if isinstance(self.isa, X86) else None
         self._attach()
 
@@ -464,13 +463,15 @@ class NativeSession(Session):
     def remembered(self) -> Remembered | None:
         """What the disk has for how memory is reached and what is watched now; None but for x86."""
         present = self.access_types, self.watched
-        if present != self._remembered_for and isinstance(self.isa, X86):
+        conditions_then, found = self._remembered  # as one: compilers ask in their threads
+        if present != conditions_then and isinstance(self.isa, X86):
             accesses = [(space, kind.__name__) for space, kind in self.access_types]
             name = digest(repr((accesses, *conditions(self))).encode())
             if name not in self.all_remembered:
                 self.all_remembered[name] = Remembered(self.cache, name)
-            self._remembered, self._remembered_for = self.all_remembered[name], present
-        return self._remembered
+            found = self.all_remembered[name]
+            self._remembered = present, found
+        return found
 
     def most(self, mode: Hashable) -> int:
         """See `Session`: one where tier 1 does all that native code can."""
