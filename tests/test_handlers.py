@@ -563,3 +563,37 @@ def test_more_reasons_than_native_code_knows():
         gate.know(number, f"reason {number}", 0)
     assert engine.run(state, FAR).reason == "fault"
     assert (len(seen), state["ebx"]) == (40, sum(range(41)))
+
+
+@pytest.mark.parametrize("calls_of_h", range(17, 24))
+def test_a_handler_maps_other_code_where_a_region_is_about_to_be_installed(calls_of_h):
+    """What is installed afterwards must not hide that the page of older regions has changed."""
+    g, h = PAGE, PAGE + 64  # add ebx, 1; ret and add edx, 1; ret
+
+    def to(at, function):
+        return b"\xe8" + (function - at - 5).to_bytes(4, "little", signed=True)
+
+    code = b"\xcd\x80"  # which native code leaves for, and knows of the next time
+    for function in [g] * 25 + [h] * calls_of_h:
+        code += to(len(code), function)
+    code += b"\xcd\x80"
+    code += to(len(code), g) + b"\xf4"
+
+    def functions(step):
+        return (b"\x83\xc3" + bytes([step]) + b"\xc3").ljust(64, b"\xcc") + b"\x83\xc2\x01\xc3"
+
+    state = x86_machine(code.ljust(PAGE, b"\xcc") + functions(1))
+    space, pages = state.memory["linear"], (CODE // PAGE + 1, CODE // PAGE + 8)
+    space.map(pages[1] * PAGE, PAGE, 7, "other code")
+    space.poke(pages[1] * PAGE, functions(100))
+
+    def swap(vector):
+        if state["ebx"] == 0:
+            return
+        here, there = (space.frames[page] for page in pages)
+        space.frames.update(zip(pages, (there, here), strict=True))
+        space.pages_changed(list(pages))
+
+    state.handlers["interrupt"] = swap
+    assert Native(hot=20, wait=True, cache=NO_CACHE).run(state, FAR).reason == "fault"
+    assert (state["ebx"], state["edx"]) == (125, calls_of_h)

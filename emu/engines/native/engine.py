@@ -341,15 +341,15 @@ class NativeSession(Session):
                 state.count = count + budget - mail[_REMAINING]
             if mail[_REPLIED]:
                 state.reply, mail[_REPLIED] = mail[Word.REPLY], 0
+        why = _LEFT[left]
+        if why is Left.SERVED:
+            return self._served(gate)
         if self.regions.is_due(state.count):
             self.regions.install()
         if count + budget == state.count and budget == SLICE:
             self.regions.refine()
-        why = _LEFT[left]
         if why is Left.EXIT or why is Left.ASK:
             return self._exit()
-        if why is Left.SERVED:
-            return self._served(gate)
         if why is Left.READ or why is Left.WRITE:
             number, address = divmod(mail[Word.ADDRESS], 1 << 32)
             return None if self._numbered[number].fill(address, why) else Left.STEP
@@ -384,7 +384,9 @@ class NativeSession(Session):
         if gate.answers:
             self.answer = checked(self._way(self.mail[_REASON])[0], gate.answers.pop())
             return self.answer
-        self._refresh()
+        self._refresh()  # before anything is installed: the handler may have mapped other code
+        if self.regions.is_due(self.state.count):
+            self.regions.install()
         return Left.LOOK
 
     # -- tier 1 --------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from emu.engines.native.kept import Kept, region_file
 from emu.engines.native.layout import BEST, LARGEST, QUICK, SYMBOL, heat_slot, number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import digest
-from emu.engines.native.tier1 import Made
+from emu.engines.native.tier1 import Made, conditions
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
 
@@ -236,8 +236,7 @@ class Regions:
     def _digest(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """What tells a block from all others."""
         session = self._session
-        covers = session.coverage is not None
-        facts = (session.isa.fingerprint, mode, pc, address, code, session.kinds, covers)
+        facts = (*conditions(session), session.coverage is not None, mode, pc, address, code)
         return digest(repr(facts).encode())
 
     def place(self, mode: Hashable, pc: int, code: bytes) -> Place:

@@ -10,7 +10,7 @@ import atexit
 import weakref
 from array import array
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -35,6 +35,7 @@ from emu.engines.native.warmth import LEAST
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
+from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import Mode
@@ -327,5 +328,10 @@ def _keep_all() -> None:
 
 
 def conditions(session: NativeSession) -> tuple[object, ...]:
-    """What facts about forms depend on, besides the form."""
-    return session.isa.fingerprint, session.kinds, sorted(r.name for r in session.watched)
+    """What facts about forms depend on, and compiled code, besides what it does."""
+    return session.isa.fingerprint, session.kinds, _names(session.watched)
+
+
+@cache
+def _names(registers: frozenset[Register]) -> tuple[str, ...]:
+    return tuple(sorted(register.name for register in registers))
