@@ -434,6 +434,17 @@ def test_a_region_of_words_is_made_again_from_what_is_known_of_it():
     assert regions._fits(mode, again)
 
 
+def test_what_is_read_again_for_a_region_is_a_block():
+    """Compilers look a block's size up while code is patched and blocks are forgotten: what has
+    that size now may go on behind a jump."""
+    state = x86_machine(code("40eb0040cd80"))  # inc eax; jmp +0; inc eax; int 80h
+    session = native().session(state)
+    builder = RegionBuilder(session, state.isa.mode(state.values), CODE)
+    assert builder._read(CODE, CODE, 2) is None
+    assert builder._read(CODE, CODE, 3).length == 2
+    assert builder._read(CODE, CODE, 4) is None
+
+
 def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):
     """Else the region would be made again for it, for ever."""
     engine, state = native(hot=4), x86_machine(ODD)

@@ -262,7 +262,8 @@ class Arena:
         """The block at a key of the session, if one was decoded: only program counters are keys of
         blocks here."""
         header = self._behind(self._header(mode, key)) if key >> PAGE_BITS < PAGES else 0
-        return self._block(mode, key, header) if header else None
+        there = 0 < header < self._mail[Word.USED]  # compilers ask while headers are made anew
+        return self._block(mode, key, header) if there else None
 
     def _block(self, mode: Hashable, pc: int, header: int) -> ColdBlock:
         return ColdBlock(mode, pc, header, self._word(header, Header.SIZE))
