@@ -131,6 +131,10 @@ class PhysicalMemory:
         self._shares += 1
         return frame
 
+    def has_more_users(self, frame: int) -> bool:
+        """Whether a frame was given another user, and still has one."""
+        return bool(self._more_users.get(frame))
+
     @property
     def free_shares(self) -> int:
         """How often frames can still be shared: each time costs the host something, too."""
@@ -361,9 +365,13 @@ class TranslatedMemory(ABC):
             self.physical.dirty.add(where // PAGE_SIZE)
         return where
 
-    def was_translated(self, address: int, access: int) -> bool:
-        """Whether somebody may have cached where the page of `address` is, for an access."""
-        return address // PAGE_SIZE in self._cached[access]
+    def may_be_written(self, address: int, where: int) -> bool:
+        """Whether somebody may have cached how to write to a page of storage, at `where`: at
+        `address`, where it is found, or elsewhere if it has other users."""
+        written, frame = self._cached[WRITE], where // PAGE_SIZE
+        if address // PAGE_SIZE in written:
+            return True
+        return self.physical.has_more_users(frame) and frame * PAGE_SIZE in written.values()
 
     # What engines ask of code and of pages that they would like to reach directly.
 

@@ -597,3 +597,19 @@ def test_a_handler_maps_other_code_where_a_region_is_about_to_be_installed(calls
     state.handlers["interrupt"] = swap
     assert Native(hot=20, wait=True, cache=NO_CACHE).run(state, FAR).reason == "fault"
     assert (state["ebx"], state["edx"]) == (125, calls_of_h)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_code_is_written_at_another_address_of_its_page(name):
+    """As by compilers that have their memory twice, to write and to execute."""
+    page, alias, code = CODE + PAGE, CODE + 8 * PAGE, b""
+    for value, times in ((1, 1), (10, 41), (100, 1)):
+        code += b"\xc6\x05" + (alias + 2).to_bytes(4, "little") + bytes([value])
+        for _ in range(times):
+            code += b"\xe8" + (page - CODE - len(code) - 5).to_bytes(4, "little", signed=True)
+    state = x86_machine((code + b"\xf4").ljust(PAGE, b"\xcc") + b"\x83\xc3\x00\xc3")
+    space = state.memory["linear"]
+    space.map(alias, PAGE, 6, "to write")
+    space.frames[alias // PAGE] = space.physical.share_frame(space.frames[page // PAGE])
+    assert ENGINES[name].run(state, FAR).reason == "fault"
+    assert state["ebx"] == 1 + 41 * 10 + 100

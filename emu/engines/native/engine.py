@@ -41,7 +41,7 @@ from emu.engines.native.tier1 import FRESH, Tier1, conditions
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
-from emu.memory import WRITE, TranslatedMemory
+from emu.memory import TranslatedMemory
 from emu.room import Room
 from emu.state import State
 from isa.definition import Instruction
@@ -555,15 +555,15 @@ class NativeSession(Session):
     def guard(self, address: int, where: int) -> None:
         """Have writes to a page, `where` it is in storage, looked at: there will be code in it."""
         self.code.guard(where)
-        if self._may_write(address):
+        if self._may_write(address, where):
             self._flush_if_grown()
         self.code.grew = False
 
-    def _may_write(self, address: int) -> bool:
+    def _may_write(self, address: int, where: int) -> bool:
         """Whether emitted code may know how to write to a page without a look."""
         paged = [m for m in self.state.memory.values() if isinstance(m, TranslatedMemory)]
         spaces = list({id(space): space for space in paged}.values())
-        return len(spaces) > 1 or spaces[0].was_translated(address, WRITE)
+        return len(spaces) > 1 or spaces[0].may_be_written(address, where)
 
     def forget_modes(self) -> None:
         """Native code must ask where to go on in other modes: what it knows lies elsewhere now."""
