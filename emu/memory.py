@@ -78,6 +78,7 @@ class PhysicalMemory:
         self.code, self.code_address = marks.view, marks.address  # 1: a byte of translated code
         self.code_frames: set[int] = set()  # frames that hold some
         self.watches = 0  # how often units were marked
+        self.shared_code = 0  # frames with more users that came to hold code, whoever noticed
         self.listeners: list[CodeListener] = []
         self.dirty: set[int] | None = None
         self._next_frame = 0

@@ -13,6 +13,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.reference import Reference
 from emu.exit import Exit
+from emu.memory import AddressSpace
 
 ENGINES = engines() | {
     "native-region": Native(hot=3, wait=True, cache=NO_CACHE),
@@ -613,3 +614,30 @@ def test_code_is_written_at_another_address_of_its_page(name):
     space.frames[alias // PAGE] = space.physical.share_frame(space.frames[page // PAGE])
     assert ENGINES[name].run(state, FAR).reason == "fault"
     assert state["ebx"] == 1 + 41 * 10 + 100
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_code_is_written_by_another_process(name):
+    """In memory that both have: one writes what the other executes, in turns."""
+    engine, page = ENGINES[name], CODE + PAGE
+    store = b"".join(
+        b"\xc6\x05" + (page + 2).to_bytes(4, "little") + bytes([value, 0xF4])
+        for value in (1, 10, 100)
+    )
+    writer = x86_machine(store.ljust(PAGE, b"\xcc") + b"\x83\xc3\x00\xc3")
+    call = b"\xe8" + (PAGE - 5).to_bytes(4, "little") + b"\xf4"
+    reader, theirs = x86_machine(b""), writer.memory["linear"]
+    space = AddressSpace(theirs.physical)
+    space.map(CODE, 2 * PAGE, 7, "code")
+    space.map(DATA, PAGE, 6, "data")
+    space.poke(CODE, call)
+    space.frames[page // PAGE] = theirs.physical.share_frame(theirs.frames[page // PAGE])
+    reader.memory = {"linear": space, "system": space}
+    for value in (1, 10, 100):
+        assert engine.run(writer, FAR).reason == "fault"
+        writer.pc += 1
+        before = reader["ebx"]
+        for _ in range(30):
+            reader.pc = CODE
+            assert engine.run(reader, FAR).reason == "fault"
+        assert reader["ebx"] == before + 30 * value

@@ -22,6 +22,7 @@ class CodeMap:
         self._privileges: set[int] = set()  # that occur there
         self._mark: Mark = (0, 0)
         self.grew = False  # a page became watched since this was last cleared
+        self._shared = self._storage.shared_code if self._paged else 0  # when it was looked at
         self._storage.listeners.append(self._changed)
 
     @property
@@ -50,7 +51,9 @@ class CodeMap:
         """Have writes to the page of storage at `where` looked at: it holds code, or will."""
         frame = where // PAGE_SIZE
         if self._paged:
-            self.grew |= frame not in self._storage.code_frames
+            if frame not in self._storage.code_frames:
+                self.grew = True
+                self._storage.shared_code += self._storage.has_more_users(frame)
             self._storage.code_frames.add(frame)
         else:
             self.grew |= frame not in self._blocks
@@ -99,6 +102,12 @@ class CodeMap:
             keys = {(page, privilege) for page in pages for privilege in self._privileges}
             self._check(list(keys & self._frames.keys()))
         return pages
+
+    def has_shared(self) -> bool:
+        """Whether frames became watched since the last look that other address spaces may know how
+        to write to without one."""
+        before, self._shared = self._shared, self._storage.shared_code if self._paged else 0
+        return self._shared != before
 
     def _check(self, keys: list[tuple[int, int]]) -> None:
         for page, privilege in keys:
