@@ -591,6 +591,20 @@ def test_code_that_was_dropped_costs_nothing(monkeypatch, is_object):
     assert sizes[1] - sizes[0] < 4 << 20
 
 
+def test_a_compiler_does_not_keep_what_it_has_met():
+    """LLVM's contexts keep every constant: some fifty kilobytes of a region."""
+    compiler, sizes = Compiler(QUICK), []
+    for number in range(500):
+        constants = range(number << 20, (number << 20) + 400)
+        sums = "".join(f"  %{n + 1} = add i64 %{n}, {c}\n" for n, c in enumerate(constants))
+        compiler.image(f"define i64 @region(i64 %0) {{\nentry:\n{sums}  ret i64 %400\n}}\n")
+        if number in (100, 499):
+            gc.collect()
+            ctypes.CDLL(None).malloc_trim(0)
+            sizes.append(resident())
+    assert sizes[1] - sizes[0] < 3 << 20
+
+
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import llvmlite.binding as llvm
 
@@ -16,6 +16,8 @@ from emu.engines.native.executable import arena
 from emu.engines.native.image import Image, object_image
 from emu.engines.native.layout import BEST, QUICK, SYMBOL
 from emu.engines.native.movable import image_of
+
+MODULES: Final = 50  # after which a compiler forgets what it has met
 
 
 @cache
@@ -46,11 +48,17 @@ class Compiler:
     def __init__(self, level: int = BEST) -> None:
         self.quick = level == QUICK
         self._machine = machine(level)
-        self._context = llvm.create_context()  # LLVM's contexts are for one thread at a time
+        self._modules = 0
+        self._renew()
+        self._passes = self._chosen_passes()
+
+    def _renew(self) -> None:
+        """Forget what only grows: a context (it is for one thread at a time) keeps every constant
+        that it has met, and each run of the passes leaves a callback with the builder."""
         options = llvm.create_pipeline_tuning_options(1)  # 2: a fifth slower, and no faster code
         options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
+        self._context = llvm.create_context()
         self._builder = llvm.create_pass_builder(self._machine, options)
-        self._passes = self._chosen_passes()
 
     def _chosen_passes(self) -> Any:
         if not self.quick:
@@ -61,19 +69,25 @@ class Compiler:
 
     def image(self, text: str, symbols: Sequence[str] = (SYMBOL,)) -> Image:
         """Compile a module of functions, each for itself, as well as the level says."""
-        module = llvm.parse_assembly(text, self._context)
-        module.verify()
+        module = self._module(text)
         for symbol in symbols:
             self._passes.run(module.get_function(symbol), self._builder)
         return self._image(module, symbols)
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:
         """The same by LLVM's own pipeline, inlining included."""
-        module = llvm.parse_assembly(text, self._context)
-        module.verify()
+        module = self._module(text)
         builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
         builder.getModulePassManager().run(module, builder)
         return self._image(module, exports)
+
+    def _module(self, text: str) -> Any:
+        self._modules += 1
+        if self._modules % MODULES == 0:
+            self._renew()
+        module = llvm.parse_assembly(text, self._context)
+        module.verify()
+        return module
 
     def _image(self, module: Any, exports: Iterable[str]) -> Image:
         code = bytes(self._machine.emit_object(module))
