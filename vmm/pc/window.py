@@ -45,10 +45,10 @@ class PhysicalWindow(PhysicalMemory):
         self.view, self.address = below.view[base : base + size], below.address + base
         self.code, self.code_address = below.code[base : base + size], below.code_address + base
         self.code_frames = cast("set[int]", _Frames(below, base, size))
-        self.watches = 0
+        self.watches = self.shared_code = 0
         self.listeners = []
         self.dirty = None
-        self._next_frame, self._free = 0, []
+        self._next_frame, self._free, self._more_users = 0, [], {}
         below.listeners.append(self._changed_below)
 
     def _changed_below(self, address: int, size: int) -> None:
