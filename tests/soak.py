@@ -210,6 +210,10 @@ class Result(NamedTuple):
     grown: float
     slope: float
 
+    def __str__(self) -> str:
+        grown = f"from the middle third to the last {self.grown:+.1f} MiB"
+        return f"{self.summary}; {grown}, slope {self.slope:+.2f} MiB a minute"
+
 
 def main() -> None:
     """The command."""
@@ -229,7 +233,7 @@ def main() -> None:
         summary(work, memory, forgotten), dict(forgotten),
         memory.growth() / MEBIBYTE, memory.slope() / MEBIBYTE,
     )  # fmt: skip
-    tell(f"{found.summary}; from the middle third to the last {found.grown:+.1f} MiB")
+    tell(str(found))
     if options.json:
         print(json.dumps(found._asdict()))
 

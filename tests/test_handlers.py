@@ -566,19 +566,20 @@ def test_more_reasons_than_native_code_knows():
     assert (len(seen), state["ebx"]) == (40, sum(range(41)))
 
 
+def call_to(at, function):
+    """CALL rel32."""
+    return b"\xe8" + (function - at - 5).to_bytes(4, "little", signed=True)
+
+
 @pytest.mark.parametrize("calls_of_h", range(17, 24))
 def test_a_handler_maps_other_code_where_a_region_is_about_to_be_installed(calls_of_h):
     """What is installed afterwards must not hide that the page of older regions has changed."""
     g, h = PAGE, PAGE + 64  # add ebx, 1; ret and add edx, 1; ret
-
-    def to(at, function):
-        return b"\xe8" + (function - at - 5).to_bytes(4, "little", signed=True)
-
     code = b"\xcd\x80"  # which native code leaves for, and knows of the next time
     for function in [g] * 25 + [h] * calls_of_h:
-        code += to(len(code), function)
+        code += call_to(len(code), function)
     code += b"\xcd\x80"
-    code += to(len(code), g) + b"\xf4"
+    code += call_to(len(code), g) + b"\xf4"
 
     def functions(step):
         return (b"\x83\xc3" + bytes([step]) + b"\xc3").ljust(64, b"\xcc") + b"\x83\xc2\x01\xc3"
@@ -600,37 +601,34 @@ def test_a_handler_maps_other_code_where_a_region_is_about_to_be_installed(calls
     assert (state["ebx"], state["edx"]) == (125, calls_of_h)
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_code_is_written_at_another_address_of_its_page(name):
+def test_code_is_written_at_another_address_of_its_page(engine):
     """As by compilers that have their memory twice, to write and to execute."""
     page, alias, code = CODE + PAGE, CODE + 8 * PAGE, b""
     for value, times in ((1, 1), (10, 41), (100, 1)):
         code += b"\xc6\x05" + (alias + 2).to_bytes(4, "little") + bytes([value])
         for _ in range(times):
-            code += b"\xe8" + (page - CODE - len(code) - 5).to_bytes(4, "little", signed=True)
+            code += call_to(CODE + len(code), page)
     state = x86_machine((code + b"\xf4").ljust(PAGE, b"\xcc") + b"\x83\xc3\x00\xc3")
     space = state.memory["linear"]
     space.map(alias, PAGE, 6, "to write")
     space.frames[alias // PAGE] = space.physical.share_frame(space.frames[page // PAGE])
-    assert ENGINES[name].run(state, FAR).reason == "fault"
+    assert engine.run(state, FAR).reason == "fault"
     assert state["ebx"] == 1 + 41 * 10 + 100
 
 
-@pytest.mark.parametrize("name", ENGINES)
-def test_code_is_written_by_another_process(name):
+def test_code_is_written_by_another_process(engine):
     """In memory that both have: one writes what the other executes, in turns."""
-    engine, page = ENGINES[name], CODE + PAGE
+    page = CODE + PAGE
     store = b"".join(
         b"\xc6\x05" + (page + 2).to_bytes(4, "little") + bytes([value, 0xF4])
         for value in (1, 10, 100)
     )
     writer = x86_machine(store.ljust(PAGE, b"\xcc") + b"\x83\xc3\x00\xc3")
-    call = b"\xe8" + (PAGE - 5).to_bytes(4, "little") + b"\xf4"
     reader, theirs = x86_machine(b""), writer.memory["linear"]
     space = AddressSpace(theirs.physical)
     space.map(CODE, 2 * PAGE, 7, "code")
     space.map(DATA, PAGE, 6, "data")
-    space.poke(CODE, call)
+    space.poke(CODE, call_to(CODE, page) + b"\xf4")
     space.frames[page // PAGE] = theirs.physical.share_frame(theirs.frames[page // PAGE])
     reader.memory = {"linear": space, "system": space}
     for value in (1, 10, 100):

@@ -25,11 +25,7 @@ to 600 MiB in four minutes, 48 for each machine."""
 def test_five_minutes(tmp_path: Path, record_property: Callable[[str, object], None]) -> None:
     """Random programs under tiny limits: no difference; no more memory once caches are full."""
     found = in_a_process_of_its_own(tmp_path)
-    record_property(
-        "measured",
-        f"{found.summary}; from the middle third to the last {found.grown:+.1f} MiB, "
-        f"slope {found.slope:+.2f} MiB a minute",
-    )
+    record_property("measured", str(found))
     assert min(found.forgotten["evictions"], found.forgotten["machines"]) >= 20
     assert found.grown <= SLACK
     assert found.slope * SECONDS / 60 * 2 / 3 <= SLACK
