@@ -195,8 +195,16 @@ class PhysicalMemory:
     def watch(self, address: int, size: int) -> None:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
         self.watches += 1
-        self.code_frames.add(address // PAGE_SIZE)
+        self.guard(address // PAGE_SIZE)
         self.code[address : address + size] = b"\1" * size
+
+    def guard(self, frame: int) -> bool:
+        """Have writes to a frame looked at, as it holds code or will; False if they are already."""
+        if frame in self.code_frames:
+            return False
+        self.code_frames.add(frame)
+        self.shared_code += self.has_more_users(frame)
+        return True
 
     def unwatch(self, address: int, size: int) -> None:
         """Take the mark off `size` bytes (inside one frame): what was translated is forgotten."""

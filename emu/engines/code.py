@@ -22,7 +22,7 @@ class CodeMap:
         self._privileges: set[int] = set()  # that occur there
         self._mark: Mark = (0, 0)
         self.grew = False  # a page became watched since this was last cleared
-        self._shared = self._storage.shared_code if self._paged else 0  # when it was looked at
+        self._shared = 0  # the storage's `shared_code` when it was looked at
         self._storage.listeners.append(self._changed)
 
     @property
@@ -51,10 +51,7 @@ class CodeMap:
         """Have writes to the page of storage at `where` looked at: it holds code, or will."""
         frame = where // PAGE_SIZE
         if self._paged:
-            if frame not in self._storage.code_frames:
-                self.grew = True
-                self._storage.shared_code += self._storage.has_more_users(frame)
-            self._storage.code_frames.add(frame)
+            self.grew |= self._storage.guard(frame)
         else:
             self.grew |= frame not in self._blocks
 
@@ -91,7 +88,7 @@ class CodeMap:
 
     def refresh(self) -> list[int] | None:
         """After mappings changed, drop code that is no longer there; tell which pages changed, None
-        if all may have."""
+        if all may have, or writes to any may want a look now, as another session found code."""
         if not self._paged:
             return []
         pages: list[int] | None
@@ -101,13 +98,8 @@ class CodeMap:
         elif pages:
             keys = {(page, privilege) for page in pages for privilege in self._privileges}
             self._check(list(keys & self._frames.keys()))
-        return pages
-
-    def has_shared(self) -> bool:
-        """Whether frames became watched since the last look that other address spaces may know how
-        to write to without one."""
-        before, self._shared = self._shared, self._storage.shared_code if self._paged else 0
-        return self._shared != before
+        before, self._shared = self._shared, self._storage.shared_code
+        return pages if self._shared == before else None
 
     def _check(self, keys: list[tuple[int, int]]) -> None:
         for page, privilege in keys:

@@ -20,7 +20,7 @@ class Facts(NamedTuple):
     """Derived once for each form.
 
     `alone`: its count or time depends on where it stands, so it makes a block of its own;
-    `ends`: a block ends after it; `checks`: the engine has something to look at after it;
+    `ends`: a block ends after it; `checks`: the engine has something to look at after it, too;
     `undo`: a fault may follow a store of it; `repeats`: it may stand for several iterations, and
     is not done while it stays where it is.
     """

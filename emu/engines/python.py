@@ -196,9 +196,9 @@ class Session:
         return UNTIL
 
     def _refresh(self) -> None:
-        """Take note of mappings, shared code and breakpoints that changed since the last run."""
+        """Take note of mappings and breakpoints that changed since the last run."""
         pages = self.code.refresh()
-        if self.code.has_shared() or pages is None:
+        if pages is None:
             self._flush()
         elif pages:
             self._flush_pages(pages)

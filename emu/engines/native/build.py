@@ -190,14 +190,10 @@ class RegionBuilder:
             instructions = list(self._decoded(code, size, unit))
         except TruncatedError:
             return None
-        if sum(i.length for i in instructions) != size or any(map(self._ends, instructions[:-1])):
+        ended = any(self.session.facts(i.form).ends for i in instructions[:-1])
+        if ended or sum(i.length for i in instructions) != size:
             return None  # it has changed since, or was forgotten while its size was looked up
         return Code(pc, address, instructions, code[: size * unit])
-
-    def _ends(self, instruction: Instruction) -> bool:
-        """Whether no block goes on after an instruction."""
-        facts = self.session.facts(instruction.form)
-        return facts.ends or facts.checks
 
     def _decoded(self, code: bytes, size: int, unit: int) -> Iterator[Instruction]:
         """The instructions in the first `size` units of so many bytes; what follows may say that

@@ -385,8 +385,7 @@ class NativeSession(Session):
             self.answer = checked(self._way(self.mail[_REASON])[0], gate.answers.pop())
             return self.answer
         self._refresh()  # before anything is installed: the handler may have mapped other code
-        if self.regions.is_due(self.state.count):
-            self.regions.install()
+        self.regions.install()
         return Left.LOOK
 
     # -- tier 1 --------------------------------------------------------------------------------

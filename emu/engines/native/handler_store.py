@@ -23,7 +23,7 @@ class HandlerStore:
     """Handlers by symbol: their addresses in this process; `reasons` are the exits that any of them
     may leave by, by number."""
 
-    def __init__(self, cache: DiskCache | None) -> None:
+    def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
         self._images: list[Image] = []
         self._libraries: list[Library] = []
@@ -34,7 +34,7 @@ class HandlerStore:
         self._load()
 
     def _load(self) -> None:
-        found = None if self._cache is None else self._cache.load(FILE)
+        found = self._cache.load(FILE)
         if found is not None:
             self._add(Image.of(*found), found[0]["reasons"])
             self._rough = set(found[0]["rough"])
@@ -61,7 +61,7 @@ class HandlerStore:
     def save(self) -> None:
         """Put everything on the disk if something is new."""
         movable = not any(image.is_object for image in self._images)
-        if self._cache is not None and self._new and movable:
+        if self._new and movable:
             handlers = joined(self._images)
             self._images = [joined([handlers, *linker().called(handlers)])]  # one file has all
             image = self._images[0]
@@ -76,14 +76,14 @@ class HandlerStore:
 
 
 _stores: dict[Path, HandlerStore] = {}
-_unkept: WeakKeyDictionary[DiskCache, HandlerStore] = WeakKeyDictionary()
+_unkept: WeakKeyDictionary[DiskCache, HandlerStore] = WeakKeyDictionary()  # they know no key
 
 
 def handlers_of(cache: DiskCache) -> HandlerStore:
     """The process's handlers that are kept where a cache is: every engine has a cache of its own,
     and a copy of all handlers for each would fill the room for code."""
     if cache.place is None:
-        return _unkept.get(cache) or _unkept.setdefault(cache, HandlerStore(None))
+        return _unkept.get(cache) or _unkept.setdefault(cache, HandlerStore(DiskCache(None)))
     found = _stores.get(cache.place)
     if found is None:
         found = _stores[cache.place] = HandlerStore(cache)

@@ -125,7 +125,7 @@ class Tier1:
         flags = self._flags.get(name)
         if flags is None:
             facts = self._session.facts(form)
-            flags = int(Flag.ENDS) if facts.ends or facts.checks else 0
+            flags = int(Flag.ENDS) if facts.ends else 0
             flags |= 0 if self._session.is_native(form) else int(Flag.ABSENT)
             flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
