@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from emu.engines.facts import Facts
 from emu.engines.native.pieces import PORT, exits, reads_port
@@ -176,24 +176,28 @@ def walk(nodes: Iterable[Bits], seen: set[int], visit: Callable[[Bits], None]) -
             walk([v for pair in node.attribute.yields for v in pair], seen, visit)
 
 
-def mark_flags(blocks: Sequence[PlannedBlock], isa: InstructionSet) -> tuple[Register, ...]:
-    """Find the flags that the region changes; set `reads` and `live` of its blocks."""
-    flags = tuple(
+def flags_of(blocks: Sequence[PlannedBlock], isa: InstructionSet) -> tuple[Register, ...]:
+    """The flags that a region changes, be it inside of a block only."""
+    return tuple(
         r
         for r in isa.registers
         if r.role is Role.FLAG and any(changed(r, b.after) or _inside(r, b) for b in blocks)
     )
+
+
+def mark_flags(blocks: Sequence[PlannedBlock], cuts: Cuts, isa: InstructionSet) -> None:
+    """Set `reads` and `live` of a region's blocks."""
+    flags = set(cuts.flags)
     for block in blocks:
-        block.reads = _reads(block, set(flags), isa)
-    _liveness(blocks, set(flags), isa)
-    return flags
+        block.reads = _reads(block, flags, cuts)
+    _liveness(blocks, flags, isa)
 
 
 def _inside(register: Register, block: PlannedBlock) -> bool:
     return any(changed(register, part.before) for part in block.parts)
 
 
-def _reads(block: PlannedBlock, flags: set[Register], isa: InstructionSet) -> set[Register]:
+def _reads(block: PlannedBlock, flags: set[Register], cuts: Cuts) -> set[Register]:
     found: set[Register] = set()
 
     def visit(node: Bits) -> None:
@@ -205,7 +209,7 @@ def _reads(block: PlannedBlock, flags: set[Register], isa: InstructionSet) -> se
         roots += part.effects
         if part.effects:
             roots += [v for r, v in part.before.items() if r not in flags]
-            roots += Recipes(tuple(flags)).cut(part.before, set())[1]
+            roots += cuts.of(part.before).operands
     roots += _needed(block.after, flags)
     walk(roots, set(), visit)
     return found
@@ -294,18 +298,55 @@ def _from_last(after: Sequence[Sequence[int]], looks: set[int]) -> list[int]:
     return done
 
 
-@dataclass(slots=True)
-class Recipe:
-    """How flags follow from operands: expressions over `parameter` nodes and old flags."""
+class Cut(NamedTuple):
+    """How flags follow from operands: expressions over `parameter` nodes and the old values of the
+    flags in `olds`."""
 
-    number: int
     values: dict[Register, Bits]
-    widths: list[int]
+    operands: list[Bits]
+    olds: set[Register]
 
-    @property
-    def olds(self) -> set[Register]:
-        """The flags whose old values it takes."""
-        return olds_of(self.values)
+
+class Cuts:
+    """The flags' expressions of a region's instructions, cut: once for each state of the flags, as
+    most instructions change none."""
+
+    def __init__(self, flags: tuple[Register, ...]) -> None:
+        self.flags = flags
+        self._set = frozenset(flags)
+        self._found: dict[Hashable, Cut] = {}
+
+    def of(self, known: dict[Register, Bits], stored: Iterable[Register] = ()) -> Cut:
+        """The flags' expressions, cut; whoever asks keeps `known`.
+
+        The old values of flags in `stored` are operands too, as new ones take their places.
+        """
+        taken = frozenset(stored)
+        key = taken, *[id(known.get(flag)) for flag in self.flags]
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = self._cut_all(known, taken)
+        return found
+
+    def _cut_all(self, known: dict[Register, Bits], stored: frozenset[Register]) -> Cut:
+        operands: list[Bits] = []
+        stays = self._set - stored  # old flags that can be read when the recipe is used
+        values = {f: self._cut(expression(f, known), operands, stays) for f in self.flags}
+        return Cut(values, operands, olds_of(values))
+
+    def _cut(self, node: Bits, operands: list[Bits], stays: frozenset[Register]) -> Bits:
+        """The node over operands: 1-bit operations and calls are kept, what they take is cut."""
+        if node.op == "const" or (node.op == "get" and node.attribute[0] in stays):
+            return node
+        row = OPS[node.op]
+        if node.op == "call" or (row.pure and node.width == 1):
+            args = tuple([self._cut(a, operands, stays) for a in node.args])
+            return Bits(node.op, node.width, args, node.attribute)
+        for number, operand in enumerate(operands):
+            if operand is node:
+                return Bits("parameter", node.width, (), (number, node.width))
+        operands.append(node)
+        return Bits("parameter", node.width, (), (len(operands) - 1, node.width))
 
 
 def olds_of(values: Mapping[Register, Bits]) -> set[Register]:
@@ -320,57 +361,38 @@ def olds_of(values: Mapping[Register, Bits]) -> set[Register]:
     return found
 
 
+@dataclass(slots=True)
+class Recipe:
+    """A cut that exits leave behind, with the operands' widths."""
+
+    number: int
+    cut: Cut
+    widths: list[int]
+
+
 class Recipes:
     """The recipes of a region, numbered from 1; 0 means that the flags are what they are."""
 
-    def __init__(self, flags: tuple[Register, ...]) -> None:
-        self.flags = flags
+    def __init__(self) -> None:
         self.found: dict[Hashable, Recipe] = {}
         self.most = {32: 0, 64: 0}  # operands of each width that some recipe needs
+        self._of: dict[int, Recipe] = {}  # by id of a cut, which its `Cuts` keep
 
-    def cut(
-        self, known: dict[Register, Bits], stored: set[Register]
-    ) -> tuple[dict[Register, Bits], list[Bits]]:
-        """The flags' expressions over operands, and these.
+    def of(self, cut: Cut) -> Recipe:
+        """The recipe for a cut; cuts that look alike share one."""
+        known = self._of.get(id(cut))
+        if known is None:
+            key = tuple([_shape(v) for v in cut.values.values()])
+            known = self._of[id(cut)] = self.found.get(key) or self._add(key, cut)
+        return known
 
-        The old values of flags in `stored` are operands too, as new ones take their places.
-        """
-        operands: list[Bits] = []
-        values = {f: self._cut(expression(f, known), operands, stored) for f in self.flags}
-        return values, operands
-
-    def of(self, values: dict[Register, Bits], operands: list[Bits]) -> Recipe:
-        """The recipe for what was cut."""
-        key = tuple(_shape(v) for v in values.values())
-        recipe = self.found.get(key)
-        if recipe is None:
-            recipe = Recipe(len(self.found) + 1, values, [o.width for o in operands])
-            self.found[key] = recipe
-            for size in self.most:
-                needed = sum(slot_width(w) == size for w in recipe.widths)
-                self.most[size] = max(self.most[size], needed)
+    def _add(self, key: Hashable, cut: Cut) -> Recipe:
+        recipe = Recipe(len(self.found) + 1, cut, [o.width for o in cut.operands])
+        self.found[key] = recipe
+        for size in self.most:
+            needed = sum(slot_width(w) == size for w in recipe.widths)
+            self.most[size] = max(self.most[size], needed)
         return recipe
-
-    def _stays(self, node: Bits, stored: set[Register]) -> bool:
-        """Whether a node is an old flag that can be read when the recipe is used."""
-        if node.op != "get":
-            return False
-        register = node.attribute[0]
-        return register in self.flags and register not in stored
-
-    def _cut(self, node: Bits, operands: list[Bits], stored: set[Register]) -> Bits:
-        """The node over operands: 1-bit operations and calls are kept, what they take is cut."""
-        if node.op == "const" or self._stays(node, stored):
-            return node
-        row = OPS[node.op]
-        if node.op == "call" or (row.pure and node.width == 1):
-            args = tuple(self._cut(a, operands, stored) for a in node.args)
-            return Bits(node.op, node.width, args, node.attribute)
-        for number, operand in enumerate(operands):
-            if operand is node:
-                return Bits("parameter", node.width, (), (number, node.width))
-        operands.append(node)
-        return Bits("parameter", node.width, (), (len(operands) - 1, node.width))
 
 
 def expression(register: Register, known: dict[Register, Bits]) -> Bits:

@@ -33,14 +33,15 @@ from emu.engines.native.pieces import (
     place_missed,
 )
 from emu.engines.native.plan import (
+    Cuts,
     PlannedBlock,
     Recipe,
     Recipes,
     budgets,
     changed,
+    flags_of,
     is_return,
     mark_flags,
-    olds_of,
     slot_width,
     walk,
 )
@@ -80,9 +81,11 @@ class RegionCompiler:
         self.name = name
         self.by_pc = {b.pc: b for b in blocks}
         self.budgets = budgets(blocks, entries, isa)
-        self.flags = mark_flags(blocks, isa)
-        self.recipes = Recipes(self.flags)
-        self.late = Recipes(self.flags)  # of exits from the middle, over what the others made
+        self.flags = flags_of(blocks, isa)
+        self.cuts = Cuts(self.flags)
+        mark_flags(blocks, self.cuts, isa)
+        self.recipes = Recipes()
+        self.late = Recipes()  # of exits from the middle, over what the others made
         self.low = Lowering(self)
         self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
@@ -318,11 +321,10 @@ class RegionCompiler:
         lines = []
         if any(changed(f, known) for f in flags):
             stored = {f for f in live if changed(f, known)}
-            expressions, operands = self.recipes.cut(known, stored)
-            late = in_the_middle and olds_of(expressions)
+            cut = self.cuts.of(known, stored)
+            late = in_the_middle and cut.olds
             name, recipes = ("late", self.late) if late else ("recipe", self.recipes)
-            recipe = recipes.of(expressions, operands)
-            lines = self._leave_recipe(name, recipe, [low.value(o) for o in operands])
+            lines = self._leave_recipe(name, recipes.of(cut), [low.value(o) for o in cut.operands])
         if self.isa.pc in known and known[self.isa.pc].is_const:
             low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")
         for register, value in values + concrete:
@@ -502,10 +504,10 @@ class RegionCompiler:
             operands = self._operands(name, recipe)
             values = {
                 f: v
-                for f, v in recipe.values.items()
-                if f not in in_memory or changed(f, recipe.values)
+                for f, v in recipe.cut.values.items()
+                if f not in in_memory or changed(f, recipe.cut.values)
             }
-            olds = {f: old(f) for f in self.flags if f in recipe.olds}
+            olds = {f: old(f) for f in self.flags if f in recipe.cut.olds}
             texts = {f: low.inline(v, operands, olds) for f, v in values.items()}
             for flag, text in texts.items():
                 self._store_slot(flag, text)
