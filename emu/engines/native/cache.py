@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -212,8 +213,13 @@ def _loaded(path: Path, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
 
 def _is_ours(directory: Path) -> bool:
     """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = directory.stat()
+    try:
+        facts = directory.stat()
+    except FileNotFoundError:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = directory.stat()
+    if not stat.S_ISDIR(facts.st_mode):
+        return False
     return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
 
 
@@ -289,9 +295,9 @@ def _pack(head: dict[str, Any], code: bytes) -> bytes:
 
 
 def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
-    rest = content[DIGEST:]
+    rest = memoryview(content)[DIGEST:]  # handlers are worth no copies
     if len(rest) < 4 or hashlib.sha256(rest).digest() != content[:DIGEST]:
         return None
     size = int.from_bytes(rest[:4], "little")
-    head: dict[str, Any] = json.loads(rest[4 : 4 + size])
-    return head, rest[4 + size :]
+    head: dict[str, Any] = json.loads(rest[4 : 4 + size].tobytes())
+    return head, rest[4 + size :].tobytes()
