@@ -23,18 +23,23 @@ class BuildAndPrepare(build_py):
         """See `build_py`."""
         super().run()
         tree = SOURCES if self.editable_mode else Path(self.build_lib).resolve()
-        try:
-            prepare(tree / PREPARED)
-        except (OSError, subprocess.SubprocessError) as error:
-            print(f"popek: nothing is compiled ahead, first runs will do it ({error})")
+        failure = prepare(tree / PREPARED)
+        if failure:
+            print(f"popek: nothing is compiled ahead, first runs will do it: {failure}")
 
 
-def prepare(directory: Path) -> None:
-    """Fill a directory, by the sources here; raises OSError or SubprocessError."""
+def prepare(directory: Path) -> str:
+    """Fill a directory, by the sources here; returns in a line why that is impossible, if it is."""
     path = os.pathsep.join(filter(None, [str(SOURCES), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "emu.engines.native.prepare", str(directory)]
-    environment = os.environ | {"PYTHONPATH": path}
-    subprocess.run(command, env=environment, check=True, timeout=MOST_SECONDS, cwd=SOURCES)
+    try:
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": path}, cwd=SOURCES, timeout=MOST_SECONDS,
+            capture_output=True, text=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        return str(error)
+    return (done.stderr.strip().splitlines() or ["?"])[-1] if done.returncode else ""
 
 
 setup(cmdclass={"build_py": BuildAndPrepare})
