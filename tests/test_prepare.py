@@ -49,6 +49,7 @@ import sys
 from pathlib import Path
 from emu.engines.native.prepare import prepare
 print(prepare(Path(sys.argv[1]), [bytes.fromhex(code) for code in "{CODES}".split()]))
+assert not {{"numpy", "platformdirs"}} & set(sys.modules), "see pyproject.toml's build-system"
 """
 
 
