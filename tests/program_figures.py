@@ -85,6 +85,15 @@ def write_data(directory: Path) -> None:
     (directory / "functions.c").write_text("".join(functions) + "int last(void) { return 0; }\n")
 
 
+def fill_root(root: Path) -> None:
+    """Debian's programs, and in /w what they work on."""
+    shutil.copytree(os.environ["POPEK_I386_SHARED"], root, symlinks=True)
+    fill(root / "w")
+    for path in Path(__file__).with_name("languages").iterdir():
+        shutil.copy(path, root / "w")
+    write_data(root / "w")
+
+
 def seconds(command: list[str], given: dict[str, str], directory: Path) -> float:
     """How long one run takes; its exit code must be 0."""
     began = time.perf_counter()
@@ -121,11 +130,7 @@ def main() -> None:
     ratios: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
-        shutil.copytree(os.environ["POPEK_I386_SHARED"], root, symlinks=True)
-        fill(root / "w")
-        for path in Path(__file__).with_name("languages").iterdir():
-            shutil.copy(path, root / "w")
-        write_data(root / "w")
+        fill_root(root)
         for name in chosen.names:
             times = measured(root, name, chosen.rounds, chosen.warm_ups, Path(scratch))
             told = "  ".join(f"{tool} {took:7.3f}" for tool, took in times.items())

@@ -631,8 +631,9 @@ def test_a_hash_keeps_its_values_apart():
 
 
 def test_auto_goes_native_only_after_a_while(tmp_path, monkeypatch):
-    """But at once where an earlier run has left what it compiled."""
+    """But at once where an earlier run has left what it compiled; nothing was compiled before."""
     monkeypatch.setenv(cache_module.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(cache_module.PREPARED, "")
     for begins in ("python", "native"):
         engine, state = make_engine("auto"), x86_machine(code("b940420f00 4975fd cd80"))
         engine.run(state, 1000)

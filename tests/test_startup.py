@@ -64,6 +64,12 @@ print(json.dumps({"code": code, "modules": sorted(sys.modules)}))
 """
 
 
+@pytest.fixture(autouse=True)
+def nothing_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first run has to compile, whatever was made when we were installed."""
+    monkeypatch.setenv(cache.PREPARED, "")
+
+
 @pytest.fixture
 def guest(tmp_path: Path) -> Path:
     path = tmp_path / "guest"

@@ -1,8 +1,9 @@
 """The `auto` engine: python at first, native once a guest has proved to be worth it.
 
 Loading LLVM takes as long as some thousand instructions do that the python engine meets first; a
-guest that ends before that never pays for it. Where an earlier run has left its handlers on the
-disk nobody needs LLVM, nor python's own handlers: then it is native from the first instruction.
+guest that ends before that never pays for it. Where an earlier run or the installation has left
+handlers on the disk nobody needs LLVM, nor python's own handlers: then it is native from the first
+instruction.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Auto:
 
 
 def _was_native(isa: InstructionSet) -> bool:
-    """Whether an earlier run has left compiled code for such a machine."""
+    """Whether there is compiled code for such a machine."""
     from emu.engines.native.cache import DiskCache
     from emu.engines.native.names import flags_file
 

@@ -5,6 +5,9 @@ user's own (mode 700; not used if it is somebody else's) below one whose name is
 everything that decides what code means: our sources, LLVM's version, the host's processor. A file
 that is damaged, truncated or of another version is as good as absent. The directory has a limit;
 the files that were not used for longest go first.
+
+Below the user's own is what `prepare` has made when we were installed: what the user's own does not
+have is looked for there. Nothing is ever written there, and it is trusted as our sources are.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -30,6 +34,8 @@ CHECK_EVERY: Final = 64  # files written between looks at the limit
 DIGEST: Final = hashlib.sha256().digest_size
 VERSION: Final = "version"  # the file with the digest of our sources
 VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
+PREPARED: Final = "POPEK_PREPARED"  # the same for what was made at installation
+_NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no look
 
 
 @cache
@@ -74,7 +80,7 @@ def _python_files(directory: str) -> Iterator[tuple[str, int, int, int, int]]:
                 facts = entry.stat()
                 times = facts.st_mtime_ns, facts.st_ctime_ns
                 yield entry.path, facts.st_size, facts.st_ino, *times
-            elif "." not in entry.name and entry.is_dir():
+            elif "." not in entry.name and entry.name not in _NO_SOURCES and entry.is_dir():
                 yield from _python_files(entry.path)
 
 
@@ -110,19 +116,23 @@ def _processor() -> str:
 class DiskCache:
     """Files by key; every operation that fails on the file system only means "not there".
 
-    `place` is where they are; without a directory it is None, and nothing is kept.
+    `place` is where they are; without a directory it is None, and nothing is kept. `prepared` is a
+    directory like it that is only read, for what is not there.
     """
 
-    def __init__(self, directory: Path | None, limit: int = LIMIT) -> None:
+    def __init__(
+        self, directory: Path | None, limit: int = LIMIT, *, prepared: Path | None = None
+    ) -> None:
         self._limit = limit
         self._written = 0
         self._names: set[str] | None = None  # of files, once somebody has asked
         self.place = self._open(directory)
+        self._prepared = prepared
 
     @staticmethod
     def users() -> DiskCache:
-        """The user's own."""
-        return DiskCache(_directory())
+        """The user's own, and below it what was made at installation."""
+        return DiskCache(_directory(), prepared=prepared_directory())
 
     def _open(self, directory: Path | None) -> Path | None:
         """The directory of this version, made if need be; None if it cannot be trusted."""
@@ -136,9 +146,16 @@ class DiskCache:
         except OSError:
             return None
 
+    @property
+    def _below(self) -> Path | None:
+        """Where what was made at installation is, if it is of this version and can be trusted."""
+        if self._prepared is None or self.place is None:
+            return None
+        return _trusted(self._prepared, self.place.name)
+
     def names(self) -> frozenset[str]:
-        """Of what was there when somebody asked first, and of what this cache has saved since: a
-        copy, as threads of compilers go on saving."""
+        """Of what the user's own had when somebody asked first, and of what was saved since: a
+        copy, as threads of compilers go on saving. Code of guests is nowhere else."""
         return frozenset(self._known())
 
     def _known(self) -> set[str]:
@@ -147,20 +164,17 @@ class DiskCache:
         return self._names
 
     def has(self, key: str) -> bool:
-        """Whether something was saved, as far as `names` knows."""
-        return key in self._known()
+        """Whether something was saved, as far as `names` knows, or made at installation."""
+        return key in self._known() or (self._below is not None and (self._below / key).exists())
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
-        """The head and the code that were saved, or None."""
+        """The head and the code that were saved, or made at installation; or None."""
         if self.place is None:
             return None
-        path = self.place / key
-        try:
-            content = path.read_bytes()
-            os.utime(path)
-        except OSError:
-            return None
-        return _unpack(content)
+        found = _loaded(self.place / key, touch=True)
+        if found is None and self._below is not None:
+            found = _loaded(self._below / key, touch=False)
+        return found
 
     def save(self, key: str, head: dict[str, Any], code: bytes) -> None:
         """Keep code for the next run; the file appears whole or not at all."""
@@ -186,11 +200,49 @@ class DiskCache:
                 path.unlink(missing_ok=True)
 
 
+def _loaded(path: Path, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
+    """What a file holds; with `touch` it is known to be used."""
+    try:
+        content = path.read_bytes()
+        if touch:
+            os.utime(path)
+    except OSError:
+        return None
+    return _unpack(content)
+
+
 def _is_ours(directory: Path) -> bool:
     """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    facts = directory.stat()
+    try:
+        facts = directory.stat()
+    except FileNotFoundError:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        facts = directory.stat()
+    if not stat.S_ISDIR(facts.st_mode):
+        return False
     return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
+
+
+@cache
+def _trusted(directory: Path, name: str) -> Path | None:
+    """A directory of the installation, if nobody can write to it but those who can write to the
+    sources beside it: its owner is theirs, the user or root."""
+    place = directory / name
+    try:
+        sources = Path(__file__).parent.stat()
+        found = directory.stat(), place.stat()
+    except OSError:
+        return None
+    return place if all(_is_as_safe(facts, sources) for facts in found) else None
+
+
+def _is_as_safe(facts: os.stat_result, sources: os.stat_result) -> bool:
+    """Whether all who can write to one directory can write to another."""
+    if not hasattr(os, "getuid"):
+        return True
+    others = facts.st_mode & ~sources.st_mode & 0o022
+    group = facts.st_mode & 0o020 and facts.st_gid != sources.st_gid
+    return facts.st_uid in (0, os.getuid(), sources.st_uid) and not others and not group
 
 
 def _listed(place: Path) -> set[str]:
@@ -218,6 +270,14 @@ def _directory() -> Path | None:
     return Path(chosen) if chosen else None
 
 
+def prepared_directory() -> Path | None:
+    """Where what was made at installation is."""
+    chosen = os.environ.get(PREPARED)
+    if chosen is None:
+        return Path(__file__).parent / "prepared"
+    return Path(chosen) if chosen else None
+
+
 def _users_own() -> Path:
     """Where the user's caches are: on Linux as the XDG Base Directory Specification says."""
     if sys.platform.startswith("linux"):
@@ -235,9 +295,9 @@ def _pack(head: dict[str, Any], code: bytes) -> bytes:
 
 
 def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
-    rest = content[DIGEST:]
+    rest = memoryview(content)[DIGEST:]  # handlers are worth no copies
     if len(rest) < 4 or hashlib.sha256(rest).digest() != content[:DIGEST]:
         return None
     size = int.from_bytes(rest[:4], "little")
-    head: dict[str, Any] = json.loads(rest[4 : 4 + size])
-    return head, rest[4 + size :]
+    head: dict[str, Any] = json.loads(rest[4 : 4 + size].tobytes())
+    return head, rest[4 + size :].tobytes()

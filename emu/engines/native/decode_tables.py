@@ -37,6 +37,9 @@ RECORD: Final = struct.Struct(f"<{SLOTS + 2}I")
 """A decoded instruction: form index, fields in the order of the form's names, length in bytes."""
 RECORD_WORDS: Final = SLOTS + 2
 _ENTRY: Final = struct.Struct(f"<II{SLOTS}BBB")  # key, form, sources, immediate, unused
+_EMPTY_ENTRY: Final = _ENTRY.pack(EMPTY, 0, *[0] * SLOTS, 0, 0)
+_SOURCES: Final = bytes(range(CONSTANT + CONSTANTS))  # what entries may say
+_IMMEDIATES: Final = bytes(range(MOST_IMMEDIATE + 1))
 _HEADER: Final = struct.Struct(f"<II256H{OPCODES}I64I768I")
 """The last entry's number, unused, prefixes, opcodes, and what ModRM and SIB say."""
 _OPCODES_AT: Final = 2 * 4 + 256 * 2
@@ -88,15 +91,16 @@ class Tables:
 
     def __init__(self, code_size: int, room: int = 1024) -> None:
         self.used = 0
-        self._allocate(_header(code_size), room)
+        self._allocate(_header(code_size), _EMPTY_ENTRY * room)
 
-    def _allocate(self, header: bytes, room: int) -> None:
+    def _allocate(self, header: bytes, entries: bytes) -> None:
+        room = len(entries) // _ENTRY.size
         memory = Room(_HEADER.size + room * _ENTRY.size)
         self.address = memory.address
         self._header, self._entries = memory.view[: _HEADER.size], memory.view[_HEADER.size :]
         self._header[:] = header
         self._header[:4] = (room - 1).to_bytes(4, "little")
-        self._entries[:] = _ENTRY.pack(EMPTY, 0, *[0] * SLOTS, 0, 0) * room
+        self._entries[:] = entries
         self._room = room
 
     @property
@@ -118,8 +122,7 @@ class Tables:
         ):
             raise ValueError("the decoder's tables are damaged or another version's: learn anew")
         self = cls.__new__(cls)
-        self._allocate(stored.header, room)
-        self._entries[:] = stored.entries
+        self._allocate(stored.header, stored.entries)
         self.used = used
         return self
 
@@ -156,7 +159,7 @@ class Tables:
 
     def _grow(self) -> None:
         old = self._entries
-        self._allocate(self._header.tobytes(), 2 * self._room)
+        self._allocate(self._header.tobytes(), _EMPTY_ENTRY * (2 * self._room))
         for entry in _ENTRY.iter_unpack(old):
             if entry[0] != EMPTY:
                 _ENTRY.pack_into(self._entries, self._place(entry[0]), *entry)
@@ -171,10 +174,9 @@ def _are_possible(stored: Stored, forms: int) -> bool:
     """Whether stored entries can be right; empty ones are zeros but for the key."""
     numbers = set(_column(stored, 1)) - {ASK}
     first, entries = struct.calcsize("<II"), stored.entries
-    sources = [max(entries[first + n :: _ENTRY.size]) for n in range(SLOTS)]
-    immediate = max(entries[first + SLOTS :: _ENTRY.size])
-    known = max(numbers, default=0) < max(forms, 1)
-    return known and max(sources) < CONSTANT + CONSTANTS and immediate <= MOST_IMMEDIATE
+    wild = [entries[first + n :: _ENTRY.size].translate(None, _SOURCES) for n in range(SLOTS)]
+    wild += [entries[first + SLOTS :: _ENTRY.size].translate(None, _IMMEDIATES)]
+    return max(numbers, default=0) < max(forms, 1) and not any(wild)
 
 
 @cache

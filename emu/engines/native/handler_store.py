@@ -6,7 +6,7 @@ A handler reaches everything through the mailbox, so one serves every session wi
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -49,6 +49,10 @@ class HandlerStore:
     def is_rough(self, symbol: str) -> bool:
         """Whether a handler was compiled in a hurry, and could be faster."""
         return symbol in self._rough
+
+    def rough_of(self, symbols: Sequence[str]) -> list[int]:
+        """Which of some handlers, by place, were compiled in a hurry; mostly nobody was."""
+        return [n for n, s in enumerate(symbols) if s in self._rough] if self._rough else []
 
     def add(self, image: Image, reasons: Iterable[str], *, rough: bool) -> None:
         """Keep what was compiled: an image, and how it may leave."""

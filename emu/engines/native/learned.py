@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,8 +40,9 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     }
     rows = [row_of(form, numbers) for form in forms]
     told = json.dumps([rows, [(d.fields, int(d.flags), d.name) for d in descriptions]]).encode()
+    packed = zlib.compress(told, 1)  # most runs load it without a look
     arrays = [part for stored in saved.tables.values() for part in stored]
-    cache.save(name, head, b"".join([saved.flags, *arrays, told]))
+    cache.save(name, head, b"".join([saved.flags, *arrays, packed]))
 
 
 def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
@@ -71,9 +73,9 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
     return Saved(tables, flags, head["names"], lambda: _told(modes, content[at:]))
 
 
-def _told(modes: Sequence[Mode], text: bytes) -> tuple[list[Form], list[Description]]:
+def _told(modes: Sequence[Mode], packed: bytes) -> tuple[list[Form], list[Description]]:
     """Forms and descriptions."""
-    rows, said = json.loads(text)
+    rows, said = json.loads(zlib.decompress(packed))
     shapes: dict[tuple[Any, ...], Shape] = {}
     known = [Flag(number) for number in range(_FLAGS)]
     descriptions = [Description(tuple(fields), known[n], name) for fields, n, name in said]

@@ -189,7 +189,7 @@ class Tier1:
         symbols = [prefix + name for name in self.decoder.names[:END]]
         found = array("Q", [addresses.get(symbol, absent) for symbol in symbols])
         self.handlers[: len(found)] = memoryview(found)
-        self._rough = [n for n, symbol in enumerate(symbols) if self._store.is_rough(symbol)]
+        self._rough = self._store.rough_of(symbols)
         self._session.reasons |= self._store.reasons
 
     def wanted(self) -> tuple[int, ...]:
