@@ -579,7 +579,7 @@ def test_code_that_was_dropped_costs_nothing(monkeypatch, is_object):
     monkeypatch.setattr("emu.engines.native.linking.MOST_LINKED", 100)
     if is_object:
         monkeypatch.setattr("emu.engines.native.compiler.arena", lambda: None)
-    image = Compiler(QUICK).image("define i64 @region(ptr %m, i64 %w) {\n ret i64 %w\n}\n")
+    image = Compiler(QUICK).region("define i64 @region(ptr %m, i64 %w) {\n ret i64 %w\n}\n")
     assert image.is_object == is_object
     sizes = []
     for number in range(1_600):
@@ -597,7 +597,7 @@ def test_a_compiler_does_not_keep_what_it_has_met():
     for number in range(500):
         constants = range(number << 20, (number << 20) + 400)
         sums = "".join(f"  %{n + 1} = add i64 %{n}, {c}\n" for n, c in enumerate(constants))
-        compiler.image(f"define i64 @region(i64 %0) {{\nentry:\n{sums}  ret i64 %400\n}}\n")
+        compiler.region(f"define i64 @region(i64 %0) {{\nentry:\n{sums}  ret i64 %400\n}}\n")
         if number in (100, 499):
             gc.collect()
             ctypes.CDLL(None).malloc_trim(0)

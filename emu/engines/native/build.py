@@ -97,7 +97,7 @@ class RegionBuilder:
             self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL,
             covers=covers, counts=compiler.quick,
         )  # fmt: skip
-        image = compiler.image(region.text)
+        image = compiler.region(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
         entries = [(self.planned[n].pc, self.planned[n].address, n) for n in numbers]
         head = self.blocks[self.head]
