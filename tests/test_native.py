@@ -540,6 +540,18 @@ def test_the_directory_has_a_limit(tmp_path):
     assert total <= 100_000 + cache_module.CHECK_EVERY * 1100
 
 
+def test_names_of_files_that_went_are_forgotten(tmp_path):
+    """Every region that is compiled has one: they would pile up for as long as an engine lives."""
+    one, other = (DiskCache(tmp_path / "cache", limit=100_000) for _ in range(2))
+    assert one.names() == other.names() == frozenset()
+    for number in range(6 * cache_module.CHECK_EVERY):
+        one.save(f"one {number:04}", {}, bytes(1000))
+        other.save(f"other {number:04}", {}, bytes(1000))
+    for cache in (one, other):
+        assert len(cache.names()) < 3 * cache_module.CHECK_EVERY
+        assert cache.has(max(cache.names()))
+
+
 # -- limits and interruptions -----------------------------------------------------------------
 
 

@@ -137,8 +137,9 @@ class DiskCache:
             return None
 
     def names(self) -> frozenset[str]:
-        """Of what was there when somebody asked first, and of what this cache has saved since: a
-        copy, as threads of compilers go on saving."""
+        """Of what was there when somebody asked first, and of what this cache has saved since, as
+        far as it was there at the last look at the limit: a copy, as threads of compilers go on
+        saving."""
         return frozenset(self._known())
 
     def _known(self) -> set[str]:
@@ -175,6 +176,8 @@ class DiskCache:
             self._names.add(key)
         if self._written % CHECK_EVERY == 1:
             self._shrink(self.place.parent)
+            if self._names is not None:
+                self._names &= _listed(self.place)
 
     def _shrink(self, directory: Path) -> None:
         """Delete the files that were not used for longest, of any version, down to the limit."""
