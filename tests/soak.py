@@ -4,8 +4,7 @@
 many machines taking turns on each, and compares every stretch with the python engine. What is kept
 is forgotten all the time: few regions, few blocks, a small arena, a small directory on the disk,
 machines that come and go. What a process keeps for all its machines (decoded, traced, derived,
-emitted, learned) reaches its limit in the first minute: what grows afterwards has none. Handlers
-alone have no limit but the number of forms; the last ones to be met add a few hundred kilobytes.
+emitted, learned, handlers) reaches its limit in the first minute: what grows afterwards has none.
 
 Once a second it looks at how much memory the process has (RSS); Python's collector and malloc,
 which put off giving back what is free, are asked to after every round.
@@ -51,6 +50,7 @@ LIMITS = {
     "emu.engines.native.arena.ARENA": 3_000,
     "emu.engines.python.MOST_SESSIONS": 2,
     "emu.engines.native.linking.MOST_LINKED": 50,
+    "emu.engines.native.handler_store.MOST": 400,
     "emu.engines.native.learned.MOST_KEPT": 500,
     "emu.engines.native.remembered.MOST": 50,
 }

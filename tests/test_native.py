@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import PATIENCE, Worker
+from emu.engines.python import MOST_SESSIONS
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.toy.machine import ToyMachine
@@ -502,6 +504,20 @@ def test_engines_share_the_handlers_of_a_directory(tmp_path):
     assert handlers_of(one) is handlers_of(other)
     unkept = [DiskCache(None) for _ in range(2)]
     assert handlers_of(unkept[0]) is handlers_of(unkept[0]) is not handlers_of(unkept[1])
+
+
+def test_too_many_handlers_go_with_the_last_machine_that_uses_them(tmp_path, monkeypatch):
+    """Guests that come one after the other ask for handlers of ever more forms."""
+    monkeypatch.setattr("emu.engines.native.handler_store.MOST", 3)
+    engine = native(hot=1 << 30, cache=DiskCache(tmp_path / "cache"))
+    stores = weakref.WeakSet()
+    for _ in range(2 * MOST_SESSIONS):
+        state = x86_machine(LOOP)
+        engine.run(state, 1 << 40)
+        assert state["eax"] == 500500
+        stores.add(engine._session_of(state).tier1._store)
+    gc.collect()
+    assert 1 < len(stores) <= MOST_SESSIONS
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "noise"])
