@@ -3,8 +3,11 @@
 `python -m tests.soak --seconds 600` runs programs of `long_programs` on several native engines,
 many machines taking turns on each, and compares every stretch with the python engine. What is kept
 is forgotten all the time: few regions, few blocks, a small arena, a small directory on the disk,
-machines that come and go. Once a second it looks at how much memory the process has (RSS); Python's
-collector and malloc, which put off giving back what is free, are asked to after every round.
+machines that come and go. What a process keeps for all its machines (decoded, traced, derived,
+emitted, learned, handlers) reaches its limit in the first minute: what grows afterwards has none.
+
+Once a second it looks at how much memory the process has (RSS); Python's collector and malloc,
+which put off giving back what is free, are asked to after every round.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from emu.engines import Engine
+from emu.engines import facts as deriving
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import QUICK
@@ -41,18 +45,22 @@ from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing
 LIMITS = {
     "emu.engines.native.regions.MOST_REGIONS": 4,
     "emu.engines.native.engine.MOST_BLOCKS": 300,
+    "emu.engines.block.MOST": 500,
     "emu.engines.python.MOST_BLOCKS": 2_000,
     "emu.engines.native.arena.ARENA": 3_000,
     "emu.engines.python.MOST_SESSIONS": 2,
     "emu.engines.native.linking.MOST_LINKED": 50,
-    "emu.engines.native.learned.MOST_KEPT": 2_000,
+    "emu.engines.native.handler_store.MOST": 400,
+    "emu.engines.native.learned.MOST_KEPT": 500,
+    "emu.engines.native.remembered.MOST": 50,
 }
 DISK = 4 << 20  # bytes of compiled code that may be kept
 DECODED = 1 << 12  # instructions whose decoding is remembered
-TRACED = 1 << 9  # forms whose trace is remembered
+TRACED = 1 << 9  # forms whose trace is remembered, and what an engine derives from it
 JUDGED = 10  # rounds after which there is a new judge, as python keeps a function for each form
 TURNS = 2  # machines at a time on one engine
 MEBIBYTE = 1 << 20
+WARM = 60  # seconds after which nothing may grow
 
 
 @contextmanager
@@ -72,9 +80,12 @@ def tiny_limits() -> Iterator[Counter[str]]:
     with ExitStack() as stack:
         for name, limit in LIMITS.items():
             stack.enter_context(patch(name, limit))
-        stack.enter_context(patch("isa.x86.decode.decode", small))
+        for module in ("decode", "recipe"):  # which has it by name
+            stack.enter_context(patch(f"isa.x86.{module}.decode", small))
         traces = lru_cache(TRACED)(tracing.trace.__wrapped__)
         stack.enter_context(patch("isa.x86.tracing.trace", traces))
+        known = lru_cache(TRACED)(deriving._facts.__wrapped__)
+        stack.enter_context(patch("emu.engines.facts._facts", known))
         stack.enter_context(patch.object(NativeSession, "forget", counted("evictions", forget)))
         stack.enter_context(patch.object(NativeSession, "close", counted("machines", close)))
         yield found
@@ -130,21 +141,24 @@ class Memory:
 
     samples: list[tuple[float, int]] = field(default_factory=list)
 
+    @property
+    def warm(self) -> float:
+        """Seconds until which caches may fill: a minute, of short runs a third."""
+        return min(WARM, self.samples[-1][0] / 3)
+
     def between(self, start: float, end: float) -> list[int]:
         """The samples of a time."""
         return [size for at, size in self.samples if start <= at < end]
 
-    def growth(self) -> float:
-        """Bytes between the middle third of the time and the last, by their medians: what fills
-        once (a slow machine takes minutes for it) has filled in the first."""
-        end = self.samples[-1][0]
-        middle, last = self.between(end / 3, end * 2 / 3), self.between(end * 2 / 3, end + 1)
-        return statistics.median(last) - statistics.median(middle)
+    def thirds(self) -> list[float]:
+        """The medians of the thirds of the time in which nothing may grow."""
+        first, last = self.warm, self.samples[-1][0] + 1
+        bounds = [first + (last - first) * n / 3 for n in range(4)]
+        return [statistics.median(self.between(*both)) for both in itertools.pairwise(bounds)]
 
     def slope(self) -> float:
-        """Bytes a minute after the first third, by least squares."""
-        first = self.samples[-1][0] / 3
-        rest = [sample for sample in self.samples if sample[0] >= first]
+        """Bytes a minute in that time, by least squares."""
+        rest = [sample for sample in self.samples if sample[0] >= self.warm]
         line = statistics.linear_regression([at for at, _ in rest], [size for _, size in rest])
         return 60 * line.slope
 
@@ -202,17 +216,23 @@ def summary(work: Soak, memory: Memory, forgotten: Counter[str]) -> str:
 
 
 class Result(NamedTuple):
-    """What a soak found: how often things were forgotten, and what memory grew by in MiB, from the
-    middle third to the last and a minute."""
+    """What a soak found: how often things were forgotten, and after the first minute the memory in
+    MiB, by thirds of the time, and what it grew by a minute."""
 
     summary: str
     forgotten: dict[str, int]
-    grown: float
+    thirds: list[float]
     slope: float
 
+    @property
+    def grown(self) -> float:
+        """MiB from the first of the thirds to the last."""
+        return self.thirds[-1] - self.thirds[0]
+
     def __str__(self) -> str:
-        grown = f"from the middle third to the last {self.grown:+.1f} MiB"
-        return f"{self.summary}; {grown}, slope {self.slope:+.2f} MiB a minute"
+        thirds = ", ".join(f"{size:.1f}" for size in self.thirds)
+        after = f"by thirds after the first minute {thirds} MiB ({self.grown:+.1f})"
+        return f"{self.summary}; {after}, slope {self.slope:+.2f} MiB a minute"
 
 
 def main() -> None:
@@ -231,7 +251,7 @@ def main() -> None:
         work, memory, forgotten = soak(options.seconds, Path(place), seed=options.seed, tell=tell)
     found = Result(
         summary(work, memory, forgotten), dict(forgotten),
-        memory.growth() / MEBIBYTE, memory.slope() / MEBIBYTE,
+        [size / MEBIBYTE for size in memory.thirds()], memory.slope() / MEBIBYTE,
     )  # fmt: skip
     tell(str(found))
     if options.json:

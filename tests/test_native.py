@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import PATIENCE, Worker
+from emu.engines.python import MOST_SESSIONS
 from emu.engines.reference import Reference
 from emu.memory import AddressSpace, PhysicalMemory
 from emu.toy.machine import ToyMachine
@@ -504,6 +506,20 @@ def test_engines_share_the_handlers_of_a_directory(tmp_path):
     assert handlers_of(unkept[0]) is handlers_of(unkept[0]) is not handlers_of(unkept[1])
 
 
+def test_too_many_handlers_go_with_the_last_machine_that_uses_them(tmp_path, monkeypatch):
+    """Guests that come one after the other ask for handlers of ever more forms."""
+    monkeypatch.setattr("emu.engines.native.handler_store.MOST", 3)
+    engine = native(hot=1 << 30, cache=DiskCache(tmp_path / "cache"))
+    stores = weakref.WeakSet()
+    for _ in range(2 * MOST_SESSIONS):
+        state = x86_machine(LOOP)
+        engine.run(state, 1 << 40)
+        assert state["eax"] == 500500
+        stores.add(engine._session_of(state).tier1._store)
+    gc.collect()
+    assert 1 < len(stores) <= MOST_SESSIONS
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "noise"])
 def test_a_damaged_file_is_as_good_as_none(tmp_path, damage):
     directory = tmp_path / "cache"
@@ -538,6 +554,18 @@ def test_the_directory_has_a_limit(tmp_path):
         cache.save(f"{number:04}", {}, bytes(1000))
     total = sum(p.stat().st_size for p in (tmp_path / "cache").rglob("*") if p.is_file())
     assert total <= 100_000 + cache_module.CHECK_EVERY * 1100
+
+
+def test_names_of_files_that_went_are_forgotten(tmp_path):
+    """Every region that is compiled has one: they would pile up for as long as an engine lives."""
+    one, other = (DiskCache(tmp_path / "cache", limit=100_000) for _ in range(2))
+    assert one.names() == other.names() == frozenset()
+    for number in range(6 * cache_module.CHECK_EVERY):
+        one.save(f"one {number:04}", {}, bytes(1000))
+        other.save(f"other {number:04}", {}, bytes(1000))
+    for cache in (one, other):
+        assert len(cache.names()) < 3 * cache_module.CHECK_EVERY
+        assert cache.has(max(cache.names()))
 
 
 # -- limits and interruptions -----------------------------------------------------------------

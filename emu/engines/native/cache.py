@@ -154,8 +154,9 @@ class DiskCache:
         return _trusted(self._prepared, self.place.name)
 
     def names(self) -> frozenset[str]:
-        """Of what the user's own had when somebody asked first, and of what was saved since: a
-        copy, as threads of compilers go on saving. Code of guests is nowhere else."""
+        """Of what the user's own had when somebody asked first, and of what was saved since, as far
+        as it was there at the last look at the limit: a copy, as threads of compilers go on saving.
+        Code of guests is nowhere else."""
         return frozenset(self._known())
 
     def _known(self) -> set[str]:
@@ -189,6 +190,8 @@ class DiskCache:
             self._names.add(key)
         if self._written % CHECK_EVERY == 1:
             self._shrink(self.place.parent)
+            if self._names is not None:
+                self._names &= _listed(self.place)
 
     def _shrink(self, directory: Path) -> None:
         """Delete the files that were not used for longest, of any version, down to the limit."""

@@ -6,7 +6,7 @@ A handler reaches everything through the mailbox, so one serves every session wi
 from __future__ import annotations
 
 import atexit
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -17,13 +17,14 @@ from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 
 FILE: Final = "handlers"
+MOST: Final = 1 << 15  # handlers of a store, after which machines that come get a new one
 
 
 class HandlerStore:
     """Handlers by symbol: their addresses in this process; `reasons` are the exits that any of them
     may leave by, by number."""
 
-    def __init__(self, cache: DiskCache) -> None:
+    def __init__(self, cache: DiskCache, *, load: bool = True) -> None:
         self._cache = cache
         self._images: list[Image] = []
         self._libraries: list[Library] = []
@@ -31,7 +32,8 @@ class HandlerStore:
         self.reasons: dict[int, str] = {}
         self._rough: set[str] = set()  # compiled in a hurry
         self._new = False
-        self._load()
+        if load:
+            self._load()
 
     def _load(self) -> None:
         found = self._cache.load(FILE)
@@ -45,6 +47,12 @@ class HandlerStore:
         self._images.append(image)
         self.reasons |= {number_of(reason): reason for reason in reasons}
         self.addresses |= library.addresses
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has more handlers than one guest needs: guests that came one after the other
+        asked for them."""
+        return len(self.addresses) >= MOST
 
     def is_rough(self, symbol: str) -> bool:
         """Whether a handler was compiled in a hurry, and could be faster."""
@@ -85,12 +93,22 @@ _unkept: WeakKeyDictionary[DiskCache, HandlerStore] = WeakKeyDictionary()  # the
 
 def handlers_of(cache: DiskCache) -> HandlerStore:
     """The process's handlers that are kept where a cache is: every engine has a cache of its own,
-    and a copy of all handlers for each would fill the room for code."""
+    and a copy of all handlers for each would fill the room for code.
+
+    If there are too many, an empty store takes the place of theirs, which goes with the last
+    machine that uses it.
+    """
     if cache.place is None:
-        return _unkept.get(cache) or _unkept.setdefault(cache, HandlerStore(DiskCache(None)))
-    found = _stores.get(cache.place)
-    if found is None:
-        found = _stores[cache.place] = HandlerStore(cache)
+        return _store_in(_unkept, cache, DiskCache(None))
+    return _store_in(_stores, cache.place, cache)
+
+
+def _store_in(
+    stores: MutableMapping[Any, HandlerStore], key: Hashable, cache: DiskCache
+) -> HandlerStore:
+    found = stores.get(key)
+    if found is None or found.is_full:
+        found = stores[key] = HandlerStore(cache, load=found is None)
     return found
 
 
