@@ -188,7 +188,7 @@ class Regions:
         self.asked.add((mode, key))
         place = mode, head
         self._extra[place] = self._extra.get(place, frozenset()) | {key}
-        self._submit(Job(QUICK if whole.quick else self._levels[-1], *place))
+        self._submit_again(mode, head, whole)
 
     def recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
         """Install what an earlier run compiled from a block, if there is something."""
@@ -214,6 +214,12 @@ class Regions:
         forms = () if tier1 is None else tier1.wanted()
         if forms:
             self._worker.submit(Job(BEST, forms=forms))
+
+    def _submit_again(self, mode: Hashable, head: int, whole: Compiled) -> None:
+        """Have a region compiled again: well if it was, or if that is under way."""
+        well = Job(self._levels[-1], mode, head)
+        hurried = whole.quick and well not in self._pending
+        self._submit(Job(QUICK, mode, head) if hurried else well)
 
     def _submit(self, job: Job) -> None:
         self.asked.add((job.mode, job.key))
@@ -391,7 +397,7 @@ class Regions:
         for key in missing - late:
             self._cool(job.mode, key)
         if late:
-            self._submit(Job(QUICK if compiled.quick else self._levels[-1], *place))
+            self._submit_again(job.mode, job.key, compiled)
 
     def _fits(self, mode: Hashable, compiled: Compiled) -> bool:
         """Whether a region may be used now: it may have been made under other circumstances."""
