@@ -418,6 +418,23 @@ def test_a_region_that_is_made_again_keeps_its_entries(tmp_path):
     assert {IF_ODD, AFTERWARDS} <= regions._installed_at[mode, head].entries.keys()
 
 
+def test_a_region_that_is_being_compiled_well_is_not_hurried_again(monkeypatch):
+    """Hurried code would take the place of what is better, and would have to be made well again."""
+    monkeypatch.setattr(regions_module, "WORTH", 1 << 40)
+    monkeypatch.setattr(regions_module.Regions, "eager", False)
+    engine, state = native(hot=4), x86_machine(ODD)
+    engine.run(state, 1 << 40)
+    regions, mode = engine._session_of(state).regions, state.isa.mode(state.values)
+    head, submitted = regions.homes[mode, IF_ODD].head, []
+    monkeypatch.setattr(regions._worker, "submit", submitted.append)
+    assert regions._whole[mode, head].quick
+    regions._ask_entry(mode, AFTERWARDS, head)
+    regions._pending.clear()
+    regions._submit(Job(BEST, mode, head))
+    regions._ask_entry(mode, IF_ODD, head)
+    assert submitted == [Job(QUICK, mode, head), Job(BEST, mode, head)]
+
+
 def test_a_region_of_words_is_made_again_from_what_is_known_of_it():
     """Its blocks are read again if the python engine has forgotten them: units, not bytes."""
     path = Path(__file__).parents[1] / "programs" / "toy" / "primes.asm"
