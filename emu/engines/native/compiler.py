@@ -67,11 +67,12 @@ class Compiler:
         self._builder = llvm.create_pass_builder(self._machine, options)
 
     def _few_passes(self) -> Any:
-        """What a region needs: its text repeats nothing, so that LLVM's own choice of passes takes
-        a quarter of all time to compile, and its code is no faster for it by more than 3 %."""
+        """What a region needs: its text repeats little, so that LLVM's own choice of passes takes
+        three times as long, a third of all that LLVM does, for code that is some 2 % faster."""
         passes = llvm.create_new_function_pass_manager()
         passes.add_sroa_pass()
         if not self.quick:
+            passes.add_instruction_combine_pass()
             passes.add_simplify_cfg_pass()
         return passes
 
