@@ -19,9 +19,9 @@ from emu.engines.native.movable import image_of
 
 MODULES: Final = 50  # after which a compiler forgets what it has met
 
-# LLVM's quick level keeps every value in memory and its code takes three to four times as long as
-# what is compiled well; with its real register allocator, half as much again. Compiling in a hurry
-# takes twice as long then. May be said once in a process.
+# LLVM's quick level keeps every value in memory, and its code takes three to four times as long as
+# what is compiled well; with the real register allocator, half as long again. Compiling in a hurry
+# takes half as long again, too. It holds for the process; other levels have it anyway.
 llvm.set_option("", "-optimize-regalloc")
 
 

@@ -97,7 +97,7 @@ class Header(IntEnum):
 
 
 QUICK, BEST = 0, 2
-"""Levels of compiling: in a seventh of the time that the other takes, or well."""
+"""Levels of compiling: in half of the time that the other takes, or well."""
 
 LARGEST: Final = 200  # instructions of a region
 
