@@ -430,7 +430,7 @@ def test_a_region_that_is_being_compiled_well_is_not_hurried_again(monkeypatch):
     assert regions._whole[mode, head].quick
     regions._ask_entry(mode, AFTERWARDS, head)
     regions._pending.clear()
-    regions._submit(Job(BEST, mode, head))
+    regions._worker.current = Job(BEST, mode, head)
     regions._ask_entry(mode, IF_ODD, head)
     assert submitted == [Job(QUICK, mode, head), Job(BEST, mode, head)]
 

@@ -216,9 +216,10 @@ class Regions:
             self._worker.submit(Job(BEST, forms=forms))
 
     def _submit_again(self, mode: Hashable, head: int, whole: Compiled) -> None:
-        """Have a region compiled again: well if it was, or if that is under way."""
+        """Have a region compiled again: well if it was, or if that is being done just now, so that
+        hurried code does not take its place."""
         well = Job(self._levels[-1], mode, head)
-        hurried = whole.quick and well not in self._pending
+        hurried = whole.quick and self._worker.current != well
         self._submit(Job(QUICK, mode, head) if hurried else well)
 
     def _submit(self, job: Job) -> None:

@@ -51,12 +51,13 @@ def _close_all() -> None:
 
 class Worker:
     """Does jobs one after the other, the most urgent first; `done` holds (job, result) until the
-    owner takes them."""
+    owner takes them, and `current` is what is being done in the thread."""
 
     def __init__(
         self, work: Callable[[Any], Any], urgency: Callable[[Any], Any], *, wait: bool
     ) -> None:
         self.done: deque[tuple[Any, Any]] = deque()
+        self.current: Any = None
         self._work = work
         self._urgency = urgency
         self._wait = wait
@@ -110,8 +111,8 @@ class Worker:
         while True:
             with self._lock:
                 if not self._jobs:
-                    self._thread = None
+                    self._thread = self.current = None
                     return
-                job = max(self._jobs, key=self._urgency)
+                job = self.current = max(self._jobs, key=self._urgency)
                 self._jobs.remove(job)
             self.done.append((job, self._result(job)))
