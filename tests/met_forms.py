@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from emu.engines.native.cache import PREPARED, VARIABLE
 from emu.engines.native.decoder import BulkDecoder
@@ -52,8 +53,8 @@ HEAD = """\
 def note_all() -> None:
     """In a child: note every instruction that teaches a decoder something."""
     met: set[str] = set()
-    BulkDecoder._learn = _noting(BulkDecoder._learn, met)  # type: ignore[method-assign]
-    BulkDecoder._ask = _noting(BulkDecoder._ask, met)  # type: ignore[method-assign]
+    for name in ("_learn", "_ask"):
+        patch.object(BulkDecoder, name, _noting(getattr(BulkDecoder, name), met)).start()
     path = Path(os.environ[NOTES])
     atexit.register(lambda: path.write_text("\n".join(sorted(met))))
 

@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("llvmlite")
 
 from machines import NO_CACHE, x86_machine
-from test_startup import HEAVY, ran
+from test_startup import HEAVY, LOOP, SAY_HI, TEXT, ran
 
 from emu.assembler import assemble
 from emu.engines.native.cache import PREPARED, VARIABLE, VERSION, DiskCache
@@ -25,23 +25,13 @@ from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER
 from isa.x86.recipe import Recipes
 
-SOURCE = """
-    .globl _start
-_start:
-    mov ecx, 2000
-again:
-    add eax, ecx
-    loop again
-    mov eax, 4
-    mov ebx, 1
-    mov ecx, offset text
-    mov edx, 3
-    int 0x80
+SOURCE = f"""
+{LOOP}
+{SAY_HI}
     mov eax, 1
     mov ebx, 7
     int 0x80
-    .data
-text: .ascii "hi\\n"
+{TEXT}
 """
 CODES = "b800000000 b900000000 ba00000000 bb00000000 01c8 e200 cd80 8ee8"
 MAKE = f"""

@@ -21,13 +21,27 @@ HEAVY = (
     "emu.engines.native.lowering", "emu.engines.native.movable", "emu.engines.native.runtime",
 )  # fmt: skip
 
-SOURCE = """
+LOOP = """
     .globl _start
 _start:
     mov ecx, 2000
 again:
     add eax, ecx
     loop again
+"""
+SAY_HI = """
+    mov eax, 4
+    mov ebx, 1
+    mov ecx, offset text
+    mov edx, 3
+    int 0x80
+"""
+TEXT = """
+    .data
+text: .ascii "hi\\n"
+"""
+SOURCE = f"""
+{LOOP}
     mov eax, 243            # set_thread_area
     mov ebx, offset area
     int 0x80
@@ -35,11 +49,7 @@ again:
     lea eax, [eax * 8 + 3]
     mov gs, eax             # native code leaves that to the python engine
     mov edx, gs:[0]
-    mov eax, 4
-    mov ebx, 1
-    mov ecx, offset text
-    mov edx, 3
-    int 0x80
+{SAY_HI}
     jmp crossing
     .p2align 12
     .skip 4093
@@ -47,8 +57,7 @@ crossing:
     mov eax, 1              # in two pages: native code asks somebody else how long it is
     mov ebx, 7
     int 0x80
-    .data
-text: .ascii "hi\\n"
+{TEXT}
 area: .long -1, text, 0xfffff, 0x51
 """
 

@@ -17,9 +17,9 @@ import json
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -164,9 +164,14 @@ class DiskCache:
             self._names = set() if self.place is None else _listed(self.place)
         return self._names
 
+    @cached_property
+    def _made(self) -> set[str]:
+        """The names of what was made at installation, which stays as it is."""
+        return set() if self._below is None else _listed(self._below)
+
     def has(self, key: str) -> bool:
         """Whether something was saved, as far as `names` knows, or made at installation."""
-        return key in self._known() or (self._below is not None and (self._below / key).exists())
+        return key in self._known() or key in self._made
 
     def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
         """The head and the code that were saved, or made at installation; or None."""
@@ -267,17 +272,19 @@ def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:
 
 
 def _directory() -> Path | None:
-    chosen = os.environ.get(VARIABLE)
-    if chosen is None:
-        return _users_own() / "native"
-    return Path(chosen) if chosen else None
+    return _chosen(VARIABLE, lambda: _users_own() / "native")
 
 
 def prepared_directory() -> Path | None:
     """Where what was made at installation is."""
-    chosen = os.environ.get(PREPARED)
+    return _chosen(PREPARED, lambda: Path(__file__).parent / "prepared")
+
+
+def _chosen(variable: str, usual: Callable[[], Path]) -> Path | None:
+    """The directory that the environment names, the usual one if it says nothing."""
+    chosen = os.environ.get(variable)
     if chosen is None:
-        return Path(__file__).parent / "prepared"
+        return usual()
     return Path(chosen) if chosen else None
 
 

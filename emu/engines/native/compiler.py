@@ -78,15 +78,16 @@ class Compiler:
 
     def region(self, text: str) -> Image:
         """Compile the module of a region as well as the level says."""
-        module = self._module(text)
-        self._few.run(module.get_function(SYMBOL), self._builder)
-        return self._image(module, (SYMBOL,))
+        return self._compiled(text, (SYMBOL,), self._few)
 
     def image(self, text: str, symbols: Sequence[str]) -> Image:
         """Compile a module of functions, each for itself, as well as the level says."""
+        return self._compiled(text, symbols, self._passes)
+
+    def _compiled(self, text: str, symbols: Sequence[str], passes: Any) -> Image:
         module = self._module(text)
         for symbol in symbols:
-            self._passes.run(module.get_function(symbol), self._builder)
+            passes.run(module.get_function(symbol), self._builder)
         return self._image(module, symbols)
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:
