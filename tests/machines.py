@@ -54,7 +54,7 @@ def engines() -> dict[str, object]:
         "python-cold": Python(hot=1 << 60),
         "python-hot": Python(hot=0),
         "native": Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE),
-        "native-allowed": Native(cache=NO_CACHE),
+        "native-stitched": Native(cache=NO_CACHE, stitch=0),
         "native-tier1": Native(hot=1 << 30, wait=True, cache=NO_CACHE),
         "native-single": Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE, longest=1),
     }

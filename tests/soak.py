@@ -101,7 +101,7 @@ class Soak:
         self.makers: dict[str, Callable[[], Engine]] = {
             "as users have it": lambda: Native(cache=disk),
             "eager": lambda: Native(hot=20, cache=disk),
-            "tier 1": lambda: Native(hot=1 << 30, cache=disk),
+            "tier 1": lambda: Native(hot=1 << 30, stitch=1, cache=disk),
             "forced": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=disk),
             "forced, both levels": lambda: Native(hot=5, wait=True, cache=disk),
         }

@@ -96,7 +96,7 @@ def benches() -> dict[str, Bench]:
 
 def share(benches: dict[str, Bench], number: int) -> dict[str, Bench]:
     """Every engine, but those that wait for a compiler only for some programs."""
-    slow = ("native", "native-single")  # native-allowed compiles nothing of so few instructions
+    slow = ("native", "native-single")  # the rest compiles forms only
     return {n: b for n, b in benches.items() if n not in slow or number % NATIVE_SHARE == 0}
 
 

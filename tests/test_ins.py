@@ -24,7 +24,7 @@ from emu.state import State
 from tests.machines import CODE, DATA, PAGE, engines, x86_machine
 
 _LINE = re.compile(r'\[(?P<bytes>[^]]*)\] "(?P<text>[^"]*)"(?P<inputs>.*)=>(?P<outputs>[^;]*);')
-SAME = ("native", "native-allowed")  # as native-single and native-tier1, for one instruction
+SAME = ("native",)  # as native-single, for one instruction
 FILES = sorted(Path(__file__).with_name("ins").glob("*.ins"))
 
 

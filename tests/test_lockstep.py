@@ -64,7 +64,7 @@ class Bench:
         self.python = Guest(self.judge)
         self.guests = {
             "native": Guest(Native(cache=cache)),
-            "native, tier 1 only": Guest(Native(hot=1 << 30, wait=True, cache=NO_CACHE)),
+            "native, tier 1 only": Guest(Native(hot=1 << 30, wait=True, stitch=1, cache=NO_CACHE)),
             "native, tier 2 forced": Guest(Native(**forced, levels=(BEST,))),
             "native, tier 2 forced in a hurry": Guest(Native(**forced, levels=(QUICK,))),
         }

@@ -15,7 +15,7 @@ COUNTING = bytes.fromhex("43 EB FD")  # INC EBX; JMP to it
 HANDLE = bytes.fromhex("41 90 90 90 CF")  # INC ECX; NOP three times; IRET
 
 
-@pytest.fixture(params=[name for name in engines() if name != "native-allowed"])
+@pytest.fixture(params=engines())
 def engine(request):
     return engines()[request.param]
 

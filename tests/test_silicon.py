@@ -33,6 +33,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python-handlers": lambda: Python(hot=1 << 60),
     "python-compiled": lambda: Python(hot=0),
+    "native-stitched": lambda: Native(hot=1 << 30, wait=True, stitch=0, cache=DiskCache(None)),
     "native-quick": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None)),
     "native-best": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=DiskCache(None)),
 }

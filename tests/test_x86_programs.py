@@ -98,7 +98,7 @@ def test_engines_count_alike(name: str, engine: str) -> None:
 
 
 ON_NATIVE = [
-    "native-allowed",
+    "native-stitched",
     "native-tier1",
     pytest.param("native", marks=pytest.mark.heavy, id="native-forced"),
 ]

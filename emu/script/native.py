@@ -405,6 +405,7 @@ class WatchedTier1(Tier1):
     """Tier 1 with the detour before every handler."""
 
     prefix = "w"
+    stitches = False  # what is hooked is done by handlers
 
     def _start(self) -> None:
         session, isa = self._session, self._session.isa

@@ -130,7 +130,7 @@ def record(rng: random.Random, fpu: Fpu) -> bytes:
 
 def threaded() -> Native:
     """An engine that has native code for each instruction, and none for whole loops."""
-    return Native(hot=1 << 30, wait=True, cache=DiskCache(None))
+    return Native(hot=1 << 30, wait=True, stitch=1, cache=DiskCache(None))
 
 
 def compiling(name: str) -> Engine:

@@ -7,11 +7,13 @@ cannot decode, and forgets blocks whose code changed.
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
+from emu.engines.native.executable import arena
 from emu.engines.native.layout import (
     BLOCK,
     END,
@@ -20,9 +22,12 @@ from emu.engines.native.layout import (
     PAGES,
     PYTHONS,
     REGION,
+    STITCHED,
     Header,
     Word,
 )
+from emu.engines.native.linking import Placed
+from emu.engines.native.site import LINK_BITS, NOTE, TAG, TO, unlinked
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 ARENA = 1 << 21  # records; then everything is forgotten
 MOST_PAGES = 1 << 12  # ready at a time, in all modes; then everything is forgotten
 
+CODE, MOST_CODE = 1 << 20, 64  # bytes taken for stitched code at a time, and how often
+COUNTERS = 40 << 10  # bytes of counters in them: four for each block, which has 112 at least
+NOTES = 1 << 12  # of links that Python has not read yet
 OVERWRITTEN = 16  # changes of a frame's code after which it has none
 AHEAD = 16  # pages of constant code that are made ready together
 
@@ -75,6 +83,7 @@ class Arena:
         self._records = Room(ARENA * RECORD.size)
         self._decoded = (0, 0)  # how much was, when changes were counted first
         self._changes: Counter[int] = Counter()  # of code since then, by frame
+        self._notes = Room(NOTES * NOTE.size)
         self._words = self._records.halves()  # a record's begin at RECORD_WORDS times its number
         self.clear()
         memory.physical.listeners.append(self._changed)
@@ -93,6 +102,11 @@ class Arena:
         self._by_frame: dict[int, set[int]] = {}
         self._free: list[int] = []  # slots that were given back
         self._mail[Word.USED] = 1
+        self._code: list[Placed] = []
+        self._mail[Word.CODE] = self._mail[Word.ROOM] = self._mail[Word.COUNTER] = 0
+        self._links: dict[int, list[int]] = {}  # that lead to stitched code, by its header
+        self._mail[Word.LINKS] = self._notes.address
+        self._mail[Word.LAST_LINK] = self._notes.address + NOTES * NOTE.size
         self.attach()
         if self._mode is not None:
             self.use(self._mode)
@@ -250,9 +264,15 @@ class Arena:
         return self._slots[_place(slot, pc)] if slot else 0
 
     def _behind(self, header: int) -> int:
-        """The block of a header: itself, or what a region replaces."""
-        is_region = self._word(header, Header.KIND) == REGION
-        return self._word(header, Header.BEHIND) if is_region else header
+        """The block of a header: itself, or what a region or stitched code replaces."""
+        while header and self._word(header, Header.KIND) != BLOCK:
+            header = self._next_behind(header)
+        return header
+
+    def _next_behind(self, header: int) -> int:
+        """What a header replaces, which is older; compilers ask while headers are made anew."""
+        behind = self._word(header, Header.BEHIND)
+        return behind if behind < header else 0
 
     def is_known(self, mode: Hashable, pc: int) -> bool:
         """Whether native code can go on at `pc`."""
@@ -277,24 +297,32 @@ class Arena:
         often it has been already."""
         most = self._mail[Word.HOT] - 1 - self._mail[Word.COUNT] & 0xFFFFFFFF
         count = self._mail[Word.COUNT] + min(entries, most) & 0xFFFFFFFF
-        self._put(block.header, Header.COUNT, count)
+        if stitched := self._stitched(self._header(block.mode, block.pc)):
+            self._counter(stitched).value = self._mail[Word.HOT] - count
+        else:
+            self._put(block.header, Header.COUNT, count)
 
     def counted(self, least: int) -> list[tuple[ColdBlock, int]]:
         """The blocks without a region that were entered so often at least, and how often."""
         return [
-            (self._block(page.mode, (page.number << PAGE_BITS) + offset, header), entries)
+            (self._block(page.mode, page.number << PAGE_BITS | offset, block), entries)
             for slot, page in self._ready.items()
             for offset in self._heads(slot, 0, PAGE_SIZE)
-            if (entries := self._entries(header := self._slots[_place(slot, offset)])) >= least
+            if (block := self._behind(header := self._slots[_place(slot, offset)]))
+            and (entries := self._entries(header, block)) >= least
         ]
 
-    def _entries(self, header: int) -> int:
+    def _entries(self, header: int, block: int) -> int:
         """How often a block was entered, since it was looked up on the disk if it was; 0 of what
         has a region."""
         if self._word(header, Header.KIND) == REGION:
             return 0
-        since = self._mail[Word.COUNT] if self._word(header, Header.RECALLED) else 0
-        return self._word(header, Header.COUNT) - since & 0xFFFFFFFF
+        stitched = self._stitched(header)
+        since = self._mail[Word.COUNT] if self._word(block, Header.RECALLED) else 0
+        count = self._word(block, Header.COUNT)
+        if stitched:
+            count = self._mail[Word.HOT] - self._counter(stitched).value
+        return count - since & 0xFFFFFFFF
 
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""
@@ -315,13 +343,15 @@ class Arena:
         slot, header = self._of(mode)[0][pc >> PAGE_BITS], self._header(mode, pc)
         if not slot:
             return
-        if not header or self._word(header, Header.KIND) == BLOCK:
+        if not header or self._word(header, Header.KIND) != REGION:
             behind, header = header, self._mail[Word.USED]
             if header == ARENA:
                 return
             self._mail[Word.USED] = header + 1
             self._clear(header)
             self._put(header, Header.BEHIND, behind)
+            if stitched := self._stitched(behind):
+                self._unlink(stitched)
         self._put_function(header, address)
         self._put(header, Header.ENTRY, entry)
         self._put(header, Header.KIND, REGION)
@@ -390,12 +420,64 @@ class Arena:
         if not offsets:
             return
         mode, number, *_ = self._ready[slot]
+        regions, jumps = self._session.regions, self._session.regions.jumps(mode)
         for offset in offsets:
-            self._slots[_place(slot, offset)] = 0
-        pcs = [(number << PAGE_BITS) + offset for offset in offsets]
-        self._session.regions.jumps(mode).remove_all(pcs, self._entry)
-        for pc in pcs:
-            self._session.regions.asked.discard((mode, pc))
+            pc, place = (number << PAGE_BITS) + offset, _place(slot, offset)
+            jumps.remove(pc, self._entry)
+            if stitched := self._stitched(self._slots[place]):
+                jumps.remove(pc, self._function(stitched))
+                self._unlink(stitched)
+            self._slots[place] = 0
+            regions.asked.discard((mode, pc))
+
+    def _stitched(self, header: int) -> int:
+        """The header of the stitched code at a header, or behind it if a region replaces that; 0 if
+        there is none."""
+        while header and (kind := self._word(header, Header.KIND)) != STITCHED:
+            header = 0 if kind == BLOCK else self._next_behind(header)
+        return header
+
+    # -- stitched code ---------------------------------------------------------------------------
+
+    def _counter(self, stitched: int) -> ctypes.c_uint32:
+        """How many entries of stitched code are left until it asks for a region."""
+        distance = self._word(stitched, Header.COUNTER)
+        signed = distance - (distance >> 31 << 32)
+        return ctypes.c_uint32.from_address(self._function(stitched) + signed)
+
+    def _unlink(self, stitched: int) -> None:
+        """Let no stitched code go on at this directly."""
+        self._take_notes()
+        for noted in self._links.pop(stitched, ()):
+            link, address = divmod(noted, 1 << LINK_BITS)
+            ctypes.c_uint32.from_address(address + TAG).value = 0
+            ctypes.c_int32.from_address(address + TO).value = unlinked(link)
+
+    def _take_notes(self) -> None:
+        """Read what native code has noted of links."""
+        first = self._notes.address
+        words = self._notes.words()[: (self._mail[Word.LINKS] - first) // 8].tolist()
+        self._mail[Word.LINKS] = first
+        for noted, stitched in zip(words[::2], words[1::2], strict=True):
+            self._links.setdefault(stitched, []).append(noted)
+
+    def more_code(self) -> None:
+        """Let native code stitch more blocks, or link more, whatever had no more room.
+
+        Raises FullError if this session has its share, MemoryError if others have taken the rest.
+        """
+        if self._mail[Word.LINKS] == self._mail[Word.LAST_LINK]:
+            self._take_notes()
+            return
+        code = arena()
+        assert code is not None
+        if len(self._code) >= MOST_CODE:
+            raise FullError
+        start, size = code.take(CODE)
+        self._code.append(Placed(code, start, size, {"counters": 0, "code": COUNTERS}))
+        at = self._code[-1].addresses
+        self._mail[Word.COUNTER], self._mail[Word.CODE] = at["counters"], at["code"]
+        self._mail[Word.ROOM] = at["counters"] + size
 
 
 def _place(slot: int, pc: int) -> int:

@@ -29,6 +29,7 @@ llvm.set_option("", "-optimize-regalloc")
 def _target() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
     return llvm.Target.from_default_triple()
 
 
@@ -89,6 +90,13 @@ class Compiler:
         for symbol in symbols:
             passes.run(module.get_function(symbol), self._builder)
         return self._image(module, symbols)
+
+    def object_code(self, text: str, symbols: Iterable[str] = ()) -> bytes:
+        """The same as object code, with nothing settled."""
+        module = self._module(text)
+        for symbol in symbols:
+            self._passes.run(module.get_function(symbol), self._builder)
+        return bytes(self._machine.emit_object(module))
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:
         """The same by LLVM's own pipeline, inlining included."""

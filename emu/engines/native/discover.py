@@ -7,7 +7,8 @@ is left to Python are pages that are not ready, bytes that the decoder's tables 
 instructions that have no handler, and full tables. A block lies in one page, but for an instruction
 that ends in the next one: it is a block of its own.
 
-`tier1` runs a block, handler by handler; `end` and `absent` are what ends it.
+`tier1` runs a block, handler by handler; `end` and `absent` are what ends it. `handle` and `resume`
+do the same for stitched blocks.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Final
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
 from emu.engines.native.layout import (
+    BLOCK,
     CONVENTION,
     END,
     JUMP_WORDS,
@@ -27,13 +29,15 @@ from emu.engines.native.layout import (
     PAGE_BITS,
     PAGES,
     PYTHONS,
-    REGION,
     Header,
     Left,
     Word,
 )
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave
+from emu.engines.native.stencils import PARAMETERS as STENCIL
+from emu.engines.native.stencils import PASSED
+from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
@@ -92,16 +96,16 @@ found:
   {_word("records", Word.RECORDS)}
   %header = getelementptr [{SIZE} x i8], ptr %records, i64 %number64
   %kind = load i32, ptr %header
-  %is_region = icmp eq i32 %kind, {REGION}
-  br i1 %is_region, label %region, label %go
-region:
+  %is_block = icmp eq i32 %kind, {BLOCK}
+  br i1 %is_block, label %go, label %elsewhere
+elsewhere: ; a region, or the block stitched
   {_field("function", "%header", Header.FUNCTION, "ptr")}
   {_field("entry.n", "%header", Header.ENTRY)}
   %entry64 = zext i32 %entry.n to i64
   br label %go
 go:
-  %target = phi ptr [ @tier1, %found ], [ %function, %region ]
-  %which = phi i64 [ %number64, %found ], [ %entry64, %region ]
+  %target = phi ptr [ @tier1, %found ], [ %function, %elsewhere ]
+  %which = phi i64 [ %number64, %found ], [ %entry64, %elsewhere ]
   {_word("jumps", Word.JUMPS)}
   %first = and i64 %pc, {JUMPS - 1}
   %second = xor i64 %first, 1
@@ -241,23 +245,102 @@ none:
 
 
 def _tier1(pc: Register) -> str:
-    """Count an entry of a block, run it, note where it went, and go on there."""
+    """Count an entry of a block, run it, note where it went, and go on there. Now and then it is
+    stitched instead, if all its forms have stencils."""
     low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
-    low.lines += [
-        _word("registers", Word.REGISTERS),
-        _word("records", Word.RECORDS),
-        _word("hot", Word.HOT, "i64"),
-    ]
-    low.line(f"%header = getelementptr [{SIZE} x i8], ptr %records, i64 %number")
-    low.lines.append(_field("count", "%header", Header.COUNT))
+    _header(low)
+    low.lines += [_word("hot", Word.HOT, "i64"), _word("stitch", Word.STITCH, "i64")]
     low.line("%more = add i32 %count, 1")
     low.line("store i32 %more, ptr %count.p")
     low.line("%limit = trunc i64 %hot to i32")
     low.line("%is_hot = icmp eq i32 %more, %limit")
-    low.branch("%is_hot", "asks", "run", "!prof !1")
+    low.branch("%is_hot", "asks", "cold", "!prof !1")
     low.start("asks")
     low.line(f"ret i64 {int(Left.HOT)}")
+    low.start("cold")
+    low.line("%mask = trunc i64 %stitch to i32")
+    low.line("%bits = and i32 %more, %mask")
+    low.line("%is_warm = icmp eq i32 %bits, 0")
+    low.branch("%is_warm", "warm", "run", "!prof !1")
+    low.start("warm")
+    _registers(low, pc)
+    low.line("store i32 %count, ptr %count.p")  # the stitched code counts this entry
+    low.line("%left = call i64 @stitch(ptr %mailbox, i64 %number, i64 %at)")
+    low.line(f"%is_stitched = icmp eq i64 %left, {int(Left.DISPATCH)}")
+    low.branch("%is_stitched", "stitched", "unstitched")
+    low.start("stitched")
+    low.line(f"%went = musttail call {CONVENTION} i64 @dispatch(ptr %mailbox, i64 %at)")
+    low.line("ret i64 %went")
+    low.start("unstitched")
+    low.line("store i32 %more, ptr %count.p")
+    low.line(f"%is_full = icmp eq i64 %left, {int(Left.FULL)}")
+    low.branch("%is_full", "full", "run")
+    low.start("full")
+    low.line("store i32 %count, ptr %count.p")
+    low.line("ret i64 %left")
     low.start("run")
+    _handle(low, pc)
+    return _function("tier1", "ptr %mailbox, i64 %number", low)
+
+
+def _whole(pc: Register) -> str:
+    """Run a block whose entry has been counted."""
+    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    _header(low)
+    _handle(low, pc)
+    return _function("handle", "ptr %mailbox, i64 %number", low)
+
+
+def _resume(pc: Register) -> str:
+    """Run a stitched block from its instruction AGAIN on, with nothing of that one done."""
+    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    _header(low)
+    low.lines += [_word("again", Word.AGAIN, "i64"), _word("total", Word.REMAINING, "i64")]
+    low.line(f"%place = getelementptr i64, ptr %registers, i64 {pc.slot}")
+    low.line("%began = load i64, ptr %place")
+    low.jump("step")
+    low.start("step")
+    low.line("%n = phi i64 [ 0, %entry ], [ %n.next, %over ]")
+    low.line("%here = phi i64 [ %began, %entry ], [ %behind, %over ]")
+    low.line("%record = phi ptr [ %header, %entry ], [ %following, %over ]")
+    low.line(f"%following = getelementptr i8, ptr %record, i64 {SIZE}")
+    low.branch(low.emit("icmp eq i64 %n, %again"), "there", "over")
+    low.start("over")
+    low.lines.append(_field("length", "%following", SIZE // 4 - 1))
+    low.line("%length64 = zext i32 %length to i64")
+    low.line("%sum = add i64 %here, %length64")
+    low.line("%behind = and i64 %sum, 4294967295")
+    low.line("%n.next = add i64 %n, 1")
+    low.jump("step")
+    low.start("there")
+    low.line("store i64 %here, ptr %place")
+    low.line("%rest = sub i64 %total, %again")
+    left = call_handler(low, "%following", "%registers", "%rest", "call")
+    _go_on(low, pc, left, PASSED)
+    return _function("resume", STENCIL, low)
+
+
+def _function(name: str, parameters: str, low: Lowering) -> str:
+    body = "\n".join(low.lines)
+    return f"define dso_local {CONVENTION} i64 @{name}({parameters}) {{\nentry:\n{body}\n}}"
+
+
+def _header(low: Lowering) -> None:
+    """The header of a block by its %number, and how often it was entered."""
+    low.lines.append(_word("records", Word.RECORDS))
+    low.line(f"%header = getelementptr [{SIZE} x i8], ptr %records, i64 %number")
+    low.lines.append(_field("count", "%header", Header.COUNT))
+
+
+def _registers(low: Lowering, pc: Register) -> None:
+    low.lines.append(_word("values", Word.REGISTERS))
+    low.line(f"%at.p = getelementptr i64, ptr %values, i64 {pc.slot}")
+    low.line("%at = load i64, ptr %at.p")
+
+
+def _handle(low: Lowering, pc: Register) -> None:
+    """Run a block by its handlers, from its first record on, and go on."""
+    low.lines.append(_word("registers", Word.REGISTERS))
     low.line("%before = load i64, ptr %mailbox")
     low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
     low.lines.append(_word("coverage", Word.COVERAGE))
@@ -273,20 +356,23 @@ def _tier1(pc: Register) -> str:
     )
     low.jump("covered")
     low.start("covered")
+    _go_on(low, pc, left)
+
+
+def _go_on(low: Lowering, pc: Register, left: str, passed: str = "") -> None:
+    """Go on after handlers have stopped: where the block leads to, if that is why."""
     low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
     low.start("leave")
-    leave(low, left)
+    leave(low, left, passed)
     low.start("go")
-    low.line("%pc = load i64, ptr %pc.p")
+    low.line(f"%to.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
+    low.line("%to = load i64, ptr %to.p")
     low.line("%turn = and i32 %count, 3")
     low.line(f"%which = add i32 %turn, {int(Header.TARGETS)}")
     low.line("%target.p = getelementptr i32, ptr %header, i32 %which")
-    low.line("%pc.n = trunc i64 %pc to i32")
-    low.line("store i32 %pc.n, ptr %target.p")
-    chain(low, "%pc")
-    body = "\n".join(low.lines)
-    head = f"define dso_local {CONVENTION} i64 @tier1(ptr %mailbox, i64 %number)"
-    return f"{head} {{\nentry:\n{body}\n}}"
+    low.line("%to.n = trunc i64 %to to i32")
+    low.line("store i32 %to.n, ptr %target.p")
+    chain(low, "%to", passed)
 
 
 _COVER: Final = f"""
@@ -361,4 +447,5 @@ define i64 @absent({PARAMETERS}) {{
 
 def dispatcher(pc: Register, space: int) -> str:
     """The functions that find, decode, run and end blocks, of code in a space (by its number)."""
-    return "\n".join([_tier1(pc), _COVER, _ENDS, _DISPATCH, _decode(space)])
+    texts = [_tier1(pc), _whole(pc), _resume(pc), _COVER, _ENDS, _DISPATCH, _decode(space)]
+    return "\n".join([*texts, stitcher(pc)])

@@ -26,6 +26,7 @@ from emu.engines.native.layout import (
     PORT_READ,
     QUICK,
     SEEN,
+    STITCH,
     WORDS,
     Left,
     Word,
@@ -67,7 +68,9 @@ class Native(Python):
 
     `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
     compiler, so that tests reach native code at once; `levels`: of compiling, in
-    order; `cache`: where compiled code is kept; `longest`: instructions in a block.
+    order; `cache`: where compiled code is kept; `longest`: instructions in a block; `stitch`: how
+    often a block of tier 1 is entered before it becomes code of its own, less one, a power of two
+    less one.
     """
 
     name = "native"
@@ -80,18 +83,20 @@ class Native(Python):
         levels: tuple[int, ...] = (QUICK, BEST),
         cache: DiskCache | None = None,
         longest: int = LONGEST,
+        stitch: int = STITCH,
     ) -> None:
         super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
         self._levels = levels
         self._cache = DiskCache.users() if cache is None else cache
+        self._stitch = stitch
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
         return NativeSession(
             state, self._hot, self._longest, self._native_hot, self._levels, self._cache,
-            wait=self._wait,
+            wait=self._wait, stitch=self._stitch,
         )  # fmt: skip
 
 
@@ -114,10 +119,11 @@ class NativeSession(Session):
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
-        cache: DiskCache, *, wait: bool,
+        cache: DiskCache, *, wait: bool, stitch: int = STITCH,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = native_hot
+        self.stitch = stitch
         self.cache = cache
         self.spaces = _spaces(state)
         self._numbered = {space.number: space for space in self.spaces.values()}
@@ -155,6 +161,7 @@ class NativeSession(Session):
             self.tier1.attach()
             self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
             self.mail[Word.COUNT] = self.mail[Word.HOT] - max(self.native_hot, 1) & 0xFFFFFFFF
+            self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.HEAT] = self._heats_at
         self.mail[Word.SEEN] = self._seen_at
@@ -235,6 +242,8 @@ class NativeSession(Session):
                     limit = self._limit(stop, until)
                 elif stop is Left.COLD:
                     python = not self._got_handler()
+                elif stop is Left.FULL and self.tier1 is not None:
+                    self.tier1.more_room()
                 elif stop is Left.HOT:
                     self._hot_block(mode, state.pc)
                 elif stop is Left.LOOK:

@@ -35,17 +35,23 @@ class Arena:
 
         Raises MemoryError if there is no room.
         """
-        size = _rounded(len(code))
+        start, size = self.take(len(code))
+        self._memory[start : start + len(code)] = code
+        return start, size
+
+    def take(self, length: int) -> tuple[int, int]:
+        """Room for so many bytes of code: where it starts, and how large it is.
+
+        Raises MemoryError if there is none.
+        """
+        size = _rounded(length)
         with self._lock:
             self._take_back()
             for n, (start, room) in enumerate(self._free):
                 if room >= size:
                     self._free[n : n + 1] = [(start + size, room - size)] if room > size else []
-                    break
-            else:
-                raise MemoryError("no room for code")
-        self._memory[start : start + len(code)] = code
-        return start, size
+                    return start, size
+        raise MemoryError("no room for code")
 
     def free(self, start: int, size: int) -> None:
         """Give a piece of so many bytes back.

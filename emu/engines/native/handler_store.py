@@ -15,6 +15,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
 from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
+from emu.engines.native.stencil_store import StencilStore
 
 FILE: Final = "handlers"
 MOST: Final = 1 << 15  # handlers of a store, after which machines that come get a new one
@@ -22,7 +23,7 @@ MOST: Final = 1 << 15  # handlers of a store, after which machines that come get
 
 class HandlerStore:
     """Handlers by symbol: their addresses in this process; `reasons` are the exits that any of them
-    may leave by, by number."""
+    may leave by, by number. `stencils` are those of the same forms."""
 
     def __init__(self, cache: DiskCache, *, load: bool = True) -> None:
         self._cache = cache
@@ -34,6 +35,12 @@ class HandlerStore:
         self._new = False
         if load:
             self._load()
+        self.stencils = StencilStore(cache, self._called, load=load)
+
+    def _called(self, symbol: str) -> int:
+        """Where a function is that handlers call, as their file has it, or on its own."""
+        found = self.addresses.get(symbol)
+        return linker().address(symbol) if found is None else found
 
     def _load(self) -> None:
         found = self._cache.load(FILE)
@@ -72,6 +79,7 @@ class HandlerStore:
 
     def save(self) -> None:
         """Put everything on the disk if something is new."""
+        self.stencils.save()
         movable = not any(image.is_object for image in self._images)
         if self._new and movable:
             handlers = joined(self._images)

@@ -160,9 +160,13 @@ class HandlerCompiler:
         )
         return self.low.emit(f"trunc i64 {wide} to i{width}") if width < 64 else wide
 
+    def _word_of(self, field: str) -> int:
+        """Which 32-bit word of a record has a field."""
+        return SIZE // 4 - 1 if field == "length" else 1 + self.fields.index(field)
+
     def field(self, name: str, width: int) -> str:
         """See `Context`."""
-        word = SIZE // 4 - 1 if name == "length" else 1 + self.fields.index(name)
+        word = self._word_of(name)
         text = f"%field.{name}.{width}"
         lines = [
             f"  {text}.p = getelementptr i32, ptr %record, i64 {word}",

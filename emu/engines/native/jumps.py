@@ -6,8 +6,6 @@ other out in turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from emu.engines.native.layout import JUMP_WORDS, JUMPS, NOWHERE
 from emu.room import Room
 
@@ -54,11 +52,6 @@ class JumpCache:
             return
         if number is None or self._words[at + 2] == number:
             self._words[at], self._words[at + 1] = NOWHERE, 0
-
-    def remove_all(self, pcs: Iterable[int], function: int) -> None:
-        """Forget the entries of program counters that lead to a function."""
-        for pc in pcs:
-            self.remove(pc, function)
 
     def _at(self, pc: int) -> int | None:
         """Where the words of a program counter's entry begin."""

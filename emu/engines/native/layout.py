@@ -57,11 +57,23 @@ class Word(IntEnum):
     REPLY = 108  # what the port read at hand returns
     REPLIED = 109  # 1 if there is one
     SERVED = 112  # exits that handlers may have: (number, -> reason, values) each, then 0
-    MODE = 144  # what decoding and fetching depend on, as it was when native code was entered
+    STENCILS = 144  # -> stencils by form number, null where there is none; null: none at all
+    STITCH = 145  # a block is stitched when the bits of this mask are 0 in its count
+    CODE = 146  # where the next stitched code goes
+    ROOM = 147  # ... and where that must end
+    COUNTER = 148  # where the next counter of entries goes
+    AGAIN = 149  # which instruction of a stitched block the handlers do
+    RESUME = 150  # -> the function that does that one and what follows it there
+    HANDLE = 151  # -> the function that does a block there whose entry has been counted
+    LINK = 152  # -> the function that goes on behind a stitched block, and links it to the next
+    LINKS = 153  # where the next note of a link goes
+    LAST_LINK = 154  # ... and where none goes any more
+    CALLS = 155  # -> the functions that stencils call
+    MODE = 160  # what decoding and fetching depend on, as it was when native code was entered
 
 
-WORDS: Final = 256
-MOST_SERVED: Final = (Word.MODE - Word.SERVED) // 3 - 1
+WORDS: Final = 272
+MOST_SERVED: Final = (Word.STENCILS - Word.SERVED) // 3 - 1
 MOST_VALUES: Final = Word.MISSED - Word.VALUES
 
 
@@ -77,13 +89,14 @@ class Left(IntEnum):
     LOOK = 6  # the instruction that retired changed what decoding depends on
     HOT = 7  # a block of tier 1 has been entered often; nothing of it has been done
     COLD = 8  # the instruction's form (REASON) has no handler yet
+    FULL = 9  # there is no room for more stitched code, or for notes of its links
     PAUSE = 10  # much was discovered: look whether somebody wants to interrupt, then go on
     ASK = 15  # the instruction reads a port and there is no reply: REASON, VALUES
     SERVED = 16  # a handler of the exit raised, or answered, or changed more than native code knows
 
 
 class Header(IntEnum):
-    """32-bit words of a header, of a block of tier 1 or of a region's entry."""
+    """32-bit words of a header: of a block of tier 1, stitched or not, or of a region's entry."""
 
     KIND = 0
     COUNT = 1  # entries
@@ -91,9 +104,12 @@ class Header(IntEnum):
     SIZE = 6  # bytes of code
     RECALLED = 7  # 1: looked up on the disk, or nothing is there
 
-    FUNCTION = 2  # of a region: its address, 64 bits
-    ENTRY = 4  # ... the entry's number
-    BEHIND = 5  # ... the header of the block that it replaces, or 0
+    FUNCTION = 2  # of a region or a stitched block: its address, 64 bits
+    ENTRY = 4  # ... the entry's number, or that of this header
+    BEHIND = 5  # ... the header of what it replaces, or 0
+
+    COUNTER = 1  # of a stitched block: the distance from its function to what counts its entries
+    SITE = 6  # ... and to where it goes on
 
 
 QUICK, BEST = 0, 2
@@ -123,12 +139,17 @@ READABLE, WRITABLE, CODE = 0, 1, 2  # page tables
 BULK: Final = ("copy", "fill", "scan", "compare")
 ELEMENTS: Final = (8, 16, 32)  # widths of an element
 
+STITCH: Final = 31  # see `Native`
 LONGEST: Final = 60  # instructions of a block of tier 1
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-BLOCK, REGION = 0, 1  # kinds of a header
+PIECES: Final = {"begin": END - 2, "fall": END - 1, "end": END}
+"""What stitched code begins with, and ends in: after a jump, or where the next block begins. Their
+places among the stencils, where no form has one."""
+MOST_NUMBERS: Final = END - 2  # of forms
+BLOCK, REGION, STITCHED = 0, 1, 2  # kinds of a header
 PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
-DISCOVERY: Final = ("tier1", "end", "absent", "dispatch")
+DISCOVERY: Final = ("tier1", "end", "absent", "dispatch", "resume", "handle", "link")
 """The functions of `discover`."""
 
 PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a port

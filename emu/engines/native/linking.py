@@ -72,11 +72,16 @@ class Linker:
     def _know_called(self, image: Image) -> None:
         """Compile or fetch the functions that an image calls: a guest needs few of them."""
         for _, name, _ in image.imports:
-            if name not in self._known:
-                file, text = digest(name.encode()), partial(_source, name)
-                found = kept(DiskCache.users(), file, text, [name])
-                self._functions[name] = found
-                self._know(found)
+            self.address(name)
+
+    def address(self, name: str) -> int:
+        """Where a function is that compiled code calls."""
+        if name not in self._known:
+            file, text = digest(name.encode()), partial(_source, name)
+            found = kept(DiskCache.users(), file, text, [name])
+            self._functions[name] = found
+            self._know(found)
+        return self._known[name]
 
     def called(self, image: Image) -> list[Image]:
         """The functions of ours that a placed image calls, and those that they call."""

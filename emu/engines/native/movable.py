@@ -16,6 +16,7 @@ _ELF64: Final = b"\x7fELF\x02"
 _HEADER: Final = struct.Struct("<16sHHIQQQIHHHHHH")  # Elf64_Ehdr
 _SECTION: Final = struct.Struct("<IIQQQQIIQQ")  # Elf64_Shdr
 PC32, PLT32 = 2, 4  # relocation types: 32 bits relative to their own place (psABI, table 4.9)
+ABSOLUTE, SIGNED = 10, 11  # ... a symbol's value, and the same if 64 bits are made of its sign
 _SYMBOL: Final = struct.Struct("<IBBHQQ")  # Elf64_Sym
 _RELOCATION: Final = struct.Struct("<QQq")  # Elf64_Rela
 UNDEFINED: Final = 0
@@ -31,6 +32,28 @@ def image_of(object_code: bytes, exports: Iterable[str]) -> Image:
         return _Mover(object_code).image()
     except NotMovableError:
         return object_image(object_code, exports)
+
+
+class Reference(NamedTuple):
+    """What a function refers to: where it says so, how (a relocation's type), a symbol elsewhere,
+    or "" for what is in the object itself, and what to add."""
+
+    at: int
+    type: int
+    symbol: str
+    addend: int
+
+
+Function = tuple[bytes, list[Reference]]
+"""A function's code, and what it refers to."""
+
+
+def functions_of(object_code: bytes) -> dict[str, Function]:
+    """An object's functions by symbol, with nothing settled; none of an object for other hosts."""
+    try:
+        return _Mover(object_code).functions()
+    except NotMovableError:
+        return {}
 
 
 class _Section(NamedTuple):
@@ -88,6 +111,30 @@ class _Mover:
             if s.info >> 4 == 1 and s.section in self._starts  # STB_GLOBAL
         }
         return Image(bytes(self._code), symbols, imports)
+
+    def functions(self) -> dict[str, Function]:
+        """See `functions_of`."""
+        return {
+            self._name(s): self._function(s)
+            for s in self._symbols
+            if s.info == 0x12 and s.section != UNDEFINED  # STB_GLOBAL, STT_FUNC
+        }
+
+    def _function(self, symbol: _Symbol) -> Function:
+        first, end = symbol.value, symbol.value + symbol.size
+        found = [
+            Reference(offset - first, info & 0xFFFFFFFF, self._elsewhere(info >> 32), addend)
+            for section in self._sections
+            if section.type == RELA and section.info == symbol.section
+            for offset, info, addend in _RELOCATION.iter_unpack(section.content)
+            if first <= offset < end
+        ]
+        return self._sections[symbol.section].content[first:end], found
+
+    def _elsewhere(self, number: int) -> str:
+        """The name of a symbol by its number, if the object does not have it."""
+        symbol = self._symbols[number]
+        return self._name(symbol) if symbol.section == UNDEFINED else ""
 
     def _lay(self, number: int, section: _Section) -> None:
         if section.type != PROGBITS or section.flags & WRITE:

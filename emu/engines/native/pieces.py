@@ -32,7 +32,7 @@ class Memory:
         self, low: Lowering, spaces: Mapping[str, Space], units: Mapping[str, int]
     ) -> None:
         self._low = low
-        self._spaces = spaces
+        self.spaces = spaces
         self._units = units
         self._used: dict[int, Space] = {}
         self._paged = {name: units[name] for name, space in spaces.items() if space.paged}
@@ -40,7 +40,7 @@ class Memory:
 
     def space_of(self, node: Bits) -> Space:
         """The space of an access, which the function will need."""
-        space = self._spaces[node.attribute[0]]
+        space = self.spaces[node.attribute[0]]
         self._used[space.number] = space
         return space
 
@@ -80,10 +80,14 @@ class Memory:
         span = self._spans.get(id(node))
         self.space_of(node).store(self._low, node, address, value, span)
 
-    def words(self) -> None:
-        """Name what the spaces that were used have in the mailbox."""
+    def words(self, passed: int = -1) -> None:
+        """Name what the spaces that were used have in the mailbox, but for one (by its number)
+        whose %tables and %storage are the function's parameters."""
         for number in sorted(self._used):
-            _space_words(self._low, self._used[number])
+            if number == passed:
+                _passed_words(self._low, number)
+            else:
+                _space_words(self._low, self._used[number])
 
 
 def _space_words(low: Lowering, space: Space) -> None:
@@ -93,6 +97,11 @@ def _space_words(low: Lowering, space: Space) -> None:
         kind = "i64" if name == "size" else "ptr"
         at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
         low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
+
+
+def _passed_words(low: Lowering, number: int) -> None:
+    for name in ("tables", "storage"):
+        low.line(f"%space{number}.{name} = getelementptr i8, ptr %{name}, i64 0")
 
 
 def exits(node: Bits) -> bool:
@@ -108,17 +117,17 @@ def reads_port(trace: Trace) -> bool:
     return last and not any(map(exits, trace.walk()))
 
 
-def leave(low: Lowering, why: str) -> None:
+def leave(low: Lowering, why: str, passed: str = "") -> None:
     """Return to the engine, but let the gate have an exit of the guest's own, and `Word.LOOK` what
-    wants a look at the state."""
+    wants a look at the state. `passed`: the function's further parameters (see `chain`)."""
     after = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
     before = low.emit(f"icmp eq i64 {why}, {int(Left.ASK)}")
-    _through(low, low.emit(f"or i1 {after}, {before}"), Word.GATE, why)
-    _through(low, low.emit(f"icmp eq i64 {why}, {int(Left.LOOK)}"), Word.LOOK, why)
+    _through(low, low.emit(f"or i1 {after}, {before}"), Word.GATE, why, passed)
+    _through(low, low.emit(f"icmp eq i64 {why}, {int(Left.LOOK)}"), Word.LOOK, why, passed)
     low.line(f"ret i64 {why}")
 
 
-def _through(low: Lowering, condition: str, word: Word, why: str) -> None:
+def _through(low: Lowering, condition: str, word: Word, why: str, passed: str) -> None:
     """On a condition go on in the function that a word of the mailbox has, if it has one."""
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(word)}")
     function = low.emit(f"load ptr, ptr {at}")
@@ -126,7 +135,7 @@ def _through(low: Lowering, condition: str, word: Word, why: str) -> None:
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {condition}, {is_there}"), through, back)
     low.start(through)
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {why})")
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {why}{passed})")
     low.line(f"ret i64 {result}")
     low.start(back)
 
@@ -160,9 +169,13 @@ def tell(low: Lowering, reason: str, values: list[str]) -> None:
         low.line(f"store {text}, ptr {at}")
 
 
-def chain(low: Lowering, target: str) -> None:
+def chain(low: Lowering, target: str, passed: str = "") -> None:
     """Probe the jump cache for native code at a program counter (i64), and go there; whoever
-    discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none."""
+    discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none.
+
+    A function that goes on in another one has the same parameters, as LLVM wants it: `passed` are
+    those besides the two that all have; nobody looks at them there.
+    """
     scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
     index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
@@ -176,16 +189,17 @@ def chain(low: Lowering, target: str) -> None:
     lost = low.fresh("lost")
     low.branch(_is_entry(low, second, target), found, lost)
     low.start(lost)
-    _discover(low, target)
+    _discover(low, target, passed)
     low.start(found)
     entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {number})")
+    given = f"ptr %mailbox, i64 {number}{passed}"
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
     low.line(f"ret i64 {result}")
 
 
-def _discover(low: Lowering, target: str) -> None:
+def _discover(low: Lowering, target: str, passed: str) -> None:
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.DISPATCH)}")
     function = low.emit(f"load ptr, ptr {at}")
     discover, leave = low.fresh("discover"), low.fresh("nobody")
@@ -193,7 +207,8 @@ def _discover(low: Lowering, target: str) -> None:
     low.start(leave)
     low.line(f"ret i64 {int(Left.DISPATCH)}")
     low.start(discover)
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {target})")
+    given = f"ptr %mailbox, i64 {target}{passed}"
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
     low.line(f"ret i64 {result}")
 
 

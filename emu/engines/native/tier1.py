@@ -9,15 +9,17 @@ from __future__ import annotations
 import atexit
 import weakref
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
 from emu.engines.native.decode_tables import RECORD_WORDS, Flag
 from emu.engines.native.decoder import BulkDecoder, Description, native
+from emu.engines.native.executable import arena
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.image import Image
 from emu.engines.native.layout import (
@@ -25,8 +27,11 @@ from emu.engines.native.layout import (
     DISCOVERY,
     END,
     MOST_FORMS,
+    MOST_NUMBERS,
     PAGE_BITS,
+    PIECES,
     QUICK,
+    STITCH,
     Word,
 )
 from emu.engines.native.linking import Library, kept, linker
@@ -41,9 +46,12 @@ from isa.x86.form import Form
 from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
+    from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
     from emu.engines.native.handlers import HandlerCompiler
+    from emu.engines.native.stencil_code import Stencil
 
+STENCIL = "s"  # before the names of forms: the symbols of their stencils
 BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
 LONG = 50_000_000  # instructions of a run after which it is told which blocks were warm
@@ -59,18 +67,22 @@ class Made(NamedTuple):
     image: Image
     reasons: list[str]
     rough: bool = False  # in a hurry
+    stencils: Mapping[str, Stencil] = MappingProxyType({})
 
 
 class Tier1:
     """What a session has decoded, and which forms it has handlers for."""
 
     prefix = "h"  # of handlers' symbols
+    stitches = True  # whether warm blocks become code of their own, see `stencils`
 
     def __init__(self, session: NativeSession) -> None:
         self._session = session
         self._memory = session.state.memory[session.isa.code_space]
         room = Room(8 * MOST_FORMS)
         self.handlers, self.handlers_at = room.words(), room.address
+        stencils = Room(8 * MOST_FORMS)
+        self._stencils, self._stencils_at = stencils.words(), stencils.address
         self.decoder = BulkDecoder(self._describe)
         self._learned_name = digest(repr(("learned", *conditions(session))).encode())
         learned.load(session.cache, self._learned_name, self.decoder)
@@ -84,6 +96,9 @@ class Tier1:
         self._store = handlers_of(session.cache)
         self._start()
         self.arena = Arena(session, self.entry)
+        self._can_stitch = self.stitches and arena() is not None
+        if self._can_stitch:
+            self._use_pieces()
         _all.add(self)
 
     def _start(self) -> None:
@@ -99,7 +114,9 @@ class Tier1:
 
         library = linker().link(kept(session.cache, name, text, DISCOVERY))
         self._libraries.append(library)
-        self.entry, end, self._absent, self.dispatch = (library.addresses[n] for n in DISCOVERY)
+        self._discovery = library.addresses
+        self.entry, self.dispatch = self._discovery["tier1"], self._discovery["dispatch"]
+        end, self._absent = self._discovery["end"], self._discovery["absent"]
         self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
@@ -115,9 +132,39 @@ class Tier1:
         mail = self._session.mail
         mail[Word.HANDLERS] = self.handlers_at
         mail[Word.DECODER] = native()[1].addresses["decode_run"]
+        for word in (Word.RESUME, Word.HANDLE, Word.LINK):
+            mail[word] = self._discovery[word.name.lower()]
+        mail[Word.CALLS] = self._store.stencils.calls
+        mail[Word.STENCILS] = self._stencils_at if self._can_stitch else 0
         self.arena.attach()
 
     # -- forms -----------------------------------------------------------------------------------
+
+    def _use_pieces(self) -> None:
+        """Have what stands around the stencils of a block."""
+        isa, store = self._session.isa, self._store.stencils
+        pc, space = isa.pc, self._session.spaces[isa.code_space].number
+        symbols = {name: f"{name}.{pc.slot}.{space}" for name in PIECES}
+        if not all(map(store.address, symbols.values())):
+            from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
+            from emu.engines.native.site import pieces
+            from emu.engines.native.stencil_code import stencils_of
+
+            with borrowed() as compiler:
+                found = stencils_of(compiler.object_code(pieces(pc, space)))
+            store.add({symbols[name]: stencil for name, stencil in found.items()})
+        for name, place in PIECES.items():
+            self._stencils[place] = store.address(symbols[name])
+        self._can_stitch = all(self._stencils[place] for place in PIECES.values())
+
+    def more_room(self) -> None:
+        """Let native code stitch more blocks; if there is no more room, none, or others."""
+        try:
+            self.arena.more_code()
+        except FullError:
+            self._session.forget()
+        except MemoryError:
+            self._session.mail[Word.STENCILS], self._can_stitch = 0, False
 
     def _describe(self, form: Form, fields: tuple[str, ...]) -> Description:
         """Which forms end a block, and which have no handler and never will."""
@@ -130,12 +177,15 @@ class Tier1:
             flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.names)  # the decoder registers it next
-        if number >= END:
+        if number >= MOST_NUMBERS:
             return Description(fields, Flag.ABSENT)
         return Description(fields, Flag(flags), name)
 
     def _symbol(self, number: int) -> str:
         return self.prefix + self.decoder.names[number]
+
+    def _stencil(self, number: int) -> str:
+        return STENCIL + self.decoder.names[number]
 
     def want(self, number: int) -> None:
         """Ask for a form's handler, once."""
@@ -155,9 +205,11 @@ class Tier1:
 
     def make_wanted(self) -> None:
         """Compile the handlers that are wanted, now: it takes no longer than the python engine
-        takes to emit its own."""
+        takes to emit its own. Who wants stitched code early waits for good ones, with stencils.
+        """
+        level = QUICK if self._session.stitch >= STITCH else BEST
         while numbers := self.wanted():
-            self.install(self.compile(numbers, QUICK))
+            self.install(self.compile(numbers, level))
 
     def rough(self) -> tuple[int, ...]:
         """Forms whose handlers were made in a hurry, for the compiler; each once."""
@@ -177,6 +229,7 @@ class Tier1:
         if found is None:
             return False
         self.handlers[number] = found
+        self._stencils[number] = self._store.stencils.address(self._stencil(number))
         if self._store.is_rough(self._symbol(number)):
             self._rough.append(number)
         self._session.reasons |= self._store.reasons
@@ -186,9 +239,12 @@ class Tier1:
         """Use the handlers that there are for what the decoder knows: to look for one when it is
         met takes longer, as that leaves native code."""
         addresses, absent, prefix = self._store.addresses, self._absent, self.prefix
-        symbols = [prefix + name for name in self.decoder.names[:END]]
+        names = self.decoder.names[:MOST_NUMBERS]
+        symbols = [prefix + name for name in names]
         found = array("Q", [addresses.get(symbol, absent) for symbol in symbols])
         self.handlers[: len(found)] = memoryview(found)
+        stencils = array("Q", self._store.stencils.addresses([STENCIL + name for name in names]))
+        self._stencils[: len(stencils)] = memoryview(stencils)
         self._rough = self._store.rough_of(symbols)
         self._session.reasons |= self._store.reasons
 
@@ -207,8 +263,32 @@ class Tier1:
         text = module_of(handlers)  # which knows then how they may leave
         with borrowed(level) as compiler:
             image = compiler.image(text, [handler.name for handler in handlers])
+            stencils = self._compile_stencils(numbers, compiler) if level == BEST else {}
         reasons = sorted(set().union(*(handler.reasons for handler in handlers)))
-        return Made(numbers, image, reasons, level == QUICK)
+        return Made(numbers, image, reasons, level == QUICK, stencils)
+
+    def _compile_stencils(self, numbers: Iterable[int], compiler: Compiler) -> dict[str, Stencil]:
+        """The stencils of forms that can have some."""
+        from emu.engines.native.stencil_code import stencils_of
+        from emu.engines.native.stencils import StencilCompiler, is_stitched, stencils_module
+
+        if not self._can_stitch:
+            return {}
+        session, made = self._session, []
+        for number in numbers:
+            form, fields = self.decoder.forms[number], self.decoder.descriptions[number].fields
+            facts = session.facts(form)
+            if is_stitched(session.isa.trace(form), facts):
+                made.append(
+                    StencilCompiler(
+                        session.isa, form, fields, session.spaces, session.watched,
+                        self._stencil(number), ends=facts.ends,
+                    )
+                )  # fmt: skip
+        texts = [stencil.text for stencil in made]
+        called = sorted(set().union(*(stencil.low.declarations for stencil in made)))
+        text = stencils_module(texts, called, set().union(*(stencil.holes for stencil in made)))
+        return stencils_of(compiler.object_code(text, [stencil.name for stencil in made]))
 
     def _compiler_type(self) -> type[HandlerCompiler]:
         """Of handlers."""
@@ -227,6 +307,7 @@ class Tier1:
     def install(self, made: Made) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
         self._store.add(made.image, made.reasons, rough=made.rough)
+        self._store.stencils.add(made.stencils)
         for number in made.numbers:
             self._use(number)
 

@@ -1,0 +1,78 @@
+"""From LLVM's object code to stencils as bytes (see `stencils.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
+from emu.engines.native.stitch import HOLE, STENCIL, Kind
+
+_ARGUMENT: Final = 8  # where in a hole that is
+_JUMP: Final = b"\xe9"  # jmp rel32
+_NAMES: Final = {
+    "field": Kind.FIELD, "slot": Kind.SLOT, "pc": Kind.PC, "index": Kind.INDEX,
+    "count": Kind.COUNT, "size": Kind.BYTES, "next": Kind.NEXT, "number": Kind.NUMBER,
+    "stitched": Kind.STITCHED, "counter": Kind.COUNTER,
+}  # fmt: skip
+_RELATIVE: Final = (Kind.NEXT, Kind.COUNTER, Kind.CALL)
+_WIDE: Final = (Kind.FIELD, Kind.PC)  # numbers that may have their highest bit set
+
+
+class Stencil(NamedTuple):
+    """A stencil as native code reads it; `calls` are a hole's number and a function's symbol each:
+    who keeps the stencil numbers the functions."""
+
+    content: bytes
+    calls: tuple[tuple[int, str], ...] = ()
+
+    def calling(self, number_of: Callable[[str], int]) -> bytes:
+        """The content with the functions' numbers."""
+        content = bytearray(self.content)
+        holes = STENCIL.size + _padded(STENCIL.unpack_from(content)[0])
+        for hole, symbol in self.calls:
+            at = holes + hole * HOLE.size + _ARGUMENT
+            content[at : at + 4] = number_of(symbol).to_bytes(4, "little")
+        return bytes(content)
+
+
+def stencils_of(object_code: bytes) -> dict[str, Stencil]:
+    """The stencils among an object's functions, by symbol: those that reach nothing but holes and
+    other functions."""
+    found = {name: _packed(function) for name, function in functions_of(object_code).items()}
+    return {name: packed for name, packed in found.items() if packed is not None}
+
+
+def _packed(function: Function) -> Stencil | None:
+    """A stencil; None if it has constants elsewhere."""
+    code, references = function
+    holes = [_hole(reference) for reference in references]
+    if None in holes:
+        return None
+    last = len(code) - 4
+    if code[last - 1 : last] == _JUMP and (last, Kind.NEXT, 0, -4) in holes:
+        code = code[: last - 1]  # what it would jump to is there
+        del references[holes.index((last, Kind.NEXT, 0, -4))]
+        holes.remove((last, Kind.NEXT, 0, -4))
+    head = STENCIL.pack(len(code), len(holes)) + code.ljust(_padded(len(code)), b"\0")
+    calls = [(n, references[n].symbol) for n, h in enumerate(holes) if h and h[1] == Kind.CALL]
+    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes if hole), tuple(calls))
+
+
+def _padded(size: int) -> int:
+    return size + -size % 4
+
+
+def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
+    """Where a reference is, of what kind, what that needs, and the addend."""
+    name, *numbers = reference.symbol.split(".")
+    kind = _NAMES.get(name, Kind.CALL)
+    absolute = reference.type in (ABSOLUTE, SIGNED)
+    if not name or absolute == (kind in _RELATIVE):
+        return None
+    if kind is Kind.CALL:
+        return reference.at, kind, 0, reference.addend
+    if reference.type == SIGNED and kind in _WIDE:
+        return None
+    word, chosen = (*map(int, numbers), 0, 0)[:2]
+    return reference.at, kind, word | chosen << 8, reference.addend
