@@ -53,10 +53,10 @@ def engines() -> dict[str, object]:
         "python": Python(),
         "python-cold": Python(hot=1 << 60),
         "python-hot": Python(hot=0),
-        "native": Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE),
+        "native": Native(hot=0, wait=True, level=BEST, cache=NO_CACHE),
         "native-stitched": Native(cache=NO_CACHE, stitch=0),
         "native-tier1": Native(hot=1 << 30, wait=True, cache=NO_CACHE),
-        "native-single": Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE, longest=1),
+        "native-single": Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE, longest=1),
     }
 
 

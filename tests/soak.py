@@ -102,8 +102,8 @@ class Soak:
             "as users have it": lambda: Native(cache=disk),
             "eager": lambda: Native(hot=20, cache=disk),
             "tier 1": lambda: Native(hot=1 << 30, stitch=1, cache=disk),
-            "forced": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=disk),
-            "forced, both levels": lambda: Native(hot=5, wait=True, cache=disk),
+            "forced": lambda: Native(hot=0, wait=True, level=QUICK, cache=disk),
+            "forced, compiled well": lambda: Native(hot=5, wait=True, cache=disk),
         }
         self.engines = {name: make() for name, make in self.makers.items()}
         self.names = itertools.cycle(self.makers)

@@ -43,7 +43,7 @@ def compiling() -> Native:
 
 def regions() -> Native:
     """Native code for whole loops."""
-    return Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+    return Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None))
 
 
 ENGINES = {

@@ -65,8 +65,8 @@ class Bench:
         self.guests = {
             "native": Guest(Native(cache=cache)),
             "native, tier 1 only": Guest(Native(hot=1 << 30, wait=True, stitch=1, cache=NO_CACHE)),
-            "native, tier 2 forced": Guest(Native(**forced, levels=(BEST,))),
-            "native, tier 2 forced in a hurry": Guest(Native(**forced, levels=(QUICK,))),
+            "native, tier 2 forced": Guest(Native(**forced, level=BEST)),
+            "native, tier 2 forced in a hurry": Guest(Native(**forced, level=QUICK)),
         }
         self.reset()
 

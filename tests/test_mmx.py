@@ -190,7 +190,7 @@ def benches() -> dict[str, Bench]:
         "python-cold": Bench(Python(hot=1 << 60)),
         "python-hot": Bench(Python(hot=0)),
         "native-tier1": Bench(Native(hot=1 << 30, wait=True, cache=DiskCache(None))),
-        "native": Bench(Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))),
+        "native": Bench(Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None))),
     }
 
 

@@ -29,6 +29,7 @@ from emu.engines.native.engine import Native
 from emu.engines.native.executable import ROOM, Arena, arena
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.jumps import JumpCache
+from emu.engines.native.kept import PREFIX
 from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
 from emu.engines.native.region import perfect_hash
@@ -44,7 +45,6 @@ from emu.toy.run import load_program
 from isa.toy import Toy
 
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
-LEVELS = {"quick": (QUICK,), "best": (BEST,), "both": (QUICK, BEST)}
 
 
 def native(**options):
@@ -62,9 +62,9 @@ LOOP = code(
 """EAX := 1000 + 999 + … + 1."""
 
 
-@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS)
-def test_a_loop_runs_in_native_code(levels):
-    engine, state = native(levels=levels), x86_machine(LOOP)
+@pytest.mark.parametrize("level", [QUICK, BEST])
+def test_a_loop_runs_in_native_code(level):
+    engine, state = native(level=level), x86_machine(LOOP)
     stop = engine.run(state, 1 << 40)
     assert (stop.reason, state["eax"], state["ecx"]) == ("interrupt", 500500, 0)
     assert any(engine._session_of(state).regions.tables.values())
@@ -152,7 +152,7 @@ def test_a_breakpoint_set_now_holds_at_once(hot):
 def test_a_breakpoint_holds_in_a_region_from_the_disk(tmp_path):
     """It was compiled when there was no breakpoint."""
     loop = code("31c0 b9e8030000 01c8 eb00 49 75f9 cd80")  # add; jmp to dec; jne
-    engines = [native(cache=DiskCache(tmp_path), levels=(BEST,)) for _ in range(2)]
+    engines = [native(cache=DiskCache(tmp_path), level=BEST) for _ in range(2)]
     assert engines[0].run(x86_machine(loop), 1 << 40).reason == "interrupt"
     state = x86_machine(loop)
     state.breakpoints = {CODE + 11}  # DEC
@@ -249,20 +249,6 @@ def test_a_target_that_turns_up_late_becomes_part_of_the_region():
     assert len(regions_of(engine, state)) == 1
 
 
-@pytest.mark.parametrize(("worth", "quick"), [(0, False), (1 << 40, True)])
-def test_only_regions_that_are_worth_it_are_compiled_well(monkeypatch, worth, quick):
-    """A hurried region is compiled again as soon as it has done enough instructions."""
-    monkeypatch.setattr(regions_module, "WORTH", worth)
-    monkeypatch.setattr(regions_module, "LOOK_EVERY", 1)
-    monkeypatch.setattr(regions_module.Regions, "eager", False)
-    engine, state = native(hot=20), x86_machine(LOOP)
-    for until in range(100, 5000, 100):
-        engine.run(state, until)
-    regions = engine._session_of(state).regions._whole.values()
-    assert state["eax"] == 500500
-    assert all(region.quick for region in regions) == quick
-
-
 def test_machines_take_turns():
     """One engine, several machines: each goes on where it was."""
     engine = native()
@@ -283,14 +269,14 @@ def test_a_region_may_be_compiled_while_another_one_is_dropped():
     others = itertools.count(4)  # names of modes that there are not
 
     def elsewhere(phase, info):
-        regions._house(Job(BEST, mode._replace(cpl=next(others)), head), compiled)
+        regions._house(Job(mode._replace(cpl=next(others)), head), compiled)
 
     threshold = gc.get_threshold()
     gc.callbacks.append(elsewhere)
     try:
         gc.set_threshold(1)
         for _ in range(100):
-            regions._house(Job(BEST, mode, head), compiled)
+            regions._house(Job(mode, head), compiled)
             regions._unhouse(mode, head)
     finally:
         gc.callbacks.remove(elsewhere)
@@ -320,10 +306,20 @@ def test_a_jump_cache_has_what_was_entered(pc):
 # -- the disk ---------------------------------------------------------------------------------
 
 
-def run_with(cache):
-    engine, state = native(cache=cache, levels=(BEST,)), x86_machine(LOOP)
+def run_with(cache, level=BEST):
+    engine, state = native(cache=cache, level=level), x86_machine(LOOP)
     engine.run(state, 1 << 40)
     return state["eax"]
+
+
+def test_regions_of_one_level_are_not_taken_for_those_of_another(tmp_path):
+    kept = []
+    for level in (QUICK, BEST, BEST):
+        cache = DiskCache(tmp_path / "cache")
+        assert run_with(cache, level) == 500500
+        kept.append(sum(name.startswith(PREFIX) for name in cache.names()))
+    assert kept == [kept[0], 2 * kept[0], 2 * kept[0]]
+    assert kept[0]
 
 
 def test_only_blocks_that_the_disk_may_have_are_looked_for_there(tmp_path, monkeypatch):
@@ -418,23 +414,6 @@ def test_a_region_that_is_made_again_keeps_its_entries(tmp_path):
     assert {IF_ODD, AFTERWARDS} <= regions._installed_at[mode, head].entries.keys()
 
 
-def test_a_region_that_is_being_compiled_well_is_not_hurried_again(monkeypatch):
-    """Hurried code would take the place of what is better, and would have to be made well again."""
-    monkeypatch.setattr(regions_module, "WORTH", 1 << 40)
-    monkeypatch.setattr(regions_module.Regions, "eager", False)
-    engine, state = native(hot=4), x86_machine(ODD)
-    engine.run(state, 1 << 40)
-    regions, mode = engine._session_of(state).regions, state.isa.mode(state.values)
-    head, submitted = regions.homes[mode, IF_ODD].head, []
-    monkeypatch.setattr(regions._worker, "submit", submitted.append)
-    assert regions._whole[mode, head].quick
-    regions._ask_entry(mode, AFTERWARDS, head)
-    regions._pending.clear()
-    regions._worker.current = Job(BEST, mode, head)
-    regions._ask_entry(mode, IF_ODD, head)
-    assert submitted == [Job(QUICK, mode, head), Job(BEST, mode, head)]
-
-
 def test_a_region_of_words_is_made_again_from_what_is_known_of_it():
     """Its blocks are read again if the python engine has forgotten them: units, not bytes."""
     path = Path(__file__).parents[1] / "programs" / "toy" / "primes.asm"
@@ -473,7 +452,7 @@ def test_a_block_that_is_no_longer_in_a_region_is_not_thought_to_be(tmp_path):
     whole = regions._whole[mode, head]
     fewer = [n for n, (pc, _) in enumerate(whole.blocks) if pc != IF_ODD]
     kept = {name: [getattr(whole, name)[n] for n in fewer] for name in ("blocks", "code_ranges")}
-    regions._house(Job(BEST, mode, head), whole._replace(**kept))
+    regions._house(Job(mode, head), whole._replace(**kept))
     assert (mode, IF_ODD) not in regions.homes
     assert (mode, AFTERWARDS) in regions.homes
 
@@ -747,7 +726,7 @@ def test_dropped_regions_give_their_room_back():
     place = arena()
     if place is None:
         pytest.skip("LLVM's linker has its own memory")
-    engine = native(levels=(BEST,))
+    engine = native(level=BEST)
     used = []
     for _ in range(6):
         state = x86_machine(LOOP)

@@ -24,8 +24,8 @@ from vmm.pc.systems.laboratory import LIMIT, Bench, new_bare
 ENGINES = {
     "tier 1": lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE),
     "stitched": lambda: Native(hot=1 << 30, wait=True, stitch=0, cache=NO_CACHE),
-    "tier 2": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
-    "both": lambda: Native(hot=3, wait=True, levels=(BEST,), cache=NO_CACHE),
+    "tier 2": lambda: Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE),
+    "both": lambda: Native(hot=3, wait=True, level=BEST, cache=NO_CACHE),
 }
 
 

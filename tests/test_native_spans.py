@@ -62,7 +62,7 @@ def compare(body: list[bytes], edge: int, start: int, stride: int, until: int) -
     code = b"".join(body) + bytes([0x83, 0xC6, stride & 0xFF, 0x4F])
     code += bytes([0x75, -len(code) - 2 & 0xFF]) + b"\xcd\x80"
     registers = {"esi": edge + start, "edi": 5, "eax": 7, "ecx": 0x11223344, "fcw": 0x37F}
-    engine = Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE)
+    engine = Native(hot=0, wait=True, level=BEST, cache=NO_CACHE)
     for count in (until, 400):
         expected, state = x86_machine(code, registers), x86_machine(code, registers)
         wanted = Reference().run(expected, count)

@@ -99,7 +99,7 @@ def asked(monkeypatch, stitch, count):
 
     with monkeypatch.context() as patch:
         patch.setattr(regions_module.Regions, "ask", note)
-        engine = stitching(hot=count, stitch=stitch, levels=(BEST,))
+        engine = stitching(hot=count, stitch=stitch, level=BEST)
         agrees(LOOP, engine)
     return counts
 
@@ -114,7 +114,7 @@ def test_entries_are_counted_as_by_the_handlers(monkeypatch, stitch, count):
 
 def test_a_region_takes_the_place_of_a_stitched_block():
     """No link leads past it; when it is gone, the stitched code is there again."""
-    engine = stitching(hot=40, levels=(BEST,))
+    engine = stitching(hot=40, level=BEST)
     state = agrees(LOOP, engine)
     found = kinds(engine, state)
     head = next(pc for pc, kind in found.items() if kind == REGION)

@@ -26,7 +26,7 @@ ENGINES = {
     "python": Python,
     "python-hot": lambda: Python(hot=0),
     "native": lambda: Native(cache=NO_CACHE, stitch=0),
-    "native-hot": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
+    "native-hot": lambda: Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE),
 }
 FORCED = [pytest.param(name, marks=pytest.mark.heavy) for name in ("python-hot", "native-hot")]
 EACH = ["python", FORCED[0], "native", FORCED[1]]

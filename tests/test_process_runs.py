@@ -28,7 +28,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "python-hot": lambda: Python(hot=0),
     "native": lambda: Native(cache=NO_CACHE),
     "native-tier1": lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE),
-    "native-forced": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=NO_CACHE),
+    "native-forced": lambda: Native(hot=0, wait=True, level=BEST, cache=NO_CACHE),
 }
 
 

@@ -118,7 +118,7 @@ def test_some_vectors_of_each_form(model: str, engine: Callable[[], Engine]) -> 
         pytest.param(lambda: Python(hot=0), 40, id="python-hot"),
         pytest.param(lambda: Native(hot=1 << 30, wait=True, cache=NO_CACHE), 1, id="native-tier1"),
         pytest.param(
-            lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
+            lambda: Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE),
             200,
             id="native-hurried",
         ),

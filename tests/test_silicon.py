@@ -34,8 +34,8 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "python-handlers": lambda: Python(hot=1 << 60),
     "python-compiled": lambda: Python(hot=0),
     "native-stitched": lambda: Native(hot=1 << 30, wait=True, stitch=0, cache=DiskCache(None)),
-    "native-quick": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None)),
-    "native-best": lambda: Native(hot=0, wait=True, levels=(BEST,), cache=DiskCache(None)),
+    "native-quick": lambda: Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None)),
+    "native-best": lambda: Native(hot=0, wait=True, level=BEST, cache=DiskCache(None)),
 }
 CHUNKS_OF = {"reference": 9, "python-handlers": 9, "python-compiled": 2}
 HALVES = {"native-quick": 0, "native-best": 1}  # one of the two ways of compiling for each form

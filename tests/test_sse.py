@@ -486,7 +486,7 @@ def looped(rng: random.Random, length: int, at: int) -> bytes:
 @pytest.fixture(scope="module")
 def benches() -> dict[str, Bench]:
     """All engines; what compiles, compiles every block."""
-    native = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+    native = Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None))
     return {
         "reference": Bench(Reference(), MODEL),
         "python-cold": Bench(Python(hot=1 << 60), MODEL),

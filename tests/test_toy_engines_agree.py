@@ -94,7 +94,7 @@ class Counted:
 
 NATIVE = {
     "native, tier 2 allowed": lambda: Native(hot=12, cache=NO_CACHE),  # in the background
-    "native, tier 2 forced": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
+    "native, tier 2 forced": lambda: Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE),
 }
 
 

@@ -85,7 +85,7 @@ def benches() -> dict[str, Bench]:
 @pytest.fixture(scope="module")
 def compiled() -> dict[str, Bench]:
     """Engines that compile every block."""
-    quick = Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+    quick = Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None))
     return {"reference": Bench(Reference()), "native": Bench(quick)}
 
 

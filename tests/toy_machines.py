@@ -27,7 +27,7 @@ ENGINES: dict[str, Callable[[], Engine]] = {
     "reference": Reference,
     "python": Python,
     "python-hot": lambda: Python(hot=0),  # every block compiled at once
-    "native": lambda: Native(hot=0, wait=True, levels=(QUICK,), cache=NO_CACHE),
+    "native": lambda: Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE),
 }
 
 

@@ -20,7 +20,7 @@ from emu.engines.native.decode_tables import Flag
 from emu.engines.native.engine import NativeSession
 from emu.engines.native.gate import _PLACE
 from emu.engines.native.handlers import PARAMETERS, HandlerCompiler, module
-from emu.engines.native.layout import END, MOST_FORMS, QUICK, WORDS, Left, Word
+from emu.engines.native.layout import BEST, END, MOST_FORMS, WORDS, Left, Word
 from emu.engines.native.linking import kept, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Tier1
@@ -438,7 +438,7 @@ class WatchedNativeSession(Stepping, NativeSession):
         self._hooked = np.zeros(len(Hooked), dtype=np.uint64)
         self._words: Any = memoryview(self._hooked)  # type: ignore[arg-type]  # numpy's stubs
         self._notes = np.zeros((MOST_NOTED, NOTE), dtype=np.uint64)
-        super().__init__(state, NEVER, 1, NEVER, (QUICK,), DiskCache.users(), wait=False)
+        super().__init__(state, NEVER, 1, NEVER, BEST, DiskCache.users(), wait=False)
         self.watched_by(watch)
         self._kept: list[object] = []
         words = self._words

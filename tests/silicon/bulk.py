@@ -137,7 +137,7 @@ def compiling(name: str) -> Engine:
     """An engine that compiles loops whole: "python" or "regions"."""
     if name == "python":
         return Python(hot=0)
-    return Native(hot=0, wait=True, levels=(QUICK,), cache=DiskCache(None))
+    return Native(hot=0, wait=True, level=QUICK, cache=DiskCache(None))
 
 
 class Bulk:

@@ -95,7 +95,7 @@ class RegionBuilder:
         covers = session.coverage is not None
         region = RegionCompiler(
             self.isa, self.mode, self.planned, numbers, session.spaces, session.watched, SYMBOL,
-            covers=covers, counts=compiler.quick,
+            covers=covers,
         )  # fmt: skip
         image = compiler.region(region.text)
         ranges = [(b.address, *self._code(b)) for b in self.blocks.values()]
@@ -104,9 +104,7 @@ class RegionBuilder:
         first = (head.pc, head.address, head.code)
         blocks = [(b.pc, sorted(b.targets)) for b in self.planned]
         reasons, length = sorted(region.reasons), LARGEST - self._room
-        return Compiled(
-            ranges, blocks, entries, reasons, compiler.quick, covers, length, first, image
-        )
+        return Compiled(ranges, blocks, entries, reasons, covers, length, first, image)
 
     def _code(self, block: Code) -> tuple[int, str]:
         size = sum(i.length for i in block.instructions)

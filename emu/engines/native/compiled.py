@@ -19,7 +19,6 @@ class Compiled(NamedTuple):
     blocks: list[tuple[int, list[int]]]
     entries: list[tuple[int, int, int]]
     reasons: list[str]
-    quick: bool  # compiled in a hurry: to be replaced
     covers: bool  # counts what it executes
     length: int  # instructions
     first: tuple[int, int, bytes]  # program counter, address and code of the head
@@ -39,4 +38,4 @@ class Compiled(NamedTuple):
         return Compiled(**facts, first=(0, 0, b""), image=image)
 
 
-_FACTS = ("code_ranges", "blocks", "entries", "reasons", "quick", "covers", "length")
+_FACTS = ("code_ranges", "blocks", "entries", "reasons", "covers", "length")

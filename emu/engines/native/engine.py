@@ -21,10 +21,8 @@ from emu.engines.native.gate import HELD, Gate
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import (
     BEST,
-    HEATS,
     LARGEST,
     PORT_READ,
-    QUICK,
     SEEN,
     STITCH,
     WORDS,
@@ -53,8 +51,8 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.coverage import Coverage
 
-HOT = 64_000  # entries after which a block of tier 1 becomes the head of a region: by then it has
-# taken about as long as compiling it in a hurry does
+HOT = 128_000  # entries after which a block of tier 1 becomes the head of a region: by then it has
+# taken about as long as compiling it does
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
@@ -67,10 +65,10 @@ class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
     `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
-    compiler, so that tests reach native code at once; `levels`: of compiling, in
-    order; `cache`: where compiled code is kept; `longest`: instructions in a block; `stitch`: how
-    often a block of tier 1 is entered before it becomes code of its own, less one, a power of two
-    less one.
+    compiler, so that tests reach native code at once; `level`: how well regions are compiled;
+    `cache`: where compiled code is kept; `longest`: instructions in a block; `stitch`: how often a
+    block of tier 1 is entered before it becomes code of its own, less one, a power of two less
+    one.
     """
 
     name = "native"
@@ -80,7 +78,7 @@ class Native(Python):
         *,
         hot: int = HOT,
         wait: bool = False,
-        levels: tuple[int, ...] = (QUICK, BEST),
+        level: int = BEST,
         cache: DiskCache | None = None,
         longest: int = LONGEST,
         stitch: int = STITCH,
@@ -88,14 +86,14 @@ class Native(Python):
         super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
         self._native_hot = hot
         self._wait = wait
-        self._levels = levels
+        self._level = level
         self._cache = DiskCache.users() if cache is None else cache
         self._stitch = stitch
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
         return NativeSession(
-            state, self._hot, self._longest, self._native_hot, self._levels, self._cache,
+            state, self._hot, self._longest, self._native_hot, self._level, self._cache,
             wait=self._wait, stitch=self._stitch,
         )  # fmt: skip
 
@@ -118,7 +116,7 @@ class NativeSession(Session):
     switches = True  # whether native code may go on in another mode by itself
 
     def __init__(
-        self, state: State, hot: int, longest: int, native_hot: int, levels: tuple[int, ...],
+        self, state: State, hot: int, longest: int, native_hot: int, level: int,
         cache: DiskCache, *, wait: bool, stitch: int = STITCH,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
@@ -128,15 +126,14 @@ class NativeSession(Session):
         self.spaces = _spaces(state)
         self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
-        mailbox, seen, heats = Room(8 * WORDS), Room(8 * 2 * SEEN), Room(8 * HEATS)
+        mailbox, seen = Room(8 * WORDS), Room(8 * 2 * SEEN)
         self.at, self.mail = mailbox.address, mailbox.words()
         self._seen, self._seen_at = seen.words(), seen.address  # see `Word.SEEN`
-        self.heats, self._heats_at = heats.words(), heats.address  # see `Word.HEAT`
         self.targets: dict[Hashable, dict[int, set[int]]] = {}
         self.reasons = {number_of(PORT_READ): PORT_READ}
         self._discovered: Hashable = None  # the mode of which native code discovers blocks, if any
         self._native_forms: dict[Hashable, bool] = {}
-        self.regions = Regions(self, levels, wait=wait)
+        self.regions = Regions(self, level, wait=wait)
         self.gate: Gate | None = None
         self.answer: Exit | None = None
         self.ways: dict[int, tuple[str, int]] = {}
@@ -163,7 +160,6 @@ class NativeSession(Session):
             self.mail[Word.COUNT] = self.mail[Word.HOT] - max(self.native_hot, 1) & 0xFFFFFFFF
             self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
-        self.mail[Word.HEAT] = self._heats_at
         self.mail[Word.SEEN] = self._seen_at
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
@@ -353,7 +349,7 @@ class NativeSession(Session):
         why = _LEFT[left]
         if why is Left.SERVED:
             return self._served(gate)
-        if self.regions.is_due(state.count):
+        if self.regions.done:
             self.regions.install()
         if count + budget == state.count and budget == SLICE:
             self.regions.refine()

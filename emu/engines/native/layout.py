@@ -43,7 +43,6 @@ class Word(IntEnum):
     ARENA = 56  # records that there are
     FRESH = 57  # instructions that may still be discovered before Python wants a look
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
-    HEAT = 59  # -> instructions done in regions that were compiled in a hurry, by `heat_slot`
     SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
     KEPT = 61  # -> a byte for each `kept_slot`: whether the disk may have a region from there
     COUNT = 62  # from which number a block's entries count if it has none: HOT comes later then
@@ -156,16 +155,9 @@ PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a po
 
 SEEN: Final = 256  # pairs of a block and where its indirect jump went
 
-HEATS: Final = 1 << 12  # counters of heat
-
 JUMPS: Final = 1 << 16  # entries of the jump cache
 JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
 NOWHERE: Final = (1 << 64) - 1
-
-
-def heat_slot(pc: int) -> int:
-    """Which counter tells how much a region with this head has done; some share one."""
-    return (pc * 0x9E3779B1 >> 16) % HEATS
 
 
 KEPT_BITS: Final = 18  # of `kept_slot`

@@ -20,7 +20,6 @@ from emu.engines.native.layout import (
     SEEN,
     Left,
     Word,
-    heat_slot,
 )
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import (
@@ -68,11 +67,9 @@ class RegionCompiler:
         name: str,
         *,
         covers: bool = False,
-        counts: bool = False,
     ) -> None:
         self.covers = covers
         self.isa = isa
-        self._counts = counts  # whether it tells how many instructions were done in it
         self.mode = mode
         self.blocks = blocks
         self.entries = entries
@@ -157,8 +154,8 @@ class RegionCompiler:
     def _locals(self) -> None:
         low = self.low
         low.line("%remaining = alloca i64")
-        low.line(f"%began = load i64, ptr {self._word(Word.REMAINING, '')}")
-        low.line("store i64 %began, ptr %remaining")
+        remaining = low.emit(f"load i64, ptr {self._word(Word.REMAINING, '')}")
+        low.line(f"store i64 {remaining}, ptr %remaining")
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
@@ -194,8 +191,7 @@ class RegionCompiler:
         if self._fetch_effects():
             self._check_fetch(block)
         low.start(f"block.{block.number}")
-        if not self._counts:
-            self.memory.begin(e for part in block.parts for e in part.effects)
+        self.memory.begin(e for part in block.parts for e in part.effects)
         self._spend(block)
         self._head = len(low.lines)
         for number, part in enumerate(block.parts):
@@ -462,21 +458,12 @@ class RegionCompiler:
         self._store_slot(pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
-        if self._counts:
-            self._count(remaining)
         self._store_flags()
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
         low.start("return")
         leave(low, why)
         self._chain(target)
-
-    def _count(self, remaining: str) -> None:
-        low, slot = self.low, heat_slot(self.blocks[0].pc)
-        place = low.emit(f"getelementptr i64, ptr {self._word(Word.HEAT)}, i64 {slot}")
-        done = low.emit(f"sub i64 %began, {remaining}")
-        heat = low.emit(f"load i64, ptr {place}")
-        low.line(f"store i64 {low.emit(f'add i64 {heat}, {done}')}, ptr {place}")
 
     def _store_slot(self, register: Register, value: str) -> None:
         low = self.low

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import Kept, region_file
-from emu.engines.native.layout import BEST, LARGEST, QUICK, SYMBOL, heat_slot, number_of
+from emu.engines.native.layout import LARGEST, SYMBOL, number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Made, conditions
@@ -22,10 +22,6 @@ from emu.engines.native.worker import Worker
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
-WORTH = 200_000  # instructions done in a hurried region, for each that it has, that make compiling
-# it well worth while: as long as that takes
-WORTH_AGAIN = 10_000  # the same for a region from the disk: the program is run more than once
-LOOK_EVERY = 20_000_000  # instructions between looks for such regions
 USUAL = 10  # instructions of a block, for which a region should have room to get it
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
@@ -33,7 +29,6 @@ MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 class Job(NamedTuple):
     """What the worker has to do: a region by the key of its head, or handlers for forms."""
 
-    level: int
     mode: Hashable = None
     key: int = 0
     forms: tuple[int, ...] = ()
@@ -79,11 +74,9 @@ class Watch:
 class Regions:
     """The regions of a session, and the jump caches through which native code finds them."""
 
-    eager = True  # whether all regions are compiled well, if the guest waits for that
-
-    def __init__(self, session: NativeSession, levels: tuple[int, ...], *, wait: bool) -> None:
+    def __init__(self, session: NativeSession, level: int, *, wait: bool) -> None:
         self._session = session
-        self._levels = levels
+        self._level = level
         self.tables: dict[Hashable, dict[int, NativeRegion]] = {}
         self.asked: set[tuple[Hashable, int]] = set()  # under way, there, or not to be had
         self.homes: dict[tuple[Hashable, int], Home] = {}  # of what is compiled, soon installed too
@@ -91,10 +84,6 @@ class Regions:
         self._extra: dict[tuple[Hashable, int], frozenset[int]] = {}  # entries to give to a region
         self._cooled: set[tuple[Hashable, int]] = set()  # blocks of regions that asked in vain
         self._pending: set[Job] = set()
-        self._hurried: set[tuple[Hashable, int]] = set()  # heads of regions to compile well
-        self._recalled: set[tuple[Hashable, int]] = set()  # heads of regions from the disk
-        self._next_look = 0
-        self.eager = wait and self.eager
         self._installed_at: dict[tuple[Hashable, int], NativeRegion] = {}  # by key of the head
         self._whole: dict[tuple[Hashable, int], Compiled] = {}  # installed, by key of the head
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
@@ -158,7 +147,7 @@ class Regions:
             return
         origin = None if cooled or home is not None else self._origin(mode, key)
         if origin is None:
-            self._submit(Job(self._levels[0], mode, key))
+            self._submit(Job(mode, key))
         else:
             self._cooled.add((mode, key))
             self._ask_entry(mode, key, origin)
@@ -181,24 +170,22 @@ class Regions:
 
     def _ask_entry(self, mode: Hashable, key: int, head: int) -> None:
         """Have a region compiled again with a block that can be entered."""
-        whole = self._whole.get((mode, head))
-        if whole is None:
-            self._submit(Job(self._levels[0], mode, key))
+        place = mode, head
+        if place not in self._whole:
+            self._submit(Job(mode, key))
             return
         self.asked.add((mode, key))
-        place = mode, head
         self._extra[place] = self._extra.get(place, frozenset()) | {key}
-        self._submit_again(mode, head, whole)
+        self._submit(Job(mode, head))
 
     def recall(self, mode: Hashable, key: int, pc: int, address: int, code: bytes) -> None:
         """Install what an earlier run compiled from a block, if there is something."""
-        job = Job(BEST, mode, key)
+        job = Job(mode, key)
         cache, name = self._session.cache, self._name(mode, pc, address, code)
         if (mode, key) in self.asked or not cache.has(name) or self._covered(job):
             return
         found = cache.load(name)
         if found is not None:
-            self._recalled.add((mode, key))
             self._take(job, Compiled.of(*found))
 
     def refine(self) -> None:
@@ -206,21 +193,14 @@ class Regions:
         tier1 = self._session.tier1
         forms = () if tier1 is None or self.busy else tier1.rough()
         if forms:
-            self._worker.submit(Job(BEST, forms=forms))
+            self._worker.submit(Job(forms=forms))
 
     def ask_forms(self) -> None:
         """Have handlers made for forms that tier 1 has met."""
         tier1 = self._session.tier1
         forms = () if tier1 is None else tier1.wanted()
         if forms:
-            self._worker.submit(Job(BEST, forms=forms))
-
-    def _submit_again(self, mode: Hashable, head: int, whole: Compiled) -> None:
-        """Have a region compiled again: well if it was, or if that is being done just now, so that
-        hurried code does not take its place."""
-        well = Job(self._levels[-1], mode, head)
-        hurried = whole.quick and self._worker.current != well
-        self._submit(Job(QUICK, mode, head) if hurried else well)
+            self._worker.submit(Job(forms=forms))
 
     def _submit(self, job: Job) -> None:
         self.asked.add((job.mode, job.key))
@@ -229,12 +209,10 @@ class Regions:
             self._worker.submit(job)
 
     def _urgency(self, job: Job) -> tuple[int, int]:
-        """Handlers first, then what has no code at all, by how hot it is."""
+        """Handlers first, then regions, by how hot their heads are."""
         if job.forms:
-            return 2, 0
-        if job.level != self._levels[0]:
-            return 0, self._heat(job.key)
-        return 1, self.heat.get(job.mode, {}).get(job.key, 0)
+            return 1, 0
+        return 0, self.heat.get(job.mode, {}).get(job.key, 0)
 
     def _name(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """The cache's name for the region that begins with a block."""
@@ -243,8 +221,8 @@ class Regions:
     def _digest(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """What tells a block from all others."""
         session = self._session
-        facts = (*conditions(session), session.coverage is not None, mode, pc, address, code)
-        return digest(repr(facts).encode())
+        circumstances = *conditions(session), self._level, session.coverage is not None
+        return digest(repr((*circumstances, mode, pc, address, code)).encode())
 
     def place(self, mode: Hashable, pc: int, code: bytes) -> Place:
         """A block of tier 1, as `warmth` knows it."""
@@ -277,7 +255,7 @@ class Regions:
         place = job.mode, job.key
         before, extra = self._whole.get(place), self._extra.get(place, ())
         builder = RegionBuilder(self._session, *place, before, extra)
-        with borrowed(job.level) as compiler:
+        with borrowed(self._level) as compiler:
             compiled = builder.compile(compiler)
         if compiled is not None:
             name = self._name(job.mode, *compiled.first)
@@ -320,14 +298,8 @@ class Regions:
 
     # -- installing --------------------------------------------------------------------------------
 
-    def is_due(self, count: int) -> bool:
-        """Whether `install` has something to do, at a count of instructions."""
-        return bool(self._worker.done or (self._hurried and count >= self._next_look))
-
     def install(self) -> None:
         """Take what the worker has done."""
-        if self._hurried and self._session.state.count >= self._next_look:
-            self._look()
         while self._worker.done:
             job, result = self._worker.take()
             self._pending.discard(job)
@@ -348,7 +320,7 @@ class Regions:
         self._session.cool(mode, key)
 
     def _take(self, job: Job, compiled: Compiled) -> None:
-        """Install a region if its code is there; have it compiled better if that was in a hurry."""
+        """Install a region if its code is there."""
         if not self._fits(job.mode, compiled):
             self.asked.discard((job.mode, job.key))
             self._unhouse(job.mode, job.key)
@@ -363,29 +335,6 @@ class Regions:
         self._offer(self._installed(job, compiled, library), job.key)
         self.asked.add((job.mode, job.key))
         self._missing(job, compiled)
-        if compiled.quick and self._levels[-1] != QUICK:
-            self._hurried.add((job.mode, job.key))
-            if self.eager:
-                self._look()
-
-    def _look(self) -> None:
-        """Have regions compiled well that were compiled in a hurry and turned out to be hot."""
-        self._next_look = self._session.state.count + LOOK_EVERY
-        for mode, head in list(self._hurried):
-            whole = self._whole.get((mode, head))
-            if whole is None or not whole.quick:
-                self._hurried.discard((mode, head))
-            elif self.eager or self._heat(head) > self._worth(mode, head) * whole.length:
-                self._hurried.discard((mode, head))
-                self._submit(Job(self._levels[-1], mode, head))
-
-    def _worth(self, mode: Hashable, head: int) -> int:
-        """How often a region's instructions must have been done for compiling it well."""
-        return WORTH_AGAIN if (mode, head) in self._recalled else WORTH
-
-    def _heat(self, head: int) -> int:
-        """How many instructions were done in the hurried region with a head."""
-        return int(self._session.heats[heat_slot(head & 0xFFFFFFFF)])
 
     def _missing(self, job: Job, compiled: Compiled) -> None:
         """Entries that were asked for too late, or of blocks that are no longer part."""
@@ -398,7 +347,7 @@ class Regions:
         for key in missing - late:
             self._cool(job.mode, key)
         if late:
-            self._submit_again(job.mode, job.key, compiled)
+            self._submit(job)
 
     def _fits(self, mode: Hashable, compiled: Compiled) -> bool:
         """Whether a region may be used now: it may have been made under other circumstances."""
@@ -478,8 +427,6 @@ class Regions:
         self._whole.clear()
         self._extra.clear()
         self._cooled.clear()
-        self._hurried.clear()
-        self._recalled.clear()
         self._installed_at.clear()
         self._watches.clear()
         for jumps in self._jumps.values():

@@ -51,13 +51,12 @@ def _close_all() -> None:
 
 class Worker:
     """Does jobs one after the other, the most urgent first; `done` holds (job, result) until the
-    owner takes them, and `current` is what is being done in the thread."""
+    owner takes them."""
 
     def __init__(
         self, work: Callable[[Any], Any], urgency: Callable[[Any], Any], *, wait: bool
     ) -> None:
         self.done: deque[tuple[Any, Any]] = deque()
-        self.current: Any = None
         self._work = work
         self._urgency = urgency
         self._wait = wait
@@ -111,8 +110,8 @@ class Worker:
         while True:
             with self._lock:
                 if not self._jobs:
-                    self._thread = self.current = None
+                    self._thread = None
                     return
-                job = self.current = max(self._jobs, key=self._urgency)
+                job = max(self._jobs, key=self._urgency)
                 self._jobs.remove(job)
             self.done.append((job, self._result(job)))
