@@ -20,7 +20,7 @@ from emu.assembler import assemble
 from emu.box import Box, Boxes, Running
 from emu.box.description import read_boxes
 from emu.box.prefix import Prefixed
-from emu.cli import app
+from emu.cli.commands import app
 from emu.errors import GuestFileError
 from emu.process.namespace import NAME_COST, Namespace
 from emu.process.numbers import CallError, Errno

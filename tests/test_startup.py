@@ -111,6 +111,55 @@ def test_a_warm_run_imports_no_decoder_no_meanings_no_compiler_and_no_numpy(
     assert again["instructions"] == first["instructions"]
 
 
+PLAIN_RUN = """
+import json, sys
+from emu.cli import main
+sys.argv = ["emu", "run", sys.argv[1]]
+try:
+    main()
+except SystemExit as end:
+    print(json.dumps({"code": end.code, "modules": sorted(sys.modules)}))
+"""
+
+
+def test_a_plain_warm_run_imports_nobody_who_knows_options(guest: Path, tmp_path: Path) -> None:
+    """Nor OpenSSL, for the checksums of what is on the disk."""
+    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    command = [sys.executable, "-c", PLAIN_RUN, str(guest)]
+    told = [
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+        for _ in range(2)
+    ]
+    said, facts = told[1].splitlines()
+    found = json.loads(facts)
+    assert (said, found["code"]) == ("hi", 7)
+    assert not {*HEAVY, "click", "inspect", "hashlib"}.intersection(found["modules"])
+
+
+def test_without_options_they_are_what_the_command_line_says() -> None:
+    from emu.cli.commands import app
+    from emu.cli.plain import DEFAULTS, is_plain
+
+    context = app.commands["run"].make_context("run", ["guest", "--seed", "1"])
+    own = ("guest", "arguments", "max_instructions", "as_json", "coverage")
+    assert {k: v for k, v in context.params.items() if k not in own} == DEFAULTS
+    assert [context.params[name] for name in own] == [
+        Path("guest"), ("--seed", "1"), None, False, None,
+    ]  # fmt: skip
+    assert is_plain(["run", "guest", "--seed", "1"])
+    assert not any(map(is_plain, ([], ["run"], ["run", "--seed", "1", "guest"], ["trace", "g"])))
+
+
+def test_mistakes_without_options_are_told_as_with_them(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    ends = [
+        subprocess.run([sys.executable, "-m", "emu", "run", *given], capture_output=True, text=True)
+        for given in ([missing], ["--seed", "0", missing])
+    ]
+    assert ends[0].returncode == ends[1].returncode == 66
+    assert ends[0].stderr == ends[1].stderr != ""
+
+
 def test_a_command_that_ends_at_once_has_done_what_was_left_for_the_end(
     guest: Path, tmp_path: Path
 ) -> None:

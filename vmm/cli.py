@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -89,4 +90,4 @@ for command in (run, compare, bench, costs, recurse, partition, mutate, redpill,
 
 def main() -> None:
     """Entry point."""
-    run_command(app.main, "vmm")
+    run_command(partial(app.main, standalone_mode=False), "vmm")

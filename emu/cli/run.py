@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from emu import sizes
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
@@ -38,6 +36,8 @@ def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any])
         without_arguments(path, arguments)
         return pc_guest(path, rest)
     if path is None:
+        import click  # who comes here has it: a plain command line names a guest
+
         raise click.UsageError("Missing argument 'GUEST'.")
     return open_guest(path, arguments, options(rest, trace), machine)
 

@@ -12,7 +12,6 @@ have is looked for there. Nothing is ever written there, and it is trusted as ou
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -28,10 +27,10 @@ import llvmlite
 import emu.engines
 import isa
 from emu.engines.native.executable import arena
+from emu.engines.native.names import DIGEST, checksum, summing
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
-DIGEST: Final = hashlib.sha256().digest_size
 VERSION: Final = "version"  # the file with the digest of our sources
 VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
 PREPARED: Final = "POPEK_PREPARED"  # the same for what was made at installation
@@ -46,12 +45,12 @@ def version(directory: Path) -> str:
     """
     facts = llvmlite.__version__, _processor(), arena() is None
     sources = list(_sources())
-    status = hashlib.sha256(repr((facts, sources)).encode()).hexdigest()
+    status = checksum(repr((facts, sources)).encode()).hex()
     kept = _read(directory / VERSION)
     _, _, known = kept.rpartition(" ")
     if kept == _line(status, known):
         return known
-    digest = hashlib.sha256(repr(facts).encode())
+    digest = summing(repr(facts).encode())
     for path, *_ in sources:
         digest.update(Path(path).read_bytes())
     found = digest.hexdigest()[:16]
@@ -62,7 +61,7 @@ def version(directory: Path) -> str:
 
 def _line(status: str, known: str) -> str:
     """What is kept of a digest; damage shows."""
-    check = hashlib.sha256(f"{status} {known}".encode()).hexdigest()
+    check = checksum(f"{status} {known}".encode()).hex()
     return f"{check} {status} {known}"
 
 
@@ -301,12 +300,12 @@ def _users_own() -> Path:
 def _pack(head: dict[str, Any], code: bytes) -> bytes:
     text = json.dumps(head).encode()
     rest = len(text).to_bytes(4, "little") + text + code
-    return hashlib.sha256(rest).digest() + rest
+    return checksum(rest) + rest
 
 
 def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
     rest = memoryview(content)[DIGEST:]  # handlers are worth no copies
-    if len(rest) < 4 or hashlib.sha256(rest).digest() != content[:DIGEST]:
+    if len(rest) < 4 or checksum(rest) != content[:DIGEST]:
         return None
     size = int.from_bytes(rest[:4], "little")
     head: dict[str, Any] = json.loads(rest[4 : 4 + size].tobytes())
