@@ -13,7 +13,7 @@ from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, BLOCK, REGION, STITCHED, Header
 from emu.engines.native.site import LINKS
 from emu.engines.native.stencil_code import Stencil, stencils_of
-from emu.engines.native.stencils import NEXT, PARAMETERS, stencils_module
+from emu.engines.native.stencils import NEXT, PARAMETERS, joined_module
 from emu.engines.reference import Reference
 
 pytestmark = pytest.mark.skipif(executable.arena() is None, reason="code cannot be moved here")
@@ -79,13 +79,10 @@ def test_stitched_blocks_are_linked():
     assert links_of(engine, state) == {ADD: 1, DEC: 1}  # what is entered first is not linked yet
 
 
-@pytest.mark.parametrize("until", range(1, 40))
+@pytest.mark.parametrize("until", [*range(1, 14), 40, 41])
 def test_any_count_is_exact(until):
     """A block of which not all may be done is left to the handlers."""
-    engine = stitching()
-    state = agrees(LOOP, engine, until=until)
-    agrees(LOOP, engine)
-    assert state.count == until
+    assert agrees(LOOP, stitching(), until=until).count == until
 
 
 def asked(monkeypatch, stitch, count):
@@ -104,8 +101,8 @@ def asked(monkeypatch, stitch, count):
     return counts
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 31, 32, 33, 60])
-@pytest.mark.parametrize("stitch", [0, 1, 7])
+@pytest.mark.parametrize("count", [1, 2, 33, 60])
+@pytest.mark.parametrize("stitch", [0, 7])
 def test_entries_are_counted_as_by_the_handlers(monkeypatch, stitch, count):
     expected = asked(monkeypatch, NEVER, count)
     assert expected
@@ -251,7 +248,7 @@ def stencils(body, holes=(), more=()):
     define = NEXT.removeprefix("declare ").replace("@next(ptr, i64, ptr, ptr, ptr)", "@made")
     text = f"define {define}({PARAMETERS}) {{\n{body}\n}}"
     with borrowed(BEST) as compiler:
-        return stencils_of(compiler.object_code(stencils_module([text], more, holes), ["made"]))
+        return stencils_of(compiler.object_code(joined_module([text], more, holes), ["made"]))
 
 
 GO_ON = """

@@ -34,7 +34,7 @@ from emu.engines.native.layout import (
     Word,
 )
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import chain, leave
+from emu.engines.native.pieces import chain, leave, read_field, read_word
 from emu.engines.native.stencils import PARAMETERS as STENCIL
 from emu.engines.native.stencils import PASSED
 from emu.engines.native.stitch import stitcher
@@ -48,31 +48,17 @@ UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.
 assert SIZE == RECORD.size == 1 << 5
 
 
-def _word(name: str, word: int, kind: str = "ptr") -> str:
-    """Read a word of the mailbox."""
-    return f"""
-  %{name}.p = getelementptr i64, ptr %mailbox, i64 {int(word)}
-  %{name} = load {kind}, ptr %{name}.p"""
-
-
-def _field(name: str, header: str, word: int, kind: str = "i32") -> str:
-    """Read a 32-bit word of a header, or more from there on."""
-    return f"""
-  %{name}.p = getelementptr i32, ptr {header}, i64 {int(word)}
-  %{name} = load {kind}, ptr %{name}.p"""
-
-
 _DISPATCH: Final = f"""
 define {CONVENTION} i64 @dispatch(ptr %mailbox, i64 %pc) {{
 entry:
-  {_word("pages", Word.PAGES)}
+  {read_word("pages", Word.PAGES)}
   %page = lshr i64 %pc, {PAGE_BITS}
   %slot.p = getelementptr i32, ptr %pages, i64 %page
   %slot = load i32, ptr %slot.p
   %is_ready = icmp ne i32 %slot, 0
   br i1 %is_ready, label %look, label %nowhere
 look:
-  {_word("slots", Word.SLOTS)}
+  {read_word("slots", Word.SLOTS)}
   %slot64 = zext i32 %slot to i64
   %offset = and i64 %pc, {PAGE_MASK}
   %number.p = getelementptr [{PAGE_SIZE} x i32], ptr %slots, i64 %slot64, i64 %offset
@@ -80,7 +66,7 @@ look:
   %is_known = icmp ne i32 %known, 0
   br i1 %is_known, label %found, label %meet
 meet:
-  {_word("fresh", Word.FRESH, "i64")}
+  {read_word("fresh", Word.FRESH, "i64")}
   %is_tired = icmp sle i64 %fresh, 0
   br i1 %is_tired, label %pause, label %decode
 decode:
@@ -93,20 +79,20 @@ enter:
 found:
   %number = phi i32 [ %known, %look ], [ %made, %enter ]
   %number64 = zext i32 %number to i64
-  {_word("records", Word.RECORDS)}
+  {read_word("records", Word.RECORDS)}
   %header = getelementptr [{SIZE} x i8], ptr %records, i64 %number64
   %kind = load i32, ptr %header
   %is_block = icmp eq i32 %kind, {BLOCK}
   br i1 %is_block, label %go, label %elsewhere
 elsewhere: ; a region, or the block stitched
-  {_field("function", "%header", Header.FUNCTION, "ptr")}
-  {_field("entry.n", "%header", Header.ENTRY)}
+  {read_field("function", "%header", Header.FUNCTION, "ptr")}
+  {read_field("entry.n", "%header", Header.ENTRY)}
   %entry64 = zext i32 %entry.n to i64
   br label %go
 go:
   %target = phi ptr [ @tier1, %found ], [ %function, %elsewhere ]
   %which = phi i64 [ %number64, %found ], [ %entry64, %elsewhere ]
-  {_word("jumps", Word.JUMPS)}
+  {read_word("jumps", Word.JUMPS)}
   %first = and i64 %pc, {JUMPS - 1}
   %second = xor i64 %first, 1
   %beside = getelementptr [{JUMP_WORDS} x i64], ptr %jumps, i64 %second
@@ -137,25 +123,25 @@ define internal i32 @decode_block(ptr %mailbox, i64 %page, i64 %slot, i64 %offse
 entry:
   %result = alloca [2 x i64]
   %copy = alloca [{MAX_LENGTH} x i8]
-  {_word("frames", Word.FRAMES)}
+  {read_word("frames", Word.FRAMES)}
   %frame.p = getelementptr i32, ptr %frames, i64 %slot
   %frame = load i32, ptr %frame.p
   %is_python = icmp eq i32 %frame, {PYTHONS}
   br i1 %is_python, label %none, label %room
 room:
-  {_word("used", Word.USED, "i64")}
-  {_word("arena", Word.ARENA, "i64")}
+  {read_word("used", Word.USED, "i64")}
+  {read_word("arena", Word.ARENA, "i64")}
   %free = sub i64 %arena, %used
   %fits = sub i64 %free, 2
   %most = call i64 @llvm.smin.i64(i64 %fits, i64 {LONGEST})
   %is_full = icmp sle i64 %most, 0
   br i1 %is_full, label %none, label %decode
 decode:
-  {_word("storage", first)}
-  {_word("records", Word.RECORDS)}
-  {_word("decoder", Word.DECODER)}
-  {_word("keys", Word.KEYS)}
-  {_word("flags", Word.FLAGS)}
+  {read_word("storage", first)}
+  {read_word("records", Word.RECORDS)}
+  {read_word("decoder", Word.DECODER)}
+  {read_word("keys", Word.KEYS)}
+  {read_word("flags", Word.FLAGS)}
   %frame64 = zext i32 %frame to i64
   %where = add i64 %frame64, %offset
   %code = getelementptr i8, ptr %storage, i64 %where
@@ -170,7 +156,7 @@ nothing:
   %is_last = icmp ult i64 %available, {MAX_LENGTH}
   br i1 %is_last, label %last_one, label %none
 last_one: ; it may end in the next page
-  {_word("pages", Word.PAGES)}
+  {read_word("pages", Word.PAGES)}
   %above = add i64 %page, 1
   %next = and i64 %above, {PAGES - 1}
   %next.p = getelementptr i32, ptr %pages, i64 %next
@@ -202,7 +188,7 @@ write:
   call void @llvm.memset.p0.i64(ptr %header, i8 0, i64 {SIZE}, i1 false)
   %size.p = getelementptr i32, ptr %header, i64 {int(Header.SIZE)}
   store i32 %size32, ptr %size.p
-  {_word("kept", Word.KEPT)}
+  {read_word("kept", Word.KEPT)}
   %pages_up = shl i64 %page, {PAGE_BITS}
   %pc = or i64 %pages_up, %offset
   %pc32 = trunc i64 %pc to i32
@@ -213,7 +199,7 @@ write:
   %may_be_kept = icmp ne i8 %is_kept, 0
   br i1 %may_be_kept, label %written, label %unkept
 unkept: ; nobody need look for it on the disk
-  {_word("from", Word.COUNT, "i64")}
+  {read_word("from", Word.COUNT, "i64")}
   %from32 = trunc i64 %from to i32
   %from.at = getelementptr i32, ptr %header, i64 {int(Header.COUNT)}
   store i32 %from32, ptr %from.at
@@ -223,7 +209,7 @@ unkept: ; nobody need look for it on the disk
 written:
   %last = getelementptr [{SIZE} x i8], ptr %first, i64 %instructions
   store i32 {END}, ptr %last
-  {_word("watched", first + 2)}
+  {read_word("watched", first + 2)}
   %marks = getelementptr i8, ptr %watched, i64 %where
   %inside = call i64 @llvm.umin.i64(i64 %size, i64 %available)
   call void @llvm.memset.p0.i64(ptr %marks, i8 1, i64 %inside, i1 false)
@@ -233,7 +219,7 @@ written:
   %with_count = add i64 %used, %instructions
   %now_used = add i64 %with_count, 2
   store i64 %now_used, ptr %used.p
-  {_word("fresh", Word.FRESH, "i64")}
+  {read_word("fresh", Word.FRESH, "i64")}
   %rest = sub i64 %fresh, %instructions
   store i64 %rest, ptr %fresh.p
   %number = trunc i64 %used to i32
@@ -249,7 +235,7 @@ def _tier1(pc: Register) -> str:
     stitched instead, if all its forms have stencils."""
     low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
     _header(low)
-    low.lines += [_word("hot", Word.HOT, "i64"), _word("stitch", Word.STITCH, "i64")]
+    low.lines += [read_word("hot", Word.HOT, "i64"), read_word("stitch", Word.STITCH, "i64")]
     low.line("%more = add i32 %count, 1")
     low.line("store i32 %more, ptr %count.p")
     low.line("%limit = trunc i64 %hot to i32")
@@ -295,7 +281,7 @@ def _resume(pc: Register) -> str:
     """Run a stitched block from its instruction AGAIN on, with nothing of that one done."""
     low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
     _header(low)
-    low.lines += [_word("again", Word.AGAIN, "i64"), _word("total", Word.REMAINING, "i64")]
+    low.lines += [read_word("again", Word.AGAIN, "i64"), read_word("total", Word.REMAINING, "i64")]
     low.line(f"%place = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%began = load i64, ptr %place")
     low.jump("step")
@@ -306,7 +292,7 @@ def _resume(pc: Register) -> str:
     low.line(f"%following = getelementptr i8, ptr %record, i64 {SIZE}")
     low.branch(low.emit("icmp eq i64 %n, %again"), "there", "over")
     low.start("over")
-    low.lines.append(_field("length", "%following", SIZE // 4 - 1))
+    low.lines.append(read_field("length", "%following", SIZE // 4 - 1))
     low.line("%length64 = zext i32 %length to i64")
     low.line("%sum = add i64 %here, %length64")
     low.line("%behind = and i64 %sum, 4294967295")
@@ -327,23 +313,23 @@ def _function(name: str, parameters: str, low: Lowering) -> str:
 
 def _header(low: Lowering) -> None:
     """The header of a block by its %number, and how often it was entered."""
-    low.lines.append(_word("records", Word.RECORDS))
+    low.lines.append(read_word("records", Word.RECORDS))
     low.line(f"%header = getelementptr [{SIZE} x i8], ptr %records, i64 %number")
-    low.lines.append(_field("count", "%header", Header.COUNT))
+    low.lines.append(read_field("count", "%header", Header.COUNT))
 
 
 def _registers(low: Lowering, pc: Register) -> None:
-    low.lines.append(_word("values", Word.REGISTERS))
+    low.lines.append(read_word("values", Word.REGISTERS))
     low.line(f"%at.p = getelementptr i64, ptr %values, i64 {pc.slot}")
     low.line("%at = load i64, ptr %at.p")
 
 
 def _handle(low: Lowering, pc: Register) -> None:
     """Run a block by its handlers, from its first record on, and go on."""
-    low.lines.append(_word("registers", Word.REGISTERS))
+    low.lines.append(read_word("registers", Word.REGISTERS))
     low.line("%before = load i64, ptr %mailbox")
     low.line(f"%first = getelementptr i8, ptr %header, i64 {SIZE}")
-    low.lines.append(_word("coverage", Word.COVERAGE))
+    low.lines.append(read_word("coverage", Word.COVERAGE))
     low.line(f"%pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%start = load i64, ptr %pc.p")
     left = call_handler(low, "%first", "%registers", "%before", "call")
@@ -389,9 +375,9 @@ define internal void @cover(ptr %mailbox, ptr %coverage, ptr %header, i64 %start
                             i64 %left)
     noinline {{
 entry:
-  {_word("flags", Word.FLAGS)}
+  {read_word("flags", Word.FLAGS)}
   %pc = load i64, ptr %pc.p
-  {_field("size", "%header", Header.SIZE)}
+  {read_field("size", "%header", Header.SIZE)}
   %size64 = zext i32 %size to i64
   %behind = add i64 %start, %size64
   br label %search
@@ -403,7 +389,7 @@ search: ; the last instruction may have repetitions to come
   br i1 %is_end, label %last, label %search
 last:
   %form = load i32, ptr %record
-  {_field("length", "%record", SIZE // 4 - 1)}
+  {read_field("length", "%record", SIZE // 4 - 1)}
   %length64 = zext i32 %length to i64
   %begins = sub i64 %behind, %length64
   %flag.p = getelementptr i8, ptr %flags, i32 %form

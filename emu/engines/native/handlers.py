@@ -27,6 +27,12 @@ PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
 SIZE: Final = RECORD.size
 
 
+About = tuple[
+    InstructionSet, Hashable, tuple[str, ...], Mapping[str, Space], frozenset[Register], str
+]
+"""A form and its fields, how memory is reached, what is watched, and the function's symbol."""
+
+
 class HandlerCompiler:
     """Prints the handler of one form; also the context of its lowering."""
 

@@ -104,6 +104,20 @@ def _passed_words(low: Lowering, number: int) -> None:
         low.line(f"%space{number}.{name} = getelementptr i8, ptr %{name}, i64 0")
 
 
+def read_word(name: str, word: int, kind: str = "ptr") -> str:
+    """Lines that read a word of the mailbox: %name."""
+    return f"""
+  %{name}.p = getelementptr i64, ptr %mailbox, i64 {int(word)}
+  %{name} = load {kind}, ptr %{name}.p"""
+
+
+def read_field(name: str, header: str, word: int, kind: str = "i32") -> str:
+    """Lines that read a 32-bit word of a header, or more from there on: %name."""
+    return f"""
+  %{name}.p = getelementptr i32, ptr {header}, i64 {int(word)}
+  %{name} = load {kind}, ptr %{name}.p"""
+
+
 def exits(node: Bits) -> bool:
     """Whether an effect lets the guest leave the engine: an exit, or a write to a port."""
     return node.op == "exit" or (node.op == "store" and node.attribute[0] == PORT)

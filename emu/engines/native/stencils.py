@@ -12,10 +12,10 @@ instead, from that instruction of the block on: a stencil has changed nothing by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 
 from emu.engines.facts import Facts
-from emu.engines.native.handlers import HandlerCompiler, module
+from emu.engines.native.handlers import About, HandlerCompiler, module
 from emu.engines.native.layout import BULK, CONVENTION, Left, Word
 from isa.bits import Bits
 from isa.ops import mask
@@ -42,8 +42,8 @@ def is_stitched(trace: Trace, facts: Facts) -> bool:
 class StencilCompiler(HandlerCompiler):
     """Prints the stencil of one form; `ends` tells whether a block ends after it."""
 
-    def __init__(self, *given: Any, ends: bool) -> None:
-        super().__init__(*given)
+    def __init__(self, *about: *About, ends: bool) -> None:
+        super().__init__(*about)
         self.ends = ends
         self.holes: set[str] = set()
         self._selectors: dict[str, tuple[int, int]] = {}  # words and masks of fields, by text
@@ -156,7 +156,15 @@ def declared(hole: str) -> str:
     return f'@"{hole}" = external global i8, !absolute_symbol {numbers}'
 
 
-def stencils_module(texts: Sequence[str], more: Iterable[str], holes: Iterable[str]) -> str:
+def stencils_module(stencils: Sequence[StencilCompiler]) -> str:
     """A module of stencils, with what they call and where they have holes."""
-    lines = [*more, NEXT, *map(declared, sorted(set(holes)))]
+    texts = [stencil.text for stencil in stencils]  # which know then what else they need
+    called: set[str] = set().union(*(stencil.low.declarations for stencil in stencils))
+    holes: set[str] = set().union(*(stencil.holes for stencil in stencils))
+    return joined_module(texts, sorted(called), holes)
+
+
+def joined_module(texts: Sequence[str], declarations: Iterable[str], holes: Iterable[str]) -> str:
+    """The same of texts."""
+    lines = [*declarations, NEXT, *map(declared, sorted(holes))]
     return module(texts, lines) + _RANGES

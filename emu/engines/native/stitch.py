@@ -26,7 +26,7 @@ from emu.engines.native.layout import (
     Word,
 )
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import chain
+from emu.engines.native.pieces import chain, read_field, read_word
 from emu.engines.native.site import ENTRY, LINK, LINK_BITS, LINKS, NOTE, SITE, TAG, TO, unlinked
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
@@ -53,18 +53,6 @@ class Kind(IntEnum):
     STITCHED = 8  # the number of the stitched code's header
     COUNTER = 9  # the distance from the hole to what counts the entries
     CALL = 10  # the distance from the hole to a function, by its number among those called
-
-
-def _word(name: str, word: int, kind: str = "ptr") -> str:
-    return f"""
-  %{name}.p = getelementptr i64, ptr %mailbox, i64 {int(word)}
-  %{name} = load {kind}, ptr %{name}.p"""
-
-
-def _field(name: str, header: str, word: int, kind: str = "i32") -> str:
-    return f"""
-  %{name}.p = getelementptr i32, ptr {header}, i64 {int(word)}
-  %{name} = load {kind}, ptr %{name}.p"""
 
 
 def _piece(name: str) -> str:
@@ -94,9 +82,9 @@ _COPY: Final = f"""
 define internal ptr @copy(ptr %stencil, ptr %to, ptr %record, i32 %pc, i32 %index, ptr %block,
                           ptr %counter, ptr %calls) noinline {{
 entry:
-  {_field("size", "%stencil", 0)}
-  {_field("holes", "%stencil", 1)}
-  {"".join(_field(name, "%block", n) for n, name in enumerate(_OF_BLOCK))}
+  {read_field("size", "%stencil", 0)}
+  {read_field("holes", "%stencil", 1)}
+  {"".join(read_field(name, "%block", n) for n, name in enumerate(_OF_BLOCK))}
   %size64 = zext i32 %size to i64
   %holes64 = zext i32 %holes to i64
   %code = getelementptr i8, ptr %stencil, i64 {STENCIL.size}
@@ -113,10 +101,10 @@ next:
   br i1 %is_done, label %done, label %hole
 hole:
   %hole.p = getelementptr [{HOLE.size} x i8], ptr %first, i64 %n
-  {_field("at", "%hole.p", 0)}
-  {_field("kind", "%hole.p", 1)}
-  {_field("argument", "%hole.p", 2)}
-  {_field("addend", "%hole.p", 3)}
+  {read_field("at", "%hole.p", 0)}
+  {read_field("kind", "%hole.p", 1)}
+  {read_field("argument", "%hole.p", 2)}
+  {read_field("addend", "%hole.p", 3)}
   %is_call = icmp eq i32 %kind, {int(Kind.CALL)}
   %place = getelementptr i8, ptr %to, i32 %at
   %place.n = ptrtoint ptr %place to i64
@@ -151,8 +139,8 @@ done:
 _KNOWN: Final = f"""
 ; where the number of the header is of what is to be done at a program counter
 define internal ptr @known(ptr %mailbox, i64 %pc) alwaysinline {{
-  {_word("slots", Word.SLOTS)}
-  {_word("pages", Word.PAGES)}
+  {read_word("slots", Word.SLOTS)}
+  {read_word("pages", Word.PAGES)}
   %page = lshr i64 %pc, {PAGE_BITS}
   %slot.p = getelementptr i32, ptr %pages, i64 %page
   %slot = load i32, ptr %slot.p
@@ -169,16 +157,16 @@ _STITCH: Final = f"""
 define internal i64 @stitch(ptr %mailbox, i64 %number, i64 %pc) noinline {{
 entry:
   %block = alloca [{len(_OF_BLOCK)} x i32]
-  {_word("stencils", Word.STENCILS)}
-  {_word("coverage", Word.COVERAGE)}
+  {read_word("stencils", Word.STENCILS)}
+  {read_word("coverage", Word.COVERAGE)}
   %has_none = icmp eq ptr %stencils, null
   %is_covered = icmp ne ptr %coverage, null
   %may_not = or i1 %has_none, %is_covered
   br i1 %may_not, label %cannot, label %begin
 begin:
-  {_word("records", Word.RECORDS)}
-  {_word("flags", Word.FLAGS)}
-  {_word("calls", Word.CALLS)}
+  {read_word("records", Word.RECORDS)}
+  {read_word("flags", Word.FLAGS)}
+  {read_word("calls", Word.CALLS)}
   %header = getelementptr [{SIZE} x i8], ptr %records, i64 %number
   %known.p = call ptr @known(ptr %mailbox, i64 %pc)
   %known = load i32, ptr %known.p
@@ -217,11 +205,11 @@ measured:
   %around = add i32 %begin.size, %ending.size
   %whole = add i32 %length, %around
   %whole64 = zext i32 %whole to i64
-  {_word("to", Word.CODE)}
-  {_word("room", Word.ROOM, "i64")}
-  {_word("counter", Word.COUNTER)}
-  {_word("used", Word.USED, "i64")}
-  {_word("arena", Word.ARENA, "i64")}
+  {read_word("to", Word.CODE)}
+  {read_word("room", Word.ROOM, "i64")}
+  {read_word("counter", Word.COUNTER)}
+  {read_word("used", Word.USED, "i64")}
+  {read_word("arena", Word.ARENA, "i64")}
   %free = ptrtoint ptr %to to i64
   %up = add i64 %whole64, {ALIGNMENT - 1}
   %aligned = and i64 %up, -{ALIGNMENT}
@@ -238,7 +226,7 @@ copy:
   %count = sub i32 %m, 1
   %pc32 = trunc i64 %pc to i32
   %used32 = trunc i64 %used to i32
-  {_field("bytes", "%header", Header.SIZE)}
+  {read_field("bytes", "%header", Header.SIZE)}
   {
     "".join(
         f'''
@@ -264,14 +252,14 @@ one:
   %one.stencil = load ptr, ptr %one.p
   %where.next = call ptr @copy(ptr %one.stencil, ptr %where, ptr %record, i32 %here, i32 %i,
                                ptr %block, ptr %counter, ptr %calls)
-  {_field("one.length", "%record", SIZE // 4 - 1)}
+  {read_field("one.length", "%record", SIZE // 4 - 1)}
   %here.next = add i32 %here, %one.length
   br label %each
 last.one:
   %ended = call ptr @copy(ptr %ending, ptr %where, ptr %header, i32 %here, i32 %i, ptr %block,
                           ptr %counter, ptr %calls)
-  {_word("hot", Word.HOT, "i64")}
-  {_field("entries", "%header", Header.COUNT)}
+  {read_word("hot", Word.HOT, "i64")}
+  {read_field("entries", "%header", Header.COUNT)}
   %limit = trunc i64 %hot to i32
   %left = sub i32 %limit, %entries
   store i32 %left, ptr %counter
@@ -333,23 +321,23 @@ link.{n}:
     return f"""
 define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
 entry:
-  {_word("registers", Word.REGISTERS)}
-  {_word("records", Word.RECORDS)}
+  {read_word("registers", Word.REGISTERS)}
+  {read_word("records", Word.RECORDS)}
   %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}
   %pc = load i64, ptr %pc.p
   %pc32 = trunc i64 %pc to i32
   %stitched = getelementptr [{SIZE} x i8], ptr %records, i64 %number
-  {_field("behind", "%stitched", Header.BEHIND)}
+  {read_field("behind", "%stitched", Header.BEHIND)}
   %header = getelementptr [{SIZE} x i8], ptr %records, i32 %behind
-  {_field("turn", "%header", Header.COUNT)}
+  {read_field("turn", "%header", Header.COUNT)}
   %turn.next = add i32 %turn, 1
   store i32 %turn.next, ptr %turn.p ; the entries are counted elsewhere
   %turn.low = and i32 %turn, 3
   %target = add i32 %turn.low, {int(Header.TARGETS)}
   %target.p = getelementptr i32, ptr %header, i32 %target
   store i32 %pc32, ptr %target.p
-  {_field("function", "%stitched", Header.FUNCTION, "ptr")}
-  {_field("site.at", "%stitched", Header.SITE)}
+  {read_field("function", "%stitched", Header.FUNCTION, "ptr")}
+  {read_field("site.at", "%stitched", Header.SITE)}
   %site = getelementptr i8, ptr %function, i32 %site.at
   br label %link.0
 {choices}
@@ -365,9 +353,9 @@ free: ; what is to be done next has stitched code?
   %may = and i1 %is_stitched, %is_there
   br i1 %may, label %fill, label %on
 fill:
-  {_field("other.function", "%other", Header.FUNCTION, "i64")}
-  {_word("note", Word.LINKS)}
-  {_word("last", Word.LAST_LINK)}
+  {read_field("other.function", "%other", Header.FUNCTION, "i64")}
+  {read_word("note", Word.LINKS)}
+  {read_word("last", Word.LAST_LINK)}
   %is_full = icmp eq ptr %note, %last
   br i1 %is_full, label %full, label %write
 full:

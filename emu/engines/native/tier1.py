@@ -48,7 +48,7 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
-    from emu.engines.native.handlers import HandlerCompiler
+    from emu.engines.native.handlers import About, HandlerCompiler
     from emu.engines.native.stencil_code import Stencil
 
 STENCIL = "s"  # before the names of forms: the symbols of their stencils
@@ -94,6 +94,8 @@ class Tier1:
         self._new_flags = False
         self._libraries: list[Library] = []
         self._store = handlers_of(session.cache)
+        # who wants stitched code early waits for good handlers, with stencils
+        self._hastens = self.stitches and session.stitch < STITCH
         self._start()
         self.arena = Arena(session, self.entry)
         self._can_stitch = self.stitches and arena() is not None
@@ -205,9 +207,9 @@ class Tier1:
 
     def make_wanted(self) -> None:
         """Compile the handlers that are wanted, now: it takes no longer than the python engine
-        takes to emit its own. Who wants stitched code early waits for good ones, with stencils.
+        takes to emit its own.
         """
-        level = QUICK if self._session.stitch >= STITCH else BEST
+        level = BEST if self._hastens else QUICK
         while numbers := self.wanted():
             self.install(self.compile(numbers, level))
 
@@ -226,11 +228,12 @@ class Tier1:
     def _use(self, number: int) -> bool:
         """Use the handler that there is for a form."""
         found = self._store.addresses.get(self._symbol(number))
-        if found is None:
+        rough = self._store.is_rough(self._symbol(number))
+        if found is None or (rough and self._hastens):
             return False
         self.handlers[number] = found
         self._stencils[number] = self._store.stencils.address(self._stencil(number))
-        if self._store.is_rough(self._symbol(number)):
+        if rough:
             self._rough.append(number)
         self._session.reasons |= self._store.reasons
         return True
@@ -242,10 +245,12 @@ class Tier1:
         names = self.decoder.names[:MOST_NUMBERS]
         symbols = [prefix + name for name in names]
         found = array("Q", [addresses.get(symbol, absent) for symbol in symbols])
+        self._rough = self._store.rough_of(symbols)
+        for number in self._rough if self._hastens else ():
+            found[number] = absent
         self.handlers[: len(found)] = memoryview(found)
         stencils = array("Q", self._store.stencils.addresses([STENCIL + name for name in names]))
         self._stencils[: len(stencils)] = memoryview(stencils)
-        self._rough = self._store.rough_of(symbols)
         self._session.reasons |= self._store.reasons
 
     def wanted(self) -> tuple[int, ...]:
@@ -272,23 +277,17 @@ class Tier1:
         from emu.engines.native.stencil_code import stencils_of
         from emu.engines.native.stencils import StencilCompiler, is_stitched, stencils_module
 
+        session, forms = self._session, self.decoder.forms
         if not self._can_stitch:
             return {}
-        session, made = self._session, []
-        for number in numbers:
-            form, fields = self.decoder.forms[number], self.decoder.descriptions[number].fields
-            facts = session.facts(form)
-            if is_stitched(session.isa.trace(form), facts):
-                made.append(
-                    StencilCompiler(
-                        session.isa, form, fields, session.spaces, session.watched,
-                        self._stencil(number), ends=facts.ends,
-                    )
-                )  # fmt: skip
-        texts = [stencil.text for stencil in made]
-        called = sorted(set().union(*(stencil.low.declarations for stencil in made)))
-        text = stencils_module(texts, called, set().union(*(stencil.holes for stencil in made)))
-        return stencils_of(compiler.object_code(text, [stencil.name for stencil in made]))
+        made = [
+            StencilCompiler(*self._about(n, self._stencil(n)), ends=session.facts(forms[n]).ends)
+            for n in numbers
+            if is_stitched(session.isa.trace(forms[n]), session.facts(forms[n]))
+        ]
+        return stencils_of(
+            compiler.object_code(stencils_module(made), [stencil.name for stencil in made])
+        )
 
     def _compiler_type(self) -> type[HandlerCompiler]:
         """Of handlers."""
@@ -298,11 +297,13 @@ class Tier1:
 
     def _handler(self, number: int) -> HandlerCompiler:
         """What prints a form's handler."""
-        session = self._session
-        return self._compiler_type()(
-            session.isa, self.decoder.forms[number], self.decoder.descriptions[number].fields,
-            session.spaces, session.watched, self._symbol(number),
-        )  # fmt: skip
+        return self._compiler_type()(*self._about(number, self._symbol(number)))
+
+    def _about(self, number: int, symbol: str) -> About:
+        """What a compiler of a form is told, that makes a function with a symbol."""
+        session, decoder = self._session, self.decoder
+        form, fields = decoder.forms[number], decoder.descriptions[number].fields
+        return session.isa, form, fields, session.spaces, session.watched, symbol
 
     def install(self, made: Made) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
