@@ -1,10 +1,10 @@
 """The `native` engine: hot regions as machine code by LLVM, the rest by the `python` engine.
 
-A block that has been entered `HOT` times becomes the head of a region: the blocks that have been
-executed and that direct jumps, calls and observed indirect jumps connect to it. Regions find each
-other through the jump cache without leaving native code. Whatever native code cannot do (faults,
-devices, the first touch of a page) leaves it at an instruction boundary, and the python engine
-does that one instruction.
+A block that has been entered `STITCH` times becomes code of its own (`stitch.py`), one that has
+been entered `HOT` times the head of a region: the blocks that have been executed and that direct
+jumps, calls and observed indirect jumps connect to it. Regions find each other through the jump
+cache without leaving native code. Whatever native code cannot do (faults, devices, the first touch
+of a page) leaves it at an instruction boundary, and the python engine does that one instruction.
 """
 
 from __future__ import annotations
