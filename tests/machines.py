@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from emu.engines.native.arena import Arena
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.engine import Native
+from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, QUICK
 from emu.engines.python import Python
 from emu.engines.reference import Reference
@@ -67,3 +68,20 @@ def picture(state: State, stop: Exit) -> tuple[object, ...]:
     memory = {page: space.physical.read(f * PAGE, PAGE) for page, f in space.frames.items()}
     content = {page: data for page, data in memory.items() if any(data)}
     return state.count, state.registers(), content, stop
+
+
+def agrees(
+    program: bytes, engine: Python, given: dict[str, int] | None = None, until: int = 1 << 30
+) -> State:
+    """Run a program on an engine and on the reference; the engine's machine."""
+    expected, state = x86_machine(program, given or {}), x86_machine(program, given or {})
+    wanted = Reference().run(expected, until)
+    assert picture(state, engine.run(state, until)) == picture(expected, wanted)
+    return state
+
+
+def arena_of(engine: Native, state: State) -> Arena:
+    """Where a native engine has what it decoded of a machine."""
+    session = engine._session_of(state)
+    assert isinstance(session, NativeSession) and session.tier1 is not None
+    return session.tier1.arena

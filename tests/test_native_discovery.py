@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from machines import CODE, NO_CACHE, PAGE, picture, x86_machine
+from machines import CODE, NO_CACHE, PAGE, agrees, arena_of, picture, x86_machine
 
 from emu.bench.images import cold_program
 from emu.engines.native import learned
@@ -20,31 +20,21 @@ from emu.engines.reference import Reference
 from isa.x86.decode import decode
 from isa.x86.mode import FLAT_USER
 
+NEVER = (1 << 31) - 1
+
 
 def code(text):
     return bytes.fromhex(text)
 
 
 def cold(**options):
-    """An engine that keeps everything in tier 1."""
-    return Native(**{"hot": 1 << 30, "wait": True, "cache": NO_CACHE} | options)
+    """An engine that keeps everything with the handlers."""
+    return Native(**{"hot": 1 << 30, "wait": True, "cache": NO_CACHE, "stitch": NEVER} | options)
 
 
 def jump_to(at, target):
     """JMP rel32."""
     return b"\xe9" + (target - at - 5 & 0xFFFFFFFF).to_bytes(4, "little")
-
-
-def agrees(program, engine, given=None, until=1 << 30):
-    """Run a program on an engine and on the reference; the engine's machine."""
-    expected, state = x86_machine(program, given or {}), x86_machine(program, given or {})
-    wanted = Reference().run(expected, until)
-    assert picture(state, engine.run(state, until)) == picture(expected, wanted)
-    return state
-
-
-def arena_of(engine, state):
-    return engine._session_of(state).tier1.arena
 
 
 def blocks_of(engine, state):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
+from machines import CODE, DATA, NO_CACHE, PAGE, agrees, arena_of, x86_machine
 
 from emu.coverage import Coverage
 from emu.engines.native import arena as arena_module
@@ -27,18 +27,6 @@ def code(text):
 def stitching(**options):
     """An engine that stitches each block when it is entered first, and makes no regions."""
     return Native(**{"hot": 1 << 30, "wait": True, "cache": NO_CACHE, "stitch": 0} | options)
-
-
-def agrees(program, engine, given=None, until=1 << 30):
-    """Run a program on an engine and on the reference; the engine's machine."""
-    expected, state = x86_machine(program, given or {}), x86_machine(program, given or {})
-    wanted = Reference().run(expected, until)
-    assert picture(state, engine.run(state, until)) == picture(expected, wanted)
-    return state
-
-
-def arena_of(engine, state):
-    return engine._session_of(state).tier1.arena
 
 
 def kinds(engine, state):
