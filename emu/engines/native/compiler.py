@@ -86,16 +86,18 @@ class Compiler:
         return self._compiled(text, symbols, self._passes)
 
     def _compiled(self, text: str, symbols: Sequence[str], passes: Any) -> Image:
+        return self._image(self._improved(text, symbols, passes), symbols)
+
+    def _improved(self, text: str, symbols: Iterable[str], passes: Any) -> Any:
+        """A module after passes over its functions."""
         module = self._module(text)
         for symbol in symbols:
             passes.run(module.get_function(symbol), self._builder)
-        return self._image(module, symbols)
+        return module
 
     def object_code(self, text: str, symbols: Iterable[str] = ()) -> bytes:
         """The same as object code, with nothing settled."""
-        module = self._module(text)
-        for symbol in symbols:
-            self._passes.run(module.get_function(symbol), self._builder)
+        module = self._improved(text, symbols, self._passes)
         return bytes(self._machine.emit_object(module))
 
     def whole(self, text: str, exports: Iterable[str]) -> Image:

@@ -33,7 +33,7 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
-from emu.engines.native.lowering import Lowering
+from emu.engines.native.lowering import Lowering, without_context
 from emu.engines.native.pieces import chain, leave, read_field, read_word
 from emu.engines.native.stencils import PARAMETERS as STENCIL
 from emu.engines.native.stencils import PASSED
@@ -233,7 +233,7 @@ none:
 def _tier1(pc: Register) -> str:
     """Count an entry of a block, run it, note where it went, and go on there. Now and then it is
     stitched instead, if all its forms have stencils."""
-    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low = without_context()
     _header(low)
     low.lines += [read_word("hot", Word.HOT, "i64"), read_word("stitch", Word.STITCH, "i64")]
     low.line("%more = add i32 %count, 1")
@@ -271,7 +271,7 @@ def _tier1(pc: Register) -> str:
 
 def _whole(pc: Register) -> str:
     """Run a block whose entry has been counted."""
-    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low = without_context()
     _header(low)
     _handle(low, pc)
     return _function("handle", "ptr %mailbox, i64 %number", low)
@@ -279,7 +279,7 @@ def _whole(pc: Register) -> str:
 
 def _resume(pc: Register) -> str:
     """Run a stitched block from its instruction AGAIN on, with nothing of that one done."""
-    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low = without_context()
     _header(low)
     low.lines += [read_word("again", Word.AGAIN, "i64"), read_word("total", Word.REMAINING, "i64")]
     low.line(f"%place = getelementptr i64, ptr %registers, i64 {pc.slot}")

@@ -297,6 +297,11 @@ class Lowering:
     do_put_indexed = do_put
 
 
+def without_context() -> Lowering:
+    """A lowering of what asks nothing of a context: lines only, or a function's body."""
+    return Lowering(None)  # type: ignore[arg-type]
+
+
 require_columns(Lowering)
 missing = [row.name for row in OPS.values() if row.pure and row.llvm == "effect"]
 if missing:

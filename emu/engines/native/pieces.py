@@ -141,6 +141,12 @@ def leave(low: Lowering, why: str, passed: str = "") -> None:
     low.line(f"ret i64 {why}")
 
 
+def go_on_in(low: Lowering, function: str, given: str) -> None:
+    """Go on in a function, which returns instead of this one."""
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
+    low.line(f"ret i64 {result}")
+
+
 def _through(low: Lowering, condition: str, word: Word, why: str, passed: str) -> None:
     """On a condition go on in the function that a word of the mailbox has, if it has one."""
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(word)}")
@@ -149,8 +155,7 @@ def _through(low: Lowering, condition: str, word: Word, why: str, passed: str) -
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {condition}, {is_there}"), through, back)
     low.start(through)
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {why}{passed})")
-    low.line(f"ret i64 {result}")
+    go_on_in(low, function, f"ptr %mailbox, i64 {why}{passed}")
     low.start(back)
 
 
@@ -208,9 +213,7 @@ def chain(low: Lowering, target: str, passed: str = "") -> None:
     entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-    given = f"ptr %mailbox, i64 {number}{passed}"
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
-    low.line(f"ret i64 {result}")
+    go_on_in(low, function, f"ptr %mailbox, i64 {number}{passed}")
 
 
 def _discover(low: Lowering, target: str, passed: str) -> None:
@@ -221,9 +224,7 @@ def _discover(low: Lowering, target: str, passed: str) -> None:
     low.start(leave)
     low.line(f"ret i64 {int(Left.DISPATCH)}")
     low.start(discover)
-    given = f"ptr %mailbox, i64 {target}{passed}"
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
-    low.line(f"ret i64 {result}")
+    go_on_in(low, function, f"ptr %mailbox, i64 {target}{passed}")
 
 
 def _is_entry(low: Lowering, entry: str, target: str) -> str:

@@ -17,6 +17,7 @@ from typing import Final
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
 from emu.engines.native.layout import BULK, CONVENTION, Left, Word
+from emu.engines.native.pieces import go_on_in
 from isa.bits import Bits
 from isa.ops import mask
 from isa.registers import Register, RegisterFile
@@ -78,9 +79,7 @@ class StencilCompiler(HandlerCompiler):
         block = low.emit(f"ptrtoint ptr {self._hole('number')} to i64")
         at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.RESUME)}")
         function = low.emit(f"load ptr, ptr {at}")
-        given = f"ptr %mailbox, i64 {block}{PASSED}"
-        result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
-        low.line(f"ret i64 {result}")
+        go_on_in(low, function, f"ptr %mailbox, i64 {block}{PASSED}")
         return low.lines
 
     def _hole(self, name: str) -> str:

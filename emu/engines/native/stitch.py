@@ -25,7 +25,7 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
-from emu.engines.native.lowering import Lowering
+from emu.engines.native.lowering import without_context
 from emu.engines.native.pieces import chain, read_field, read_word
 from emu.engines.native.site import ENTRY, LINK, LINK_BITS, LINKS, NOTE, SITE, TAG, TO, unlinked
 from emu.memory import PAGE_MASK, PAGE_SIZE
@@ -301,7 +301,7 @@ cannot:
 
 def _link(pc: Register) -> str:
     """Note where a stitched block went, link it if it can be, and go on."""
-    low = Lowering(None)  # type: ignore[arg-type]  # no nodes are lowered
+    low = without_context()
     low.label = "on"
     chain(low, "%pc")
     go_on = "\n".join(low.lines)

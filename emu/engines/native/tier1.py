@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
-from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from emu.engines.native import learned
@@ -66,8 +65,8 @@ class Made(NamedTuple):
     numbers: tuple[int, ...]
     image: Image
     reasons: list[str]
-    rough: bool = False  # in a hurry
-    stencils: Mapping[str, Stencil] = MappingProxyType({})
+    rough: bool  # in a hurry
+    stencils: Mapping[str, Stencil]
 
 
 class Tier1:
