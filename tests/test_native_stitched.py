@@ -10,10 +10,11 @@ from emu.engines.native import arena as arena_module
 from emu.engines.native import executable
 from emu.engines.native import regions as regions_module
 from emu.engines.native.engine import Native, NativeSession
-from emu.engines.native.layout import BEST, BLOCK, REGION, STITCHED, Header
+from emu.engines.native.layout import BEST, BLOCK, CONVENTION, REGION, STITCHED, Header
 from emu.engines.native.site import LINKS
 from emu.engines.native.stencil_code import Stencil, stencils_of
-from emu.engines.native.stencils import NEXT, PARAMETERS, joined_module
+from emu.engines.native.stencils import PARAMETERS, joined_module
+from emu.engines.native.stitch import STENCIL
 from emu.engines.reference import Reference
 
 pytestmark = pytest.mark.skipif(executable.arena() is None, reason="code cannot be moved here")
@@ -233,24 +234,24 @@ def test_rounds_with_many_targets():
 def stencils(body, holes=(), more=()):
     from emu.engines.native.compiler import borrowed
 
-    define = NEXT.removeprefix("declare ").replace("@next(ptr, i64, ptr, ptr, ptr)", "@made")
-    text = f"define {define}({PARAMETERS}) {{\n{body}\n}}"
+    text = f"define {CONVENTION} i64 @made({PARAMETERS}) {{\n{body}\n}}"
     with borrowed(BEST) as compiler:
         return stencils_of(compiler.object_code(joined_module([text], more, holes), ["made"]))
 
 
 GO_ON = """
-  %r = musttail call preserve_nonecc i64 @next(ptr %mailbox, i64 %number, ptr %registers,
-                                               ptr %tables, ptr %storage)
-  ret i64 %r"""
+  %{0} = musttail call preserve_nonecc i64 @{0}(ptr %mailbox, i64 %number, ptr %registers,
+                                                ptr %tables, ptr %storage, i64 %remaining)
+  ret i64 %{0}"""
+NEXT = GO_ON.format("next")
 
 
 def test_a_jump_to_what_stands_behind_is_left_out():
-    assert stencils(GO_ON) == {"made": Stencil(bytes(8))}
+    assert stencils(NEXT) == {"made": Stencil(bytes(STENCIL.size))}
 
 
 def test_calls_are_numbered_by_who_keeps_the_stencil():
-    text = "  call void @other()\n  call void @another()\n  call void @other()" + GO_ON
+    text = "  call void @other()\n  call void @another()\n  call void @other()" + NEXT
     more = ["declare void @other()", "declare void @another()"]
     stencil = stencils(text, more=more)["made"]
     assert sorted(symbol for _, symbol in stencil.calls) == ["another", "other", "other"]
@@ -267,12 +268,12 @@ def test_what_has_constants_elsewhere_is_no_stencil():
   %v = load i64, ptr %p
   store i64 %v, ptr %registers"""
     table = "@table = private constant [4 x i64] [i64 5, i64 99, i64 7, i64 1]"
-    assert not stencils(text + GO_ON, more=[table])
+    assert not stencils(text + NEXT, more=[table])
 
 
 def test_what_makes_64_bits_of_a_number_with_a_sign_is_no_stencil():
     """Such a hole would be filled with 32 bits of which the processor makes negative numbers."""
     text = '  %p = ptrtoint ptr @"{0}" to i64\n  store i64 %p, ptr %registers'
-    assert stencils(text.format("index") + GO_ON, holes=["index"])
-    wide = stencils(text.format("field.1") + GO_ON, holes=["field.1"])
+    assert stencils(text.format("index") + NEXT, holes=["index"])
+    wide = stencils(text.format("field.1") + NEXT, holes=["field.1"])
     assert not wide or b"\x48\xc7" not in wide["made"].content

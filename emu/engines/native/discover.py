@@ -35,8 +35,6 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.lowering import Lowering, without_context
 from emu.engines.native.pieces import chain, leave, read_field, read_word
-from emu.engines.native.stencils import PARAMETERS as STENCIL
-from emu.engines.native.stencils import PASSED
 from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
@@ -282,6 +280,7 @@ def _resume(pc: Register) -> str:
     low = without_context()
     _header(low)
     low.lines += [read_word("again", Word.AGAIN, "i64"), read_word("total", Word.REMAINING, "i64")]
+    low.lines.append(read_word("registers", Word.REGISTERS))
     low.line(f"%place = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%began = load i64, ptr %place")
     low.jump("step")
@@ -302,8 +301,8 @@ def _resume(pc: Register) -> str:
     low.line("store i64 %here, ptr %place")
     low.line("%rest = sub i64 %total, %again")
     left = call_handler(low, "%following", "%registers", "%rest", "call")
-    _go_on(low, pc, left, PASSED)
-    return _function("resume", STENCIL, low)
+    _go_on(low, pc, left)
+    return _function("resume", "ptr %mailbox, i64 %number", low)
 
 
 def _function(name: str, parameters: str, low: Lowering) -> str:
@@ -345,11 +344,11 @@ def _handle(low: Lowering, pc: Register) -> None:
     _go_on(low, pc, left)
 
 
-def _go_on(low: Lowering, pc: Register, left: str, passed: str = "") -> None:
+def _go_on(low: Lowering, pc: Register, left: str) -> None:
     """Go on after handlers have stopped: where the block leads to, if that is why."""
     low.branch(low.emit(f"icmp eq i64 {left}, {int(Left.DISPATCH)}"), "go", "leave")
     low.start("leave")
-    leave(low, left, passed)
+    leave(low, left)
     low.start("go")
     low.line(f"%to.p = getelementptr i64, ptr %registers, i64 {pc.slot}")
     low.line("%to = load i64, ptr %to.p")
@@ -358,7 +357,7 @@ def _go_on(low: Lowering, pc: Register, left: str, passed: str = "") -> None:
     low.line("%target.p = getelementptr i32, ptr %header, i32 %which")
     low.line("%to.n = trunc i64 %to to i32")
     low.line("store i32 %to.n, ptr %target.p")
-    chain(low, "%to", passed)
+    chain(low, "%to")
 
 
 _COVER: Final = f"""

@@ -142,10 +142,11 @@ STITCH: Final = 31  # see `Native`
 LONGEST: Final = 60  # instructions of a block of tier 1
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-PIECES: Final = {"begin": END - 2, "fall": END - 1, "end": END}
-"""What stitched code begins with, and ends in: after a jump, or where the next block begins. Their
-places among the stencils, where no form has one."""
-MOST_NUMBERS: Final = END - 2  # of forms
+PIECES: Final = {"again": END - 3, "begin": END - 2, "fall": END - 1, "end": END}
+"""What stitched code begins with, and ends in: after a jump, or where the next block begins; and
+how it leaves one of its instructions to the handlers. Their places among the stencils, where no
+form has one."""
+MOST_NUMBERS: Final = END - 3  # of forms
 BLOCK, REGION, STITCHED = 0, 1, 2  # kinds of a header
 PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
 DISCOVERY: Final = ("tier1", "end", "absent", "dispatch", "resume", "handle", "link")

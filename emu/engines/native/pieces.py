@@ -131,23 +131,23 @@ def reads_port(trace: Trace) -> bool:
     return last and not any(map(exits, trace.walk()))
 
 
-def leave(low: Lowering, why: str, passed: str = "") -> None:
+def leave(low: Lowering, why: str) -> None:
     """Return to the engine, but let the gate have an exit of the guest's own, and `Word.LOOK` what
-    wants a look at the state. `passed`: the function's further parameters (see `chain`)."""
+    wants a look at the state."""
     after = low.emit(f"icmp eq i64 {why}, {int(Left.EXIT)}")
     before = low.emit(f"icmp eq i64 {why}, {int(Left.ASK)}")
-    _through(low, low.emit(f"or i1 {after}, {before}"), Word.GATE, why, passed)
-    _through(low, low.emit(f"icmp eq i64 {why}, {int(Left.LOOK)}"), Word.LOOK, why, passed)
+    _through(low, low.emit(f"or i1 {after}, {before}"), Word.GATE, why)
+    _through(low, low.emit(f"icmp eq i64 {why}, {int(Left.LOOK)}"), Word.LOOK, why)
     low.line(f"ret i64 {why}")
 
 
 def go_on_in(low: Lowering, function: str, given: str) -> None:
-    """Go on in a function, which returns instead of this one."""
-    result = low.emit(f"musttail call {CONVENTION} i64 {function}({given})")
+    """Go on in a function, which returns instead of this one, with a number (i64)."""
+    result = low.emit(f"musttail call {CONVENTION} i64 {function}(ptr %mailbox, i64 {given})")
     low.line(f"ret i64 {result}")
 
 
-def _through(low: Lowering, condition: str, word: Word, why: str, passed: str) -> None:
+def _through(low: Lowering, condition: str, word: Word, why: str) -> None:
     """On a condition go on in the function that a word of the mailbox has, if it has one."""
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(word)}")
     function = low.emit(f"load ptr, ptr {at}")
@@ -155,7 +155,7 @@ def _through(low: Lowering, condition: str, word: Word, why: str, passed: str) -
     through, back = low.fresh("through"), low.fresh("back")
     low.branch(low.emit(f"and i1 {condition}, {is_there}"), through, back)
     low.start(through)
-    go_on_in(low, function, f"ptr %mailbox, i64 {why}{passed}")
+    go_on_in(low, function, why)
     low.start(back)
 
 
@@ -188,13 +188,9 @@ def tell(low: Lowering, reason: str, values: list[str]) -> None:
         low.line(f"store {text}, ptr {at}")
 
 
-def chain(low: Lowering, target: str, passed: str = "") -> None:
+def chain(low: Lowering, target: str) -> None:
     """Probe the jump cache for native code at a program counter (i64), and go there; whoever
-    discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none.
-
-    A function that goes on in another one has the same parameters, as LLVM wants it: `passed` are
-    those besides the two that all have; nobody looks at them there.
-    """
+    discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none."""
     scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
     index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
@@ -208,15 +204,15 @@ def chain(low: Lowering, target: str, passed: str = "") -> None:
     lost = low.fresh("lost")
     low.branch(_is_entry(low, second, target), found, lost)
     low.start(lost)
-    _discover(low, target, passed)
+    _discover(low, target)
     low.start(found)
     entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
     function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
     number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-    go_on_in(low, function, f"ptr %mailbox, i64 {number}{passed}")
+    go_on_in(low, function, number)
 
 
-def _discover(low: Lowering, target: str, passed: str) -> None:
+def _discover(low: Lowering, target: str) -> None:
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.DISPATCH)}")
     function = low.emit(f"load ptr, ptr {at}")
     discover, leave = low.fresh("discover"), low.fresh("nobody")
@@ -224,7 +220,7 @@ def _discover(low: Lowering, target: str, passed: str) -> None:
     low.start(leave)
     low.line(f"ret i64 {int(Left.DISPATCH)}")
     low.start(discover)
-    go_on_in(low, function, f"ptr %mailbox, i64 {target}{passed}")
+    go_on_in(low, function, target)
 
 
 def _is_entry(low: Lowering, entry: str, target: str) -> str:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
 from emu.engines.native.stitch import HOLE, STENCIL, Kind
 
+_NEXT, _AGAIN = "next", "again"
 _ARGUMENT: Final = 8  # where in a hole that is
-_JUMP: Final = b"\xe9"  # jmp rel32
 _NAMES: Final = {
     "field": Kind.FIELD, "slot": Kind.SLOT, "pc": Kind.PC, "index": Kind.INDEX,
     "count": Kind.COUNT, "size": Kind.BYTES, "next": Kind.NEXT, "number": Kind.NUMBER,
-    "stitched": Kind.STITCHED, "counter": Kind.COUNTER,
+    "stitched": Kind.STITCHED, "counter": Kind.COUNTER, "again": Kind.AGAIN,
 }  # fmt: skip
-_RELATIVE: Final = (Kind.NEXT, Kind.COUNTER, Kind.CALL)
+_RELATIVE: Final = (Kind.NEXT, Kind.COUNTER, Kind.CALL, Kind.AGAIN)
 _WIDE: Final = (Kind.FIELD, Kind.PC)  # numbers that may have their highest bit set
 
 
@@ -45,18 +46,33 @@ def stencils_of(object_code: bytes) -> dict[str, Stencil]:
 
 def _packed(function: Function) -> Stencil | None:
     """A stencil; None if it has constants elsewhere."""
-    code, references = function
-    holes = [_hole(reference) for reference in references]
-    if None in holes:
+    code, references = _without_last(*_led_away(*function))
+    holes = [hole for reference in references if (hole := _hole(reference)) is not None]
+    if len(holes) < len(references):
         return None
+    leaves = any(hole[1] == Kind.AGAIN for hole in holes)
+    head = STENCIL.pack(len(code), len(holes), leaves) + code.ljust(_padded(len(code)), b"\0")
+    calls = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] == Kind.CALL]
+    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes), tuple(calls))
+
+
+def _led_away(code: bytes, references: list[Reference]) -> Function:
+    """A function whose branches to its last jump go themselves where that goes; as it was if it
+    does not end in one to the handlers."""
+    last = next((r for r in references if r.at == len(code) - 4 and r.symbol == _AGAIN), None)
+    made = None if last is None else straight(code, frozenset(r.at for r in references))
+    if last is None or made is None:
+        return code, references
+    moved = [r._replace(at=made.moved[r.at]) for r in references if r is not last]
+    return made.code, moved + [last._replace(at=at) for at in made.away]
+
+
+def _without_last(code: bytes, references: list[Reference]) -> Function:
+    """A function without its last jump, if that leads to what stands behind it."""
     last = len(code) - 4
-    if code[last - 1 : last] == _JUMP and (last, Kind.NEXT, 0, -4) in holes:
-        code = code[: last - 1]  # what it would jump to is there
-        del references[holes.index((last, Kind.NEXT, 0, -4))]
-        holes.remove((last, Kind.NEXT, 0, -4))
-    head = STENCIL.pack(len(code), len(holes)) + code.ljust(_padded(len(code)), b"\0")
-    calls = [(n, references[n].symbol) for n, h in enumerate(holes) if h and h[1] == Kind.CALL]
-    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes if hole), tuple(calls))
+    if code[last - 1 : last] != JUMP or all(r.at != last or r.symbol != _NEXT for r in references):
+        return code, references
+    return code[: last - 1], [reference for reference in references if reference.at != last]
 
 
 def _padded(size: int) -> int:

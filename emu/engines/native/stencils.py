@@ -6,7 +6,8 @@ are filled in when the stencil is copied (`stitch.py`), so nothing is compiled f
 instruction here either. (Xu and Kjolstad, "Copy-and-Patch Compilation", OOPSLA 2021.)
 
 Whatever does not go straight on, an access that misses or a fault, goes on in the handlers
-instead, from that instruction of the block on: a stencil has changed nothing by then.
+instead, from that instruction of the block on: a stencil has changed nothing by then. The code for
+that stands elsewhere, so that the host's caches hold what is done mostly.
 """
 
 from __future__ import annotations
@@ -16,18 +17,22 @@ from typing import Final
 
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
-from emu.engines.native.layout import BULK, CONVENTION, Left, Word
-from emu.engines.native.pieces import go_on_in
+from emu.engines.native.layout import BULK, CONVENTION, Left
 from isa.bits import Bits
 from isa.ops import mask
 from isa.registers import Register, RegisterFile
 from isa.trace import Trace
 
-PASSED: Final = ", ptr %registers, ptr %tables, ptr %storage"
-PARAMETERS: Final = f"ptr %mailbox, i64 %number{PASSED}"
-"""The mailbox, the number of the block's header (for whoever goes on), the registers, and the page
-tables and the storage of the space that code is in."""
-NEXT: Final = f"declare {CONVENTION} i64 @next(ptr, i64, ptr, ptr, ptr)"  # what is copied behind it
+PARAMETERS: Final = (
+    "ptr %mailbox, i64 %number, ptr %registers, ptr %tables, ptr %storage, i64 %remaining"
+)
+"""The mailbox, the number of a block's header (for whoever goes on), the registers, the page tables
+and the storage of the space that code is in, and how many instructions may be counted after the
+block."""
+WAYS: Final = tuple(
+    f"declare {CONVENTION} i64 @{name}(ptr, i64, ptr, ptr, ptr, i64)" for name in ("next", "again")
+)
+"""What is copied behind a stencil, and what does the instruction in the handlers."""
 _RANGES: Final = """
 !10 = !{i64 0, i64 4294967296}
 !11 = !{i64 0, i64 65536}
@@ -70,17 +75,7 @@ class StencilCompiler(HandlerCompiler):
         """Do the instruction and what follows it in the handlers."""
         if not self._repeats:
             return []
-        low = self.low
-        low.lines = []
-        low.start("again")
-        index = low.emit(f"ptrtoint ptr {self._hole('index')} to i64")
-        place = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.AGAIN)}")
-        low.line(f"store i64 {index}, ptr {place}")
-        block = low.emit(f"ptrtoint ptr {self._hole('number')} to i64")
-        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.RESUME)}")
-        function = low.emit(f"load ptr, ptr {at}")
-        go_on_in(low, function, f"ptr %mailbox, i64 {block}{PASSED}")
-        return low.lines
+        return ["elsewhere:", *_go_on("again")]
 
     def _hole(self, name: str) -> str:
         self.holes.add(name)
@@ -92,8 +87,7 @@ class StencilCompiler(HandlerCompiler):
         values = [(put, [low.value(a) for a in put.args]) for put in puts]
         for put, texts in values:
             self._put(put, texts)
-        low.line(f"%next = musttail call {CONVENTION} i64 @next({PARAMETERS})")
-        low.line("ret i64 %next")
+        low.lines += _go_on("next")
 
     def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
         found = self._selectors.get(index)
@@ -134,7 +128,7 @@ class StencilCompiler(HandlerCompiler):
     def given_up(self) -> str:
         """See `Context`."""
         self._repeats = True
-        return "again"
+        return "elsewhere"
 
     def missed(self) -> str:
         """See `Context`."""
@@ -143,6 +137,12 @@ class StencilCompiler(HandlerCompiler):
     def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """See `Context`."""
         return self.given_up()
+
+
+def _go_on(name: str) -> list[str]:
+    """Lines that go on in one of `WAYS`."""
+    call = f"  %{name} = musttail call {CONVENTION} i64 @{name}({PARAMETERS})"
+    return [call, f"  ret i64 %{name}"]
 
 
 def _sized(width: int, wanted: int) -> str:
@@ -165,5 +165,5 @@ def stencils_module(stencils: Sequence[StencilCompiler]) -> str:
 
 def joined_module(texts: Sequence[str], declarations: Iterable[str], holes: Iterable[str]) -> str:
     """The same of texts."""
-    lines = [*declarations, NEXT, *map(declared, sorted(holes))]
+    lines = [*declarations, *WAYS, *map(declared, sorted(holes))]
     return module(texts, lines) + _RANGES

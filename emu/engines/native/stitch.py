@@ -1,8 +1,9 @@
 """Stitching: the code of a warm block, copied from the stencils of its forms by native code.
 
 A stencil in memory is a head (`STENCIL`), its code, and its holes (`HOLE`). What goes into a hole
-is the sum of its addend and of what its kind says, all 32 bits wide. Stitched code has a header
-like a region's, which stands before the block's own.
+is the sum of its addend and of what its kind says, all 32 bits wide. Code that leaves an
+instruction to the handlers lies apart, at the end of the room. Stitched code has a header like a
+region's, which stands before the block's own.
 
 Where it goes on (its site, see `site.py`) it is linked to stitched code by `link`, which notes
 that, as a link must be taken away when its block is no longer what is to be done there.
@@ -27,12 +28,13 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.lowering import without_context
 from emu.engines.native.pieces import chain, read_field, read_word
-from emu.engines.native.site import ENTRY, LINK, LINK_BITS, LINKS, NOTE, SITE, TAG, TO, unlinked
+from emu.engines.native.site import ENTRY, LINK, LINK_BITS, LINKED, LINKS, NOTE, SITE, TAG, TO, unlinked
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
 
-STENCIL: Final = struct.Struct("<II")
-"""Bytes of code (the holes begin at the next multiple of four) and number of holes."""
+STENCIL: Final = struct.Struct("<III")
+"""Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the
+instruction may be left to the handlers."""
 HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
@@ -53,6 +55,7 @@ class Kind(IntEnum):
     STITCHED = 8  # the number of the stitched code's header
     COUNTER = 9  # the distance from the hole to what counts the entries
     CALL = 10  # the distance from the hole to a function, by its number among those called
+    AGAIN = 11  # the distance from the hole to what leaves the instruction to the handlers
 
 
 def _piece(name: str) -> str:
@@ -73,6 +76,7 @@ _KINDS: Final = {
     Kind.STITCHED: "%stitched",
     Kind.COUNTER: "%to.counter",
     Kind.CALL: "%to.function",
+    Kind.AGAIN: "%to.again",
 }
 _OF_BLOCK: Final = ("count", "bytes", "number", "stitched")
 """What is the same for all of a block, in an array."""
@@ -80,7 +84,7 @@ _OF_BLOCK: Final = ("count", "bytes", "number", "stitched")
 _COPY: Final = f"""
 ; copy a stencil to a place and fill its holes in: the place behind the copy
 define internal ptr @copy(ptr %stencil, ptr %to, ptr %record, i32 %pc, i32 %index, ptr %block,
-                          ptr %counter, ptr %calls) noinline {{
+                          ptr %counter, ptr %calls, ptr %again) noinline {{
 entry:
   {read_field("size", "%stencil", 0)}
   {read_field("holes", "%stencil", 1)}
@@ -94,6 +98,7 @@ entry:
   %aligned = and i64 %up, -4
   %first = getelementptr i8, ptr %code, i64 %aligned
   %counter.n = ptrtoint ptr %counter to i64
+  %again.n = ptrtoint ptr %again to i64
   br label %next
 next:
   %n = phi i64 [ 0, %entry ], [ %n.next, %fill ]
@@ -110,6 +115,8 @@ hole:
   %place.n = ptrtoint ptr %place to i64
   %to.counter64 = sub i64 %counter.n, %place.n
   %to.counter = trunc i64 %to.counter64 to i32
+  %to.again64 = sub i64 %again.n, %place.n
+  %to.again = trunc i64 %to.again64 to i32
   %called.number = select i1 %is_call, i32 %argument, i32 0
   %called.p = getelementptr i64, ptr %calls, i32 %called.number
   %called = load i64, ptr %called.p
@@ -177,6 +184,7 @@ measure: ; does every form have a stencil, and how long are they?
   %m = phi i32 [ 1, %begin ], [ %m.next, %has ]
   %length = phi i32 [ 0, %begin ], [ %length.more, %has ]
   %last = phi i32 [ 0, %begin ], [ %form, %has ]
+  %agains = phi i32 [ 0, %begin ], [ %agains.more, %has ]
   %m.p = getelementptr [{SIZE} x i8], ptr %header, i32 %m
   %form = load i32, ptr %m.p
   %is_end = icmp eq i32 %form, {END}
@@ -189,9 +197,12 @@ look:
 has:
   %size = load i32, ptr %stencil
   %length.more = add i32 %length, %size
+  {read_field("may.again", "%stencil", 2)}
+  %agains.more = add i32 %agains, %may.again
   %m.next = add i32 %m, 1
   br label %measure
 measured:
+  {_piece("again")}
   {_piece("begin")}
   {_piece("fall")}
   {_piece("end")}
@@ -214,7 +225,11 @@ measured:
   %up = add i64 %whole64, {ALIGNMENT - 1}
   %aligned = and i64 %up, -{ALIGNMENT}
   %end = add i64 %free, %aligned
-  %is_full = icmp ugt i64 %end, %room
+  %again.size = load i32, ptr %piece.again
+  %apart = mul i32 %again.size, %agains
+  %apart64 = zext i32 %apart to i64
+  %room.next = sub i64 %room, %apart64
+  %is_full = icmp sgt i64 %end, %room.next
   br i1 %is_full, label %full, label %fits
 full:
   ret i64 {int(Left.FULL)}
@@ -236,12 +251,15 @@ copy:
     )
 }
   %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
-                          ptr %counter, ptr %calls)
+                          ptr %counter, ptr %calls, ptr null)
+  store i64 %room.next, ptr %room.p
+  %first.apart = inttoptr i64 %room.next to ptr
   br label %each
 each:
-  %i = phi i32 [ 0, %copy ], [ %i.next, %one ]
-  %where = phi ptr [ %begun, %copy ], [ %where.next, %one ]
-  %here = phi i32 [ %pc32, %copy ], [ %here.next, %one ]
+  %i = phi i32 [ 0, %copy ], [ %i.next, %rest ]
+  %where = phi ptr [ %begun, %copy ], [ %where.next, %rest ]
+  %here = phi i32 [ %pc32, %copy ], [ %here.next, %rest ]
+  %away = phi ptr [ %first.apart, %copy ], [ %away.next, %rest ]
   %is_last = icmp eq i32 %i, %count
   br i1 %is_last, label %last.one, label %one
 one:
@@ -251,13 +269,22 @@ one:
   %one.p = getelementptr ptr, ptr %stencils, i32 %one.form
   %one.stencil = load ptr, ptr %one.p
   %where.next = call ptr @copy(ptr %one.stencil, ptr %where, ptr %record, i32 %here, i32 %i,
-                               ptr %block, ptr %counter, ptr %calls)
+                               ptr %block, ptr %counter, ptr %calls, ptr %away)
+  {read_field("one.may.again", "%one.stencil", 2)}
+  %leaves = icmp ne i32 %one.may.again, 0
+  br i1 %leaves, label %leave, label %rest
+leave:
+  %behind.away = call ptr @copy(ptr %piece.again, ptr %away, ptr %record, i32 %here, i32 %i,
+                                ptr %block, ptr %counter, ptr %calls, ptr null)
+  br label %rest
+rest:
+  %away.next = phi ptr [ %away, %one ], [ %behind.away, %leave ]
   {read_field("one.length", "%record", SIZE // 4 - 1)}
   %here.next = add i32 %here, %one.length
   br label %each
 last.one:
   %ended = call ptr @copy(ptr %ending, ptr %where, ptr %header, i32 %here, i32 %i, ptr %block,
-                          ptr %counter, ptr %calls)
+                          ptr %counter, ptr %calls, ptr null)
   {read_word("hot", Word.HOT, "i64")}
   {read_field("entries", "%header", Header.COUNT)}
   %limit = trunc i64 %hot to i32
@@ -365,7 +392,8 @@ write:
   %to.p = getelementptr i8, ptr %at, i64 {TO}
   %at.n = ptrtoint ptr %at to i64
   %end = add i64 %at.n, {LINK.size}
-  %distance = sub i64 %other.function, %end
+  %entry.n = add i64 %other.function, {LINKED}
+  %distance = sub i64 %entry.n, %end
   %distance32 = trunc i64 %distance to i32
   store i32 %pc32, ptr %tag.p, align 1
   store i32 %distance32, ptr %to.p, align 1
