@@ -9,6 +9,7 @@ try:  # what hashlib has it from: that loads OpenSSL first, which takes millisec
 except ImportError:
     from hashlib import blake2b
 
+Checksum = blake2b
 DIGEST: Final = 32  # bytes of a checksum
 
 

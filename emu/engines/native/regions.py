@@ -14,7 +14,7 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import Kept, region_file
 from emu.engines.native.layout import LARGEST, SYMBOL, number_of
 from emu.engines.native.linking import Library, linker
-from emu.engines.native.names import digest
+from emu.engines.native.names import Checksum, digest, summing
 from emu.engines.native.tier1 import Made, conditions
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
@@ -91,6 +91,7 @@ class Regions:
         self.warmth = Warmth(session.cache)
         self.kept = Kept(session.cache, self.warmth.pcs)
         self._watches: dict[int, Watch] = {}
+        self._begun: dict[Hashable, Checksum] = {}  # digests of blocks, by what many have in common
         self._worker = Worker(self._work, self._urgency, wait=wait)
         self.done = self._worker.done
 
@@ -221,8 +222,14 @@ class Regions:
     def _digest(self, mode: Hashable, pc: int, address: int, code: bytes) -> str:
         """What tells a block from all others."""
         session = self._session
-        circumstances = *conditions(session), self._level, session.coverage is not None
-        return digest(repr((*circumstances, mode, pc, address, code)).encode())
+        where = mode, session.watched, session.coverage is None
+        begun = self._begun.get(where)
+        if begun is None:
+            circumstances = *conditions(session), self._level, session.coverage is None, mode
+            begun = self._begun[where] = summing(repr(circumstances).encode())
+        whole = begun.copy()
+        whole.update(b"%d %d " % (pc, address) + code)
+        return whole.hexdigest()[:32]
 
     def place(self, mode: Hashable, pc: int, code: bytes) -> Place:
         """A block of tier 1, as `warmth` knows it."""
