@@ -16,6 +16,13 @@ class _End:
 
     code: int | None = None  # None: it failed otherwise, which Python has to tell
 
+    def is_near(self, code: object) -> None:
+        """A command has ended with a code; what compiles beside it need not."""
+        self.code = code if isinstance(code, int) else None
+        worker = sys.modules.get("emu.engines.native.worker")
+        if self.code is not None and worker is not None:
+            worker.do_not_wait()
+
     def come(self) -> None:
         """End the process."""
         if self.code is not None:
@@ -28,15 +35,16 @@ class _End:
 def main() -> None:
     """Run the command (see `emu.cli`) as all that the process is there for."""
     look_seldom()  # from the first import on
-    end = _End()
-    if "coverage" not in sys.modules:  # which would be told of the end too late
+    end = _End() if "coverage" not in sys.modules else None  # which would be told of it too late
+    if end is not None:
         atexit.register(end.come)  # registered before all others, called after them
     from emu.cli import main as command
 
     try:
         command()
     except SystemExit as ended:
-        end.code = ended.code if isinstance(ended.code, int) else None
+        if end is not None:
+            end.is_near(ended.code)
         raise
 
 

@@ -46,7 +46,7 @@ static int f{n}(int a, const char *s) {{
     return sum + t.x + {previous};
 }}
 """
-OURS = "from emu.cli import main; main()"
+OURS = "from emu.__main__ import main; main()"
 
 
 def tools(root: Path, argv: list[str], cold: Path) -> dict[str, tuple[list[str], dict[str, str]]]:

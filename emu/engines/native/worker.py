@@ -49,6 +49,14 @@ def _close_all() -> None:
         worker.close()
 
 
+def do_not_wait() -> None:
+    """The process ends without taking LLVM down: nobody waits for regions that the guest has no
+    more use for."""
+    atexit.unregister(_close_all)
+    for worker in list(_workers):
+        worker.forget()
+
+
 class Worker:
     """Does jobs one after the other, the most urgent first; `done` holds (job, result) until the
     owner takes them."""
@@ -88,11 +96,15 @@ class Worker:
                 self._thread = threading.Thread(target=self._run, daemon=True)
                 self._thread.start()
 
-    def close(self) -> None:
-        """Forget what has not begun, and wait for what has."""
+    def forget(self) -> None:
+        """Forget what has not begun."""
         with self._lock:
             self._jobs.clear()
-            thread = self._thread
+
+    def close(self) -> None:
+        """Forget what has not begun, and wait for what has."""
+        self.forget()
+        thread = self._thread
         if thread is not None:
             thread.join()
 
