@@ -353,8 +353,9 @@ WARM_LOOP = CODE + 7
 
 
 def warm_run(cache):
-    """Where regions may be entered after a run of 5,000 rounds, of which 12,000 are enough."""
-    engine, state = native(cache=cache, hot=12_000), x86_machine(WARM)
+    """Where regions may be entered after a run of 5,000 rounds, of which 60,000 are enough, and an
+    eighth if it was in earlier runs."""
+    engine, state = native(cache=cache, hot=60_000), x86_machine(WARM)
     assert engine.run(state, 1 << 40).reason == "interrupt"
     session = engine._session_of(state)
     session.close()

@@ -11,9 +11,9 @@ from emu.engines.native import executable
 from emu.engines.native import regions as regions_module
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, BLOCK, CONVENTION, REGION, STITCHED, Header
-from emu.engines.native.site import LINKS
+from emu.engines.native.site import LINKS, PARAMETERS, go_on
 from emu.engines.native.stencil_code import Stencil, stencils_of
-from emu.engines.native.stencils import PARAMETERS, joined_module
+from emu.engines.native.stencils import joined_module
 from emu.engines.native.stitch import STENCIL
 from emu.engines.reference import Reference
 
@@ -74,7 +74,11 @@ def test_any_count_is_exact(until):
     assert agrees(LOOP, stitching(), until=until).count == until
 
 
-def asked(monkeypatch, stitch, count):
+# the same with blocks of eight instructions each, which are usual ones
+EVEN = code("b964000000 01c8 909090909090 eb00 49 909090909090 75ed cd80")
+
+
+def asked(monkeypatch, stitch, count, program=EVEN):
     """At which counts a block asks for a region."""
     counts = []
     ask = regions_module.Regions.ask
@@ -86,7 +90,7 @@ def asked(monkeypatch, stitch, count):
     with monkeypatch.context() as patch:
         patch.setattr(regions_module.Regions, "ask", note)
         engine = stitching(hot=count, stitch=stitch, level=BEST)
-        agrees(LOOP, engine)
+        agrees(program, engine)
     return counts
 
 
@@ -98,9 +102,15 @@ def test_entries_are_counted_as_by_the_handlers(monkeypatch, stitch, count):
     assert asked(monkeypatch, stitch, count) == expected
 
 
+def test_a_short_block_is_hot_after_more_entries(monkeypatch):
+    """Four times as often once it is stitched, as it has two instructions."""
+    first, *_ = asked(monkeypatch, 0, 10, LOOP)
+    assert first == asked(monkeypatch, NEVER, 1 + 4 * (10 - 1), LOOP)[0]
+
+
 def test_a_region_takes_the_place_of_a_stitched_block():
     """No link leads past it; when it is gone, the stitched code is there again."""
-    engine = stitching(hot=40, level=BEST)
+    engine = stitching(hot=10, level=BEST)
     state = agrees(LOOP, engine)
     found = kinds(engine, state)
     head = next(pc for pc, kind in found.items() if kind == REGION)
@@ -112,6 +122,34 @@ def test_a_region_takes_the_place_of_a_stitched_block():
     state.pc, state["eax"] = CODE, 0
     assert engine.run(state, 1 << 30).reason == "interrupt"
     assert state["eax"] == 5050
+
+
+# twenty times thirty rounds: mov edx; outer: mov ecx; inner: add; dec; jne inner; dec; jne outer
+NESTED = code("ba14000000 b91e000000 01c8 49 75fb 4a 75f3 cd80")
+
+
+def test_regions_are_linked_to_until_they_are_gone():
+    """What comes after the inner loop was stitched before that became a region."""
+    engine = stitching(hot=10, level=BEST)
+    state = agrees(NESTED, engine)
+    arena, mode = arena_of(engine, state), state.isa.mode(state.values)
+    arena._take_notes()
+    heads = [pc for pc, kind in kinds(engine, state).items() if kind == REGION]
+    headers = [arena._header(mode, pc) for pc in heads]
+    assert heads
+    assert any(arena._links.get(header) for header in headers)
+    regions = engine._session_of(state).regions
+    for region in list(regions._installed_at.values()):
+        regions._drop(region)
+    assert not any(arena._links.get(header) for header in headers)
+    state.pc, state["eax"] = CODE, 0
+    assert engine.run(state, 1 << 30).reason == "interrupt"
+    assert state["eax"] == 20 * 465
+
+
+@pytest.mark.parametrize("until", range(100, 1300, 77))
+def test_counts_are_exact_with_links_to_regions(until):
+    assert agrees(NESTED, stitching(hot=10, level=BEST), until=until).count == until
 
 
 # twice 40 rounds of: add eax, 1 in a block of its own; then that becomes add eax, 3
@@ -239,11 +277,7 @@ def stencils(body, holes=(), more=()):
         return stencils_of(compiler.object_code(joined_module([text], more, holes), ["made"]))
 
 
-GO_ON = """
-  %{0} = musttail call preserve_nonecc i64 @{0}(ptr %mailbox, i64 %number, ptr %registers,
-                                                ptr %tables, ptr %storage, i64 %remaining)
-  ret i64 %{0}"""
-NEXT = GO_ON.format("next")
+NEXT = "\n".join(go_on("next"))
 
 
 def test_a_jump_to_what_stands_behind_is_left_out():
@@ -254,10 +288,10 @@ def test_calls_are_numbered_by_who_keeps_the_stencil():
     text = "  call void @other()\n  call void @another()\n  call void @other()" + NEXT
     more = ["declare void @other()", "declare void @another()"]
     stencil = stencils(text, more=more)["made"]
-    assert sorted(symbol for _, symbol in stencil.calls) == ["another", "other", "other"]
+    assert sorted(symbol for _, symbol in stencil.names) == ["another", "other", "other"]
     asked = []
-    content = stencil.calling(lambda symbol: (asked.append(symbol), 0x1234)[1])
-    assert asked == [symbol for _, symbol in stencil.calls]
+    content = stencil.numbered(lambda symbol: (asked.append(symbol), 0x1234)[1])
+    assert asked == [symbol for _, symbol in stencil.names]
     assert content.count(b"\x34\x12\0\0") == 3
 
 

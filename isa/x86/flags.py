@@ -11,12 +11,9 @@ from typing import Final
 from isa.bits import Bits
 from isa.functions import family
 from isa.registers import Register
-from isa.x86 import results
-from isa.x86.registers import AF, CF, OF, PF, SF, ZF
+from isa.x86 import registers, results
 
-STATUS_FLAGS: Final[dict[str, Register]] = {
-    "cf": CF, "pf": PF, "af": AF, "zf": ZF, "sf": SF, "of": OF,
-}  # fmt: skip
+STATUS_FLAGS: Final[dict[str, Register]] = {flag.name: flag for flag in registers.STATUS_FLAGS}
 
 
 def of_result(result: Bits) -> dict[str, Bits]:

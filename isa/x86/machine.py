@@ -14,7 +14,7 @@ from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.models import has_system
-from isa.x86.registers import EIP, REGISTERS
+from isa.x86.registers import EIP, REGISTERS, STATUS_FLAGS
 
 if TYPE_CHECKING:
     from isa.definition import Instruction
@@ -35,6 +35,7 @@ class X86:
     code_space: str = "linear"
     max_length: int = MAX_LENGTH
     mode_registers: frozenset[Register] = MODE_REGISTERS
+    status_flags: tuple[Register, ...] = STATUS_FLAGS
 
     def __init__(self, model: str = "") -> None:
         self.model = model

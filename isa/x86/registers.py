@@ -31,6 +31,7 @@ AC: Final = REGISTERS.add("ac", 1, Role.FLAG, "alignment is checked at CPL 3")
 VIF: Final = REGISTERS.add("vif", 1, Role.RESOURCE, "virtual interrupt flag")
 VIP: Final = REGISTERS.add("vip", 1, Role.RESOURCE, "virtual interrupt pending")
 ID: Final = REGISTERS.add("id", 1, Role.FLAG, "can be changed: CPUID exists")
+STATUS_FLAGS: Final = (CF, PF, AF, ZF, SF, OF)
 
 EFLAGS: Final = REGISTERS.pack(
     "eflags",

@@ -23,11 +23,12 @@ from emu.engines.native.layout import (
     PYTHONS,
     REGION,
     STITCHED,
+    USUAL,
     Header,
     Word,
 )
 from emu.engines.native.linking import Placed
-from emu.engines.native.site import LINK_BITS, NOTE, TAG, TO, unlinked
+from emu.engines.native.site import LINK, LINK_BITS, NOTE, SITE, TAG, TO, unlinked, way_on
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
@@ -104,7 +105,7 @@ class Arena:
         self._mail[Word.USED] = 1
         self._code: list[Placed] = []
         self._mail[Word.CODE] = self._mail[Word.ROOM] = self._mail[Word.COUNTER] = 0
-        self._links: dict[int, list[int]] = {}  # that lead to stitched code, by its header
+        self._links: dict[int, list[int]] = {}  # that lead to stitched code or regions, by header
         self._mail[Word.LINKS] = self._notes.address
         self._mail[Word.LAST_LINK] = self._notes.address + NOTES * NOTE.size
         self.attach()
@@ -298,7 +299,9 @@ class Arena:
         most = self._mail[Word.HOT] - 1 - self._mail[Word.COUNT] & 0xFFFFFFFF
         count = self._mail[Word.COUNT] + min(entries, most) & 0xFFFFFFFF
         if stitched := self._stitched(self._header(block.mode, block.pc)):
-            self._counter(stitched).value = self._mail[Word.HOT] - count
+            left = (self._mail[Word.HOT] - count & 0xFFFFFFFF) * USUAL
+            left //= self._word(stitched, Header.LENGTH)
+            self._counter(stitched).value = max(min(left, 0xFFFFFFFF), 1)
         else:
             self._put(block.header, Header.COUNT, count)
 
@@ -321,7 +324,8 @@ class Arena:
         since = self._mail[Word.COUNT] if self._word(block, Header.RECALLED) else 0
         count = self._word(block, Header.COUNT)
         if stitched:
-            count = self._mail[Word.HOT] - self._counter(stitched).value
+            left = self._counter(stitched).value * self._word(stitched, Header.LENGTH)
+            count = self._mail[Word.HOT] - left // USUAL
         return count - since & 0xFFFFFFFF
 
     def recalls(self, block: ColdBlock) -> bool:
@@ -352,6 +356,7 @@ class Arena:
             self._put(header, Header.BEHIND, behind)
             if stitched := self._stitched(behind):
                 self._unlink(stitched)
+        self._unlink(header)
         self._put_function(header, address)
         self._put(header, Header.ENTRY, entry)
         self._put(header, Header.KIND, REGION)
@@ -362,6 +367,7 @@ class Arena:
         slot, header = self._of(mode)[0][pc >> PAGE_BITS], self._header(mode, pc)
         is_region = header and self._word(header, Header.KIND) == REGION
         if is_region and self._function(header) == address:
+            self._unlink(header)
             self._slots[_place(slot, pc)] = self._word(header, Header.BEHIND)
 
     # -- changes ---------------------------------------------------------------------------------
@@ -424,9 +430,10 @@ class Arena:
         for offset in offsets:
             pc, place = (number << PAGE_BITS) + offset, _place(slot, offset)
             jumps.remove(pc, self._entry)
-            if stitched := self._stitched(self._slots[place]):
+            if stitched := self._stitched(header := self._slots[place]):
                 jumps.remove(pc, self._function(stitched))
                 self._unlink(stitched)
+            self._unlink(header)
             self._slots[place] = 0
             regions.asked.discard((mode, pc))
 
@@ -445,21 +452,23 @@ class Arena:
         signed = distance - (distance >> 31 << 32)
         return ctypes.c_uint32.from_address(self._function(stitched) + signed)
 
-    def _unlink(self, stitched: int) -> None:
-        """Let no stitched code go on at this directly."""
+    def _unlink(self, header: int) -> None:
+        """Let no stitched code go on directly at what has a header."""
         self._take_notes()
-        for noted in self._links.pop(stitched, ()):
+        for noted in self._links.pop(header, ()):
             link, address = divmod(noted, 1 << LINK_BITS)
             ctypes.c_uint32.from_address(address + TAG).value = 0
             ctypes.c_int32.from_address(address + TO).value = unlinked(link)
+            last = address + SITE - link * LINK.size - 4
+            ctypes.c_int32.from_address(last).value = way_on(Word.LINK)
 
     def _take_notes(self) -> None:
         """Read what native code has noted of links."""
         first = self._notes.address
         words = self._notes.words()[: (self._mail[Word.LINKS] - first) // 8].tolist()
         self._mail[Word.LINKS] = first
-        for noted, stitched in zip(words[::2], words[1::2], strict=True):
-            self._links.setdefault(stitched, []).append(noted)
+        for noted, header in zip(words[::2], words[1::2], strict=True):
+            self._links.setdefault(header, []).append(noted)
 
     def more_code(self) -> None:
         """Let native code stitch more blocks, or link more, whatever had no more room.

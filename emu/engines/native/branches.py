@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from functools import cache
 from typing import Final, NamedTuple
 
 import capstone
@@ -34,14 +33,10 @@ class Straight(NamedTuple):
     moved: dict[int, int]
 
 
-@cache
-def _disassembler() -> capstone.Cs:
-    return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
-
-
-def instructions_of(code: bytes) -> dict[int, bytes]:
-    """Instructions by where they are."""
-    rows = _disassembler().disasm_lite(code, 0)
+def _instructions(code: bytes) -> dict[int, bytes]:
+    """Instructions by where they are. capstone's handles serve one thread at a time, and compilers
+    are in several."""
+    rows = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite(code, 0)
     return {at: code[at : at + size] for at, size, *_ in rows}
 
 
@@ -63,7 +58,7 @@ def _signed(code: bytes) -> int:
 def straight(code: bytes, unknown: frozenset[int]) -> Straight | None:
     """Code without its last jump; None if that cannot be taken away. `unknown`: where 32 bits are
     to be filled in."""
-    found = instructions_of(code)
+    found = _instructions(code)
     last = len(code) - len(JUMP) - _DISTANCE
     before = max((at for at in found if at < last), default=None)
     falls = before is None or found[before][:1] != JUMP  # into the last jump

@@ -7,8 +7,8 @@ is left to Python are pages that are not ready, bytes that the decoder's tables 
 instructions that have no handler, and full tables. A block lies in one page, but for an instruction
 that ends in the next one: it is a block of its own.
 
-`tier1` runs a block, handler by handler; `end` and `absent` are what ends it. `handle` and `resume`
-do the same for stitched blocks.
+`tier1` runs a block, handler by handler; `end` and `absent` are what ends it. Stitched blocks leave
+for the handlers in `handle` and `resume`, for Python in `asks`.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from emu.engines.native.layout import (
     PAGE_BITS,
     PAGES,
     PYTHONS,
+    STITCHED,
     Header,
     Left,
     Word,
 )
 from emu.engines.native.lowering import Lowering, without_context
 from emu.engines.native.pieces import chain, leave, read_field, read_word
-from emu.engines.native.stitch import stitcher
+from emu.engines.native.site import LINKED, exits
+from emu.engines.native.stitch import leaps, stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
@@ -86,10 +88,14 @@ elsewhere: ; a region, or the block stitched
   {read_field("function", "%header", Header.FUNCTION, "ptr")}
   {read_field("entry.n", "%header", Header.ENTRY)}
   %entry64 = zext i32 %entry.n to i64
+  %is_stitched = icmp eq i32 %kind, {STITCHED}
+  %linked.there = getelementptr i8, ptr %function, i64 {LINKED}
+  %linked.here = select i1 %is_stitched, ptr %linked.there, ptr null
   br label %go
 go:
   %target = phi ptr [ @tier1, %found ], [ %function, %elsewhere ]
   %which = phi i64 [ %number64, %found ], [ %entry64, %elsewhere ]
+  %linked = phi ptr [ null, %found ], [ %linked.here, %elsewhere ]
   {read_word("jumps", Word.JUMPS)}
   %first = and i64 %pc, {JUMPS - 1}
   %second = xor i64 %first, 1
@@ -103,6 +109,8 @@ go:
   store ptr %target, ptr %jump.function
   %jump.entry = getelementptr i64, ptr %jump, i64 2
   store i64 %which, ptr %jump.entry
+  %jump.linked = getelementptr i64, ptr %jump, i64 3
+  store ptr %linked, ptr %jump.linked
   %left = musttail call {CONVENTION} i64 %target(ptr %mailbox, i64 %which)
   ret i64 %left
 pause:
@@ -267,9 +275,35 @@ def _tier1(pc: Register) -> str:
     return _function("tier1", "ptr %mailbox, i64 %number", low)
 
 
+_SETTLE: Final = f"""
+; compute the flags that are pending
+define internal void @settle(ptr %mailbox) {{
+entry:
+  {read_word("pending", Word.PENDING, "i64")}
+  %is_none = icmp eq i64 %pending, 0
+  br i1 %is_none, label %done, label %some
+some:
+  {read_word("settlers", Word.SETTLERS)}
+  %settler.p = getelementptr ptr, ptr %settlers, i64 %pending
+  %settler = load ptr, ptr %settler.p
+  call void %settler(ptr %mailbox)
+  store i64 0, ptr %pending.p
+  br label %done
+done:
+  ret void
+}}
+
+define {CONVENTION} i64 @asks(ptr %mailbox, i64 %number) {{
+  call void @settle(ptr %mailbox)
+  ret i64 {int(Left.HOT)}
+}}
+"""
+
+
 def _whole(pc: Register) -> str:
-    """Run a block whose entry has been counted."""
+    """Run a stitched block whose entry has been counted."""
     low = without_context()
+    low.line("call void @settle(ptr %mailbox)")
     _header(low)
     _handle(low, pc)
     return _function("handle", "ptr %mailbox, i64 %number", low)
@@ -278,27 +312,12 @@ def _whole(pc: Register) -> str:
 def _resume(pc: Register) -> str:
     """Run a stitched block from its instruction AGAIN on, with nothing of that one done."""
     low = without_context()
+    low.line("call void @settle(ptr %mailbox)")
     _header(low)
     low.lines += [read_word("again", Word.AGAIN, "i64"), read_word("total", Word.REMAINING, "i64")]
     low.lines.append(read_word("registers", Word.REGISTERS))
-    low.line(f"%place = getelementptr i64, ptr %registers, i64 {pc.slot}")
-    low.line("%began = load i64, ptr %place")
-    low.jump("step")
-    low.start("step")
-    low.line("%n = phi i64 [ 0, %entry ], [ %n.next, %over ]")
-    low.line("%here = phi i64 [ %began, %entry ], [ %behind, %over ]")
-    low.line("%record = phi ptr [ %header, %entry ], [ %following, %over ]")
+    low.line(f"%record = getelementptr [{SIZE} x i8], ptr %header, i64 %again")
     low.line(f"%following = getelementptr i8, ptr %record, i64 {SIZE}")
-    low.branch(low.emit("icmp eq i64 %n, %again"), "there", "over")
-    low.start("over")
-    low.lines.append(read_field("length", "%following", SIZE // 4 - 1))
-    low.line("%length64 = zext i32 %length to i64")
-    low.line("%sum = add i64 %here, %length64")
-    low.line("%behind = and i64 %sum, 4294967295")
-    low.line("%n.next = add i64 %n, 1")
-    low.jump("step")
-    low.start("there")
-    low.line("store i64 %here, ptr %place")
     low.line("%rest = sub i64 %total, %again")
     left = call_handler(low, "%following", "%registers", "%rest", "call")
     _go_on(low, pc, left)
@@ -430,7 +449,9 @@ define i64 @absent({PARAMETERS}) {{
 """
 
 
-def dispatcher(pc: Register, space: int) -> str:
-    """The functions that find, decode, run and end blocks, of code in a space (by its number)."""
-    texts = [_tier1(pc), _whole(pc), _resume(pc), _COVER, _ENDS, _DISPATCH, _decode(space)]
-    return "\n".join([*texts, stitcher(pc)])
+def dispatcher(pc: Register, space: int, *, stitches: bool) -> str:
+    """The functions that find, decode, run and end blocks, of code in a space (by its number), also
+    stitched ones if there are some."""
+    texts = [_tier1(pc), _whole(pc), _resume(pc), _SETTLE, _COVER, _ENDS, _DISPATCH, _decode(space)]
+    more = [leaps(), exits(pc)] if stitches else []
+    return "\n".join([*texts, stitcher(pc), *more])

@@ -51,8 +51,10 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.coverage import Coverage
 
-HOT = 128_000  # entries after which a block of tier 1 becomes the head of a region: by then it has
-# taken about as long as compiling it does
+HOT = 500_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
+# then it has taken about as long as compiling it does
+MOST_HOT = 1 << 28  # out of reach: what counts entries, by USUAL, has 32 bits
+FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
@@ -64,11 +66,11 @@ RECALL = 4_000  # entries after which a block of tier 1 is looked up on the disk
 class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
-    `hot` is how often a block is entered before it is compiled; `wait`: the guest waits for the
-    compiler, so that tests reach native code at once; `level`: how well regions are compiled;
-    `cache`: where compiled code is kept; `longest`: instructions in a block; `stitch`: how often a
-    block of tier 1 is entered before it becomes code of its own, less one, a power of two less
-    one.
+    `hot` is how often a block (of USUAL instructions) is entered before it is compiled; `wait`: the
+    guest waits for the compiler, so that tests reach native code at once; `level`: how well regions
+    are compiled; `cache`: where compiled code is kept; `longest`: instructions in a block;
+    `stitch`: how often a block of tier 1 is entered before it becomes code of its own, less one, a
+    power of two less one.
     """
 
     name = "native"
@@ -120,7 +122,7 @@ class NativeSession(Session):
         cache: DiskCache, *, wait: bool, stitch: int = STITCH,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
-        self.native_hot = native_hot
+        self.native_hot = min(native_hot, MOST_HOT)
         self.stitch = stitch
         self.cache = cache
         self.spaces = _spaces(state)
@@ -441,10 +443,11 @@ class NativeSession(Session):
         elif block is not None and self.tier1.arena.recalls(block):
             code = self.tier1.code(block)
             self.regions.recall(mode, pc, pc, pc, code)
+            before = 0
             if self.native_hot:
                 before = self.regions.warmth.of(self.regions.place(mode, pc, code))
                 self.tier1.arena.count_anew(block, before + self.mail[Word.HOT])
-            else:
+            if before * FAMILIAR >= self.native_hot:
                 self.regions.ask(mode, pc)
         elif block is not None:
             self.regions.ask(mode, pc)

@@ -15,7 +15,15 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.layout import CONVENTION, METADATA, MOST_SERVED, WORDS, Left, Word
+from emu.engines.native.layout import (
+    CONVENTION,
+    METADATA,
+    MOST_SERVED,
+    MOST_VALUES,
+    WORDS,
+    Left,
+    Word,
+)
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
@@ -325,7 +333,7 @@ entry:
 
 define {CONVENTION} i64 @gate(ptr %mailbox, i64 %number) {{
 entry:
-  %arguments = alloca [{Word.MISSED - Word.VALUES} x ptr]
+  %arguments = alloca [{MOST_VALUES} x ptr]
   %at = alloca ptr
 {words}{threads}{_known(*FUNCTIONS[2:], *OBJECTS)}{_word("reason", Word.REASON, "i64")}
   br label %search

@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
+from emu.engines.native.kinds import is_settler
 from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.stencil_store import StencilStore
@@ -38,9 +39,12 @@ class HandlerStore:
         self.stencils = StencilStore(cache, self._called, load=load)
 
     def _called(self, symbol: str) -> int:
-        """Where a function is that handlers call, as their file has it, or on its own."""
+        """Where a function is that handlers call, as their file has it, or on its own; 0 for one
+        that settles flags and is not there."""
         found = self.addresses.get(symbol)
-        return linker().address(symbol) if found is None else found
+        if found is None:
+            return 0 if is_settler(symbol) else linker().address(symbol)
+        return found
 
     def _load(self) -> None:
         found = self._cache.load(FILE)

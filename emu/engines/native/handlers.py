@@ -51,13 +51,16 @@ class HandlerCompiler:
         self.watched = watched
         self.name = name
         self.reasons: set[str] = set()
-        self.low = Lowering(self)
+        self.low = self._lowering()
         self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
         self.cold: list[str] = []
         self._leaves: dict[object, str] = {}
         self._indices: dict[str, str] = {}  # fields that select a register, as 64 bits
         self._head: list[str] = []
+
+    def _lowering(self) -> Lowering:
+        return Lowering(self)
 
     @property
     def text(self) -> str:
@@ -131,10 +134,7 @@ class HandlerCompiler:
             place = low.emit(f"getelementptr i64, ptr %registers, i64 {put.attribute.slot}")
         else:
             place = self._indexed(put.attribute, put.args[0].width, texts[0])
-        value, width = texts[-1], put.attribute.width
-        if width < 64:
-            value = low.emit(f"zext i{width} {value} to i64")
-        low.line(f"store i64 {value}, ptr {place}")
+        store_slot(low, put.attribute.width, texts[-1], place)
 
     def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
         first = file.members[0].slot
@@ -160,11 +160,8 @@ class HandlerCompiler:
 
     def get_indexed(self, node: Bits, index: str) -> str:
         """See `Context`."""
-        width = node.width
-        wide = self.low.emit(
-            f"load i64, ptr {self._indexed(node.attribute[0], node.args[0].width, index)}"
-        )
-        return self.low.emit(f"trunc i64 {wide} to i{width}") if width < 64 else wide
+        place = self._indexed(node.attribute[0], node.args[0].width, index)
+        return load_slot(self.low, node.width, place)
 
     def _word_of(self, field: str) -> int:
         """Which 32-bit word of a record has a field."""
@@ -235,11 +232,34 @@ class HandlerCompiler:
         self.low.line(f"store i64 {self.low.emit(f'sub i64 %before, {wide}')}, ptr %remaining")
 
 
+def _bits(width: int) -> int:
+    """How many bits of a slot a register of some width takes: the others are 0. Who reads more than
+    was written last would make the processor wait for that to reach its cache."""
+    return next(bits for bits in (8, 16, 32, 64) if bits >= width)
+
+
 def narrow(name: str, width: int) -> list[str]:
     """Load a register of so many bits from its 64-bit slot `name`.p."""
-    if width in (8, 16, 32, 64):
-        return [f"  {name} = load i{width}, ptr {name}.p"]
-    return [f"  {name}.w = load i64, ptr {name}.p", f"  {name} = trunc i64 {name}.w to i{width}"]
+    bits = _bits(width)
+    if bits == width:
+        return [f"  {name} = load i{bits}, ptr {name}.p"]
+    load = f"  {name}.w = load i{bits}, ptr {name}.p"
+    return [load, f"  {name} = trunc i{bits} {name}.w to i{width}"]
+
+
+def load_slot(low: Lowering, width: int, place: str) -> str:
+    """Load a register of so many bits from its slot."""
+    bits = _bits(width)
+    value = low.emit(f"load i{bits}, ptr {place}")
+    return value if bits == width else low.emit(f"trunc i{bits} {value} to i{width}")
+
+
+def store_slot(low: Lowering, width: int, value: str, place: str) -> None:
+    """Store a register's value in its slot."""
+    bits = _bits(width)
+    if width < bits:
+        value = low.emit(f"zext i{width} {value} to i{bits}")
+    low.line(f"store i{bits} {value}, ptr {place}")
 
 
 def call_handler(low: Lowering, record: str, registers: str, remaining: str, how: str) -> str:
@@ -259,7 +279,7 @@ def module(texts: Sequence[str], declarations: Iterable[str] = ()) -> str:
     return "\n".join([text, *declarations, *called, METADATA])
 
 
-def module_of(handlers: Sequence[HandlerCompiler]) -> str:
-    """A module of handlers."""
-    texts = [handler.text for handler in handlers]
+def module_of(handlers: Sequence[HandlerCompiler], more: Iterable[str]) -> str:
+    """A module of handlers, and of more functions."""
+    texts = [*(handler.text for handler in handlers), *more]
     return module(texts, sorted(set().union(*(h.low.declarations for h in handlers))))

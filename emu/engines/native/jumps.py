@@ -43,7 +43,7 @@ class JumpCache:
             if words[at + 1]:
                 other = (pc % JUMPS ^ 1) * JUMP_WORDS
                 words[other : other + JUMP_WORDS] = words[at : at + JUMP_WORDS]
-        words[at], words[at + 1], words[at + 2] = pc, function, number
+        words[at], words[at + 1], words[at + 2], words[at + 3] = pc, function, number, 0
 
     def remove(self, pc: int, function: int, number: int | None = None) -> None:
         """Forget a program counter's entry if it leads to a function (called with a number)."""

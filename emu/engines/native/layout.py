@@ -21,8 +21,9 @@ class Word(IntEnum):
     REGISTERS = 1  # -> the state's values, 64 bits a slot
     JUMPS = 2  # -> the jump cache
     ADDRESS = 3  # of the access that missed; the number of its space in the upper half
-    REASON = 4  # of an exit: its number
-    VALUES = 5  # ... its values
+    REASON = 4  # of an exit: its number; VALUES are further on
+    PENDING = 5  # the number of the kind of status flags that stitched code leaves pending, or 0
+    OPERANDS = 6  # ... what they follow from
     MISSED = 13  # a slow access or bulk operation did not happen
     RECORDS = 14  # -> decoded records of tier 1
     HANDLERS = 15  # -> handlers by form number
@@ -68,12 +69,21 @@ class Word(IntEnum):
     LINKS = 153  # where the next note of a link goes
     LAST_LINK = 154  # ... and where none goes any more
     CALLS = 155  # -> the functions that stencils call
-    MODE = 160  # what decoding and fetching depend on, as it was when native code was entered
+    FACTS = 156  # -> `FLAG_FACTS` of forms
+    SETTLERS = 157  # -> the functions that settle pending flags, by the number of their kind
+    EVALUATORS = 158  # -> stencils by such a number and that of a flag, null where there is none
+    ASKS = 159  # -> the function that leaves because a stitched block is hot
+    VALUES = 160  # of an exit, see REASON
+    SETTLE = 168  # -> the function that settles what is pending, for stitched code
+    LEAP = 169  # -> the function that goes on behind a stitched block that has all its links
+    ENTER = 170  # -> the function that goes on in a region, from stitched code
+    MODE = 176  # what decoding and fetching depend on, as it was when native code was entered
 
 
-WORDS: Final = 272
+WORDS: Final = 288
 MOST_SERVED: Final = (Word.STENCILS - Word.SERVED) // 3 - 1
-MOST_VALUES: Final = Word.MISSED - Word.VALUES
+MOST_VALUES: Final = 8
+MOST_OPERANDS: Final = 4
 
 
 class Left(IntEnum):
@@ -108,7 +118,9 @@ class Header(IntEnum):
     BEHIND = 5  # ... the header of what it replaces, or 0
 
     COUNTER = 1  # of a stitched block: the distance from its function to what counts its entries
+    # down, from as many as a block of USUAL instructions has
     SITE = 6  # ... and to where it goes on
+    LENGTH = 7  # ... how many instructions it has
 
 
 QUICK, BEST = 0, 2
@@ -140,16 +152,28 @@ ELEMENTS: Final = (8, 16, 32)  # widths of an element
 
 STITCH: Final = 31  # see `Native`
 LONGEST: Final = 60  # instructions of a block of tier 1
+USUAL: Final = 8  # ... of a usual one: a longer one is hot after fewer entries
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-PIECES: Final = {"again": END - 3, "begin": END - 2, "fall": END - 1, "end": END}
-"""What stitched code begins with, and ends in: after a jump, or where the next block begins; and
-how it leaves one of its instructions to the handlers. Their places among the stencils, where no
-form has one."""
-MOST_NUMBERS: Final = END - 3  # of forms
+PIECES: Final = {"settle": END - 4, "again": END - 3, "begin": END - 2, "fall": END - 1, "end": END}
+"""What stitched code begins with, and ends in: after a jump, or where the next block begins; how it
+leaves one of its instructions to the handlers; and what settles flags. Their places among the
+stencils, where no form has one."""
+MOST_NUMBERS: Final = END - 4  # of forms
+FLAGS: Final = 8  # at most as many are left pending
+UNKNOWN_KIND: Final = (1 << 32) - 1  # of what is pending where a block begins
 BLOCK, REGION, STITCHED = 0, 1, 2  # kinds of a header
 PYTHONS: Final = 0xFFFFFFFF  # instead of a page's place in storage: only Python decodes there
-DISCOVERY: Final = ("tier1", "end", "absent", "dispatch", "resume", "handle", "link")
+DISCOVERY: Final = (
+    "tier1",
+    "end",
+    "absent",
+    "dispatch",
+    "resume",
+    "handle",
+    "asks",
+    "link",
+)
 """The functions of `discover`."""
 
 PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a port
@@ -157,7 +181,10 @@ PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a po
 SEEN: Final = 256  # pairs of a block and where its indirect jump went
 
 JUMPS: Final = 1 << 16  # entries of the jump cache
-JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, unused
+JUMP_WORDS: Final = (
+    4  # program counter (or NOWHERE), function, entry number, and where stitched code
+)
+# code goes on in stitched code, or 0
 NOWHERE: Final = (1 << 64) - 1
 
 

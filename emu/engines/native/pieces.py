@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from emu.engines.native.layout import (
@@ -184,13 +184,22 @@ def tell(low: Lowering, reason: str, values: list[str]) -> None:
         narrow = kind != "i64" and not text.isdigit()
         texts.append(f"i64 {low.emit(f'zext {value} to i64') if narrow else text}")
     for n, text in enumerate(texts):
-        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {Word.REASON + n}")
+        word = Word.VALUES + n - 1 if n else Word.REASON
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(word)}")
         low.line(f"store {text}, ptr {at}")
 
 
 def chain(low: Lowering, target: str) -> None:
     """Probe the jump cache for native code at a program counter (i64), and go there; whoever
     discovers blocks (`Word.DISPATCH`), if anybody does, helps where it has none."""
+    entry = jump(low, target, lambda: _discover(low, target))
+    function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
+    number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
+    go_on_in(low, function, number)
+
+
+def jump(low: Lowering, target: str, lost: Callable[[], None]) -> str:
+    """The entry of the jump cache for a program counter (i64); `lost` goes on if there is none."""
     scaled = low.emit(f"mul i64 {target}, {JUMP_WORDS}")
     index = low.emit(f"and i64 {scaled}, {(JUMPS - 1) * JUMP_WORDS}")
     at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {int(Word.JUMPS)}")
@@ -201,15 +210,12 @@ def chain(low: Lowering, target: str) -> None:
     low.start(other)
     beside = low.emit(f"xor i64 {index}, {JUMP_WORDS}")
     second = low.emit(f"getelementptr i64, ptr {jumps}, i64 {beside}")
-    lost = low.fresh("lost")
-    low.branch(_is_entry(low, second, target), found, lost)
-    low.start(lost)
-    _discover(low, target)
+    nowhere = low.fresh("lost")
+    low.branch(_is_entry(low, second, target), found, nowhere)
+    low.start(nowhere)
+    lost()
     low.start(found)
-    entry = low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
-    function = low.emit(f"load ptr, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 1')}")
-    number = low.emit(f"load i64, ptr {low.emit(f'getelementptr i64, ptr {entry}, i64 2')}")
-    go_on_in(low, function, number)
+    return low.emit(f"phi ptr [{first}, %{before}], [{second}, %{other}]")
 
 
 def _discover(low: Lowering, target: str) -> None:

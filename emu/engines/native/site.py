@@ -5,7 +5,8 @@ less may be done; stitched code enters it where the registers are known to be lo
 `fall` are the block's *site*, where it goes on: links compare the program counter with those of
 other blocks and jump into their code, the function `link` fills them in. `fall` stands behind a
 block that ends before an instruction that no jump leads to. `again` does one of the block's
-instructions, and what follows it, in the handlers.
+instructions, and what follows it, in the handlers; `settle` computes the flags that are pending.
+Where they leave, `exits` puts what stitched code has in the host's registers into the mailbox.
 """
 
 from __future__ import annotations
@@ -13,21 +14,63 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from emu.engines.native.layout import PIECES, Left, Word
+from emu.engines.native.layout import CONVENTION, PIECES, Word
 from isa.registers import Register
 
-ENTRY: Final = 39  # bytes of `begin` before its entry, where rare things are done
-LINKED: Final = 25  # bytes from there to the entry for stitched code
-LINK: Final = struct.Struct("<BIBBBi")
-"""cmp eax, TAG; jne behind it; jmp TO."""
+PARAMETERS: Final = (
+    "ptr %mailbox, i64 %number, ptr %registers, ptr %tables, ptr %storage, i64 %remaining, "
+    "i32 %pc, i32 %kind, i64 %first, i64 %second"
+)
+"""The mailbox; the number of a block's header, for whoever goes on; the registers; the page tables
+and the storage of the space that code is in; how many instructions may be counted after the block;
+behind it, the program counter; and the kind of the flags that are pending, or 0, with the first two
+operands that they follow from. The assembly here knows which registers those are: r12 to r15, rdi,
+rsi, edx, ecx, r8 and r9."""
+_DECLARED: Final = f"declare {CONVENTION} i64 @%s(ptr, i64, ptr, ptr, ptr, i64, i32, i32, i64, i64)"
+WAYS: Final = tuple(_DECLARED % name for name in ("next", "again"))
+"""What is copied behind a stencil, and what does the instruction in the handlers."""
+
+ENTRY: Final = 42  # bytes of `begin` before its entry, where rare things are done
+LINKED: Final = 27  # bytes from there to the entry for stitched code
+LINK: Final = struct.Struct("<HIBBBi")
+"""cmp edx, TAG; jne behind it; jmp TO."""
 LINKS: Final = 2  # of a site
 LINK_BITS: Final = 48  # of a link's address
 NOTE: Final = struct.Struct("<QQ")
 """A link's address, its number in its site above that, and the number of the header that it leads
 to."""
-TAG, TO = 1, 8  # where in a link the program counter is, and the distance from the link's end
-SITE: Final = LINKS * LINK.size + 18
+TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end
+SITE: Final = LINKS * LINK.size + 14
 """Bytes of a site: its links, and what goes to `link`."""
+LEAVE: Final = "leave_"  # before the name of a function of `discover` where stitched code leaves
+LEAVE_LINK: Final = _DECLARED % f"{LEAVE}link"
+EXITS: Final = ("resume", "handle", "asks", "link")
+SETTLE, ENTER = "settle_here", "enter"
+THUNK: Final = struct.Struct("<HIHQII")
+"""mov r13d, the number of a region's entry; mov rax, its function; jmp [r12 + Word.ENTER]."""
+EMPTY_THUNK: Final = (0xBD41, 0, 0xB848, 0, 0x24A4FF41, 8 * Word.ENTER)
+THUNK_ENTRY, THUNK_FUNCTION = 2, 8  # where in a thunk those are
+
+
+def way_on(word: Word) -> int:
+    """The last 32 bits of a site, which goes on in the function that a word of the mailbox has."""
+    return 8 * word
+
+
+def go_on(name: str, **changed: str) -> list[str]:
+    """Lines that go on in one of `WAYS`, with parameters that have changed."""
+    return go_on_at(f"@{name}", **changed)
+
+
+def go_on_at(function: str, **changed: str) -> list[str]:
+    """The same in a function like those."""
+    given = []
+    for parameter in PARAMETERS.split(", "):
+        kind, text = parameter.split()
+        given.append(f"{kind} {({'number': 'poison'} | changed).get(text[1:], text)}")
+    name = f"%gone.{function[1:]}"
+    call = f"  {name} = musttail call {CONVENTION} i64 {function}({', '.join(given)})"
+    return [call, f"  ret i64 {name}"]
 
 
 def unlinked(link: int) -> int:
@@ -35,17 +78,24 @@ def unlinked(link: int) -> int:
     return (LINKS - 1 - link) * LINK.size
 
 
-def pieces(pc: Register, space: int) -> str:
+def pieces(space: int) -> str:
     """The module of the pieces, for code in a space (by its number)."""
     storage = Word.SPACES + 3 * space
-    now = f"dword ptr [r14 + {8 * pc.slot}]"
+    links = "".join(
+        f"    .byte 0x81, 0xfa, 0, 0, 0, 0, 0x75, 5, 0xe9\n    .long {unlinked(n)}\n"
+        for n in range(LINKS)
+    )
+    end = f"""
+{links}
+    mov r13d, offset stitched
+    jmp {_mail(Word.LINK)}
+"""
     texts = {
         "begin": f"""
-0:  mov {_mail(Word.REMAINING)}, rsi
-    mov eax, {int(Left.HOT)}
-    ret
-1:  add rsi, offset count
-    mov {_mail(Word.REMAINING)}, rsi
+0:  mov edx, offset pc
+    jmp {_mail(Word.ASKS)}
+1:  mov edx, offset pc
+    add rsi, offset count
     mov r13d, offset number
     jmp {_mail(Word.HANDLE)}
     .org begin + {ENTRY}, 0xcc
@@ -53,6 +103,7 @@ def pieces(pc: Register, space: int) -> str:
     mov r14, {_mail(Word.REGISTERS)}
     mov r15, {_mail(storage + 1)}
     mov rdi, {_mail(storage)}
+    xor ecx, ecx
     .org begin + {ENTRY + LINKED}, 0x90
     sub dword ptr [rip + counter], 1
     je 0b
@@ -60,33 +111,72 @@ def pieces(pc: Register, space: int) -> str:
     jl 1b
 """,
         "again": f"""
+    mov edx, offset pc
     add rsi, offset count
-    mov {_mail(Word.REMAINING)}, rsi
     mov {_mail(Word.AGAIN)}, offset index
     mov r13d, offset number
     jmp {_mail(Word.RESUME)}
 """,
-        "fall": f"    add {now}, offset size\n{_end(now)}",
-        "end": _end(now),
+        "settle": f"""
+    test ecx, ecx
+    je 0f
+    call {_mail(Word.SETTLE)}
+0:
+""",
+        "fall": f"    mov edx, offset pc\n{end}",
+        "end": end,
     }
     assert texts.keys() == PIECES.keys()
     return _module("".join(_function(name, text) for name, text in texts.items()))
 
 
+def exits(pc: Register) -> str:
+    """What stitched code jumps to where it leaves, and what it calls to have flags settled: between
+    its registers and the mailbox."""
+    keep = f"""
+    mov dword ptr [r12 + {8 * Word.PENDING}], ecx
+    mov {_mail(Word.OPERANDS)}, r8
+    mov {_mail(Word.OPERANDS + 1)}, r9
+"""
+    leave = f"""
+    mov {_mail(Word.REMAINING)}, rsi
+    mov dword ptr [r14 + {8 * pc.slot}], edx
+{keep}"""
+    settle = f"""
+{keep}
+    push rdi
+    push rsi
+    push rdx
+    sub rsp, 8
+    mov rdi, r12
+    mov rax, {_mail(Word.SETTLERS)}
+    mov ecx, ecx
+    call qword ptr [rax + 8 * rcx]
+    add rsp, 8
+    pop rdx
+    pop rsi
+    pop rdi
+    mov dword ptr [r12 + {8 * Word.PENDING}], 0
+    xor ecx, ecx
+    ret
+"""
+    enter = f"""
+    mov {_mail(Word.REMAINING)}, rsi
+    mov dword ptr [r14 + {8 * pc.slot}], edx
+    test ecx, ecx
+    je 0f
+    mov rbx, rax
+    call {SETTLE}
+    mov rax, rbx
+0:  jmp rax
+"""
+    texts = {f"{LEAVE}{name}": f"{leave}\n    jmp {name}\n" for name in EXITS}
+    texts |= {SETTLE: settle, ENTER: enter}
+    return _module("".join(_function(name, text) for name, text in texts.items()))
+
+
 def _mail(word: int) -> str:
     return f"qword ptr [r12 + {8 * word}]"
-
-
-def _end(now: str) -> str:
-    empty = "    .byte 0x3d, 0, 0, 0, 0, 0x75, 5, 0xe9"
-    links = "".join(f"{empty}\n    .long {unlinked(n)}\n" for n in range(LINKS))
-    return f"""
-    mov eax, {now}
-{links}
-    mov {_mail(Word.REMAINING)}, rsi
-    mov r13d, offset stitched
-    jmp {_mail(Word.LINK)}
-"""
 
 
 def _function(name: str, text: str) -> str:

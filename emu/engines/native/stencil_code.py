@@ -13,25 +13,27 @@ _NEXT, _AGAIN = "next", "again"
 _ARGUMENT: Final = 8  # where in a hole that is
 _NAMES: Final = {
     "field": Kind.FIELD, "slot": Kind.SLOT, "pc": Kind.PC, "index": Kind.INDEX,
-    "count": Kind.COUNT, "size": Kind.BYTES, "next": Kind.NEXT, "number": Kind.NUMBER,
+    "count": Kind.COUNT, "next": Kind.NEXT, "number": Kind.NUMBER,
     "stitched": Kind.STITCHED, "counter": Kind.COUNTER, "again": Kind.AGAIN,
+    "pending": Kind.PENDING, "sum": Kind.SUM,
 }  # fmt: skip
 _RELATIVE: Final = (Kind.NEXT, Kind.COUNTER, Kind.CALL, Kind.AGAIN)
-_WIDE: Final = (Kind.FIELD, Kind.PC)  # numbers that may have their highest bit set
+_NAMED: Final = (Kind.CALL, Kind.PENDING)
+_WIDE: Final = (Kind.FIELD, Kind.PC, Kind.SUM)  # numbers that may have their highest bit set
 
 
 class Stencil(NamedTuple):
-    """A stencil as native code reads it; `calls` are a hole's number and a function's symbol each:
-    who keeps the stencil numbers the functions."""
+    """A stencil as native code reads it; `names` are a hole's number and a symbol each, of a
+    function or a kind of flags: who keeps the stencil numbers those."""
 
     content: bytes
-    calls: tuple[tuple[int, str], ...] = ()
+    names: tuple[tuple[int, str], ...] = ()
 
-    def calling(self, number_of: Callable[[str], int]) -> bytes:
-        """The content with the functions' numbers."""
+    def numbered(self, number_of: Callable[[str], int]) -> bytes:
+        """The content with the numbers of what it names."""
         content = bytearray(self.content)
         holes = STENCIL.size + _padded(STENCIL.unpack_from(content)[0])
-        for hole, symbol in self.calls:
+        for hole, symbol in self.names:
             at = holes + hole * HOLE.size + _ARGUMENT
             content[at : at + 4] = number_of(symbol).to_bytes(4, "little")
         return bytes(content)
@@ -52,8 +54,8 @@ def _packed(function: Function) -> Stencil | None:
         return None
     leaves = any(hole[1] == Kind.AGAIN for hole in holes)
     head = STENCIL.pack(len(code), len(holes), leaves) + code.ljust(_padded(len(code)), b"\0")
-    calls = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] == Kind.CALL]
-    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes), tuple(calls))
+    names = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] in _NAMED]
+    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes), tuple(names))
 
 
 def _led_away(code: bytes, references: list[Reference]) -> Function:
@@ -86,9 +88,12 @@ def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
     absolute = reference.type in (ABSOLUTE, SIGNED)
     if not name or absolute == (kind in _RELATIVE):
         return None
-    if kind is Kind.CALL:
+    if kind in _NAMED:
         return reference.at, kind, 0, reference.addend
     if reference.type == SIGNED and kind in _WIDE:
         return None
+    if kind is Kind.SUM:
+        pc, length, summand = map(int, numbers)
+        return reference.at, kind, pc | length << 1 | summand << 2, reference.addend
     word, chosen = (*map(int, numbers), 0, 0)[:2]
     return reference.at, kind, word | chosen << 8, reference.addend

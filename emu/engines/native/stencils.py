@@ -13,26 +13,21 @@ that stands elsewhere, so that the host's caches hold what is done mostly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from operator import add
+from typing import Final, NamedTuple
 
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
+from emu.engines.native.kinds import pending_hole
 from emu.engines.native.layout import BULK, CONVENTION, Left
+from emu.engines.native.lowering import Lowering
+from emu.engines.native.pending import flag_facts, keep, pending_of
+from emu.engines.native.site import PARAMETERS, WAYS, go_on
 from isa.bits import Bits
 from isa.ops import mask
 from isa.registers import Register, RegisterFile
 from isa.trace import Trace
 
-PARAMETERS: Final = (
-    "ptr %mailbox, i64 %number, ptr %registers, ptr %tables, ptr %storage, i64 %remaining"
-)
-"""The mailbox, the number of a block's header (for whoever goes on), the registers, the page tables
-and the storage of the space that code is in, and how many instructions may be counted after the
-block."""
-WAYS: Final = tuple(
-    f"declare {CONVENTION} i64 @{name}(ptr, i64, ptr, ptr, ptr, i64)" for name in ("next", "again")
-)
-"""What is copied behind a stencil, and what does the instruction in the handlers."""
 _RANGES: Final = """
 !10 = !{i64 0, i64 4294967296}
 !11 = !{i64 0, i64 65536}
@@ -45,16 +40,54 @@ def is_stitched(trace: Trace, facts: Facts) -> bool:
     return not (facts.checks or facts.repeats or trace.has(*BULK, "exit", "clock"))
 
 
-class StencilCompiler(HandlerCompiler):
-    """Prints the stencil of one form; `ends` tells whether a block ends after it."""
+class Sum(NamedTuple):
+    """A sum of the program counter, the instruction's length, a word of its record (by its number,
+    0: of none) and a constant."""
 
-    def __init__(self, *about: *About, ends: bool) -> None:
+    pc: int = 0
+    length: int = 0
+    word: int = 0
+    constant: int = 0
+
+    def plus(self, other: Sum) -> Sum | None:
+        """Both; None if there is something twice."""
+        found = Sum(*map(add, self, other))
+        twice = self.pc & other.pc or self.length & other.length or (self.word and other.word)
+        return None if twice else found._replace(constant=found.constant & mask(32))
+
+
+class _Lowering(Lowering):
+    """A lowering for a stencil, which has some values as numbers."""
+
+    def __init__(self, stencil: StencilCompiler) -> None:
+        super().__init__(stencil)
+        self._stencil = stencil
+
+    def value(self, node: Bits) -> str:
+        """The text of a node, see `Lowering`."""
+        if self.known(node) is None:
+            text = self._stencil.number(node)
+            if text is not None:
+                return self.define(node, text)
+        return super().value(node)
+
+
+class StencilCompiler(HandlerCompiler):
+    """Prints the stencil of one form; `ends` tells whether a block ends after it, `flags` are those
+    that it may leave pending."""
+
+    def __init__(self, *about: *About, ends: bool, flags: Sequence[Register]) -> None:
         super().__init__(*about)
         self.ends = ends
+        self.pending = pending_of(self.trace, flags)
+        self.facts = flag_facts(self.trace, flags, self._word_of)
         self.holes: set[str] = set()
         self._selectors: dict[str, tuple[int, int]] = {}  # words and masks of fields, by text
         self._repeats = False
         self._passed = self.memory.spaces[self.isa.code_space].number
+
+    def _lowering(self) -> Lowering:
+        return _Lowering(self)
 
     @property
     def text(self) -> str:
@@ -64,8 +97,9 @@ class StencilCompiler(HandlerCompiler):
             if effect.op not in ("put", "put_indexed", "undefined"):
                 low.effect(effect)
         if not self.trace.region.ends:
-            follows = () if self.ends else (self.isa.pc,)  # whose change need not be told
-            self._finish([put for put in self.trace.puts if put.attribute not in follows])
+            untold = set() if self.ends else {self.isa.pc}
+            untold |= set() if self.pending is None else self.pending.cut.values.keys()
+            self._finish([put for put in self.trace.puts if put.attribute not in untold])
         body, low.lines = low.lines, []
         self.memory.words(passed=self._passed)
         define = f"define {CONVENTION} i64 @{self.name}({PARAMETERS}) {{\nentry:"
@@ -75,7 +109,7 @@ class StencilCompiler(HandlerCompiler):
         """Do the instruction and what follows it in the handlers."""
         if not self._repeats:
             return []
-        return ["elsewhere:", *_go_on("again")]
+        return ["elsewhere:", *go_on("again")]
 
     def _hole(self, name: str) -> str:
         self.holes.add(name)
@@ -85,9 +119,17 @@ class StencilCompiler(HandlerCompiler):
         """Change the registers, and go on behind."""
         low = self.low
         values = [(put, [low.value(a) for a in put.args]) for put in puts]
+        changed = {}
+        if self.pending is not None:
+            changed = keep(low, self.pending)
+            kind = self._hole(pending_hole(self.pending.name))
+            changed["kind"] = low.emit(f"ptrtoint ptr {kind} to i32")
         for put, texts in values:
-            self._put(put, texts)
-        low.lines += _go_on("next")
+            if put.attribute is self.isa.pc:
+                changed["pc"] = texts[0]
+            else:
+                self._put(put, texts)
+        low.lines += go_on("next", **changed)
 
     def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
         found = self._selectors.get(index)
@@ -111,6 +153,31 @@ class StencilCompiler(HandlerCompiler):
         if register.width == 32:
             text, lines = f"{text}.h", lines[:1]
         return self._leaf(register, lines, text)
+
+    def number(self, node: Bits) -> str | None:
+        """A number that is known where the stencil is copied to, of 32 bits."""
+        found = self._sum(node) if node.op == "add" else None
+        if found is None:
+            return None
+        hole = self._hole(f"sum.{found.pc}.{found.length}.{found.word}")
+        number = self.low.emit(f"ptrtoint ptr {hole} to i32")
+        return self.low.emit(f"add i32 {number}, {found.constant}") if found.constant else number
+
+    def _sum(self, node: Bits) -> Sum | None:
+        """A value as such a sum; None if it is none."""
+        if node.width != 32:
+            return None
+        if node.op == "const":
+            return Sum(constant=node.value)
+        if node.op == "get" and node.attribute[0] is self.isa.pc:
+            return Sum(pc=1)
+        if node.op == "field":
+            name = node.attribute[0]
+            return Sum(length=1) if name == "length" else Sum(word=self._word_of(name))
+        if node.op != "add":
+            return None
+        a, b = map(self._sum, node.args)
+        return None if a is None or b is None else a.plus(b)
 
     def field(self, name: str, width: int) -> str:
         """See `Context`."""
@@ -139,12 +206,6 @@ class StencilCompiler(HandlerCompiler):
         return self.given_up()
 
 
-def _go_on(name: str) -> list[str]:
-    """Lines that go on in one of `WAYS`."""
-    call = f"  %{name} = musttail call {CONVENTION} i64 @{name}({PARAMETERS})"
-    return [call, f"  ret i64 %{name}"]
-
-
 def _sized(width: int, wanted: int) -> str:
     return "trunc" if wanted < width else "zext"
 
@@ -155,9 +216,10 @@ def declared(hole: str) -> str:
     return f'@"{hole}" = external global i8, !absolute_symbol {numbers}'
 
 
-def stencils_module(stencils: Sequence[StencilCompiler]) -> str:
+def stencils_module(stencils: Sequence[StencilCompiler], evaluators: Iterable[str] = ()) -> str:
     """A module of stencils, with what they call and where they have holes."""
     texts = [stencil.text for stencil in stencils]  # which know then what else they need
+    texts += evaluators
     called: set[str] = set().union(*(stencil.low.declarations for stencil in stencils))
     holes: set[str] = set().union(*(stencil.holes for stencil in stencils))
     return joined_module(texts, sorted(called), holes)

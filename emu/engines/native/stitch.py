@@ -16,20 +16,47 @@ from enum import IntEnum
 from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
+from emu.engines.native.kinds import KIND, MASK, MASK_BITS, WORD, WORD_BITS, WRITES
 from emu.engines.native.layout import (
     CONVENTION,
     END,
+    FLAGS,
+    LONGEST,
     PAGE_BITS,
     PIECES,
+    REGION,
     STITCHED,
+    UNKNOWN_KIND,
+    USUAL,
     Header,
     Left,
     Word,
 )
 from emu.engines.native.lowering import without_context
-from emu.engines.native.pieces import chain, read_field, read_word
-from emu.engines.native.site import ENTRY, LINK, LINK_BITS, LINKED, LINKS, NOTE, SITE, TAG, TO, unlinked
+from emu.engines.native.pieces import chain, jump, read_field, read_word
+from emu.engines.native.site import (
+    EMPTY_THUNK,
+    ENTRY,
+    LEAVE,
+    LEAVE_LINK,
+    LINK,
+    LINK_BITS,
+    LINKED,
+    LINKS,
+    NOTE,
+    PARAMETERS,
+    SITE,
+    TAG,
+    THUNK,
+    THUNK_ENTRY,
+    THUNK_FUNCTION,
+    TO,
+    go_on_at,
+    unlinked,
+    way_on,
+)
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.ops import mask
 from isa.registers import Register
 
 STENCIL: Final = struct.Struct("<III")
@@ -39,6 +66,8 @@ HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
 SIZE: Final = RECORD.size
+SELDOM: Final = 32  # of so many counts, by one it is noted where a block went
+MOST_EVALUATED: Final = 3  # flags that an instruction needs; of more, all are settled
 
 
 class Kind(IntEnum):
@@ -49,13 +78,15 @@ class Kind(IntEnum):
     PC = 2  # the instruction's address
     INDEX = 3  # its number in the block
     COUNT = 4  # how many instructions the block has
-    BYTES = 5  # how many bytes
-    NEXT = 6  # the distance from the hole to the end of the stencil's copy
-    NUMBER = 7  # the number of the block's header
-    STITCHED = 8  # the number of the stitched code's header
-    COUNTER = 9  # the distance from the hole to what counts the entries
-    CALL = 10  # the distance from the hole to a function, by its number among those called
-    AGAIN = 11  # the distance from the hole to what leaves the instruction to the handlers
+    NEXT = 5  # the distance from the hole to the end of the stencil's copy
+    NUMBER = 6  # the number of the block's header
+    STITCHED = 7  # the number of the stitched code's header
+    COUNTER = 8  # the distance from the hole to what counts the entries
+    CALL = 9  # the distance from the hole to a function, by its number among those called
+    AGAIN = 10  # the distance from the hole to what leaves the instruction to the handlers
+    PENDING = 11  # a number of a kind of flags
+    SUM = 12  # a sum: with the instruction's address and length if there are bits 0 and 1, and with
+    # the word of the record whose number is above them, if it is not 0
 
 
 def _piece(name: str) -> str:
@@ -70,18 +101,34 @@ _KINDS: Final = {
     Kind.PC: "%pc",
     Kind.INDEX: "%index",
     Kind.COUNT: "%count",
-    Kind.BYTES: "%bytes",
     Kind.NEXT: "%distance",
     Kind.NUMBER: "%number",
     Kind.STITCHED: "%stitched",
     Kind.COUNTER: "%to.counter",
     Kind.CALL: "%to.function",
     Kind.AGAIN: "%to.again",
+    Kind.PENDING: "%argument",
+    Kind.SUM: "%sum.all",
 }
-_OF_BLOCK: Final = ("count", "bytes", "number", "stitched")
+_OF_BLOCK: Final = ("count", "number", "stitched")
 """What is the same for all of a block, in an array."""
 
+_SUMS: Final = ("rows", "length", "agains", "last", "known", "there", "count")
+"""What there is to know of a plan: its rows, the bytes of their stencils, how many instructions may
+be left to the handlers, the last form, the kind of what is pending, which of its flags are there
+already, and how many instructions there are."""
+
+
+def _sum(name: str) -> str:
+    return f"""
+  %{name}.p = getelementptr i32, ptr %sums, i64 {_SUMS.index(name)}
+  %{name} = load i32, ptr %{name}.p"""
+
+
 _COPY: Final = f"""
+; of a plan: a stencil, for which instruction, and whether it does that
+%row = type {{ ptr, i32, i32 }}
+
 ; copy a stencil to a place and fill its holes in: the place behind the copy
 define internal ptr @copy(ptr %stencil, ptr %to, ptr %record, i32 %pc, i32 %index, ptr %block,
                           ptr %counter, ptr %calls, ptr %again) noinline {{
@@ -122,6 +169,20 @@ hole:
   %called = load i64, ptr %called.p
   %to.function64 = sub i64 %called, %place.n
   %to.function = trunc i64 %to.function64 to i32
+  %has.pc.bit = and i32 %argument, 1
+  %has.pc = sub i32 0, %has.pc.bit
+  %sum.pc = and i32 %pc, %has.pc
+  %has.length.bit = and i32 %argument, 2
+  %has.length = icmp ne i32 %has.length.bit, 0
+  {read_field("length", "%record", SIZE // 4 - 1)}
+  %sum.length = select i1 %has.length, i32 %length, i32 0
+  %sum.which = lshr i32 %argument, 2
+  %sum.word.p = getelementptr i32, ptr %record, i32 %sum.which
+  %sum.word.any = load i32, ptr %sum.word.p
+  %has.word = icmp ne i32 %sum.which, 0
+  %sum.word = select i1 %has.word, i32 %sum.word.any, i32 0
+  %sum.pc.length = add i32 %sum.pc, %sum.length
+  %sum.all = add i32 %sum.pc.length, %sum.word
   %which = and i32 %argument, 7
   %word.p = getelementptr i32, ptr %record, i32 %which
   %word = load i32, ptr %word.p
@@ -158,12 +219,166 @@ define internal ptr @known(ptr %mailbox, i64 %pc) alwaysinline {{
 }}
 """
 
+_PLAN: Final = f"""
+; put a stencil in a plan, for an instruction by its index; 1: it does the instruction
+define internal void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %index, i32 %does) alwaysinline {{
+  {_sum("rows")}
+  {_sum("length")}
+  %at = getelementptr %row, ptr %plan, i32 %rows
+  store ptr %stencil, ptr %at
+  %index.p = getelementptr %row, ptr %at, i64 0, i32 1
+  store i32 %index, ptr %index.p
+  %does.p = getelementptr %row, ptr %at, i64 0, i32 2
+  store i32 %does, ptr %does.p
+  %rows.next = add i32 %rows, 1
+  store i32 %rows.next, ptr %rows.p
+  %size = load i32, ptr %stencil
+  %longer = add i32 %length, %size
+  store i32 %longer, ptr %length.p
+  ret void
+}}
+
+; have the flags there that an instruction needs, or all before it changes some by itself
+define internal void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %facts, i32 %index) noinline {{
+entry:
+  {_sum("known")}
+  {_sum("there")}
+  %facts32 = trunc i64 %facts to i32
+  %needs = and i32 %facts32, {(1 << FLAGS) - 1}
+  %is_there = xor i32 %there, -1
+  %missing = and i32 %needs, %is_there
+  %writes = and i32 %facts32, {1 << WRITES}
+  %kind = lshr i64 %facts, {KIND}
+  %has_kind = icmp ne i64 %kind, 0
+  %written = select i1 %has_kind, i32 0, i32 %writes
+  %wanted = or i32 %missing, %written
+  %is_content = icmp eq i32 %wanted, 0
+  %is_settled = icmp eq i32 %known, 0
+  %is_done = or i1 %is_content, %is_settled
+  br i1 %is_done, label %done, label %some
+some:
+  %is_unknown = icmp eq i32 %known, {UNKNOWN_KIND}
+  %changes = icmp ne i32 %written, 0
+  %number = call i32 @llvm.ctpop.i32(i32 %missing)
+  %is_much = icmp ugt i32 %number, {MOST_EVALUATED}
+  %all.1 = or i1 %is_unknown, %changes
+  %all = or i1 %all.1, %is_much
+  br i1 %all, label %settle, label %look
+look: ; can those be evaluated alone?
+  {read_word("evaluators", Word.EVALUATORS)}
+  %first = mul i32 %known, {FLAGS}
+  %of.kind = getelementptr ptr, ptr %evaluators, i32 %first
+  br label %ask
+ask:
+  %rest = phi i32 [ %missing, %look ], [ %rest.next, %can ]
+  %is_asked = icmp eq i32 %rest, 0
+  br i1 %is_asked, label %evaluate, label %ask.one
+ask.one:
+  %flag = call i32 @llvm.cttz.i32(i32 %rest, i1 true)
+  %evaluator.p = getelementptr ptr, ptr %of.kind, i32 %flag
+  %evaluator = load ptr, ptr %evaluator.p
+  %is_absent = icmp eq ptr %evaluator, null
+  br i1 %is_absent, label %settle, label %can
+can:
+  %less = sub i32 %rest, 1
+  %rest.next = and i32 %rest, %less
+  br label %ask
+evaluate:
+  %left = phi i32 [ %missing, %ask ], [ %left.next, %one ]
+  %is_evaluated = icmp eq i32 %left, 0
+  br i1 %is_evaluated, label %evaluated, label %one
+one:
+  %which = call i32 @llvm.cttz.i32(i32 %left, i1 true)
+  %which.p = getelementptr ptr, ptr %of.kind, i32 %which
+  %stencil = load ptr, ptr %which.p
+  call void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %index, i32 0)
+  %fewer = sub i32 %left, 1
+  %left.next = and i32 %left, %fewer
+  br label %evaluate
+evaluated:
+  %there.now = or i32 %there, %missing
+  store i32 %there.now, ptr %there.p
+  br label %done
+settle:
+  {read_word("stencils", Word.STENCILS)}
+  {_piece("settle")}
+  call void @row(ptr %plan, ptr %sums, ptr %piece.settle, i32 %index, i32 0)
+  store i32 0, ptr %known.p
+  br label %done
+done:
+  ret void
+}}
+
+; plan the code of a block: false if a form has no stencil
+define internal i1 @plan(ptr %mailbox, ptr %header, ptr %plan, ptr %sums) noinline {{
+entry:
+  {read_word("stencils", Word.STENCILS)}
+  {read_word("facts", Word.FACTS)}
+  {"".join(_sum(name) for name in _SUMS)}
+  {"".join(f"{chr(10)}  store i32 0, ptr %{name}.p" for name in _SUMS)}
+  store i32 {UNKNOWN_KIND}, ptr %known.p
+  br label %next
+next:
+  %i = phi i32 [ 0, %entry ], [ %i.next, %go_on ]
+  %i.next = add i32 %i, 1
+  %record = getelementptr [{SIZE} x i8], ptr %header, i32 %i.next
+  %form = load i32, ptr %record
+  %is_end = icmp eq i32 %form, {END}
+  br i1 %is_end, label %done, label %look
+look:
+  %stencil.p = getelementptr ptr, ptr %stencils, i32 %form
+  %stencil = load ptr, ptr %stencil.p
+  %is_absent = icmp eq ptr %stencil, null
+  br i1 %is_absent, label %cannot, label %has
+has:
+  %fact.p = getelementptr i64, ptr %facts, i32 %form
+  %fact = load i64, ptr %fact.p
+  %guard.up = lshr i64 %fact, {WORD}
+  %guard.word = and i64 %guard.up, {mask(WORD_BITS)}
+  %guard.p = getelementptr i32, ptr %record, i64 %guard.word
+  %guard = load i32, ptr %guard.p
+  %mask.up = lshr i64 %fact, {MASK}
+  %mask.64 = and i64 %mask.up, {mask(MASK_BITS)}
+  %mask = trunc i64 %mask.64 to i32
+  %guarded = and i32 %guard, %mask
+  %fails = icmp eq i32 %guarded, 0
+  %is_guarded = icmp ne i64 %guard.word, 0
+  %must_not = and i1 %is_guarded, %fails
+  br i1 %must_not, label %cannot, label %may
+may:
+  call void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %fact, i32 %i)
+  call void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %i, i32 1)
+  {read_field("may.again", "%stencil", 2)}
+  %agains.now = load i32, ptr %agains.p
+  %agains.more = add i32 %agains.now, %may.again
+  store i32 %agains.more, ptr %agains.p
+  store i32 %form, ptr %last.p
+  %kind64 = lshr i64 %fact, {KIND}
+  %kind = trunc i64 %kind64 to i32
+  %is_pending = icmp ne i32 %kind, 0
+  br i1 %is_pending, label %pending, label %go_on
+pending:
+  store i32 %kind, ptr %known.p
+  store i32 0, ptr %there.p
+  br label %go_on
+go_on:
+  br label %next
+done:
+  store i32 %i, ptr %count.p
+  ret i1 true
+cannot:
+  ret i1 false
+}}
+"""
+
 _STITCH: Final = f"""
 ; stitch the block of a header that begins at `pc`: DISPATCH if that is done, FULL if there is no
 ; room for it, STEP if it cannot be
 define internal i64 @stitch(ptr %mailbox, i64 %number, i64 %pc) noinline {{
 entry:
   %block = alloca [{len(_OF_BLOCK)} x i32]
+  %sums = alloca [{len(_SUMS)} x i32]
+  %plan = alloca [{LONGEST * (MOST_EVALUATED + 1)} x %row]
   {read_word("stencils", Word.STENCILS)}
   {read_word("coverage", Word.COVERAGE)}
   %has_none = icmp eq ptr %stencils, null
@@ -181,27 +396,10 @@ begin:
   %is_known = icmp eq i32 %known, %number32
   br i1 %is_known, label %measure, label %cannot
 measure: ; does every form have a stencil, and how long are they?
-  %m = phi i32 [ 1, %begin ], [ %m.next, %has ]
-  %length = phi i32 [ 0, %begin ], [ %length.more, %has ]
-  %last = phi i32 [ 0, %begin ], [ %form, %has ]
-  %agains = phi i32 [ 0, %begin ], [ %agains.more, %has ]
-  %m.p = getelementptr [{SIZE} x i8], ptr %header, i32 %m
-  %form = load i32, ptr %m.p
-  %is_end = icmp eq i32 %form, {END}
-  br i1 %is_end, label %measured, label %look
-look:
-  %stencil.p = getelementptr ptr, ptr %stencils, i32 %form
-  %stencil = load ptr, ptr %stencil.p
-  %is_absent = icmp eq ptr %stencil, null
-  br i1 %is_absent, label %cannot, label %has
-has:
-  %size = load i32, ptr %stencil
-  %length.more = add i32 %length, %size
-  {read_field("may.again", "%stencil", 2)}
-  %agains.more = add i32 %agains, %may.again
-  %m.next = add i32 %m, 1
-  br label %measure
+  %can = call i1 @plan(ptr %mailbox, ptr %header, ptr %plan, ptr %sums)
+  br i1 %can, label %measured, label %cannot
 measured:
+  {"".join(_sum(name) for name in ("rows", "length", "agains", "last", "count"))}
   {_piece("again")}
   {_piece("begin")}
   {_piece("fall")}
@@ -238,16 +436,14 @@ fits:
   %has_record = icmp ult i64 %used.next, %arena
   br i1 %has_record, label %copy, label %cannot
 copy:
-  %count = sub i32 %m, 1
   %pc32 = trunc i64 %pc to i32
   %used32 = trunc i64 %used to i32
-  {read_field("bytes", "%header", Header.SIZE)}
   {
     "".join(
         f'''
   %block.{n} = getelementptr i32, ptr %block, i64 {n}
   store i32 {value}, ptr %block.{n}'''
-        for n, value in enumerate(("%count", "%bytes", "%number32", "%used32"))
+        for n, value in enumerate(("%count", "%number32", "%used32"))
     )
 }
   %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
@@ -256,39 +452,51 @@ copy:
   %first.apart = inttoptr i64 %room.next to ptr
   br label %each
 each:
-  %i = phi i32 [ 0, %copy ], [ %i.next, %rest ]
+  %n = phi i32 [ 0, %copy ], [ %n.next, %rest ]
   %where = phi ptr [ %begun, %copy ], [ %where.next, %rest ]
   %here = phi i32 [ %pc32, %copy ], [ %here.next, %rest ]
   %away = phi ptr [ %first.apart, %copy ], [ %away.next, %rest ]
-  %is_last = icmp eq i32 %i, %count
+  %is_last = icmp eq i32 %n, %rows
   br i1 %is_last, label %last.one, label %one
 one:
-  %i.next = add i32 %i, 1
-  %record = getelementptr [{SIZE} x i8], ptr %header, i32 %i.next
-  %one.form = load i32, ptr %record
-  %one.p = getelementptr ptr, ptr %stencils, i32 %one.form
-  %one.stencil = load ptr, ptr %one.p
-  %where.next = call ptr @copy(ptr %one.stencil, ptr %where, ptr %record, i32 %here, i32 %i,
+  %n.next = add i32 %n, 1
+  %row = getelementptr %row, ptr %plan, i32 %n
+  %one.stencil = load ptr, ptr %row
+  %index.p = getelementptr %row, ptr %row, i64 0, i32 1
+  %index = load i32, ptr %index.p
+  %does.p = getelementptr %row, ptr %row, i64 0, i32 2
+  %does = load i32, ptr %does.p
+  %index.next = add i32 %index, 1
+  %record = getelementptr [{SIZE} x i8], ptr %header, i32 %index.next
+  %where.next = call ptr @copy(ptr %one.stencil, ptr %where, ptr %record, i32 %here, i32 %index,
                                ptr %block, ptr %counter, ptr %calls, ptr %away)
+  {read_field("one.length", "%record", SIZE // 4 - 1)}
+  %moves = mul i32 %one.length, %does
+  %here.next = add i32 %here, %moves
   {read_field("one.may.again", "%one.stencil", 2)}
   %leaves = icmp ne i32 %one.may.again, 0
   br i1 %leaves, label %leave, label %rest
 leave:
-  %behind.away = call ptr @copy(ptr %piece.again, ptr %away, ptr %record, i32 %here, i32 %i,
+  %behind.away = call ptr @copy(ptr %piece.again, ptr %away, ptr %record, i32 %here, i32 %index,
                                 ptr %block, ptr %counter, ptr %calls, ptr null)
   br label %rest
 rest:
   %away.next = phi ptr [ %away, %one ], [ %behind.away, %leave ]
-  {read_field("one.length", "%record", SIZE // 4 - 1)}
-  %here.next = add i32 %here, %one.length
   br label %each
 last.one:
-  %ended = call ptr @copy(ptr %ending, ptr %where, ptr %header, i32 %here, i32 %i, ptr %block,
+  %ended = call ptr @copy(ptr %ending, ptr %where, ptr %header, i32 %here, i32 %count, ptr %block,
                           ptr %counter, ptr %calls, ptr null)
   {read_word("hot", Word.HOT, "i64")}
   {read_field("entries", "%header", Header.COUNT)}
   %limit = trunc i64 %hot to i32
-  %left = sub i32 %limit, %entries
+  %entries.left = sub i32 %limit, %entries
+  %left.64 = zext i32 %entries.left to i64
+  %weighed = mul i64 %left.64, {USUAL}
+  %count.64 = zext i32 %count to i64
+  %scaled = udiv i64 %weighed, %count.64
+  %at.most = call i64 @llvm.umin.i64(i64 %scaled, i64 4294967295)
+  %at.least = call i64 @llvm.umax.i64(i64 %at.most, i64 1)
+  %left = trunc i64 %at.least to i32
   store i32 %left, ptr %counter
   %counter.next = getelementptr i32, ptr %counter, i64 1
   store ptr %counter.next, ptr %counter.p
@@ -314,6 +522,7 @@ last.one:
             (Header.ENTRY, "i32 %used32"),
             (Header.BEHIND, "i32 %number32"),
             (Header.SITE, "i32 %site"),
+            (Header.LENGTH, "i32 %count"),
         )
     )
 }
@@ -326,15 +535,26 @@ cannot:
 """
 
 
+def _thunk(place: str) -> str:
+    """Lines that store what enters a region, but for which one."""
+    words = struct.unpack(f"<{THUNK.size // 8}Q", THUNK.pack(*EMPTY_THUNK))
+    return "".join(
+        f"""
+  %thunk.{n} = getelementptr i64, ptr {place}, i64 {n}
+  store i64 {word}, ptr %thunk.{n}, align 1"""
+        for n, word in enumerate(words)
+    )
+
+
 def _link(pc: Register) -> str:
-    """Note where a stitched block went, link it if it can be, and go on."""
+    """Note where a stitched block went, link it if it can be, and go on, with nothing pending."""
     low = without_context()
     low.label = "on"
     chain(low, "%pc")
     go_on = "\n".join(low.lines)
     choices = ""
     for n in range(LINKS):
-        following = f"link.{n + 1}" if n + 1 < LINKS else "on"
+        following = f"link.{n + 1}" if n + 1 < LINKS else "taken"
         choices += f"""
 link.{n}:
   %at.{n} = getelementptr i8, ptr %site, i64 {n * LINK.size}
@@ -348,6 +568,7 @@ link.{n}:
     return f"""
 define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
 entry:
+  call void @settle(ptr %mailbox)
   {read_word("registers", Word.REGISTERS)}
   {read_word("records", Word.RECORDS)}
   %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}
@@ -368,7 +589,11 @@ entry:
   %site = getelementptr i8, ptr %function, i32 %site.at
   br label %link.0
 {choices}
-free: ; what is to be done next has stitched code?
+taken: ; it need not come here again
+  %tail = getelementptr i8, ptr %site, i64 {SITE - 4}
+  store i32 {way_on(Word.LEAP)}, ptr %tail, align 1
+  br label %on
+free: ; what is to be done next has code of its own?
   %at = phi ptr {ways}
   %which = phi i64 {numbers}
   %known.p = call ptr @known(ptr %mailbox, i64 %pc)
@@ -377,23 +602,44 @@ free: ; what is to be done next has stitched code?
   %kind = load i32, ptr %other
   %is_stitched = icmp eq i32 %kind, {STITCHED}
   %is_there = icmp ne i32 %known, 0
-  %may = and i1 %is_stitched, %is_there
+  %is_region = icmp eq i32 %kind, {REGION}
+  %is_code = or i1 %is_stitched, %is_region
+  %may = and i1 %is_code, %is_there
   br i1 %may, label %fill, label %on
 fill:
   {read_field("other.function", "%other", Header.FUNCTION, "i64")}
+  %entry.n = add i64 %other.function, {LINKED}
   {read_word("note", Word.LINKS)}
   {read_word("last", Word.LAST_LINK)}
   %is_full = icmp eq ptr %note, %last
-  br i1 %is_full, label %full, label %write
+  br i1 %is_full, label %full, label %place
 full:
   ret i64 {int(Left.FULL)}
+place:
+  br i1 %is_stitched, label %write, label %room
+room: ; a region is entered through a thunk
+  {read_word("code", Word.CODE, "i64")}
+  {read_word("end", Word.ROOM, "i64")}
+  %thunk.n = sub i64 %end, {THUNK.size}
+  %has_room = icmp sge i64 %thunk.n, %code
+  br i1 %has_room, label %thunk, label %on
+thunk:
+  store i64 %thunk.n, ptr %end.p
+  %thunk.at = inttoptr i64 %thunk.n to ptr
+  {_thunk("%thunk.at")}
+  {read_field("way", "%other", Header.ENTRY)}
+  %thunk.entry = getelementptr i8, ptr %thunk.at, i64 {THUNK_ENTRY}
+  store i32 %way, ptr %thunk.entry, align 1
+  %thunk.function = getelementptr i8, ptr %thunk.at, i64 {THUNK_FUNCTION}
+  store i64 %other.function, ptr %thunk.function, align 1
+  br label %write
 write:
+  %goal = phi i64 [ %entry.n, %place ], [ %thunk.n, %thunk ]
   %tag.p = getelementptr i8, ptr %at, i64 {TAG}
   %to.p = getelementptr i8, ptr %at, i64 {TO}
   %at.n = ptrtoint ptr %at to i64
-  %end = add i64 %at.n, {LINK.size}
-  %entry.n = add i64 %other.function, {LINKED}
-  %distance = sub i64 %entry.n, %end
+  %end.n = add i64 %at.n, {LINK.size}
+  %distance = sub i64 %goal, %end.n
   %distance32 = trunc i64 %distance to i32
   store i32 %pc32, ptr %tag.p, align 1
   store i32 %distance32, ptr %to.p, align 1
@@ -412,6 +658,35 @@ on:
 """
 
 
+def leaps() -> str:
+    """The function that goes on behind a stitched block that has all its links: it leads to many
+    places, as a return does. Where to is noted now and then; nothing is settled for stitched code.
+    """
+    low = without_context()
+    low.label = "probe"
+    entry = jump(low, "%to", lambda: low.jump("leave"))
+    low.line(f"%linked.p = getelementptr i64, ptr {entry}, i64 3")
+    low.line("%linked = load ptr, ptr %linked.p")
+    low.likely(low.emit("icmp ne ptr %linked, null"), "leave")
+    low.lines += go_on_at("%linked")
+    low.start("leave")
+    low.lines += go_on_at(f"@{LEAVE}link", number="%number")
+    probe = "\n".join(low.lines)
+    return f"""
+{LEAVE_LINK}
+
+define {CONVENTION} i64 @leap({PARAMETERS}) {{
+entry:
+  %to = zext i32 %pc to i64
+  %chance = and i64 %remaining, {SELDOM - 1}
+  %is_noted = icmp eq i64 %chance, 0
+  br i1 %is_noted, label %leave, label %probe, !prof !1
+probe:
+{probe}
+}}
+"""
+
+
 def stitcher(pc: Register) -> str:
-    """The functions that stitch a block, and link stitched ones."""
-    return _COPY + _KNOWN + _STITCH + _link(pc)
+    """The functions that stitch a block, link stitched ones, and go on behind them."""
+    return _COPY + _KNOWN + _PLAN + _STITCH + _link(pc)

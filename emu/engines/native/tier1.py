@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -21,6 +21,7 @@ from emu.engines.native.decoder import BulkDecoder, Description, native
 from emu.engines.native.executable import arena
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.image import Image
+from emu.engines.native.kinds import FlagFacts, settler_of
 from emu.engines.native.layout import (
     BEST,
     DISCOVERY,
@@ -35,6 +36,7 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
+from emu.engines.native.site import ENTER, EXITS, LEAVE, SETTLE
 from emu.engines.native.warmth import LEAST
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
@@ -42,6 +44,7 @@ from isa.fault import Fault
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
+from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
     from emu.engines.native.handlers import About, HandlerCompiler
     from emu.engines.native.stencil_code import Stencil
+    from emu.engines.native.stencils import StencilCompiler
 
 STENCIL = "s"  # before the names of forms: the symbols of their stencils
 BATCH = 24  # forms compiled in one module
@@ -67,6 +71,7 @@ class Made(NamedTuple):
     reasons: list[str]
     rough: bool  # in a hurry
     stencils: Mapping[str, Stencil]
+    facts: Mapping[str, FlagFacts]  # of forms with stencils
 
 
 class Tier1:
@@ -82,6 +87,8 @@ class Tier1:
         self.handlers, self.handlers_at = room.words(), room.address
         stencils = Room(8 * MOST_FORMS)
         self._stencils, self._stencils_at = stencils.words(), stencils.address
+        facts = Room(8 * MOST_FORMS)
+        self._facts, self._facts_at = facts.words(), facts.address
         self.decoder = BulkDecoder(self._describe)
         self._learned_name = digest(repr(("learned", *conditions(session))).encode())
         learned.load(session.cache, self._learned_name, self.decoder)
@@ -105,13 +112,14 @@ class Tier1:
     def _start(self) -> None:
         isa, session = self._session.isa, self._session
         space = session.spaces[isa.code_space].number
-        name = digest(repr(("dispatcher", isa.pc.slot, space)).encode())
+        stitches = arena() is not None
+        name = digest(repr(("dispatcher", isa.pc.slot, space, stitches)).encode())
 
         def text() -> str:
             from emu.engines.native.discover import dispatcher  # the code is on the disk but once
             from emu.engines.native.handlers import module
 
-            return module([dispatcher(isa.pc, space)])
+            return module([dispatcher(isa.pc, space, stitches=stitches)])
 
         library = linker().link(kept(session.cache, name, text, DISCOVERY))
         self._libraries.append(library)
@@ -133,27 +141,36 @@ class Tier1:
         mail = self._session.mail
         mail[Word.HANDLERS] = self.handlers_at
         mail[Word.DECODER] = native()[1].addresses["decode_run"]
-        for word in (Word.RESUME, Word.HANDLE, Word.LINK):
-            mail[word] = self._discovery[word.name.lower()]
-        mail[Word.CALLS] = self._store.stencils.calls
-        mail[Word.STENCILS] = self._stencils_at if self._can_stitch else 0
+        if self._can_stitch:
+            self._attach_stitched()
         self.arena.attach()
+
+    def _attach_stitched(self) -> None:
+        mail = self._session.mail
+        for name in EXITS:
+            mail[Word[name.upper()]] = self._discovery[LEAVE + name]
+        mail[Word.LEAP] = self._discovery["leap"]
+        mail[Word.SETTLE], mail[Word.ENTER] = self._discovery[SETTLE], self._discovery[ENTER]
+        store = self._store.stencils
+        mail[Word.CALLS], mail[Word.FACTS] = store.calls, self._facts_at
+        mail[Word.SETTLERS], mail[Word.EVALUATORS] = store.settlers, store.evaluators
+        mail[Word.STENCILS] = self._stencils_at
 
     # -- forms -----------------------------------------------------------------------------------
 
     def _use_pieces(self) -> None:
         """Have what stands around the stencils of a block."""
         isa, store = self._session.isa, self._store.stencils
-        pc, space = isa.pc, self._session.spaces[isa.code_space].number
-        symbols = {name: f"{name}.{pc.slot}.{space}" for name in PIECES}
+        space = self._session.spaces[isa.code_space].number
+        symbols = {name: f"{name}.{space}" for name in PIECES}
         if not all(map(store.address, symbols.values())):
             from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
             from emu.engines.native.site import pieces
             from emu.engines.native.stencil_code import stencils_of
 
             with borrowed() as compiler:
-                found = stencils_of(compiler.object_code(pieces(pc, space)))
-            store.add({symbols[name]: stencil for name, stencil in found.items()})
+                found = stencils_of(compiler.object_code(pieces(space)))
+            store.add({symbols[name]: stencil for name, stencil in found.items()}, {})
         for name, place in PIECES.items():
             self._stencils[place] = store.address(symbols[name])
         self._can_stitch = all(self._stencils[place] for place in PIECES.values())
@@ -231,7 +248,9 @@ class Tier1:
         if found is None or (rough and self._hastens):
             return False
         self.handlers[number] = found
-        self._stencils[number] = self._store.stencils.address(self._stencil(number))
+        stencil = self._stencil(number)
+        self._facts[number] = self._store.stencils.facts(stencil)
+        self._stencils[number] = self._store.stencils.address(stencil)
         if rough:
             self._rough.append(number)
         self._session.reasons |= self._store.reasons
@@ -248,7 +267,10 @@ class Tier1:
         for number in self._rough if self._hastens else ():
             found[number] = absent
         self.handlers[: len(found)] = memoryview(found)
-        stencils = array("Q", self._store.stencils.addresses([STENCIL + name for name in names]))
+        symbols = [STENCIL + name for name in names]
+        facts = array("Q", self._store.stencils.all_facts(symbols))
+        stencils = array("Q", self._store.stencils.addresses(symbols))
+        self._facts[: len(facts)] = memoryview(facts)
         self._stencils[: len(stencils)] = memoryview(stencils)
         self._session.reasons |= self._store.reasons
 
@@ -264,29 +286,48 @@ class Tier1:
         from emu.engines.native.handlers import module_of
 
         handlers = [self._handler(number) for number in numbers]
-        text = module_of(handlers)  # which knows then how they may leave
+        stencils = self._stencils_for(numbers) if level == BEST and self._can_stitch else []
+        settlers, evaluators = self._code_of_flags(stencils)
+        text = module_of(handlers, settlers.values())  # which knows then how they may leave
         with borrowed(level) as compiler:
-            image = compiler.image(text, [handler.name for handler in handlers])
-            stencils = self._compile_stencils(numbers, compiler) if level == BEST else {}
+            image = compiler.image(text, [*(handler.name for handler in handlers), *settlers])
+            made = _compiled_stencils(stencils, evaluators, compiler)
         reasons = sorted(set().union(*(handler.reasons for handler in handlers)))
-        return Made(numbers, image, reasons, level == QUICK, stencils)
+        facts = {stencil.name: stencil.facts for stencil in stencils}
+        return Made(numbers, image, reasons, level == QUICK, made, facts)
 
-    def _compile_stencils(self, numbers: Iterable[int], compiler: Compiler) -> dict[str, Stencil]:
-        """The stencils of forms that can have some."""
-        from emu.engines.native.stencil_code import stencils_of
-        from emu.engines.native.stencils import StencilCompiler, is_stitched, stencils_module
+    def _stencils_for(self, numbers: Iterable[int]) -> list[StencilCompiler]:
+        """What prints the stencils of forms that can have some."""
+        from emu.engines.native.stencils import StencilCompiler, is_stitched
 
         session, forms = self._session, self.decoder.forms
-        if not self._can_stitch:
-            return {}
-        made = [
-            StencilCompiler(*self._about(n, self._stencil(n)), ends=session.facts(forms[n]).ends)
+        return [
+            StencilCompiler(
+                *self._about(n, self._stencil(n)),
+                ends=session.facts(forms[n]).ends,
+                flags=self._status_flags,
+            )
             for n in numbers
             if is_stitched(session.isa.trace(forms[n]), session.facts(forms[n]))
         ]
-        return stencils_of(
-            compiler.object_code(stencils_module(made), [stencil.name for stencil in made])
-        )
+
+    def _code_of_flags(
+        self, stencils: Sequence[StencilCompiler]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """What settles the flags that stencils leave pending, and what evaluates one: texts by
+        symbol, for what nobody has compiled yet."""
+        settlers: dict[str, str] = {}
+        evaluators: dict[str, str] = {}
+        found = {s.pending.name: s.pending for s in stencils if s.pending is not None}
+        for name, pending in found.items():
+            if settler_of(name) not in self._store.addresses:
+                settlers[settler_of(name)], more = pending.code(self._status_flags)
+                evaluators |= more
+        return settlers, evaluators
+
+    @property
+    def _status_flags(self) -> tuple[Register, ...]:
+        return cast(X86, self._session.isa).status_flags
 
     def _compiler_type(self) -> type[HandlerCompiler]:
         """Of handlers."""
@@ -307,7 +348,7 @@ class Tier1:
     def install(self, made: Made) -> None:
         """Use handlers; blocks that wait for them go on by themselves."""
         self._store.add(made.image, made.reasons, rough=made.rough)
-        self._store.stencils.add(made.stencils)
+        self._store.stencils.add(made.stencils, made.facts)
         for number in made.numbers:
             self._use(number)
 
@@ -400,6 +441,20 @@ class Tier1:
         counted = self.arena.counted(LEAST)
         found = [(regions.place(b.mode, b.pc, self.code(b)), n) for b, n in counted]
         regions.warmth.keep(found, regions.served)
+
+
+def _compiled_stencils(
+    stencils: Sequence[StencilCompiler], evaluators: Mapping[str, str], compiler: Compiler
+) -> dict[str, Stencil]:
+    """Stencils by symbol, and those of single flags."""
+    from emu.engines.native.stencil_code import stencils_of
+    from emu.engines.native.stencils import stencils_module
+
+    if not stencils:
+        return {}
+    text = stencils_module(stencils, evaluators.values())
+    symbols = [*(stencil.name for stencil in stencils), *evaluators]
+    return stencils_of(compiler.object_code(text, symbols))
 
 
 @atexit.register

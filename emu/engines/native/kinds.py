@@ -1,0 +1,45 @@
+"""Kinds of flags that stitched code leaves pending (see `pending.py`), as tables have them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+WRITES, WORD, MASK, KIND = 8, 9, 12, 32  # where what is in `FlagFacts.packed`
+WORD_BITS, MASK_BITS = 3, 16
+
+
+class FlagFacts(NamedTuple):
+    """What stitching has to know of a form: which status flags must be there before it, by number,
+    as bits; whether it writes some; the name of the kind that it leaves pending, if it does; and
+    which word of a record must have some bit of a mask for that to hold (0: none)."""
+
+    needs: int = 0
+    writes: bool = False
+    kind: str = ""
+    word: int = 0
+    mask: int = 0
+
+    def packed(self, number: int) -> int:
+        """The same in 64 bits, with the kind's number."""
+        facts = self.needs | self.writes << WRITES | number << KIND
+        return facts | self.word << WORD | self.mask << MASK
+
+
+def settler_of(kind: str) -> str:
+    """The symbol of the function that computes all flags of a kind."""
+    return f"settle.{kind}"
+
+
+def is_settler(symbol: str) -> bool:
+    """Whether a symbol is that of such a function."""
+    return symbol.startswith(settler_of(""))
+
+
+def evaluator_of(kind: str, flag: int) -> str:
+    """The symbol of the stencil that computes one flag, by its number."""
+    return f"evaluate.{kind}.{flag}"
+
+
+def pending_hole(kind: str) -> str:
+    """The symbol of the hole for a kind's number."""
+    return f"pending.{kind}"

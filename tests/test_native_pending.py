@@ -1,0 +1,179 @@
+"""Flags that stitched code leaves pending, and branches of stencils that lead elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from machines import DATA, NO_CACHE, agrees, x86_machine
+
+from emu.engines.native import executable
+from emu.engines.native.branches import straight
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.engine import Native
+from emu.engines.native.handler_store import HandlerStore, handlers_of
+from emu.engines.native.kinds import FlagFacts
+from emu.engines.native.pending import flag_facts, pending_of
+from isa.x86.decode import decode
+from isa.x86.machine import X86
+from isa.x86.registers import STATUS_FLAGS
+
+pytestmark = pytest.mark.skipif(executable.arena() is None, reason="code cannot be moved here")
+ALL = (1 << len(STATUS_FLAGS)) - 1
+
+
+def code(text):
+    return bytes.fromhex(text)
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return Native(hot=1 << 30, wait=True, cache=NO_CACHE, stitch=0)
+
+
+def pending(text):
+    """What an instruction leaves pending, and what stitching knows of it."""
+    state = x86_machine(code("90"))
+    trace = state.isa.trace(decode(code(text), state.isa.mode(state.values)).form)
+    return pending_of(trace, STATUS_FLAGS), flag_facts(trace, STATUS_FLAGS, lambda field: 5)
+
+
+# -- what is pending ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("others", [("01c8", "0308", "83c005", "050500ff00"), ("39c8", "29c8")])
+def test_forms_with_the_same_flags_share_a_kind(others):
+    """add r, r/m/imm; cmp and sub."""
+    assert len({pending(text)[1].kind for text in others}) == 1
+    assert pending("01c8")[1].kind != pending("39c8")[1].kind
+
+
+def test_widths_are_different_kinds():
+    assert len({pending(text)[1].kind for text in ("00c8", "6601c8", "01c8")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [("01c8", ""), ("40", "cf"), ("11c8", "cf"), ("d3e0", "cf pf af zf sf of"), ("c1e003", ""),
+     ("7400", "zf"), ("7e00", "zf sf of"), ("9f", "cf pf af zf sf"), ("89c8", "")],
+)  # fmt: skip
+def test_what_must_be_there_before(text, needs):
+    """What is read, and what a form that leaves flags pending does not change."""
+    found = pending(text)[1].needs
+    assert [f.name for n, f in enumerate(STATUS_FLAGS) if found >> n & 1] == needs.split()
+
+
+def test_old_flags_are_operands_if_there_are_few():
+    """adc computes flags from the old carry; shifts may leave all as they are."""
+    assert not pending("11c8")[0].cut.olds
+    assert pending("11c8")[0].code(STATUS_FLAGS)[1]
+    assert pending("d3e0")[0].cut.olds == set(STATUS_FLAGS)
+    assert not pending("d3e0")[0].code(STATUS_FLAGS)[1]
+
+
+@pytest.mark.parametrize("text", ["c1e003", "d1e8", "0fa4c805", "6bc003"])
+def test_a_count_that_is_in_the_instruction_is_not_zero(text):
+    """Or else its block is left to the handlers. That of imul is a factor."""
+    found, facts = pending(text)
+    assert (facts.word, facts.mask) == ((0, 0) if text == "6bc003" else (5, 31))
+    assert not found.cut.olds
+
+
+# -- what programs see --------------------------------------------------------------------------
+
+INSTRUCTIONS = [
+    "01c8", "29d1", "39c8", "38d1", "85c9", "21d8", "6601ca", "0502000080",  # add ... and: all
+    "40", "49", "fec2", "11c8", "19d9", "d1c0", "d1d9", "66d1ca", "0fa3c8",  # some, or by some
+    "c1e003", "c1e900", "d3e8", "d2e1", "0fa4c805", "c0f907",  # shifts, by 0 as well
+    "f7e1", "0fafc1", "f7db", "0fbcc8", "f8", "f9", "f5", "9e",  # mul ... neg; clc, stc, cmc, sahf
+    "9f", "0f94c2", "0f9cc1", "0f97c0", "0f4fc2", "0f4ac8", "d6", "27",  # lahf, setcc, cmov, daa
+    "9c59", "fc", "89c2", "8d0408", "8b0e", "890e", "010e", "390e", "ff06",  # pushf; memory
+    "7400", "7c00", "7600", "7a00", "eb00",  # to the next block
+]  # fmt: skip
+LISTS = st.lists(st.sampled_from(INSTRUCTIONS), min_size=1, max_size=12)
+VALUES = st.sampled_from([0, 1, 0x7F, 0x80, 0xFF, 0x8000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+
+
+@settings(max_examples=40, deadline=None)
+@given(LISTS, st.tuples(VALUES, VALUES, VALUES, VALUES), st.integers(0, 2), st.integers(1, 40))
+def test_flags_are_exact_wherever_it_stops(engine, texts, values, carry, until):
+    """Twice the same, the second time linked."""
+    program = code("bd02000000" + "".join(texts) * 2) + code("4d0f85")
+    program += (5 - len(program) - 4).to_bytes(4, "little", signed=True) + code("cd80")
+    given = dict(zip(("eax", "ecx", "edx", "ebx"), values, strict=True))
+    given |= {"esi": DATA, "cf": carry & 1, "esp": DATA + 0x800}
+    agrees(program, engine, given, until)
+    agrees(program, engine, given)
+
+
+@pytest.mark.parametrize("writer", ["01c8", "39c8", "c1e002", "40", "11c8", "84c0"])
+@pytest.mark.parametrize("access", ["8b07", "0107", "c707ff000000", "ff37"])
+def test_a_fault_finds_all_flags_settled(engine, writer, access):
+    """Of an instruction before the access, in the same block and in the one before."""
+    for between in ("", "eb00"):
+        program = code(writer + between + access + "cd80")
+        agrees(program, engine, {"eax": 0x80, "ecx": 0x7FFFFF80, "edi": 0x70000000})
+
+
+def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
+    """The file of the handlers is gone: that of the stencils says too much."""
+    cache = DiskCache(tmp_path)
+    engine = Native(hot=1 << 30, wait=True, cache=cache, stitch=0)
+    engine.run(x86_machine(code("01c8 7400 cd80")), 100)
+    store = handlers_of(cache)
+    store.save()
+    whole = HandlerStore(cache).stencils
+    assert whole._kinds and whole._places
+    for path in tmp_path.rglob("handlers*"):
+        path.unlink()
+    assert not HandlerStore(cache).stencils._places
+
+
+def test_facts_are_packed():
+    assert FlagFacts(0b101, True, "x").packed(7) == 7 << 32 | 1 << 8 | 0b101
+    assert FlagFacts(ALL).packed(0) == ALL
+
+
+def test_status_flags_are_those_of_the_manual():
+    assert {f.name for f in X86().status_flags} == {"cf", "pf", "af", "zf", "sf", "of"}
+
+
+# -- branches -----------------------------------------------------------------------------------
+
+
+def test_branches_to_the_last_jump_go_where_it_goes():
+    """test; jne last; inc; jmp next; last: jmp again"""
+    found = straight(code("85c0 7507 ffc0 e900000000 e900000000"), frozenset({7, 12}))
+    assert found is not None
+    assert found.code == code("85c0 0f8500000000 ffc0 e900000000")
+    assert found.away == [4]
+    assert found.moved[7] == 11
+
+
+def test_branches_inside_are_moved():
+    """jne in; jne last; in: je in; jmp next; last: jmp again"""
+    found = straight(code("7502 7507 74fe e900000000 e900000000"), frozenset({7, 12}))
+    assert found is not None
+    assert found.code == code("7506 0f8500000000 74fe e900000000")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "85c0 7502 ffc0 e900000000",  # what stands before goes on into the jump
+        "e305 e900000000 e900000000",  # jrcxz has no longer distance
+        "7505 90 " + "0f1f00" * 20 + "e900000000 c3",  # no jump at the end
+        "757f " + "7500" * 0 + "90" * 122 + "e900000000 7580 e900000000",  # falls into it
+    ],
+)
+def test_what_cannot_be_straightened(text):
+    unknown = frozenset({len(code(text)) - 4})
+    assert straight(code(text), unknown) is None
+
+
+def test_a_short_branch_that_would_be_too_long_stays():
+    """jne far, over so many branches to the end that they would not fit."""
+    count = 31
+    body = b"".join(bytes([0x75, 2 * (count - n - 1) + 64 + 5]) for n in range(count))
+    text = bytes([0x75, len(body) + 62]) + body + b"\x90" * 64 + code("e900000000 e900000000")
+    assert straight(text, frozenset({len(text) - 4, len(text) - 9})) is None
