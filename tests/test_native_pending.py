@@ -35,7 +35,8 @@ def pending(text):
     """What an instruction leaves pending, and what stitching knows of it."""
     state = x86_machine(code("90"))
     trace = state.isa.trace(decode(code(text), state.isa.mode(state.values)).form)
-    return pending_of(trace, STATUS_FLAGS), flag_facts(trace, STATUS_FLAGS, lambda field: 5)
+    found = pending_of(trace, STATUS_FLAGS)
+    return found, flag_facts(trace, found, STATUS_FLAGS, lambda field: 5)
 
 
 # -- what is pending ----------------------------------------------------------------------------

@@ -300,8 +300,7 @@ class Arena:
         count = self._mail[Word.COUNT] + min(entries, most) & 0xFFFFFFFF
         if stitched := self._stitched(self._header(block.mode, block.pc)):
             left = (self._mail[Word.HOT] - count & 0xFFFFFFFF) * USUAL
-            left //= self._word(stitched, Header.LENGTH)
-            self._counter(stitched).value = max(min(left, 0xFFFFFFFF), 1)
+            self._counter(stitched).value = -(-left // self._word(stitched, Header.LENGTH))
         else:
             self._put(block.header, Header.COUNT, count)
 
@@ -446,11 +445,12 @@ class Arena:
 
     # -- stitched code ---------------------------------------------------------------------------
 
-    def _counter(self, stitched: int) -> ctypes.c_uint32:
-        """How many entries of stitched code are left until it asks for a region."""
+    def _counter(self, stitched: int) -> ctypes.c_int32:
+        """How many entries of stitched code are left until it asks for a region; below 0 from then
+        on."""
         distance = self._word(stitched, Header.COUNTER)
         signed = distance - (distance >> 31 << 32)
-        return ctypes.c_uint32.from_address(self._function(stitched) + signed)
+        return ctypes.c_int32.from_address(self._function(stitched) + signed)
 
     def _unlink(self, header: int) -> None:
         """Let no stitched code go on directly at what has a header."""

@@ -34,7 +34,7 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
-from emu.engines.native.lowering import Lowering, without_context
+from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave, read_field, read_word
 from emu.engines.native.site import LINKED, exits
 from emu.engines.native.stitch import leaps, stitcher
@@ -239,7 +239,7 @@ none:
 def _tier1(pc: Register) -> str:
     """Count an entry of a block, run it, note where it went, and go on there. Now and then it is
     stitched instead, if all its forms have stencils."""
-    low = without_context()
+    low = Lowering()
     _header(low)
     low.lines += [read_word("hot", Word.HOT, "i64"), read_word("stitch", Word.STITCH, "i64")]
     low.line("%more = add i32 %count, 1")
@@ -302,7 +302,7 @@ define {CONVENTION} i64 @asks(ptr %mailbox, i64 %number) {{
 
 def _whole(pc: Register) -> str:
     """Run a stitched block whose entry has been counted."""
-    low = without_context()
+    low = Lowering()
     low.line("call void @settle(ptr %mailbox)")
     _header(low)
     _handle(low, pc)
@@ -311,7 +311,7 @@ def _whole(pc: Register) -> str:
 
 def _resume(pc: Register) -> str:
     """Run a stitched block from its instruction AGAIN on, with nothing of that one done."""
-    low = without_context()
+    low = Lowering()
     low.line("call void @settle(ptr %mailbox)")
     _header(low)
     low.lines += [read_word("again", Word.AGAIN, "i64"), read_word("total", Word.REMAINING, "i64")]

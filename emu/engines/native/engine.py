@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 HOT = 500_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
 # then it has taken about as long as compiling it does
-MOST_HOT = 1 << 28  # out of reach: what counts entries, by USUAL, has 32 bits
+MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
 FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block

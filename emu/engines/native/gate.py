@@ -231,10 +231,10 @@ def _signed(number: int) -> int:
 
 
 def _chain(pc: Register, label: str) -> str:
-    from emu.engines.native.lowering import without_context  # the code is on the disk but once
+    from emu.engines.native.lowering import Lowering  # the code is on the disk but once
     from emu.engines.native.pieces import chain
 
-    low = without_context()
+    low = Lowering()
     low.label = label
     chain(low, "%pc")
     return (

@@ -16,7 +16,15 @@ from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
 from emu.engines.native.layout import METADATA, MOST_VALUES, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import Memory, clock, leave_engine, place_missed
+from emu.engines.native.pieces import (
+    Memory,
+    clock,
+    leave_engine,
+    load_slot,
+    narrow,
+    place_missed,
+    store_slot,
+)
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
@@ -230,36 +238,6 @@ class HandlerCompiler:
         """See `Context`."""
         wide = self.low.emit(f"zext i{width} {count} to i64") if width < 64 else count
         self.low.line(f"store i64 {self.low.emit(f'sub i64 %before, {wide}')}, ptr %remaining")
-
-
-def _bits(width: int) -> int:
-    """How many bits of a slot a register of some width takes: the others are 0. Who reads more than
-    was written last would make the processor wait for that to reach its cache."""
-    return next(bits for bits in (8, 16, 32, 64) if bits >= width)
-
-
-def narrow(name: str, width: int) -> list[str]:
-    """Load a register of so many bits from its 64-bit slot `name`.p."""
-    bits = _bits(width)
-    if bits == width:
-        return [f"  {name} = load i{bits}, ptr {name}.p"]
-    load = f"  {name}.w = load i{bits}, ptr {name}.p"
-    return [load, f"  {name} = trunc i{bits} {name}.w to i{width}"]
-
-
-def load_slot(low: Lowering, width: int, place: str) -> str:
-    """Load a register of so many bits from its slot."""
-    bits = _bits(width)
-    value = low.emit(f"load i{bits}, ptr {place}")
-    return value if bits == width else low.emit(f"trunc i{bits} {value} to i{width}")
-
-
-def store_slot(low: Lowering, width: int, value: str, place: str) -> None:
-    """Store a register's value in its slot."""
-    bits = _bits(width)
-    if width < bits:
-        value = low.emit(f"zext i{width} {value} to i{bits}")
-    low.line(f"store i{bits} {value}, ptr {place}")
 
 
 def call_handler(low: Lowering, record: str, registers: str, remaining: str, how: str) -> str:

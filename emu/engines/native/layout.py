@@ -69,7 +69,7 @@ class Word(IntEnum):
     LINKS = 153  # where the next note of a link goes
     LAST_LINK = 154  # ... and where none goes any more
     CALLS = 155  # -> the functions that stencils call
-    FACTS = 156  # -> `FLAG_FACTS` of forms
+    FACTS = 156  # -> `FlagFacts` of forms, packed
     SETTLERS = 157  # -> the functions that settle pending flags, by the number of their kind
     EVALUATORS = 158  # -> stencils by such a number and that of a flag, null where there is none
     ASKS = 159  # -> the function that leaves because a stitched block is hot
@@ -181,9 +181,7 @@ PORT_READ: Final = "port_read/2"  # the reason of an instruction that reads a po
 SEEN: Final = 256  # pairs of a block and where its indirect jump went
 
 JUMPS: Final = 1 << 16  # entries of the jump cache
-JUMP_WORDS: Final = (
-    4  # program counter (or NOWHERE), function, entry number, and where stitched code
-)
+JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, and where stitched
 # code goes on in stitched code, or 0
 NOWHERE: Final = (1 << 64) - 1
 

@@ -64,12 +64,18 @@ class Context(Protocol):
 
 
 class Lowering:
-    """Lines of one function, and the texts of the values computed so far, innermost scope last."""
+    """Lines of one function, and the texts of the values computed so far, innermost scope last.
 
-    def __init__(self, context: Context) -> None:
+    Lines only, or a function's body, need no context.
+    """
+
+    context: Context
+
+    def __init__(self, context: Context | None = None) -> None:
         self.lines: list[str] = []
         self.declarations: set[str] = set()  # of the shared functions that are called
-        self.context = context
+        if context is not None:
+            self.context = context
         self.label = "entry"  # the basic block under way
         self._numbers = itertools.count()
         self._scopes: list[dict[int, str]] = [{}]
@@ -295,11 +301,6 @@ class Lowering:
         raise AssertionError("register writes are gathered by whoever compiles")
 
     do_put_indexed = do_put
-
-
-def without_context() -> Lowering:
-    """A lowering of what asks nothing of a context: lines only, or a function's body."""
-    return Lowering(None)  # type: ignore[arg-type]
 
 
 require_columns(Lowering)

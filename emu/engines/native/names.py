@@ -23,9 +23,14 @@ def checksum(content: bytes | memoryview) -> bytes:
     return blake2b(content, digest_size=DIGEST).digest()
 
 
+def digits(summed: Checksum) -> str:
+    """32 hexadecimal digits of a checksum under way."""
+    return summed.hexdigest()[:32]
+
+
 def digest(content: bytes) -> str:
     """32 hexadecimal digits that tell one content from another."""
-    return checksum(content).hex()[:32]
+    return digits(summing(content))
 
 
 def flags_file(fingerprint: str) -> str:

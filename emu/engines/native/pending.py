@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from emu.engines.native.handlers import load_slot, store_slot
 from emu.engines.native.kinds import MASK_BITS, FlagFacts, evaluator_of, settler_of
 from emu.engines.native.layout import CONVENTION, MOST_OPERANDS, Word
-from emu.engines.native.lowering import Lowering, without_context
+from emu.engines.native.lowering import Lowering
 from emu.engines.native.names import digest
-from emu.engines.native.pieces import read_word
+from emu.engines.native.pieces import load_slot, read_word, store_slot
 from emu.engines.native.plan import Cut, Cuts, walk
 from emu.engines.native.site import PARAMETERS, go_on
 from isa.bits import Bits
@@ -92,10 +91,15 @@ def _guard(condition: Bits) -> Guard | None:
     return Guard(node.attribute[0], most)
 
 
-def flag_facts(trace: Trace, flags: Sequence[Register], word_of: Callable[[str], int]) -> FlagFacts:
+def flag_facts(
+    trace: Trace,
+    pending: Pending | None,
+    flags: Sequence[Register],
+    word_of: Callable[[str], int],
+) -> FlagFacts:
     """What stitching has to know: a form whose flags are pending takes the place of another one, so
     what it does not change must be there. `word_of`: which word of a record has a field."""
-    pending, written = pending_of(trace, flags), trace.written()
+    written = trace.written()
     needed = _read(trace, pending) | (set(flags) - written if pending else set())
     needs = sum(1 << n for n, flag in enumerate(flags) if flag in needed)
     facts = FlagFacts(needs, not written.isdisjoint(flags), pending.name if pending else "")
@@ -169,7 +173,7 @@ def _word(low: Lowering, number: int) -> str:
 
 def _settler(pending: Pending) -> str:
     """The function that computes all flags that are pending."""
-    low = without_context()
+    low = Lowering()
     low.lines.append(read_word("registers", Word.REGISTERS))
     for number, name in enumerate(PASSED):
         low.line(f"%{name} = load i64, ptr {_word(low, Word.OPERANDS + number)}")
@@ -183,7 +187,7 @@ def _settler(pending: Pending) -> str:
 
 def _evaluator(pending: Pending, symbol: str, flag: Register) -> str:
     """The stencil that computes one flag, and leaves all pending."""
-    low = without_context()
+    low = Lowering()
     _put(low, flag, _values(low, pending, [flag])[flag])
     body = "\n".join([*low.lines, *go_on("next")])
     define = f'define {CONVENTION} i64 @"{symbol}"({PARAMETERS})'

@@ -29,6 +29,7 @@ from emu.engines.native.pieces import (
     exits,
     leave,
     leave_engine,
+    load_slot,
     place_missed,
 )
 from emu.engines.native.plan import (
@@ -145,11 +146,7 @@ class RegionCompiler:
 
     def _load_slot(self, register: Register) -> str:
         place = self.low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
-        wide = register.width if register.width in (8, 16, 32, 64) else 64
-        value = self.low.emit(f"load i{wide}, ptr {place}")
-        if wide == register.width:
-            return value
-        return self.low.emit(f"trunc i{wide} {value} to i{register.width}")
+        return load_slot(self.low, register.width, place)
 
     def _locals(self) -> None:
         low = self.low

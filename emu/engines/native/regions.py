@@ -14,7 +14,7 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import Kept, region_file
 from emu.engines.native.layout import LARGEST, SYMBOL, number_of
 from emu.engines.native.linking import Library, linker
-from emu.engines.native.names import Checksum, digest, summing
+from emu.engines.native.names import Checksum, digest, digits, summing
 from emu.engines.native.tier1 import Made, conditions
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
@@ -229,7 +229,7 @@ class Regions:
             begun = self._begun[where] = summing(repr(circumstances).encode())
         whole = begun.copy()
         whole.update(b"%d %d " % (pc, address) + code)
-        return whole.hexdigest()[:32]
+        return digits(whole)
 
     def place(self, mode: Hashable, pc: int, code: bytes) -> Place:
         """A block of tier 1, as `warmth` knows it."""

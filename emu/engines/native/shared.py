@@ -59,13 +59,13 @@ def declaration(function: Function, widths: Widths) -> str:
 
 def source(name: str) -> str:
     """The module that defines a symbol."""
-    from emu.engines.native.lowering import without_context
+    from emu.engines.native.lowering import Lowering
 
     module, family, result, *numbers = name.split(":")
     function = getattr(importlib.import_module(module), family).functions[result]
     widths = tuple(map(int, numbers))
     body = function.body(widths)
-    low = without_context()
+    low = Lowering()
     value = low.inline(body, [f"%a{n}" for n in range(len(widths))])
     parameters = ", ".join(f"i{width} %a{n}" for n, width in enumerate(widths))
     define = f'define i{body.width} @"{name}"({parameters}) {ATTRIBUTES} {{\nentry:'

@@ -138,10 +138,10 @@ def exits(pc: Register) -> str:
     mov {_mail(Word.OPERANDS)}, r8
     mov {_mail(Word.OPERANDS + 1)}, r9
 """
-    leave = f"""
+    tell = f"""
     mov {_mail(Word.REMAINING)}, rsi
     mov dword ptr [r14 + {8 * pc.slot}], edx
-{keep}"""
+"""
     settle = f"""
 {keep}
     push rdi
@@ -161,8 +161,7 @@ def exits(pc: Register) -> str:
     ret
 """
     enter = f"""
-    mov {_mail(Word.REMAINING)}, rsi
-    mov dword ptr [r14 + {8 * pc.slot}], edx
+{tell}
     test ecx, ecx
     je 0f
     mov rbx, rax
@@ -170,7 +169,7 @@ def exits(pc: Register) -> str:
     mov rax, rbx
 0:  jmp rax
 """
-    texts = {f"{LEAVE}{name}": f"{leave}\n    jmp {name}\n" for name in EXITS}
+    texts = {f"{LEAVE}{name}": f"{tell}{keep}\n    jmp {name}\n" for name in EXITS}
     texts |= {SETTLE: settle, ENTER: enter}
     return _module("".join(_function(name, text) for name, text in texts.items()))
 

@@ -80,7 +80,7 @@ class StencilCompiler(HandlerCompiler):
         super().__init__(*about)
         self.ends = ends
         self.pending = pending_of(self.trace, flags)
-        self.facts = flag_facts(self.trace, flags, self._word_of)
+        self.facts = flag_facts(self.trace, self.pending, flags, self._word_of)
         self.holes: set[str] = set()
         self._selectors: dict[str, tuple[int, int]] = {}  # words and masks of fields, by text
         self._repeats = False

@@ -32,7 +32,7 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
-from emu.engines.native.lowering import without_context
+from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, jump, read_field, read_word
 from emu.engines.native.site import (
     EMPTY_THUNK,
@@ -490,13 +490,13 @@ last.one:
   {read_field("entries", "%header", Header.COUNT)}
   %limit = trunc i64 %hot to i32
   %entries.left = sub i32 %limit, %entries
-  %left.64 = zext i32 %entries.left to i64
+  %left.64 = sext i32 %entries.left to i64 ; below 0 if it has asked
   %weighed = mul i64 %left.64, {USUAL}
   %count.64 = zext i32 %count to i64
-  %scaled = udiv i64 %weighed, %count.64
-  %at.most = call i64 @llvm.umin.i64(i64 %scaled, i64 4294967295)
-  %at.least = call i64 @llvm.umax.i64(i64 %at.most, i64 1)
-  %left = trunc i64 %at.least to i32
+  %less = sub i64 %count.64, 1
+  %rounded = add i64 %weighed, %less
+  %scaled = sdiv i64 %rounded, %count.64
+  %left = trunc i64 %scaled to i32
   store i32 %left, ptr %counter
   %counter.next = getelementptr i32, ptr %counter, i64 1
   store ptr %counter.next, ptr %counter.p
@@ -548,7 +548,7 @@ def _thunk(place: str) -> str:
 
 def _link(pc: Register) -> str:
     """Note where a stitched block went, link it if it can be, and go on, with nothing pending."""
-    low = without_context()
+    low = Lowering()
     low.label = "on"
     chain(low, "%pc")
     go_on = "\n".join(low.lines)
@@ -662,7 +662,7 @@ def leaps() -> str:
     """The function that goes on behind a stitched block that has all its links: it leads to many
     places, as a return does. Where to is noted now and then; nothing is settled for stitched code.
     """
-    low = without_context()
+    low = Lowering()
     low.label = "probe"
     entry = jump(low, "%to", lambda: low.jump("leave"))
     low.line(f"%linked.p = getelementptr i64, ptr {entry}, i64 3")
