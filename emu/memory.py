@@ -40,6 +40,9 @@ Mark = tuple[int, int]
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
 MANY_CHANGES = 1 << 10  # at a time: to forget everything takes less then
 MOST_SHARES = 8  # times that a frame is shared, on average
+AROUND = 16  # pages, from a multiple of as many, that engines may learn of at one touch
+MANY_FREE = 1 << 10  # frames of storage that is not short of them
+AHEAD = 8  # pages that get frames when the next one beside touched ones is touched
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
@@ -411,6 +414,11 @@ class TranslatedMemory(ABC):
         """How many pages from one on, at most so many, can be fetched now and never written."""
         return 0
 
+    def around(self, address: int) -> list[Reachable]:
+        """Pages near one that has been reached which can be reached now, too; nothing that a guest
+        could tell changes by that."""
+        return []
+
     def _pieces(self, address: int, size: int, access: int) -> list[tuple[int, int]] | Fault:
         """Split an access at page boundaries into (physical address, size), or fault."""
         pieces = []
@@ -477,6 +485,15 @@ class TranslatedMemory(ABC):
     def store(self, address: int, size: int, value: int) -> Fault | None:
         """Write `size` bytes of a little-endian number."""
         return self.write(address, value.to_bytes(size, "little"))
+
+
+class Reachable(NamedTuple):
+    """A page that can be read: its number, where it is in storage, and whether it can be written,
+    without anybody's having a look."""
+
+    page: int
+    where: int
+    writable: bool
 
 
 def replaced(memory: Memory, address: int, size: int) -> int | Fault:
@@ -748,9 +765,41 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if region.backing is None:
+            self._foresee(page, region)
             return self.physical.allocate_frame()
         found = region.backing.frame(page + region.shift)
         return None if found is None else self.physical.share_frame(found)
+
+    def _foresee(self, page: int, region: Region) -> None:
+        """Where touches go on beside touched pages, give the next ones their frames: engines reach
+        them with this one, see `around`."""
+        step = 1 if page - 1 in self.frames else -1
+        if page - step not in self.frames or self.physical.free_frames < MANY_FREE:
+            return
+        low, high = region.start // PAGE_SIZE, region.end // PAGE_SIZE
+        for other in range(page + step, page + step * AHEAD, step):
+            if not low <= other < high or other in self.frames:
+                return
+            self.frames[other] = self.physical.allocate_frame()
+
+    def around(self, address: int) -> list[Reachable]:
+        """See `TranslatedMemory`: those of its region that have been touched."""
+        region = self.region_at(address)
+        if region is None:
+            return []
+        start = address // PAGE_SIZE & -AROUND
+        first = max(start, region.start // PAGE_SIZE)
+        pages = range(first, min(start + AROUND, region.end // PAGE_SIZE))
+        physical, frames, code = self.physical, self.frames, self.physical.code_frames
+        writes = region.permissions & WRITE and region.backing is None and physical.dirty is None
+        found = [
+            Reachable(page, frames[page] * PAGE_SIZE, bool(writes) and frames[page] not in code)
+            for page in pages
+            if page in frames
+        ]
+        self._cached[READ].update((page, where) for page, where, _ in found)
+        self._cached[WRITE].update((page, where) for page, where, writable in found if writable)
+        return found
 
     def still(self, address: int, privilege: int) -> int | Fault:
         """See `TranslatedMemory`: a page that was never touched holds no code, and is not touched

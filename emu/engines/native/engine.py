@@ -22,6 +22,7 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import (
     BEST,
     LARGEST,
+    LOOKS,
     PORT_READ,
     SEEN,
     STITCH,
@@ -163,6 +164,7 @@ class NativeSession(Session):
             self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.SEEN] = self._seen_at
+        self.mail[Word.LOOKS] = LOOKS
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
         self._mode_slots = slice(min(slots), max(slots) + 1)

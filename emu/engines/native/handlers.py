@@ -9,7 +9,6 @@ cold code costs its decoding only.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Final
 
 from emu.engines.native import runtime
@@ -44,6 +43,8 @@ About = tuple[
 class HandlerCompiler:
     """Prints the handler of one form; also the context of its lowering."""
 
+    is_patient = True
+
     def __init__(
         self,
         isa: InstructionSet,
@@ -62,7 +63,7 @@ class HandlerCompiler:
         self.low = self._lowering()
         self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
-        self.cold: list[str] = []
+        self.cold = self.low.cold
         self._leaves: dict[object, str] = {}
         self._indices: dict[str, str] = {}  # fields that select a register, as 64 bits
         self._head: list[str] = []
@@ -219,10 +220,6 @@ class HandlerCompiler:
             f"  ret i64 {int(why)}",
         ]  # fmt: skip
         return label
-
-    def aside(self) -> AbstractContextManager[None]:
-        """See `Context`."""
-        raise AssertionError("an instruction has no spans")
 
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""

@@ -74,6 +74,7 @@ class Word(IntEnum):
     EVALUATORS = 158  # -> stencils by such a number and that of a flag, null where there is none
     ASKS = 159  # -> the function that leaves because a stitched block is hot
     VALUES = 160  # of an exit, see REASON
+    LOOKS = 171  # writes to pages with code until Python looks whether they still have some
     SETTLE = 168  # -> the function that settles what is pending, for stitched code
     LEAP = 169  # -> the function that goes on behind a stitched block that has all its links
     ENTER = 170  # -> the function that goes on in a region, from stitched code
@@ -146,6 +147,10 @@ PAGE_BITS: Final = PAGE_SIZE.bit_length() - 1
 PAGES: Final = 1 << 32 - PAGE_BITS
 
 READABLE, WRITABLE, CODE = 0, 1, 2  # page tables
+SLOW_LOADS: Final = {"load": "paged_load", "load_for_write": "paged_load_for_write"}
+SLOW_STORE: Final = "paged_store"
+LOOKS: Final = 1 << 10  # slow stores until Python looks whether a page still holds code
+SLOW_MOST: Final = 8  # bytes that those functions of `runtime` can access
 
 BULK: Final = ("copy", "fill", "scan", "compare")
 ELEMENTS: Final = (8, 16, 32)  # widths of an element

@@ -8,8 +8,8 @@ live, how memory is reached, what leaving means) is their `Context`.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Protocol
 
 from emu.engines.native import shared
@@ -21,7 +21,13 @@ from isa.trace import Region
 
 
 class Context(Protocol):
-    """What a lowering asks of the function in which it works. Texts are LLVM values."""
+    """What a lowering asks of the function in which it works. Texts are LLVM values.
+
+    One `is_patient` that does itself, byte by byte, what cannot be done at one place; it has
+    `%missed`, which points to `Word.MISSED`.
+    """
+
+    is_patient: bool
 
     def get(self, register: Register) -> str:
         """The register's value before the instruction (or the block)."""
@@ -53,9 +59,6 @@ class Context(Protocol):
     def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """The label to go to if an access of this (32-bit) address of a space missed."""
 
-    def aside(self) -> AbstractContextManager[None]:
-        """Lines until its end are out of the way of what is done mostly."""
-
     def exit(self, node: Bits, values: list[str]) -> None:
         """After the instruction, leave the engine."""
 
@@ -73,6 +76,7 @@ class Lowering:
 
     def __init__(self, context: Context | None = None) -> None:
         self.lines: list[str] = []
+        self.cold: list[str] = []  # whole basic blocks that are seldom reached
         self.declarations: set[str] = set()  # of the shared functions that are called
         if context is not None:
             self.context = context
@@ -125,6 +129,16 @@ class Lowering:
         self._scopes = [{}]
         self._kept.clear()
         self._results.clear()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Basic blocks until its end are out of the way of what is done mostly, in `cold`."""
+        usual, self.lines = self.lines, []
+        self.push()
+        yield
+        self.pop()
+        self.cold += self.lines
+        self.lines = usual
 
     def push(self) -> None:
         """Values computed from here to `pop` are not known after it."""

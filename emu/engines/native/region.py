@@ -8,8 +8,7 @@ in a cold block beside it, made from the same expressions as the hot code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from emu.engines.facts import fetches_at_pc
 from emu.engines.native import runtime
@@ -57,6 +56,8 @@ DENSE = 4  # from that many indirect targets on, a jump table by hash
 class RegionCompiler:
     """Prints one region; `text` is its LLVM module. Also the context of its lowering."""
 
+    is_patient = True
+
     def __init__(
         self,
         isa: InstructionSet,
@@ -87,7 +88,7 @@ class RegionCompiler:
         self.low = Lowering(self)
         self.memory = Memory(self.low, spaces, isa.spaces)
         self.load, self.store = self.memory.load, self.memory.store
-        self.cold: list[str] = []
+        self.cold = self.low.cold
         self._gets: dict[Register, str] = {}  # read at the head of the block under way
         self._head = 0
         self._in_cold = False
@@ -567,16 +568,6 @@ class RegionCompiler:
             f"  br label %undo.{self._part}",
         ]  # fmt: skip
         return label
-
-    @contextmanager
-    def aside(self) -> Iterator[None]:
-        """See `Context`."""
-        low, hot = self.low, self.low.lines
-        low.lines = self.cold
-        low.push()
-        yield
-        low.pop()
-        low.lines = hot
 
     def bulk(self, node: Bits, arguments: list[str]) -> str:
         """See `Context`."""

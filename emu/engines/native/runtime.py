@@ -1,4 +1,4 @@
-"""Native code that regions call for the rare case, and for repeated string operations.
+"""Native code that handlers and regions call for the rare case, and for repeated string operations.
 
 Each function is LLVM text over the mailbox. Slow accesses go byte by byte through the page tables
 (page crossings, pages that hold code); what they cannot do they tell in the mailbox, and nothing
@@ -12,6 +12,8 @@ from typing import Final
 from emu.engines.native.layout import (
     CODE,
     ELEMENTS,
+    LOOKS,
+    METADATA,
     PAGE_BITS,
     PAGES,
     READABLE,
@@ -138,10 +140,21 @@ there:
 plain:
   %next = add i32 %i, 1
   %again = icmp ult i32 %next, %size
-  br i1 %again, label %check, label %write
+  br i1 %again, label %check, label %count
+count: ; now and then Python looks whether there is still code
+  %looks.p = getelementptr i64, ptr %mailbox, i64 {int(Word.LOOKS)}
+  %looks = load i64, ptr %looks.p
+  %fewer = sub i64 %looks, 1
+  store i64 %fewer, ptr %looks.p
+  %enough = icmp eq i64 %fewer, 0
+  br i1 %enough, label %look, label %write, !prof !1
+look:
+  store i64 {LOOKS}, ptr %looks.p
+  call void @miss(ptr %mailbox, i64 %space, i32 %address, i64 {int(Left.WRITE)})
+  ret void
 write:
-  %j = phi i32 [0, %plain], [%following, %write]
-  %rest = phi i64 [%value, %plain], [%shifted, %write]
+  %j = phi i32 [0, %count], [%following, %write]
+  %rest = phi i64 [%value, %count], [%shifted, %write]
   %target = add i32 %address, %j
   %byte = trunc i64 %rest to i8
   %where = call ptr @writable(ptr %mailbox, i64 %space, i32 %target)
@@ -356,4 +369,4 @@ def source(name: str = "") -> str:
     """The module with all functions, or with one of them, which may call the others."""
     texts = dict(zip(SYMBOLS, FUNCTIONS, strict=True))
     chosen = [text if name in ("", key) else _declaration(text) for key, text in texts.items()]
-    return _DATA + "\n".join(chosen)
+    return _DATA + "\n".join(chosen) + METADATA

@@ -5,15 +5,15 @@ page's last address (so that an empty entry, 0, never matches), the offset what 
 to get the place in storage. An access is direct if the tag equals the page of its last byte: one
 comparison for presence, permission and page crossing. There are three tables: pages that can be
 read, that can be written, and that can be written but hold translated code, where the slow path
-looks at every byte.
+(`runtime`) looks at every byte.
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines.native.layout import (
     BULK,
@@ -22,6 +22,9 @@ from emu.engines.native.layout import (
     PAGE_BITS,
     PAGES,
     READABLE,
+    SLOW_LOADS,
+    SLOW_MOST,
+    SLOW_STORE,
     UNLIKELY,
     WRITABLE,
     Left,
@@ -36,8 +39,6 @@ if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering
     from emu.engines.native.spans import Span
     from emu.toy.memory import WordMemory
-
-PATIENCE: Final = 16  # looks at writes to a page until somebody looks whether it still holds code
 
 
 class Space(Protocol):
@@ -100,7 +101,7 @@ class PagedSpace:
         room = Room(3 * PAGES * 8)
         self._at, self._entries = room.address, room.words()  # an entry is offset << 32 | tag
         self._filled: set[int] = set()
-        self._looks: Counter[int] = Counter()  # at writes to frames with code
+        self._seen: set[int] = set()  # frames with code that writes were looked at of
 
     def words(self) -> list[int]:
         """See `Space`."""
@@ -115,21 +116,30 @@ class PagedSpace:
             return False
         table = self._table_for_writes(where >> PAGE_BITS) if access == WRITE else READABLE
         page = address >> PAGE_BITS
-        tag = page << PAGE_BITS | PAGE_MASK
-        if self._entries[table * PAGES + page] & 0xFFFFFFFF == tag:
-            return False  # the access crosses pages, or writes to one that holds code
-        self._entries[table * PAGES + page] = (where - address & 0xFFFFFFFF) << 32 | tag
-        self._filled.add(page)
+        if self._entries[table * PAGES + page]:
+            return False  # the access is too wide to cross pages, or writes to what is translated
+        self._enter(table, page, where - (address & PAGE_MASK))
+        for other, there, writable in self.memory.around(address):
+            self._enter(READABLE, other, there)
+            if writable:
+                self._enter(WRITABLE, other, there)
         return True
 
+    def _enter(self, table: int, page: int, where: int) -> None:
+        """Let a page be reached."""
+        start = page << PAGE_BITS
+        entry = (where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
+        self._entries[table * PAGES + page] = entry
+        self._filled.add(page)
+
     def _table_for_writes(self, frame: int) -> int:
-        """Whether writes to a frame need a look; one that was written often and in which nothing
-        is left of its code is data from now on."""
+        """Whether writes to a frame need a look; one in which nothing is left of its code is data
+        from now on. It was written some times by then: see `LOOKS`."""
         physical = self.memory.physical
         if frame not in physical.code_frames:
             return WRITABLE
-        self._looks[frame] += 1
-        if self._looks[frame] % PATIENCE or physical.holds_code(frame):
+        if frame not in self._seen or physical.holds_code(frame):
+            self._seen.add(frame)
             return CODE
         physical.release(frame)
         return WRITABLE
@@ -157,12 +167,6 @@ class PagedSpace:
 
     # -- lowering --------------------------------------------------------------------------------
 
-    def _place(self, low: Lowering, address: str, size: int, table: int, miss: str) -> str:
-        """A pointer to the storage of an access, or control goes to `miss`."""
-        entry, direct = self._entry(low, address, size, table)
-        low.likely(direct, miss)
-        return self._storage(low, entry, address)
-
     def _entry(self, low: Lowering, address: str, size: int, table: int) -> tuple[str, str]:
         """A table's entry for the page of an address, and whether it allows all of an access."""
         page = low.emit(f"lshr i32 {address}, {PAGE_BITS}")
@@ -185,46 +189,82 @@ class PagedSpace:
 
     def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
         """See `Space`."""
-        found = [
-            (low.emit(f"load {how} i{node.width}, ptr {place}, align 1"), low.label)
-            for place, how in self._places(low, node, address, span)
-        ]
-        if len(found) == 1:
-            return found[0][0]
-        ways = ", ".join(f"[{value}, %{label}]" for value, label in found)
-        return low.emit(f"phi i{node.width} {ways}")
+
+        def direct(place: str, how: str = "") -> str:
+            return low.emit(f"load {how} i{node.width}, ptr {place}, align 1")
+
+        def slow() -> str:
+            name, size = SLOW_LOADS[node.op], node.attribute[1] // 8
+            given = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {size}"
+            value = low.emit(f"call preserve_mostcc i64 @{name}({given})")
+            return low.emit(f"trunc i64 {value} to i{node.width}") if node.width < 64 else value
+
+        return self._access(low, node, address, span, direct, slow)
 
     def store(
         self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
     ) -> None:
         """See `Space`."""
-        for place, how in self._places(low, node, address, span):
-            low.line(f"store {how} i{node.args[1].width} {value}, ptr {place}, align 1")
+        width = node.args[1].width
 
-    def _places(
-        self, low: Lowering, node: Bits, address: str, span: Span | None
-    ) -> Iterator[tuple[str, str]]:
-        """Where an access is, and how it is done. One of a span has two places: the code for the
-        second one, by a look of its own, is aside, for spans that do not lie as they mostly do;
-        that it is "volatile" keeps LLVM from making one access of both, at a computed place."""
-        why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
-        miss, size = low.context.missed_at(address, why, self.number), node.attribute[1] // 8
+        def direct(place: str, how: str = "") -> str:
+            low.line(f"store {how} i{width} {value}, ptr {place}, align 1")
+            return ""
+
+        def slow() -> str:
+            is_wide = width == 64 or value.isdigit()
+            wide = value if is_wide else low.emit(f"zext i{width} {value} to i64")
+            given = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}, i64 {wide}"
+            low.line(f"call preserve_mostcc void @{SLOW_STORE}({given})")
+            return ""
+
+        self._access(low, node, address, span, direct, slow)
+
+    def _access(
+        self, low: Lowering, node: Bits, address: str, span: Span | None,
+        direct: Callable[..., str], slow: Callable[[], str],
+    ) -> str:  # fmt: skip
+        """Do an access at its place, or `slow`; what it yields.
+
+        One of a span has two places: the code for the second one, by a look of its own, is aside,
+        for spans that do not lie as they mostly do; that it is "volatile" keeps LLVM from making
+        one access of both, at a computed place.
+        """
         if span is None:
-            yield self._place(low, address, size, table, miss), ""
-            return
-        direct, first = span.place = span.place or self._span(low, span)
-        plain, aside, after = low.fresh("plain"), low.fresh("aside"), low.fresh("after")
-        low.branch(direct, plain, aside, UNLIKELY)
-        low.start(plain)
+            return self._looked_up(low, node, address, direct, slow)
+        is_direct, first = span.place = span.place or self._span(low, span)
         distance = span.members[id(node)] - span.first
-        yield low.emit(f"getelementptr i8, ptr {first}, i64 {distance}"), ""
-        low.jump(after)
-        with low.context.aside():
-            low.start(aside)
-            yield self._place(low, address, size, table, miss), "volatile"
-            low.jump(after)
-        low.start(after)
 
+        def plain() -> str:
+            return direct(low.emit(f"getelementptr i8, ptr {first}, i64 {distance}"))
+
+        def aside() -> str:
+            return self._looked_up(low, node, address, partial(direct, how="volatile"), slow)
+
+        return _either(low, node, is_direct, plain, aside)
+
+    def _looked_up(
+        self, low: Lowering, node: Bits, address: str, direct: Callable[..., str],
+        slow: Callable[[], str],
+    ) -> str:  # fmt: skip
+        """Do an access where the tables say, or `slow` if it cannot be direct."""
+        why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
+        size = node.attribute[1] // 8
+        entry, is_direct = self._entry(low, address, size, table)
+
+        def found() -> str:
+            return direct(self._storage(low, entry, address))
+
+        def searched() -> str:
+            value = slow()
+            missed = low.emit("load i64, ptr %missed")
+            low.likely(low.emit(f"icmp eq i64 {missed}, 0"), low.context.missed())
+            return value
+
+        if low.context.is_patient and size <= SLOW_MOST:
+            return _either(low, node, is_direct, found, searched)
+        low.likely(is_direct, low.context.missed_at(address, why, self.number))
+        return found()
     def _span(self, low: Lowering, span: Span) -> tuple[str, str]:
         """Whether a span is direct, and where its first byte is if so."""
         address = str(span.first)
@@ -242,6 +282,26 @@ class PagedSpace:
         done = low.emit(f"call i64 @{name}(ptr %mailbox, i64 {self.number}, {given}, i64 {budget})")
         low.likely(low.emit(f"icmp ne i64 {done}, 0"), low.context.missed())
         return low.emit(f"trunc i64 {done} to i{node.width}") if node.width < 64 else done
+
+
+def _either(
+    low: Lowering, node: Bits, condition: str, usual: Callable[[], str], rare: Callable[[], str]
+) -> str:
+    """Do an access in one of two ways, the rare one aside; what it yields."""
+    plain, aside, after = low.fresh("plain"), low.fresh("aside"), low.fresh("after")
+    low.branch(condition, plain, aside, UNLIKELY)
+    ways = []
+    with low.aside():
+        low.start(aside)
+        ways.append((rare(), low.label))
+        low.jump(after)
+    low.start(plain)
+    ways.append((usual(), low.label))
+    low.jump(after)
+    low.start(after)
+    if node.op == "store":
+        return ""
+    return low.emit(f"phi i{node.width} {', '.join(f'[{value}, %{at}]' for value, at in ways)}")
 
 
 class WordSpace:

@@ -76,6 +76,8 @@ class StencilCompiler(HandlerCompiler):
     """Prints the stencil of one form; `ends` tells whether a block ends after it, `flags` are those
     that it may leave pending."""
 
+    is_patient = False  # the handlers are, where it goes on then
+
     def __init__(self, *about: *About, ends: bool, flags: Sequence[Register]) -> None:
         super().__init__(*about)
         self.ends = ends
