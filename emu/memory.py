@@ -10,6 +10,7 @@ import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import cached_property
+from itertools import takewhile
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -76,7 +77,7 @@ class PhysicalMemory:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        room, marks = Room(size), Room(size)
+        room, marks = Room(size, shared=True), Room(size)
         self.view, self.address = room.view, room.address
         self.code, self.code_address = marks.view, marks.address  # 1: a byte of translated code
         self.code_frames: set[int] = set()  # frames that hold some
@@ -765,22 +766,23 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if region.backing is None:
-            self._foresee(page, region)
-            return self.physical.allocate_frame()
+            self.frames |= {n: self.physical.allocate_frame() for n in self._due(page, region)}
+            return self.frames[page]
         found = region.backing.frame(page + region.shift)
         return None if found is None else self.physical.share_frame(found)
 
-    def _foresee(self, page: int, region: Region) -> None:
-        """Where touches go on beside touched pages, give the next ones their frames: engines reach
-        them with this one, see `around`."""
+    def _due(self, page: int, region: Region) -> Sequence[int]:
+        """A page that is touched first, and the next ones, ascending, where touches go on beside
+        touched pages: engines reach them with this one, see `around`."""
         step = 1 if page - 1 in self.frames else -1
         if page - step not in self.frames or self.physical.free_frames < MANY_FREE:
-            return
+            return [page]
         low, high = region.start // PAGE_SIZE, region.end // PAGE_SIZE
-        for other in range(page + step, page + step * AHEAD, step):
-            if not low <= other < high or other in self.frames:
-                return
-            self.frames[other] = self.physical.allocate_frame()
+        pages = range(max(page, low), min(page + AHEAD, high))
+        if step < 0:
+            pages = range(max(page - AHEAD + 1, low), page + 1)[::-1]
+        found = list(takewhile(lambda other: other not in self.frames, pages))
+        return found[::step]
 
     def around(self, address: int) -> list[Reachable]:
         """See `TranslatedMemory`: those of its region that have been touched."""

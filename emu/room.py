@@ -20,11 +20,14 @@ def address_of(view: memoryview) -> int:
 class Room:
     """`size` bytes, which the host commits page by page when they are touched first.
 
+    What is `shared` can be mapped once more elsewhere (see `emu.engines.native.window`).
+
     `view` are the bytes, `address` is where they lie, for as long as the room is there.
     """
 
-    def __init__(self, size: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    def __init__(self, size: int, *, shared: bool = False) -> None:
+        flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
+        flags |= mmap.MAP_ANONYMOUS
         memory = memoryview(mmap.mmap(-1, max(size, 1), flags=flags))
         self.view, self.address = memory[:size], address_of(memory)
 

@@ -57,7 +57,9 @@ def engines() -> dict[str, object]:
         "native": Native(hot=0, wait=True, level=BEST, cache=NO_CACHE),
         "native-stitched": Native(cache=NO_CACHE, stitch=0),
         "native-tier1": Native(hot=1 << 30, wait=True, cache=NO_CACHE),
-        "native-single": Native(hot=0, wait=True, level=QUICK, cache=NO_CACHE, longest=1),
+        "native-single": Native(
+            hot=0, wait=True, level=QUICK, cache=NO_CACHE, longest=1, looks=True
+        ),
     }
 
 

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 import capstone
 
+from emu.engines.native.window import MARK
+
 JUMP: Final = b"\xe9"  # jmp rel32
 _SHORT_JUMP: Final = 0xEB  # jmp rel8
 _SHORT: Final = range(0x70, 0x80)  # jcc rel8
@@ -16,8 +18,8 @@ _DISTANCE: Final = 4  # bytes
 
 
 class Branch(NamedTuple):
-    """An instruction with a distance in it (SDM volume 2, Jcc and JMP): its bytes before that, what
-    they are if it has 32 bits, and where it leads."""
+    """An instruction with a distance in it (SDM volume 2, Jcc and JMP; the mark before an access,
+    see `window`): its bytes before that, what they are if it has 32 bits, and where it leads."""
 
     short: bytes
     long: bytes
@@ -46,7 +48,7 @@ def _branch(at: int, code: bytes) -> Branch | None:
     if first == _SHORT_JUMP or first in _SHORT:
         long = JUMP if first == _SHORT_JUMP else bytes((0x0F, first - _SHORT[0] + _NEAR[0]))
         return Branch(code[:1], long, end + _signed(code[1:]))
-    if first == JUMP[0] or (first == 0x0F and code[1] in _NEAR):
+    if first == JUMP[0] or (first == 0x0F and code[1] in _NEAR) or code.startswith(MARK):
         return Branch(b"", code[:-_DISTANCE], end + _signed(code[-_DISTANCE:]))
     return None
 

@@ -71,7 +71,7 @@ class Native(Python):
     guest waits for the compiler, so that tests reach native code at once; `level`: how well regions
     are compiled; `cache`: where compiled code is kept; `longest`: instructions in a block;
     `stitch`: how often a block of tier 1 is entered before it becomes code of its own, less one, a
-    power of two less one.
+    power of two less one; `looks`: each access looks its page up, though the host could do that.
     """
 
     name = "native"
@@ -85,6 +85,7 @@ class Native(Python):
         cache: DiskCache | None = None,
         longest: int = LONGEST,
         stitch: int = STITCH,
+        looks: bool = False,
     ) -> None:
         super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
         self._native_hot = hot
@@ -92,12 +93,13 @@ class Native(Python):
         self._level = level
         self._cache = DiskCache.users() if cache is None else cache
         self._stitch = stitch
+        self._looks = looks
 
     def session(self, state: State) -> Session:
         """A new session on a machine."""
         return NativeSession(
             state, self._hot, self._longest, self._native_hot, self._level, self._cache,
-            wait=self._wait, stitch=self._stitch,
+            wait=self._wait, stitch=self._stitch, looks=self._looks,
         )  # fmt: skip
 
 
@@ -120,13 +122,13 @@ class NativeSession(Session):
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, level: int,
-        cache: DiskCache, *, wait: bool, stitch: int = STITCH,
+        cache: DiskCache, *, wait: bool, stitch: int = STITCH, looks: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = min(native_hot, MOST_HOT)
         self.stitch = stitch
         self.cache = cache
-        self.spaces = _spaces(state)
+        self.spaces = _spaces(state, looks=looks)
         self._numbered = {space.number: space for space in self.spaces.values()}
         self.kinds = [(n, s.number, s.kind) for n, s in sorted(self.spaces.items())]
         mailbox, seen = Room(8 * WORDS), Room(8 * 2 * SEEN)
@@ -154,9 +156,8 @@ class NativeSession(Session):
         self.values = self.state.values
         self.mail[Word.REGISTERS] = self.values.buffer_info()[0]
         for space in self.spaces.values():
-            first = Word.SPACES + 3 * space.number
-            for number, word in enumerate(space.words()):
-                self.mail[first + number] = word
+            for number, word in space.words().items():
+                self.mail[number] = word
         if self.tier1 is not None:
             self.tier1.attach()
             self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
@@ -600,14 +601,14 @@ class NativeSession(Session):
         self.regions.drop(gone)
 
 
-def _spaces(state: State) -> dict[str, Space]:
+def _spaces(state: State, *, looks: bool) -> dict[str, Space]:
     """The address spaces that native code can reach; two names of one memory are one."""
     found: dict[str, Space] = {}
     by_memory: dict[int, Space] = {}
     for name, memory in sorted(state.memory.items()):
         space = by_memory.get(id(memory))
         if space is None:
-            space = space_for(len(by_memory), memory, state.isa.spaces[name])
+            space = space_for(len(by_memory), memory, state.isa.spaces[name], looks=looks)
         if space is not None:
             found[name] = by_memory[id(memory)] = space
     return found

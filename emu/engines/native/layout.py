@@ -74,6 +74,7 @@ class Word(IntEnum):
     EVALUATORS = 158  # -> stencils by such a number and that of a flag, null where there is none
     ASKS = 159  # -> the function that leaves because a stitched block is hot
     VALUES = 160  # of an exit, see REASON
+    WINDOWS = 288  # -> the windows of address spaces that have one, by number
     LOOKS = 171  # writes to pages with code until Python looks whether they still have some
     SETTLE = 168  # -> the function that settles what is pending, for stitched code
     LEAP = 169  # -> the function that goes on behind a stitched block that has all its links
@@ -81,7 +82,7 @@ class Word(IntEnum):
     MODE = 176  # what decoding and fetching depend on, as it was when native code was entered
 
 
-WORDS: Final = 288
+WORDS: Final = 296
 MOST_SERVED: Final = (Word.STENCILS - Word.SERVED) // 3 - 1
 MOST_VALUES: Final = 8
 MOST_OPERANDS: Final = 4

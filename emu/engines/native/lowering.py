@@ -98,6 +98,10 @@ class Lowering:
         self.lines.append(f"  {name} = {text}")
         return name
 
+    def name(self) -> str:
+        """A name for a value that `emit` does not make."""
+        return f"%t{next(self._numbers)}"
+
     def fresh(self, stem: str) -> str:
         """A label nobody else has."""
         return f"{stem}.{next(self._numbers)}"

@@ -15,7 +15,7 @@ from emu.engines.native.layout import (
     number_of,
 )
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.spaces import Space
+from emu.engines.native.spaces import Space, first_word
 from isa.bits import Bits
 from isa.trace import Trace
 
@@ -35,7 +35,7 @@ class Memory:
         self.spaces = spaces
         self._units = units
         self._used: dict[int, Space] = {}
-        self._paged = {name: units[name] for name, space in spaces.items() if space.paged}
+        self._spanned = {name: units[name] for name, space in spaces.items() if space.spans}
         self._spans: dict[int, Span] = {}
 
     def space_of(self, node: Bits) -> Space:
@@ -48,7 +48,7 @@ class Memory:
         """A block begins that has these effects: see `spans`."""
         from emu.engines.native.spans import spans_of  # what only a compiler needs
 
-        self._spans = spans_of(effects, self._paged)
+        self._spans = spans_of(effects, self._spanned)
 
     def load(self, node: Bits, address: str) -> str:
         """See `Context`."""
@@ -91,11 +91,12 @@ class Memory:
 
 
 def _space_words(low: Lowering, space: Space) -> None:
-    first = Word.SPACES + 3 * space.number
+    first = first_word(space.number)
     names = ("storage", "tables", "watched") if space.paged else ("storage", "size", "watched")
     for n, name in enumerate(names):
         kind = "i64" if name == "size" else "ptr"
-        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {first + n}")
+        word = first + n if n else space.base
+        at = low.emit(f"getelementptr i64, ptr %mailbox, i64 {word}")
         low.line(f"%space{space.number}.{name} = load {kind}, ptr {at}")
 
 

@@ -15,6 +15,7 @@ import struct
 from typing import Final
 
 from emu.engines.native.layout import CONVENTION, PIECES, Word
+from emu.engines.native.spaces import Space, first_word
 from isa.registers import Register
 
 PARAMETERS: Final = (
@@ -78,9 +79,8 @@ def unlinked(link: int) -> int:
     return (LINKS - 1 - link) * LINK.size
 
 
-def pieces(space: int) -> str:
-    """The module of the pieces, for code in a space (by its number)."""
-    storage = Word.SPACES + 3 * space
+def pieces(space: Space) -> str:
+    """The module of the pieces, for code in a space."""
     links = "".join(
         f"    .byte 0x81, 0xfa, 0, 0, 0, 0, 0x75, 5, 0xe9\n    .long {unlinked(n)}\n"
         for n in range(LINKS)
@@ -101,8 +101,8 @@ def pieces(space: int) -> str:
     .org begin + {ENTRY}, 0xcc
     mov rsi, {_mail(Word.REMAINING)}
     mov r14, {_mail(Word.REGISTERS)}
-    mov r15, {_mail(storage + 1)}
-    mov rdi, {_mail(storage)}
+    mov r15, {_mail(first_word(space.number) + 1)}
+    mov rdi, {_mail(space.base)}
     xor ecx, ecx
     .org begin + {ENTRY + LINKED}, 0x90
     sub dword ptr [rip + counter], 1

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from emu.engines.native.layout import (
     BULK,
@@ -28,9 +29,10 @@ from emu.engines.native.layout import (
     UNLIKELY,
     WRITABLE,
     Left,
+    Word,
     bulk_name,
 )
-from emu.memory import PAGE_MASK, READ, WRITE, TranslatedMemory
+from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace, TranslatedMemory
 from emu.room import Room, address_of
 from isa.bits import Bits
 from isa.fault import Fault
@@ -51,8 +53,11 @@ class Space(Protocol):
     def can(self, node: Bits) -> bool:
         """Whether native code can do an access or a repeated operation."""
 
-    def words(self) -> list[int]:
-        """Three words for the mailbox (`Word.SPACES`)."""
+    spans: bool  # whether accesses are cheaper together, see `spans`
+    base: int  # the word of the mailbox that has the pointer to what accesses are relative to
+
+    def words(self) -> dict[int, int]:
+        """Its words of the mailbox, by number: three from `Word.SPACES` on, and perhaps `base`."""
 
     def fill(self, address: int, why: Left) -> bool:
         """Make an access that missed possible; False if that changed nothing, so that somebody
@@ -76,10 +81,18 @@ class Space(Protocol):
         """Lower a repeated operation; `budget` (i64) is how many iterations may be counted."""
 
 
-def space_for(number: int, memory: Any, unit: int) -> Space | None:
-    """The native way to a memory, or None if there is none; host words are little-endian only."""
+def space_for(number: int, memory: Any, unit: int, *, looks: bool = False) -> Space | None:
+    """The native way to a memory, or None if there is none; host words are little-endian only.
+
+    Without `looks` a process's memory is reached without any if the host can do that.
+    """
     if sys.byteorder != "little":
         return None
+    if isinstance(memory, AddressSpace) and not looks:
+        from emu.engines.native.mapped import MappedSpace
+
+        with suppress(OSError):
+            return MappedSpace(number, memory)
     if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
     from emu.toy.memory import WordMemory
@@ -92,7 +105,7 @@ def space_for(number: int, memory: Any, unit: int) -> Space | None:
 class PagedSpace:
     """Bytes through page tables."""
 
-    paged = True
+    paged = spans = True
     kind = "paged"
 
     def __init__(self, number: int, memory: TranslatedMemory) -> None:
@@ -101,12 +114,14 @@ class PagedSpace:
         room = Room(3 * PAGES * 8)
         self._at, self._entries = room.address, room.words()  # an entry is offset << 32 | tag
         self._filled: set[int] = set()
+        self.base = first_word(number)
         self._seen: set[int] = set()  # frames with code that writes were looked at of
 
-    def words(self) -> list[int]:
+    def words(self) -> dict[int, int]:
         """See `Space`."""
         physical = self.memory.physical
-        return [physical.address, self._at, physical.code_address]
+        words = physical.address, self._at, physical.code_address
+        return dict(enumerate(words, first_word(self.number)))
 
     def fill(self, address: int, why: Left) -> bool:
         """See `Space`."""
@@ -116,21 +131,28 @@ class PagedSpace:
             return False
         table = self._table_for_writes(where >> PAGE_BITS) if access == WRITE else READABLE
         page = address >> PAGE_BITS
-        if self._entries[table * PAGES + page]:
+        if self._has(table, page):
             return False  # the access is too wide to cross pages, or writes to what is translated
-        self._enter(table, page, where - (address & PAGE_MASK))
+        entries = [(table, page, where - (address & PAGE_MASK))]
         for other, there, writable in self.memory.around(address):
-            self._enter(READABLE, other, there)
+            entries.append((READABLE, other, there))
             if writable:
-                self._enter(WRITABLE, other, there)
+                entries.append((WRITABLE, other, there))
+        return self._enter(entries)
+
+    def _enter(self, entries: list[tuple[int, int, int]]) -> bool:
+        """Let pages be reached: by table, their numbers, and where they are in storage; False if
+        that cannot be."""
+        for table, page, where in entries:
+            start = page << PAGE_BITS
+            entry = (where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
+            self._entries[table * PAGES + page] = entry
+            self._filled.add(page)
         return True
 
-    def _enter(self, table: int, page: int, where: int) -> None:
-        """Let a page be reached."""
-        start = page << PAGE_BITS
-        entry = (where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
-        self._entries[table * PAGES + page] = entry
-        self._filled.add(page)
+    def _has(self, table: int, page: int) -> bool:
+        """Whether a table has a page."""
+        return bool(self._entries[table * PAGES + page])
 
     def _table_for_writes(self, frame: int) -> int:
         """Whether writes to a frame need a look; one in which nothing is left of its code is data
@@ -197,9 +219,10 @@ class PagedSpace:
             name, size = SLOW_LOADS[node.op], node.attribute[1] // 8
             given = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {size}"
             value = low.emit(f"call preserve_mostcc i64 @{name}({given})")
+            _done(low)
             return low.emit(f"trunc i64 {value} to i{node.width}") if node.width < 64 else value
 
-        return self._access(low, node, address, span, direct, slow)
+        return self._access(low, node, address, span, Access(direct, slow))
 
     def store(
         self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
@@ -216,55 +239,60 @@ class PagedSpace:
             wide = value if is_wide else low.emit(f"zext i{width} {value} to i64")
             given = f"ptr %mailbox, i64 {self.number}, i32 {address}, i32 {width // 8}, i64 {wide}"
             low.line(f"call preserve_mostcc void @{SLOW_STORE}({given})")
+            _done(low)
             return ""
 
-        self._access(low, node, address, span, direct, slow)
+        self._access(low, node, address, span, Access(direct, slow, value))
 
     def _access(
-        self, low: Lowering, node: Bits, address: str, span: Span | None,
-        direct: Callable[..., str], slow: Callable[[], str],
-    ) -> str:  # fmt: skip
-        """Do an access at its place, or `slow`; what it yields.
+        self, low: Lowering, node: Bits, address: str, span: Span | None, access: Access
+    ) -> str:
+        """Do an access, which may be one of a span; what it yields.
 
         One of a span has two places: the code for the second one, by a look of its own, is aside,
         for spans that do not lie as they mostly do; that it is "volatile" keeps LLVM from making
         one access of both, at a computed place.
         """
         if span is None:
-            return self._looked_up(low, node, address, direct, slow)
+            return self._alone(low, node, address, access)
         is_direct, first = span.place = span.place or self._span(low, span)
         distance = span.members[id(node)] - span.first
 
         def plain() -> str:
-            return direct(low.emit(f"getelementptr i8, ptr {first}, i64 {distance}"))
+            return access.direct(low.emit(f"getelementptr i8, ptr {first}, i64 {distance}"))
 
         def aside() -> str:
-            return self._looked_up(low, node, address, partial(direct, how="volatile"), slow)
+            apart = access._replace(direct=partial(access.direct, how="volatile"))
+            return self._alone(low, node, address, apart)
 
-        return _either(low, node, is_direct, plain, aside)
+        return either(low, node, _if(low, is_direct), plain, aside)
 
-    def _looked_up(
-        self, low: Lowering, node: Bits, address: str, direct: Callable[..., str],
-        slow: Callable[[], str],
-    ) -> str:  # fmt: skip
-        """Do an access where the tables say, or `slow` if it cannot be direct."""
-        why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
-        size = node.attribute[1] // 8
-        entry, is_direct = self._entry(low, address, size, table)
+    def _alone(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
+        """Do an access by a look of its own; what it yields."""
+        if node.attribute[1] // 8 <= SLOW_MOST:
+            return self._small(low, node, address, access)
+        entry, is_direct = self._looked_up(low, node, address)
+        why = Left.READ if node.op == "load" else Left.WRITE
+        low.likely(is_direct, low.context.missed_at(address, why, self.number))
+        return access.direct(self._storage(low, entry, address))
+
+    def _looked_up(self, low: Lowering, node: Bits, address: str) -> tuple[str, str]:
+        """See `_entry`: of the table for an access."""
+        table = READABLE if node.op == "load" else WRITABLE
+        return self._entry(low, address, node.attribute[1] // 8, table)
+
+    def _small(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
+        """Do an access that can be done slowly, too; what it yields."""
+        entry, is_direct = self._looked_up(low, node, address)
 
         def found() -> str:
-            return direct(self._storage(low, entry, address))
+            return access.direct(self._storage(low, entry, address))
 
-        def searched() -> str:
-            value = slow()
-            missed = low.emit("load i64, ptr %missed")
-            low.likely(low.emit(f"icmp eq i64 {missed}, 0"), low.context.missed())
-            return value
-
-        if low.context.is_patient and size <= SLOW_MOST:
-            return _either(low, node, is_direct, found, searched)
-        low.likely(is_direct, low.context.missed_at(address, why, self.number))
+        if low.context.is_patient:
+            return either(low, node, _if(low, is_direct), found, access.slow)
+        low.likely(is_direct, low.context.given_up())
         return found()
+
     def _span(self, low: Lowering, span: Span) -> tuple[str, str]:
         """Whether a span is direct, and where its first byte is if so."""
         address = str(span.first)
@@ -284,12 +312,34 @@ class PagedSpace:
         return low.emit(f"trunc i64 {done} to i{node.width}") if node.width < 64 else done
 
 
-def _either(
-    low: Lowering, node: Bits, condition: str, usual: Callable[[], str], rare: Callable[[], str]
-) -> str:
-    """Do an access in one of two ways, the rare one aside; what it yields."""
+class Access(NamedTuple):
+    """How an access is done at a place, and how by the functions of `runtime`, which either do it
+    or say why not; and the value that it stores, or None. Both tell what it yields."""
+
+    direct: Callable[..., str]
+    slow: Callable[[], str]
+    value: str | None = None
+
+
+def _done(low: Lowering) -> None:
+    """Go on if such a function has done it."""
+    missed = low.emit("load i64, ptr %missed")
+    low.likely(low.emit(f"icmp eq i64 {missed}, 0"), low.context.missed())
+
+
+def _if(low: Lowering, condition: str) -> Callable[[str, str], None]:
+    """What ends a basic block: mostly the condition holds."""
+    return lambda plain, aside: low.branch(condition, plain, aside, UNLIKELY)
+
+
+def either(
+    low: Lowering, node: Bits, branch: Callable[[str, str], None], usual: Callable[[], str],
+    rare: Callable[[], str],
+) -> str:  # fmt: skip
+    """Do an access in one of two ways, the rare one aside; what it yields. `branch` goes to one of
+    two labels."""
     plain, aside, after = low.fresh("plain"), low.fresh("aside"), low.fresh("after")
-    low.branch(condition, plain, aside, UNLIKELY)
+    branch(plain, aside)
     ways = []
     with low.aside():
         low.start(aside)
@@ -304,10 +354,15 @@ def _either(
     return low.emit(f"phi i{node.width} {', '.join(f'[{value}, %{at}]' for value, at in ways)}")
 
 
+def first_word(number: int) -> int:
+    """The first of a space's three words of the mailbox."""
+    return Word.SPACES + 3 * number
+
+
 class WordSpace:
     """Words of at most 32 bits, each in 32 bits of storage; the bound is the storage's size."""
 
-    paged = False
+    paged = spans = False
 
     def __init__(self, number: int, memory: WordMemory, unit: int) -> None:
         self.number = number
@@ -315,10 +370,12 @@ class WordSpace:
         self.memory = memory
         self.kind = f"words of {unit}"
         self._flags = memory.flags
+        self.base = first_word(number)
 
-    def words(self) -> list[int]:
+    def words(self) -> dict[int, int]:
         """See `Space`."""
-        return [self.memory.array.ctypes.data, self.memory.size, address_of(self._flags)]
+        words = self.memory.array.ctypes.data, self.memory.size, address_of(self._flags)
+        return dict(enumerate(words, self.base))
 
     def fill(self, address: int, why: Left) -> bool:
         """See `Space`: whatever is inside is direct already."""

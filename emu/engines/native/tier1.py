@@ -161,8 +161,8 @@ class Tier1:
     def _use_pieces(self) -> None:
         """Have what stands around the stencils of a block."""
         isa, store = self._session.isa, self._store.stencils
-        space = self._session.spaces[isa.code_space].number
-        symbols = {name: f"{name}.{space}" for name in PIECES}
+        space = self._session.spaces[isa.code_space]
+        symbols = {name: f"{name}.{space.number}.{space.kind}" for name in PIECES}
         if not all(map(store.address, symbols.values())):
             from emu.engines.native.compiler import borrowed  # loading LLVM takes its time
             from emu.engines.native.site import pieces

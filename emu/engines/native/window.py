@@ -1,0 +1,232 @@
+"""Windows: a guest's address space as the host's memory management unit sees it.
+
+A window is 4 GiB of the host's addresses, and a guard behind them, of which nothing can be reached
+at first. Pages are shown in it by mapping the guest's storage there once more, with the rights that
+the guest has, so that native code needs no look at any table.
+
+What native code cannot reach is a fault of the host (SIGSEGV). An access in native code stands
+behind a *mark*, an instruction that does nothing and has 32 bits to spare: the distance from the
+access to where control goes on then. Faults elsewhere are left to who was told of them before.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import platform
+import signal
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from functools import cache
+from typing import Final, NamedTuple
+
+from emu.engines.native.cache import DiskCache
+from emu.engines.native.executable import ROOM, arena
+from emu.engines.native.linking import Library, kept, linker
+from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
+
+MARK: Final = b"\x0f\x1f\x80"
+"""A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
+GUARD: Final = 16 * PAGE_SIZE  # behind the last page: no access is wider
+_NOTHING: Final = 0  # PROT_NONE
+_MAY_MOVE, _FIXED = 1, 2  # of mremap
+_FIXED_MAP, _NO_RESERVE = 0x10, 0x4000  # of mmap
+_EMPTY: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+_WITH_INFORMATION, _ON_STACK = 4, 0x08000000  # flags of a signal's action
+_RIP: Final = 168  # where a context has the program counter (ucontext_t of x86-64)
+_ACTION, _SIGNAL_SET = 13, 8  # rt_sigaction's number, and bytes of a set of signals
+_CATCHER: Final = "window_catcher"
+_FACTS: Final = "window_facts"  # where code begins, how long it is, and who was told before
+
+
+def _catcher() -> str:
+    """The module of the function that a fault of the host comes to."""
+    return "\n".join(f'module asm "{line}"' for line in _ASSEMBLY.splitlines() if line)
+
+
+_ASSEMBLY: Final = f"""
+.intel_syntax noprefix
+.text
+.globl {_FACTS}
+.type {_FACTS}, @function
+{_FACTS}:
+0:  .quad 0
+1:  .quad 0
+2:  .quad 0
+3:  .zero 32
+.globl {_CATCHER}
+.type {_CATCHER}, @function
+{_CATCHER}:
+    mov rax, [rdx + {_RIP}]
+    mov rcx, rax
+    sub rcx, [rip + 0b]
+    cmp rcx, [rip + 1b]
+    jae 4f
+    mov ecx, [rax - {len(MARK) + 4}]
+    and ecx, 0xffffff
+    cmp ecx, {int.from_bytes(MARK, "little")}
+    jne 4f
+    movsxd rcx, dword ptr [rax - 4]
+    add rax, rcx
+    mov [rdx + {_RIP}], rax
+    ret
+4:  mov rax, [rip + 2b]
+    cmp rax, {int(signal.SIG_IGN)}
+    jbe 5f
+    jmp rax
+5:  mov eax, {_ACTION}
+    mov edi, {int(signal.SIGSEGV)}
+    lea rsi, [rip + 3b]
+    xor edx, edx
+    mov r10d, {_SIGNAL_SET}
+    syscall
+    ret
+"""
+
+
+class _Action(ctypes.Structure):
+    """What is done about a signal, as the C library tells it."""
+
+    _fields_ = (
+        ("handler", ctypes.c_void_p),
+        ("mask", ctypes.c_ubyte * 128),
+        ("flags", ctypes.c_int),
+        ("restorer", ctypes.c_void_p),
+    )
+
+
+class _Catcher:
+    """Who is told of the process's faults: native code, or somebody who came after us."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._address = library.addresses[_CATCHER]
+        self._facts = (ctypes.c_uint64 * 3).from_address(library.addresses[_FACTS])
+
+    def is_told(self) -> bool:
+        """Whether we are told of faults, from now on; not if somebody has taken our place."""
+        now = self._action()
+        if now.handler == self._address:
+            return True
+        if self._facts[1] and (now.handler or 0) > int(signal.SIG_IGN):
+            return False
+        code = arena()
+        assert code is not None
+        self._facts[:] = [code.address, ROOM, now.handler or 0]
+        mine = _Action(handler=self._address, flags=_WITH_INFORMATION | _ON_STACK)
+        return bool(_libc().sigaction(signal.SIGSEGV, ctypes.byref(mine), None) == 0)
+
+    def _action(self) -> _Action:
+        found = _Action()
+        _libc().sigaction(signal.SIGSEGV, None, ctypes.byref(found))
+        return found
+
+
+@cache
+def _the_catcher() -> _Catcher:
+    return _Catcher(linker().link(kept(DiskCache.users(), _CATCHER, _catcher, [_CATCHER])))
+
+
+@cache
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None)
+    libc.mremap.restype = libc.mmap.restype = ctypes.c_void_p
+    word, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+    libc.mremap.argtypes = [word, size, size, number, word]
+    libc.mmap.argtypes = [word, size, number, number, number, ctypes.c_long]
+    libc.munmap.argtypes = [word, size]
+    libc.mprotect.argtypes = [word, size, number]
+    libc.sigaction.argtypes = [number, word, word]
+    return libc
+
+
+class Run(NamedTuple):
+    """Pages one behind the other, by number, that lie so in storage, too, from an address on."""
+
+    page: int
+    length: int
+    place: int
+    writable: bool
+
+
+class Window:
+    """A window on a guest's memory; `address` is where its first byte is."""
+
+    def __init__(self) -> None:
+        """Raises OSError if the host has no addresses left, or tells somebody else of faults."""
+        if not can_be() or not _the_catcher().is_told():
+            raise OSError("the host's faults are another one's")
+        size = ADDRESS_LIMIT + GUARD
+        found = _libc().mmap(None, size, _NOTHING, _EMPTY, -1, 0)
+        if found in (None, ctypes.c_void_p(-1).value):
+            raise OSError("no room for a window")
+        self.address: int = found
+        self._shown: dict[int, tuple[int, bool]] = {}
+        self._is_used = False
+        weakref.finalize(self, _libc().munmap, found, size)
+
+    def show(self, pages: Iterable[tuple[int, int, bool]]) -> None:
+        """Let pages be reached, ascending: a number, where it is in the host's storage, and
+        whether it can be written. Raises OSError if the host cannot."""
+        new = (page for page in pages if self._shown.get(page[0]) != page[1:])
+        for run in _runs(new):
+            self._show(run)
+
+    def _show(self, run: Run) -> None:
+        """Show pages that were not there, or only for reading."""
+        at, size = self.address + run.page * PAGE_SIZE, run.length * PAGE_SIZE
+        pages = {run.page + n: run.place + n * PAGE_SIZE for n in range(run.length)}
+        there = all(self._shown.get(page, (0,))[0] == place for page, place in pages.items())
+        self._is_used = True  # whatever comes of it
+        rights = mmap.PROT_READ | mmap.PROT_WRITE if run.writable else mmap.PROT_READ
+        if not there and _libc().mremap(run.place, 0, size, _MAY_MOVE | _FIXED, at) != at:
+            raise OSError("too many pieces of a window")
+        if (there or not run.writable) and _libc().mprotect(at, size, rights):
+            raise OSError("too many pieces of a window")
+        self._shown |= {page: (place, run.writable) for page, place in pages.items()}
+
+    def hide(self, pages: Iterable[int]) -> None:
+        """Let some pages be reached no longer."""
+        gone = sorted(self._shown.keys() & pages)
+        for run in _runs((page, page * PAGE_SIZE, False) for page in gone):
+            self._empty(run.page, run.length)
+        for page in gone:
+            del self._shown[page]
+
+    def hide_all(self) -> None:
+        """Let nothing be reached."""
+        if self._is_used:
+            self._is_used = False
+            self._shown.clear()
+            self._empty(0, ADDRESS_LIMIT // PAGE_SIZE)
+
+    def _empty(self, page: int, count: int) -> None:
+        at, size = self.address + page * PAGE_SIZE, count * PAGE_SIZE
+        if _libc().mmap(at, size, _NOTHING, _EMPTY | _FIXED_MAP, -1, 0) != at:
+            raise MemoryError("a window cannot be closed")
+
+
+def _runs(pages: Iterable[tuple[int, int, bool]]) -> Iterator[Run]:
+    """Pages joined where they follow each other."""
+    run: Run | None = None
+    for page, place, writable in pages:
+        if run is not None and (page, place, writable) == _behind(run):
+            run = run._replace(length=run.length + 1)
+            continue
+        if run is not None:
+            yield run
+        run = Run(page, 1, place, writable)
+    if run is not None:
+        yield run
+
+
+def _behind(run: Run) -> tuple[int, int, bool]:
+    """The page that would make a run longer."""
+    return run.page + run.length, run.place + run.length * PAGE_SIZE, run.writable
+
+
+def can_be() -> bool:
+    """Whether there are windows on this host."""
+    usual = sys.platform.startswith("linux") and platform.machine() == "x86_64"
+    return usual and mmap.PAGESIZE == PAGE_SIZE and arena() is not None
