@@ -41,9 +41,9 @@ Mark = tuple[int, int]
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
 MANY_CHANGES = 1 << 10  # at a time: to forget everything takes less then
 MOST_SHARES = 8  # times that a frame is shared, on average
-AROUND = 16  # pages, from a multiple of as many, that engines may learn of at one touch
+AROUND = 16  # pages, from a multiple of as many, that engines may learn of at one touch, and that
+# get their frames together where touches go on beside touched pages
 MANY_FREE = 1 << 10  # frames of storage that is not short of them
-AHEAD = 8  # pages that get frames when the next one beside touched ones is touched
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
@@ -777,10 +777,8 @@ class AddressSpace(TranslatedMemory):
         step = 1 if page - 1 in self.frames else -1
         if page - step not in self.frames or self.physical.free_frames < MANY_FREE:
             return [page]
-        low, high = region.start // PAGE_SIZE, region.end // PAGE_SIZE
-        pages = range(max(page, low), min(page + AHEAD, high))
-        if step < 0:
-            pages = range(max(page - AHEAD + 1, low), page + 1)[::-1]
+        near = _near(page, region)
+        pages = range(page, near.stop) if step > 0 else range(near.start, page + 1)[::-1]
         found = list(takewhile(lambda other: other not in self.frames, pages))
         return found[::step]
 
@@ -789,9 +787,7 @@ class AddressSpace(TranslatedMemory):
         region = self.region_at(address)
         if region is None:
             return []
-        start = address // PAGE_SIZE & -AROUND
-        first = max(start, region.start // PAGE_SIZE)
-        pages = range(first, min(start + AROUND, region.end // PAGE_SIZE))
+        pages = _near(address // PAGE_SIZE, region)
         physical, frames, code = self.physical, self.frames, self.physical.code_frames
         writes = region.permissions & WRITE and region.backing is None and physical.dirty is None
         found = [
@@ -864,6 +860,13 @@ class AddressSpace(TranslatedMemory):
             else:
                 self.poke(start, bytes(piece))
             done += count
+
+
+def _near(page: int, region: Region) -> range:
+    """The pages of a region that are looked at together with one of them."""
+    start = page & -AROUND
+    first, last = region.start // PAGE_SIZE, region.end // PAGE_SIZE
+    return range(max(start, first), min(start + AROUND, last))
 
 
 def _page_fault(region: Region | None, address: int, access: int) -> Fault:

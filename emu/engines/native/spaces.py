@@ -135,8 +135,9 @@ class PagedSpace:
             return False  # the access is too wide to cross pages, or writes to what is translated
         entries = [(table, page, where - (address & PAGE_MASK))]
         for other, there, writable in self.memory.around(address):
-            entries.append((READABLE, other, there))
-            if writable:
+            if not self._has(READABLE, other):
+                entries.append((READABLE, other, there))
+            if writable and not self._has(WRITABLE, other):
                 entries.append((WRITABLE, other, there))
         return self._enter(entries)
 

@@ -169,8 +169,7 @@ class Window:
     def show(self, pages: Iterable[tuple[int, int, bool]]) -> None:
         """Let pages be reached, ascending: a number, where it is in the host's storage, and
         whether it can be written. Raises OSError if the host cannot."""
-        new = (page for page in pages if self._shown.get(page[0]) != page[1:])
-        for run in _runs(new):
+        for run in _runs(pages):
             self._show(run)
 
     def _show(self, run: Run) -> None:
@@ -209,21 +208,17 @@ class Window:
 
 def _runs(pages: Iterable[tuple[int, int, bool]]) -> Iterator[Run]:
     """Pages joined where they follow each other."""
-    run: Run | None = None
-    for page, place, writable in pages:
-        if run is not None and (page, place, writable) == _behind(run):
-            run = run._replace(length=run.length + 1)
-            continue
-        if run is not None:
-            yield run
-        run = Run(page, 1, place, writable)
-    if run is not None:
-        yield run
-
-
-def _behind(run: Run) -> tuple[int, int, bool]:
-    """The page that would make a run longer."""
-    return run.page + run.length, run.place + run.length * PAGE_SIZE, run.writable
+    length, first, behind = 0, (0, 0, False), (0, 0, False)
+    for page in pages:
+        if length and page != behind:
+            yield Run(first[0], length, *first[1:])
+            length = 0
+        if not length:
+            first = page
+        length += 1
+        behind = page[0] + 1, page[1] + PAGE_SIZE, page[2]
+    if length:
+        yield Run(first[0], length, *first[1:])
 
 
 def can_be() -> bool:
