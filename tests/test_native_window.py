@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from machines import CODE, DATA, NO_CACHE, PAGE, agrees, picture, x86_machine
+from machines import CODE, DATA, NO_CACHE, PAGE, agrees, picture, user_state, x86_machine
 
 from emu.engines.native import window
 from emu.engines.native.engine import Native, NativeSession
@@ -17,6 +17,7 @@ from emu.engines.native.layout import BEST
 from emu.engines.native.mapped import MappedSpace
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.reference import Reference
+from emu.memory import AddressSpace, PhysicalMemory
 
 pytestmark = pytest.mark.skipif(not window.can_be(), reason="no windows on this host")
 
@@ -120,6 +121,18 @@ def test_code_that_is_written_is_noticed():
         assert agrees(program, make())["eax"] == 1
 
 
+def test_a_page_that_is_written_through_to_a_file_is_told_once(engine):
+    """Nobody but its own writes may make it writable: but those do."""
+    state = x86_machine(code("b9e8030000 8903 49 75fb cd80"), {"ebx": DATA, "eax": 7})
+    state.memory["linear"].log_writes(set())
+    seen = []
+    space = space_of(engine, state)
+    fill = space.fill
+    space.fill = lambda *given: seen.append(given) or fill(*given)
+    assert engine.run(state, 1 << 20).reason == "interrupt"
+    assert len(seen) < 5
+
+
 def test_writes_beside_code_stay_in_native_code(engine):
     """A page with code and data: a hundred thousand writes, and hardly one that Python sees."""
     at = (CODE + 0x800).to_bytes(4, "little").hex()
@@ -150,6 +163,26 @@ def test_a_window_in_too_many_pieces_begins_anew(monkeypatch):
     for make in ENGINES.values():
         agrees(program, make(), {"ebx": DATA})
     assert len(shown) > 3
+
+
+def test_pieces_are_counted(monkeypatch):
+    """A guest that touches pages in the wildest order leaves the process the pieces it needs."""
+    monkeypatch.setattr(window, "MOST_PIECES", 200)
+    space = AddressSpace(PhysicalMemory(600 * PAGE))
+    space.map(DATA, 512 * PAGE, 6, "data")
+    space.map(CODE, PAGE, 7, "code")
+    space.poke(CODE, code("8903 01fb 49 75f9 cd80"))  # mov [ebx], eax; add ebx, edi; dec; jne
+    state = user_state(space, {"eip": CODE, "ebx": DATA, "edi": 32 * PAGE, "ecx": 16})
+    engine = ENGINES["regions"]()
+    pieces = []
+    for start in range(512):
+        state["eip"], state["ebx"], state["ecx"] = CODE, DATA + (start * 37 % 512) * PAGE, 1
+        state["eax"] = start
+        assert engine.run(state, state.count + 100).reason == "interrupt"
+        pieces.append(space_of(engine, state)._window._pieces)
+    assert max(pieces) <= 200 + window.OFTEN
+    assert min(pieces[100:]) < 64  # it began anew
+    assert all(space.read(DATA + n * 37 % 512 * PAGE, 2) == n.to_bytes(2, "little") for n in (0, 9))
 
 
 def test_without_room_for_a_window_pages_are_looked_up(monkeypatch):

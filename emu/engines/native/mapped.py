@@ -43,8 +43,8 @@ class MappedSpace(PagedSpace):
         found: dict[int, tuple[int, bool]] = {}
         for table, page, where in entries:
             if table != CODE:
-                writable = table == WRITABLE or self._has(WRITABLE, page)
-                found[page] = storage + where, writable
+                written = self._has(WRITABLE, page) or found.get(page, (0, False))[1]
+                found[page] = storage + where, written or table == WRITABLE
         try:
             self._window.show((page, *found[page]) for page in sorted(found))
         except OSError:  # it is in too many pieces

@@ -28,6 +28,9 @@ from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
+MOST_PIECES, MOST_OF_ALL = 1 << 14, 3 << 14
+"""Of one window, and of all: the host gives a process 65,530, which it needs for other things."""
+OFTEN: Final = 64  # pieces, after which somebody looks how many there are
 GUARD: Final = 16 * PAGE_SIZE  # behind the last page: no access is wider
 _NOTHING: Final = 0  # PROT_NONE
 _MAY_MOVE, _FIXED = 1, 2  # of mremap
@@ -141,6 +144,9 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
+_all: weakref.WeakSet[Window] = weakref.WeakSet()
+
+
 class Run(NamedTuple):
     """Pages one behind the other, by number, that lie so in storage, too, from an address on."""
 
@@ -163,8 +169,9 @@ class Window:
             raise OSError("no room for a window")
         self.address: int = found
         self._shown: dict[int, tuple[int, bool]] = {}
-        self._is_used = False
-        weakref.finalize(self, _libc().munmap, found, size)
+        self._pieces = 0  # at most, since nothing could be reached
+        weakref.finalize(self, _libc().munmap, found, size).atexit = False
+        _all.add(self)
 
     def show(self, pages: Iterable[tuple[int, int, bool]]) -> None:
         """Let pages be reached, ascending: a number, where it is in the host's storage, and
@@ -177,13 +184,18 @@ class Window:
         at, size = self.address + run.page * PAGE_SIZE, run.length * PAGE_SIZE
         pages = {run.page + n: run.place + n * PAGE_SIZE for n in range(run.length)}
         there = all(self._shown.get(page, (0,))[0] == place for page, place in pages.items())
-        self._is_used = True  # whatever comes of it
+        self._pieces += 1  # whatever comes of it
+        if not self._pieces % OFTEN and self._is_too_much():
+            raise OSError("windows are in too many pieces")
         rights = mmap.PROT_READ | mmap.PROT_WRITE if run.writable else mmap.PROT_READ
         if not there and _libc().mremap(run.place, 0, size, _MAY_MOVE | _FIXED, at) != at:
-            raise OSError("too many pieces of a window")
+            raise OSError("a window is in too many pieces")
         if (there or not run.writable) and _libc().mprotect(at, size, rights):
-            raise OSError("too many pieces of a window")
+            raise OSError("a window is in too many pieces")
         self._shown |= {page: (place, run.writable) for page, place in pages.items()}
+
+    def _is_too_much(self) -> bool:
+        return self._pieces > MOST_PIECES or sum(one._pieces for one in _all) > MOST_OF_ALL
 
     def hide(self, pages: Iterable[int]) -> None:
         """Let some pages be reached no longer."""
@@ -195,8 +207,8 @@ class Window:
 
     def hide_all(self) -> None:
         """Let nothing be reached."""
-        if self._is_used:
-            self._is_used = False
+        if self._pieces:
+            self._pieces = 0
             self._shown.clear()
             self._empty(0, ADDRESS_LIMIT // PAGE_SIZE)
 
