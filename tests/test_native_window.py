@@ -29,6 +29,7 @@ ENGINES = {
 }
 END = DATA + 3 * PAGE  # of what is mapped; the last page is read-only
 READS = {1: "0fb603", 2: "0fb703", 4: "8b03", 8: "f30f7e03"}  # movzx, mov eax, [ebx]; movq xmm0
+STARTS = (DATA - 9, DATA - 4, DATA + PAGE - 4, END - PAGE - 4, END - 9, END - 4, 0xFFFFFFF8)
 WRITES = {1: "8803", 2: "668903", 4: "8903", 8: "660fd603"}
 
 
@@ -63,20 +64,18 @@ def test_a_process_has_a_window_unless_it_shall_look():
 
 
 @pytest.mark.parametrize("size", READS)
-@pytest.mark.parametrize(
-    "start", [DATA - 9, DATA - 4, DATA + PAGE - 4, END - PAGE - 4, END - 9, END - 4, 0xFFFFFFF8]
-)
-@pytest.mark.parametrize("kind", ["reads", "writes"])
-def test_accesses_at_the_ends_of_pages(engine, size, start, kind):
+@pytest.mark.parametrize("accesses", [READS, WRITES], ids=["reads", "writes"])
+def test_accesses_at_the_ends_of_pages(engine, size, accesses):
     """Inside, from one page into the next, into one that must not be written or that is not there,
     and behind the last address of all: the same as without a window, faults included."""
-    access = (READS if kind == "reads" else WRITES)[size]
     data = random.Random(size).randbytes(3 * PAGE)
-    given = {"ebx": start, "eax": 0x1234567}
-    expected = x86_machine(looped(access), given, data)
-    wanted = Reference().run(expected, 1 << 20)
-    state = x86_machine(looped(access), given, data)
-    assert picture(state, engine.run(state, 1 << 20)) == picture(expected, wanted)
+    expected, state = (x86_machine(looped(accesses[size]), {}, data) for _ in "12")
+    for start in STARTS:
+        for machine in (expected, state):
+            machine["eip"], machine["ebx"], machine["eax"] = CODE, start, 0x1234567
+        until = state.count + 100
+        wanted = Reference().run(expected, until)
+        assert picture(state, engine.run(state, until)) == picture(expected, wanted), hex(start)
 
 
 def test_rights_that_change_are_noticed(engine):
