@@ -86,10 +86,10 @@ class MappedSpace(PagedSpace):
                 return ""
             # LLVM's passes forget that nothing stands between a callbr and where its value goes
             # (they put what follows from it before it), so something must
+            low.line('call void asm sideeffect "", ""()')
             width = _LOADS[node.width][1]
-            frozen = low.emit(f"freeze i{width} {result}")
             narrow = width > node.width
-            return low.emit(f"trunc i{width} {frozen} to i{node.width}") if narrow else frozen
+            return low.emit(f"trunc i{width} {result} to i{node.width}") if narrow else result
 
         if low.context.is_patient:
             return either(low, node, branch, usual, access.slow)
@@ -103,7 +103,8 @@ def _load(node: Bits, place: str) -> str:
     """What a callbr does that loads."""
     instruction, width = _LOADS[node.width]
     text = f'asm sideeffect "{_MARK}{instruction} $1, $0", "=r,*m,!i"'
-    return f"i{width} {text}(ptr elementtype(i{node.width}) {place})"
+    known = f"noundef range(i{width} 0, {1 << node.width}) " if width > node.width else ""
+    return f"{known}i{width} {text}(ptr elementtype(i{node.width}) {place})"
 
 
 def _store(node: Bits, place: str, value: str) -> str:
