@@ -62,6 +62,7 @@ class HandlerCompiler:
         self.reasons: set[str] = set()
         self.low = self._lowering()
         self.memory = Memory(self.low, spaces, isa.spaces)
+        self.memory.note(self.trace.region.effects)
         self.load, self.store = self.memory.load, self.memory.store
         self.cold = self.low.cold
         self._leaves: dict[object, str] = {}

@@ -73,7 +73,10 @@ class MappedSpace(PagedSpace):
         return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {index}")
 
     def _small(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
-        """See `PagedSpace`: no look at the tables is needed."""
+        """See `PagedSpace`: no look at the tables is needed, but where a load asks whether a store
+        could be done."""
+        if node.op == "load_for_write" and not access.written:
+            return super()._small(low, node, address, access)
         place, result = self._place(low, address), low.name()
         text = _load(node, place) if access.value is None else _store(node, place, access.value)
 

@@ -37,6 +37,7 @@ class Memory:
         self._used: dict[int, Space] = {}
         self._spanned = {name: units[name] for name, space in spaces.items() if space.spans}
         self._spans: dict[int, Span] = {}
+        self._written: set[int] = set()  # ids of loads, see `note`
 
     def space_of(self, node: Bits) -> Space:
         """The space of an access, which the function will need."""
@@ -50,11 +51,26 @@ class Memory:
 
         self._spans = spans_of(effects, self._spanned)
 
+    def note(self, effects: Iterable[Bits]) -> None:
+        """An instruction has these effects: what it loads and then stores again, whatever happens,
+        needs no look whether that can be done."""
+        last: Bits | None = None
+        for effect in effects:
+            if effect.op == "load_for_write":
+                last = effect
+            elif effect.op == "store" and last is not None and _same_place(last, effect):
+                self._written.add(id(last))
+            elif effect.op not in ("put", "put_indexed", "undefined"):
+                last = None
+            if effect.op == "when":
+                self.note(effect.attribute.region.effects)
+
     def load(self, node: Bits, address: str) -> str:
         """See `Context`."""
         if node.attribute[0] == PORT:
             return self._read_port(node, address)
-        return self.space_of(node).load(self._low, node, address, self._spans.get(id(node)))
+        span, written = self._spans.get(id(node)), id(node) in self._written
+        return self.space_of(node).load(self._low, node, address, span, written=written)
 
     def _read_port(self, node: Bits, address: str) -> str:
         """What was replied; if nothing was, leave before the instruction and ask."""
@@ -88,6 +104,11 @@ class Memory:
                 _passed_words(self._low, number)
             else:
                 _space_words(self._low, self._used[number])
+
+
+def _same_place(load: Bits, store: Bits) -> bool:
+    """Whether a store writes to just what was loaded."""
+    return load.attribute == store.attribute and load.args[0] is store.args[0]
 
 
 def _space_words(low: Lowering, space: Space) -> None:

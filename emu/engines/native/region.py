@@ -190,6 +190,8 @@ class RegionCompiler:
             self._check_fetch(block)
         low.start(f"block.{block.number}")
         self.memory.begin(e for part in block.parts for e in part.effects)
+        for part in block.parts:
+            self.memory.note(part.effects)
         self._spend(block)
         self._head = len(low.lines)
         for number, part in enumerate(block.parts):

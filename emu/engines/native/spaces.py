@@ -69,8 +69,12 @@ class Space(Protocol):
     def flush_pages(self, pages: list[int]) -> None:
         """Forget what was filled of some pages."""
 
-    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
-        """Lower a load, which may be one of a span."""
+    def load(
+        self, low: Lowering, node: Bits, address: str, span: Span | None = None, *,
+        written: bool = False,
+    ) -> str:  # fmt: skip
+        """Lower a load, which may be one of a span; `written`: a store to its place follows it in
+        the instruction, whatever happens."""
 
     def store(
         self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
@@ -210,7 +214,10 @@ class PagedSpace:
         moved = low.emit(f"zext i32 {low.emit(f'add i32 {address}, {offset}')} to i64")
         return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {moved}")
 
-    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
+    def load(
+        self, low: Lowering, node: Bits, address: str, span: Span | None = None, *,
+        written: bool = False,
+    ) -> str:  # fmt: skip
         """See `Space`."""
 
         def direct(place: str, how: str = "") -> str:
@@ -223,7 +230,7 @@ class PagedSpace:
             _done(low)
             return low.emit(f"trunc i64 {value} to i{node.width}") if node.width < 64 else value
 
-        return self._access(low, node, address, span, Access(direct, slow))
+        return self._access(low, node, address, span, Access(direct, slow, written=written))
 
     def store(
         self, low: Lowering, node: Bits, address: str, value: str, span: Span | None = None
@@ -320,6 +327,7 @@ class Access(NamedTuple):
     direct: Callable[..., str]
     slow: Callable[[], str]
     value: str | None = None
+    written: bool = False  # see `Space.load`
 
 
 def _done(low: Lowering) -> None:
@@ -408,7 +416,10 @@ class WordSpace:
         at = low.emit(f"add i64 {index}, {number}") if number else index
         return low.emit(f"getelementptr i32, ptr %space{self.number}.storage, i64 {at}")
 
-    def load(self, low: Lowering, node: Bits, address: str, span: Span | None = None) -> str:
+    def load(
+        self, low: Lowering, node: Bits, address: str, span: Span | None = None, *,
+        written: bool = False,
+    ) -> str:  # fmt: skip
         """See `Space`."""
         _, width = node.attribute
         units = width // self.unit
