@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,18 @@ def test_accesses_at_the_ends_of_pages(engine, size, accesses):
         until = state.count + 100
         wanted = Reference().run(expected, until)
         assert picture(state, engine.run(state, until)) == picture(expected, wanted), hex(start)
+
+
+def test_what_asks_only_whether_it_could_store(engine):
+    """fistp of what is too large, with its exception unmasked: nothing is stored, but where it
+    could not be, that is the fault."""
+    word, number, there = (a.to_bytes(4, "little").hex() for a in (DATA, DATA + 8, END - PAGE))
+    program = code(f"d92d{word} dd05{number} db1d{there} 90 cd80")
+    data = (0x37E).to_bytes(8, "little") + struct.pack("<d", 1e300)
+    expected, state = (x86_machine(program, {}, data) for _ in "12")
+    wanted = Reference().run(expected, 100)
+    assert wanted.reason == "fault"
+    assert picture(state, engine.run(state, 100)) == picture(expected, wanted)
 
 
 def test_rights_that_change_are_noticed(engine):
