@@ -81,9 +81,9 @@ def test_accesses_at_the_ends_of_pages(engine, size, accesses):
 
 def test_what_asks_only_whether_it_could_store(engine):
     """fistp of what is too large, with its exception unmasked: nothing is stored, but where it
-    could not be, that is the fault."""
+    could not be, that is the fault, though it was read before."""
     word, number, there = (a.to_bytes(4, "little").hex() for a in (DATA, DATA + 8, END - PAGE))
-    program = code(f"d92d{word} dd05{number} db1d{there} 90 cd80")
+    program = code(f"8b1d{there} d92d{word} dd05{number} db1d{there} 90 cd80")
     data = (0x37E).to_bytes(8, "little") + struct.pack("<d", 1e300)
     expected, state = (x86_machine(program, {}, data) for _ in "12")
     wanted = Reference().run(expected, 100)
