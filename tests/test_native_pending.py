@@ -178,3 +178,10 @@ def test_a_short_branch_that_would_be_too_long_stays():
     body = b"".join(bytes([0x75, 2 * (count - n - 1) + 64 + 5]) for n in range(count))
     text = bytes([0x75, len(body) + 62]) + body + b"\x90" * 64 + code("e900000000 e900000000")
     assert straight(text, frozenset({len(text) - 4, len(text) - 9})) is None
+
+
+@pytest.mark.parametrize("text", ["0fe9c1dbf10fe9c1cd80", "660fab0b0fe9c1dbf10fe9c1cd80"])
+def test_flags_of_what_has_eighty_bits(text):
+    """fcomi of a register that psubsw has just made: a region leaves what they follow from."""
+    regions = Native(hot=0, wait=True, cache=NO_CACHE)
+    agrees(code(text), regions, {"ebx": DATA})

@@ -335,11 +335,13 @@ class Cuts:
         return Cut(values, operands, olds_of(values))
 
     def _cut(self, node: Bits, operands: list[Bits], stays: frozenset[Register]) -> Bits:
-        """The node over operands: 1-bit operations and calls are kept, what they take is cut."""
+        """The node over operands: 1-bit operations and calls are kept, and what no slot has room
+        for; what they take is cut."""
         if node.op == "const" or (node.op == "get" and node.attribute[0] in stays):
             return node
         row = OPS[node.op]
-        if node.op == "call" or (row.pure and node.width == 1):
+        is_kept = row.pure and (node.width == 1 or node.width > slot_width(node.width))
+        if node.op == "call" or is_kept:
             args = tuple([self._cut(a, operands, stays) for a in node.args])
             return Bits(node.op, node.width, args, node.attribute)
         for number, operand in enumerate(operands):
