@@ -230,6 +230,7 @@ def test_without_room_for_code_nothing_is_stitched(monkeypatch):
     def full(self, length):
         raise MemoryError
 
+    stitching().run(x86_machine(LOOP), 1 << 30)  # what all sessions share has its room
     engine, state = stitching(), x86_machine(LOOP)
     engine._session_of(state)
     monkeypatch.setattr(executable.Arena, "take", full)

@@ -197,8 +197,11 @@ def test_pieces_are_counted(monkeypatch):
     assert all(space.read(DATA + n * 37 % 512 * PAGE, 2) == n.to_bytes(2, "little") for n in (0, 9))
 
 
-def test_without_room_for_a_window_pages_are_looked_up(monkeypatch):
-    monkeypatch.setattr(window, "_EMPTY", -1)
+@pytest.mark.parametrize(("name", "value"), [("_EMPTY", -1), ("_can_map", lambda: False)])
+def test_without_room_for_a_window_pages_are_looked_up(monkeypatch, name, value):
+    """Or where the host does not map memory twice."""
+    assert window._can_map()
+    monkeypatch.setattr(window, name, value)
     engine, state = ENGINES["regions"](), x86_machine(looped("8b03"), {"ebx": DATA})
     assert engine.run(state, 1 << 20).reason == "interrupt"
     assert type(space_of(engine, state)) is PagedSpace

@@ -25,6 +25,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
+from emu.room import Room
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
@@ -132,6 +133,14 @@ def _the_catcher() -> _Catcher:
 
 
 @cache
+def _can_map() -> bool:
+    """Whether the host maps shared memory once more: not every sandbox's does."""
+    first, second = Room(PAGE_SIZE, shared=True), Room(PAGE_SIZE)
+    there = second.address
+    return bool(_libc().mremap(first.address, 0, PAGE_SIZE, _MAY_MOVE | _FIXED, there) == there)
+
+
+@cache
 def _libc() -> ctypes.CDLL:
     libc = ctypes.CDLL(None)
     libc.mremap.restype = libc.mmap.restype = ctypes.c_void_p
@@ -161,7 +170,7 @@ class Window:
 
     def __init__(self) -> None:
         """Raises OSError if the host has no addresses left, or tells somebody else of faults."""
-        if not can_be() or not _the_catcher().is_told():
+        if not can_be() or not _can_map() or not _the_catcher().is_told():
             raise OSError("the host's faults are another one's")
         size = ADDRESS_LIMIT + GUARD
         found = _libc().mmap(None, size, _NOTHING, _EMPTY, -1, 0)
