@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from emu.engines.native.layout import CODE, WRITABLE, Word
+from emu.engines.native.layout import CODE, SLOW_MOST, WRITABLE, Word
 from emu.engines.native.spaces import Access, PagedSpace, either
 from emu.engines.native.window import MARK, Window
 from emu.memory import AddressSpace
@@ -72,11 +72,12 @@ class MappedSpace(PagedSpace):
         index = low.emit(f"zext i32 {address} to i64")
         return low.emit(f"getelementptr i8, ptr %space{self.number}.storage, i64 {index}")
 
-    def _small(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
-        """See `PagedSpace`: no look at the tables is needed, but where a load asks whether a store
-        could be done."""
-        if node.op == "load_for_write" and not access.written:
-            return super()._small(low, node, address, access)
+    def _alone(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
+        """See `PagedSpace`: what is small needs no look at the tables, but a load that asks whether
+        a store could be done."""
+        asks = node.op == "load_for_write" and not access.written
+        if asks or node.attribute[1] // 8 > SLOW_MOST:
+            return super()._alone(low, node, address, access)
         place, result = self._place(low, address), low.name()
         text = _load(node, place) if access.value is None else _store(node, place, access.value)
 

@@ -127,7 +127,7 @@ def pieces(space: Space) -> str:
         "end": end,
     }
     assert texts.keys() == PIECES.keys()
-    return _module("".join(_function(name, text) for name, text in texts.items()))
+    return assembly("".join(_function(name, text) for name, text in texts.items()))
 
 
 def exits(pc: Register) -> str:
@@ -171,7 +171,7 @@ def exits(pc: Register) -> str:
 """
     texts = {f"{LEAVE}{name}": f"{tell}{keep}\n    jmp {name}\n" for name in EXITS}
     texts |= {SETTLE: settle, ENTER: enter}
-    return _module("".join(_function(name, text) for name, text in texts.items()))
+    return assembly("".join(_function(name, text) for name, text in texts.items()))
 
 
 def _mail(word: int) -> str:
@@ -183,6 +183,7 @@ def _function(name: str, text: str) -> str:
     return f"{head}{text}.size {name}, . - {name}\n"
 
 
-def _module(text: str) -> str:
+def assembly(text: str) -> str:
+    """A module of assembly, in Intel's syntax."""
     lines = [".intel_syntax noprefix", ".text", *text.splitlines()]
     return "\n".join(f'module asm "{line}"' for line in lines) + "\n"

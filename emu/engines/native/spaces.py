@@ -49,12 +49,11 @@ class Space(Protocol):
     number: int
     paged: bool
     kind: str  # what decides the code for it
+    spans: bool  # whether accesses are cheaper together, see `spans`
+    base: int  # the word of the mailbox that has the pointer to what accesses are relative to
 
     def can(self, node: Bits) -> bool:
         """Whether native code can do an access or a repeated operation."""
-
-    spans: bool  # whether accesses are cheaper together, see `spans`
-    base: int  # the word of the mailbox that has the pointer to what accesses are relative to
 
     def words(self) -> dict[int, int]:
         """Its words of the mailbox, by number: three from `Word.SPACES` on, and perhaps `base`."""
@@ -277,28 +276,16 @@ class PagedSpace:
 
     def _alone(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
         """Do an access by a look of its own; what it yields."""
-        if node.attribute[1] // 8 <= SLOW_MOST:
-            return self._small(low, node, address, access)
-        entry, is_direct = self._looked_up(low, node, address)
-        why = Left.READ if node.op == "load" else Left.WRITE
-        low.likely(is_direct, low.context.missed_at(address, why, self.number))
-        return access.direct(self._storage(low, entry, address))
-
-    def _looked_up(self, low: Lowering, node: Bits, address: str) -> tuple[str, str]:
-        """See `_entry`: of the table for an access."""
-        table = READABLE if node.op == "load" else WRITABLE
-        return self._entry(low, address, node.attribute[1] // 8, table)
-
-    def _small(self, low: Lowering, node: Bits, address: str, access: Access) -> str:
-        """Do an access that can be done slowly, too; what it yields."""
-        entry, is_direct = self._looked_up(low, node, address)
+        why, table = (Left.READ, READABLE) if node.op == "load" else (Left.WRITE, WRITABLE)
+        size = node.attribute[1] // 8
+        entry, is_direct = self._entry(low, address, size, table)
 
         def found() -> str:
             return access.direct(self._storage(low, entry, address))
 
-        if low.context.is_patient:
+        if low.context.is_patient and size <= SLOW_MOST:
             return either(low, node, _if(low, is_direct), found, access.slow)
-        low.likely(is_direct, low.context.given_up())
+        low.likely(is_direct, low.context.missed_at(address, why, self.number))
         return found()
 
     def _span(self, low: Lowering, span: Span) -> tuple[str, str]:

@@ -46,12 +46,12 @@ _FACTS: Final = "window_facts"  # where code begins, how long it is, and who was
 
 def _catcher() -> str:
     """The module of the function that a fault of the host comes to."""
-    return "\n".join(f'module asm "{line}"' for line in _ASSEMBLY.splitlines() if line)
+    from emu.engines.native.site import assembly  # the code is on the disk but once
+
+    return assembly(_ASSEMBLY)
 
 
 _ASSEMBLY: Final = f"""
-.intel_syntax noprefix
-.text
 .globl {_FACTS}
 .type {_FACTS}, @function
 {_FACTS}:
@@ -177,7 +177,7 @@ class Window:
         if found in (None, ctypes.c_void_p(-1).value):
             raise OSError("no room for a window")
         self.address: int = found
-        self._shown: dict[int, tuple[int, bool]] = {}
+        self._shown: dict[int, int] = {}  # pages, and where they are in the host's storage
         self._pieces = 0  # at most, since nothing could be reached
         weakref.finalize(self, _libc().munmap, found, size).atexit = False
         _all.add(self)
@@ -192,7 +192,7 @@ class Window:
         """Show pages that were not there, or only for reading."""
         at, size = self.address + run.page * PAGE_SIZE, run.length * PAGE_SIZE
         pages = {run.page + n: run.place + n * PAGE_SIZE for n in range(run.length)}
-        there = all(self._shown.get(page, (0,))[0] == place for page, place in pages.items())
+        there = all(self._shown.get(page) == place for page, place in pages.items())
         self._pieces += 1  # whatever comes of it
         if not self._pieces % OFTEN and self._is_too_much():
             raise OSError("windows are in too many pieces")
@@ -201,7 +201,7 @@ class Window:
             raise OSError("a window is in too many pieces")
         if (there or not run.writable) and _libc().mprotect(at, size, rights):
             raise OSError("a window is in too many pieces")
-        self._shown |= {page: (place, run.writable) for page, place in pages.items()}
+        self._shown |= pages
 
     def _is_too_much(self) -> bool:
         return self._pieces > MOST_PIECES or sum(one._pieces for one in _all) > MOST_OF_ALL
