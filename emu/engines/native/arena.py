@@ -28,7 +28,7 @@ from emu.engines.native.layout import (
     Word,
 )
 from emu.engines.native.linking import Placed
-from emu.engines.native.site import LINK, LINK_BITS, NOTE, SITE, TAG, TO, unlinked, way_on
+from emu.engines.native.site import HEADER_BITS, JUMP, LINK, LINK_BITS, NOTE, SITE, TAG, TO, unlinked, way_on
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
@@ -63,6 +63,13 @@ class Page(NamedTuple):
     number: int
     frame: int
     privilege: int
+
+
+class Link(NamedTuple):
+    """What leads from stitched code to something else, see `site.NOTE`; and what it was before."""
+
+    place: int
+    before: int
 
 
 class FullError(Exception):
@@ -105,7 +112,7 @@ class Arena:
         self._mail[Word.USED] = 1
         self._code: list[Placed] = []
         self._mail[Word.CODE] = self._mail[Word.ROOM] = self._mail[Word.COUNTER] = 0
-        self._links: dict[int, list[int]] = {}  # that lead to stitched code or regions, by header
+        self._links: dict[int, list[Link]] = {}  # that lead to stitched code or regions, by header
         self._mail[Word.LINKS] = self._notes.address
         self._mail[Word.LAST_LINK] = self._notes.address + NOTES * NOTE.size
         self.attach()
@@ -456,7 +463,10 @@ class Arena:
         """Let no stitched code go on directly at what has a header."""
         self._take_notes()
         for noted in self._links.pop(header, ()):
-            link, address = divmod(noted, 1 << LINK_BITS)
+            link, address = divmod(noted.place, 1 << LINK_BITS)
+            if link == JUMP:
+                ctypes.c_uint32.from_address(address).value = noted.before
+                continue
             ctypes.c_uint32.from_address(address + TAG).value = 0
             ctypes.c_int32.from_address(address + TO).value = unlinked(link)
             last = address + SITE - link * LINK.size - 4
@@ -467,8 +477,9 @@ class Arena:
         first = self._notes.address
         words = self._notes.words()[: (self._mail[Word.LINKS] - first) // 8].tolist()
         self._mail[Word.LINKS] = first
-        for noted, header in zip(words[::2], words[1::2], strict=True):
-            self._links.setdefault(header, []).append(noted)
+        for link, second in zip(words[::2], words[1::2], strict=True):
+            before, header = divmod(second, 1 << HEADER_BITS)
+            self._links.setdefault(header, []).append(Link(link, before))
 
     def more_code(self) -> None:
         """Let native code stitch more blocks, or link more, whatever had no more room.

@@ -78,6 +78,8 @@ class Word(IntEnum):
     LOOKS = 171  # writes to pages with code until Python looks whether they still have some
     SETTLE = 168  # -> the function that settles what is pending, for stitched code
     LEAP = 169  # -> the function that goes on behind a stitched block that has all its links
+    JOIN = 172  # -> the function that links a stitched block to where it always goes
+    PLACE = 173  # ... of what leads there, the distance
     ENTER = 170  # -> the function that goes on in a region, from stitched code
     MODE = 176  # what decoding and fetching depend on, as it was when native code was entered
 
@@ -161,11 +163,11 @@ LONGEST: Final = 60  # instructions of a block of tier 1
 USUAL: Final = 8  # ... of a usual one: a longer one is hot after fewer entries
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-PIECES: Final = {"settle": END - 4, "again": END - 3, "begin": END - 2, "fall": END - 1, "end": END}
-"""What stitched code begins with, and ends in: after a jump, or where the next block begins; how it
-leaves one of its instructions to the handlers; and what settles flags. Their places among the
-stencils, where no form has one."""
-MOST_NUMBERS: Final = END - 4  # of forms
+_PIECES: Final = ("settle", "again", "begin", "fall", "one", "two", "end")
+PIECES: Final = {name: END - n for n, name in enumerate(_PIECES)}
+"""What stands around stencils in stitched code (see `site`): their places among the stencils, where
+no form has one."""
+MOST_NUMBERS: Final = END - len(PIECES)  # of forms
 FLAGS: Final = 8  # at most as many are left pending
 UNKNOWN_KIND: Final = (1 << 32) - 1  # of what is pending where a block begins
 BLOCK, REGION, STITCHED = 0, 1, 2  # kinds of a header
@@ -179,6 +181,7 @@ DISCOVERY: Final = (
     "handle",
     "asks",
     "link",
+    "join",
 )
 """The functions of `discover`."""
 

@@ -142,23 +142,27 @@ def read_field(name: str, header: str, word: int, kind: str = "i32") -> str:
 
 def _bits(width: int) -> int:
     """How many bits of a slot a register of some width takes: the others are 0. Who reads more than
-    was written last would make the processor wait for that to reach its cache."""
-    return next(bits for bits in (8, 16, 32, 64) if bits >= width)
+    was written last would make the processor wait for that to reach its cache, and what is as wide
+    as its own registers it passes on at once (AMD's and Intel's do)."""
+    return 32 if width <= 32 else 64
+
+
+_LOAD: Final = "load volatile"  # for LLVM to read and write a slot as wide as it is told to
 
 
 def narrow(name: str, width: int) -> list[str]:
     """Load a register of so many bits from its 64-bit slot `name`.p."""
     bits = _bits(width)
     if bits == width:
-        return [f"  {name} = load i{bits}, ptr {name}.p"]
-    load = f"  {name}.w = load i{bits}, ptr {name}.p"
+        return [f"  {name} = {_LOAD} i{bits}, ptr {name}.p"]
+    load = f"  {name}.w = {_LOAD} i{bits}, ptr {name}.p"
     return [load, f"  {name} = trunc i{bits} {name}.w to i{width}"]
 
 
-def load_slot(low: Lowering, width: int, place: str) -> str:
+def load_slot(low: Lowering, width: int, place: str, load: str = _LOAD) -> str:
     """Load a register of so many bits from its slot."""
     bits = _bits(width)
-    value = low.emit(f"load i{bits}, ptr {place}")
+    value = low.emit(f"{load} i{bits}, ptr {place}")
     return value if bits == width else low.emit(f"trunc i{bits} {value} to i{width}")
 
 
@@ -167,7 +171,7 @@ def store_slot(low: Lowering, width: int, value: str, place: str) -> None:
     bits = _bits(width)
     if width < bits:
         value = low.emit(f"zext i{width} {value} to i{bits}")
-    low.line(f"store i{bits} {value}, ptr {place}")
+    low.line(f"store volatile i{bits} {value}, ptr {place}")
 
 
 def exits(node: Bits) -> bool:

@@ -147,7 +147,7 @@ class RegionCompiler:
 
     def _load_slot(self, register: Register) -> str:
         place = self.low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
-        return load_slot(self.low, register.width, place)
+        return load_slot(self.low, register.width, place, "load")  # only of what is needed
 
     def _locals(self) -> None:
         low = self.low

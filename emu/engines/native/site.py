@@ -1,11 +1,14 @@
 """What stands around the stencils of a stitched block, in x86-64 assembly (see `stitch.py`).
 
 `begin` counts the block's entries and its instructions, and leaves the block to the handlers if
-less may be done; stitched code enters it where the registers are known to be loaded. `end` and
-`fall` are the block's *site*, where it goes on: links compare the program counter with those of
-other blocks and jump into their code, the function `link` fills them in. `fall` stands behind a
-block that ends before an instruction that no jump leads to. `again` does one of the block's
-instructions, and what follows it, in the handlers; `settle` computes the flags that are pending.
+less may be done; stitched code enters it where the registers are known to be loaded. `end` is the
+*site* of a block that goes on wherever a register says: links compare the program counter with
+those of other blocks and jump into their code, the function `link` fills them in. Most blocks end
+in a jump of which it is known where it leads, one way or one of two (`LEADS`): those jumps are led
+to other blocks' code by the function `join`, and until then to `one` or `two`, which stand apart. `fall`
+is such a jump, of a block that ends before an instruction that no jump leads to. `again` does one
+of the block's instructions, and what follows it, in the handlers; `settle` computes the flags that
+are pending.
 Where they leave, `exits` puts what stitched code has in the host's registers into the mailbox.
 """
 
@@ -28,24 +31,30 @@ behind it, the program counter; and the kind of the flags that are pending, or 0
 operands that they follow from. The assembly here knows which registers those are: r12 to r15, rdi,
 rsi, edx, ecx, r8 and r9."""
 _DECLARED: Final = f"declare {CONVENTION} i64 @%s(ptr, i64, ptr, ptr, ptr, i64, i32, i32, i64, i64)"
-WAYS: Final = tuple(_DECLARED % name for name in ("next", "again"))
-"""What is copied behind a stencil, and what does the instruction in the handlers."""
+LEADS: Final = ("leads0", "leads1")
+"""Where a block goes on of which that is known: always, or if not the one then the other."""
+WAYS: Final = tuple(_DECLARED % name for name in ("next", "again", *LEADS))
+"""What is copied behind a stencil, what does the instruction in the handlers, and those."""
 
 ENTRY: Final = 42  # bytes of `begin` before its entry, where rare things are done
 LINKED: Final = 27  # bytes from there to the entry for stitched code
 LINK: Final = struct.Struct("<HIBBBi")
 """cmp edx, TAG; jne behind it; jmp TO."""
 LINKS: Final = 2  # of a site
+JUMP: Final = LINKS  # instead of a number
 LINK_BITS: Final = 48  # of a link's address
 NOTE: Final = struct.Struct("<QQ")
-"""A link's address, its number in its site above that, and the number of the header that it leads
-to."""
+"""A link's address, above that its number in its site, and the number of the header that it leads to.
+Of a jump (see `LEADS`) it is the address of its distance, the number is JUMP, and above the
+header's is what the distance was."""
+HEADER_BITS: Final = 32
 TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end
 SITE: Final = LINKS * LINK.size + 14
 """Bytes of a site: its links, and what goes to `link`."""
+STUB: Final = 21  # bytes of what goes to `join`, for one jump
 LEAVE: Final = "leave_"  # before the name of a function of `discover` where stitched code leaves
 LEAVE_LINK: Final = _DECLARED % f"{LEAVE}link"
-EXITS: Final = ("resume", "handle", "asks", "link")
+EXITS: Final = ("resume", "handle", "asks", "link", "join")
 SETTLE, ENTER = "settle_here", "enter"
 THUNK: Final = struct.Struct("<HIHQII")
 """mov r13d, the number of a region's entry; mov rax, its function; jmp [r12 + Word.ENTER]."""
@@ -90,6 +99,14 @@ def pieces(space: Space) -> str:
     mov r13d, offset stitched
     jmp {_mail(Word.LINK)}
 """
+    stubs = [
+        f"""
+    lea r11, [rip + link{n}]
+    mov r13d, offset stitched
+    jmp {_mail(Word.JOIN)}
+"""
+        for n in range(len(LEADS))
+    ]
     texts = {
         "begin": f"""
 0:  mov edx, offset pc
@@ -123,7 +140,9 @@ def pieces(space: Space) -> str:
     call {_mail(Word.SETTLE)}
 0:
 """,
-        "fall": f"    mov edx, offset pc\n{end}",
+        "fall": f"    mov edx, offset pc\n    jmp {LEADS[0]}\n",
+        "one": stubs[0],
+        "two": "".join(stubs),
         "end": end,
     }
     assert texts.keys() == PIECES.keys()
@@ -170,6 +189,7 @@ def exits(pc: Register) -> str:
 0:  jmp rax
 """
     texts = {f"{LEAVE}{name}": f"{tell}{keep}\n    jmp {name}\n" for name in EXITS}
+    texts[f"{LEAVE}join"] = f"    mov {_mail(Word.PLACE)}, r11\n" + texts[f"{LEAVE}join"]
     texts |= {SETTLE: settle, ENTER: enter}
     return assembly("".join(_function(name, text) for name, text in texts.items()))
 

@@ -7,7 +7,8 @@ from typing import Final, NamedTuple
 
 from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
-from emu.engines.native.stitch import HOLE, STENCIL, Kind
+from emu.engines.native.site import LEADS
+from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, Kind
 
 _NEXT, _AGAIN = "next", "again"
 _ARGUMENT: Final = 8  # where in a hole that is
@@ -17,7 +18,13 @@ _NAMES: Final = {
     "stitched": Kind.STITCHED, "counter": Kind.COUNTER, "again": Kind.AGAIN,
     "pending": Kind.PENDING, "sum": Kind.SUM,
 }  # fmt: skip
-_RELATIVE: Final = (Kind.NEXT, Kind.COUNTER, Kind.CALL, Kind.AGAIN)
+_LEADING: Final = {name: (Kind.LEADS, n) for n, name in enumerate(LEADS)} | {
+    f"link{n}": (Kind.LINK, n) for n in range(len(LEADS))
+}
+"""Holes of which there is one for each way on."""
+_RELATIVE: Final = (
+    Kind.NEXT, Kind.COUNTER, Kind.CALL, Kind.AGAIN, Kind.LEADS, Kind.LINK,
+)  # fmt: skip
 _NAMED: Final = (Kind.CALL, Kind.PENDING)
 _WIDE: Final = (Kind.FIELD, Kind.PC, Kind.SUM)  # numbers that may have their highest bit set
 
@@ -53,7 +60,11 @@ def _packed(function: Function) -> Stencil | None:
     if len(holes) < len(references):
         return None
     leaves = any(hole[1] == Kind.AGAIN for hole in holes)
-    head = STENCIL.pack(len(code), len(holes), leaves) + code.ljust(_padded(len(code)), b"\0")
+    leads = [hole[2] for hole in holes if hole[1] == Kind.LEADS]
+    if sorted(leads) != list(range(len(leads))):  # which jump would be the one?
+        return None
+    ways = leaves | len(leads) << LEADS_BIT
+    head = STENCIL.pack(len(code), len(holes), ways) + code.ljust(_padded(len(code)), b"\0")
     names = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] in _NAMED]
     return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes), tuple(names))
 
@@ -84,12 +95,12 @@ def _padded(size: int) -> int:
 def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
     """Where a reference is, of what kind, what that needs, and the addend."""
     name, *numbers = reference.symbol.split(".")
-    kind = _NAMES.get(name, Kind.CALL)
+    kind, way = _LEADING.get(name, (_NAMES.get(name, Kind.CALL), 0))
     absolute = reference.type in (ABSOLUTE, SIGNED)
     if not name or absolute == (kind in _RELATIVE):
         return None
-    if kind in _NAMED:
-        return reference.at, kind, 0, reference.addend
+    if kind in _NAMED or name in _LEADING:
+        return reference.at, kind, way, reference.addend
     if reference.type == SIGNED and kind in _WIDE:
         return None
     if kind is Kind.SUM:

@@ -22,7 +22,7 @@ from emu.engines.native.kinds import pending_hole
 from emu.engines.native.layout import BULK, CONVENTION, Left
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pending import flag_facts, keep, pending_of
-from emu.engines.native.site import PARAMETERS, WAYS, go_on
+from emu.engines.native.site import LEADS, PARAMETERS, WAYS, go_on
 from isa.bits import Bits
 from isa.ops import mask
 from isa.registers import Register, RegisterFile
@@ -120,6 +120,11 @@ class StencilCompiler(HandlerCompiler):
     def _finish(self, puts: list[Bits]) -> None:
         """Change the registers, and go on behind."""
         low = self.low
+        target = next((p.args[0] for p in puts if p.attribute is self.isa.pc), None)
+        either = self._either(target)
+        if either is not None:
+            condition, target = low.value(either.args[0]), None
+            puts = [put for put in puts if put.attribute is not self.isa.pc]
         values = [(put, [low.value(a) for a in put.args]) for put in puts]
         changed = {}
         if self.pending is not None:
@@ -131,7 +136,23 @@ class StencilCompiler(HandlerCompiler):
                 changed["pc"] = texts[0]
             else:
                 self._put(put, texts)
-        low.lines += go_on("next", **changed)
+        if either is None:
+            is_known = target is not None and self._sum(target) is not None
+            low.lines += go_on(LEADS[0] if is_known else "next", **changed)
+            return
+        low.branch(condition, "taken", "passed")
+        for name, label, goal in zip(LEADS, ("passed", "taken"), either.args[:0:-1], strict=True):
+            low.start(label)
+            low.push()
+            low.lines += go_on(name, **changed | {"pc": low.value(goal)})
+            low.pop()
+
+    def _either(self, target: Bits | None) -> Bits | None:
+        """Where a block goes on, if that is one of two program counters that are known."""
+        if target is None or target.op != "select":
+            return None
+        known = all(self._sum(way) is not None for way in target.args[1:])
+        return target if known else None
 
     def _indexed(self, file: RegisterFile, width: int, index: str) -> str:
         found = self._selectors.get(index)

@@ -2,7 +2,7 @@
 
 A stencil in memory is a head (`STENCIL`), its code, and its holes (`HOLE`). What goes into a hole
 is the sum of its addend and of what its kind says, all 32 bits wide. Code that leaves an
-instruction to the handlers lies apart, at the end of the room. Stitched code has a header like a
+instruction to the handlers lies apart, at the end of the room, and so does what is done once. Stitched code has a header like a
 region's, which stands before the block's own.
 
 Where it goes on (its site, see `site.py`) it is linked to stitched code by `link`, which notes
@@ -37,6 +37,9 @@ from emu.engines.native.pieces import chain, jump, read_field, read_word
 from emu.engines.native.site import (
     EMPTY_THUNK,
     ENTRY,
+    HEADER_BITS,
+    JUMP,
+    LEADS,
     LEAVE,
     LEAVE_LINK,
     LINK,
@@ -46,6 +49,7 @@ from emu.engines.native.site import (
     NOTE,
     PARAMETERS,
     SITE,
+    STUB,
     TAG,
     THUNK,
     THUNK_ENTRY,
@@ -61,12 +65,14 @@ from isa.registers import Register
 
 STENCIL: Final = struct.Struct("<III")
 """Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the
-instruction may be left to the handlers."""
+instruction may be left to the handlers, with the number of `LEADS` that it ends in above that."""
+LEADS_BIT: Final = 1
 HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
 SIZE: Final = RECORD.size
 SELDOM: Final = 32  # of so many counts, by one it is noted where a block went
+NO_GOAL, NO_NOTE = 0, 1  # instead of an address
 MOST_EVALUATED: Final = 3  # flags that an instruction needs; of more, all are settled
 
 
@@ -87,6 +93,8 @@ class Kind(IntEnum):
     PENDING = 11  # a number of a kind of flags
     SUM = 12  # a sum: with the instruction's address and length if there are bits 0 and 1, and with
     # the word of the record whose number is above them, if it is not 0
+    LEADS = 13  # one of `LEADS`: the distance from the hole to what leads on until it is linked
+    LINK = 14  # the distance from the hole to the hole of such a jump
 
 
 def _piece(name: str) -> str:
@@ -109,9 +117,27 @@ _KINDS: Final = {
     Kind.AGAIN: "%to.again",
     Kind.PENDING: "%argument",
     Kind.SUM: "%sum.all",
+    Kind.LEADS: "%to.stub",
+    Kind.LINK: "%to.link",
 }
 _OF_BLOCK: Final = ("count", "number", "stitched")
-"""What is the same for all of a block, in an array."""
+"""What is the same for all of a block, in an array; behind it stand the places of `LEADS`, and of what leads on
+until they are linked."""
+_INSIDE: Final = {
+    Kind.LEADS: f"""
+  %lead.p = getelementptr i32, ptr %block, i32 %lead
+  store i32 %place.low, ptr %lead.p
+  %stub.p = getelementptr i32, ptr %block, i32 {len(_OF_BLOCK) + len(LEADS)}
+  %stub.first = load i32, ptr %stub.p
+  %stub.from = mul i32 %argument, {STUB}
+  %stub = add i32 %stub.first, %stub.from
+  %to.stub = sub i32 %stub, %place.low""",
+    Kind.LINK: """
+  %link.p = getelementptr i32, ptr %block, i32 %lead
+  %link = load i32, ptr %link.p
+  %to.link = sub i32 %link, %place.low""",
+}
+"""What has to be done for some kinds."""
 
 _SUMS: Final = ("rows", "length", "agains", "last", "known", "there", "count")
 """What there is to know of a plan: its rows, the bytes of their stencils, how many instructions may
@@ -190,10 +216,12 @@ hole:
   %selected = and i32 %word, %mask
   %slot = shl i32 %selected, 3
   %distance = sub i32 %size, %at
+  %lead = add i32 %argument, {len(_OF_BLOCK)}
+  %place.low = trunc i64 %place.n to i32
   switch i32 %kind, label %fill [
     {" ".join(f"i32 {int(kind)}, label %kind.{int(kind)}" for kind in _KINDS)}
   ]
-{"".join(f"kind.{int(kind)}:{chr(10)}  br label %fill{chr(10)}" for kind in _KINDS)}fill:
+{"".join(f"kind.{int(k)}:{_INSIDE.get(k, '')}{chr(10)}  br label %fill{chr(10)}" for k in _KINDS)}fill:
   %what = phi i32 [ 0, %hole ], {", ".join(f"[ {t}, %kind.{int(k)} ]" for k, t in _KINDS.items())}
   %sum = add i32 %what, %addend
   store i32 %sum, ptr %place, align 1
@@ -348,7 +376,8 @@ has:
 may:
   call void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %fact, i32 %i)
   call void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %i, i32 1)
-  {read_field("may.again", "%stencil", 2)}
+  {read_field("ways", "%stencil", 2)}
+  %may.again = and i32 %ways, 1
   %agains.now = load i32, ptr %agains.p
   %agains.more = add i32 %agains.now, %may.again
   store i32 %agains.more, ptr %agains.p
@@ -376,9 +405,9 @@ _STITCH: Final = f"""
 ; room for it, STEP if it cannot be
 define internal i64 @stitch(ptr %mailbox, i64 %number, i64 %pc) noinline {{
 entry:
-  %block = alloca [{len(_OF_BLOCK)} x i32]
+  %block = alloca [{len(_OF_BLOCK) + len(LEADS) + 1} x i32]
   %sums = alloca [{len(_SUMS)} x i32]
-  %plan = alloca [{LONGEST * (MOST_EVALUATED + 1)} x %row]
+  %plan = alloca [{LONGEST * (MOST_EVALUATED + 1) + 1} x %row]
   {read_word("stencils", Word.STENCILS)}
   {read_word("coverage", Word.COVERAGE)}
   %has_none = icmp eq ptr %stencils, null
@@ -399,19 +428,35 @@ measure: ; does every form have a stencil, and how long are they?
   %can = call i1 @plan(ptr %mailbox, ptr %header, ptr %plan, ptr %sums)
   br i1 %can, label %measured, label %cannot
 measured:
-  {"".join(_sum(name) for name in ("rows", "length", "agains", "last", "count"))}
-  {_piece("again")}
-  {_piece("begin")}
-  {_piece("fall")}
-  {_piece("end")}
+  {"".join(_sum(name) for name in ("agains", "last", "count"))}
+  {"".join(map(_piece, ("again", "begin", "fall", "one", "two", "end")))}
   %flag.p = getelementptr i8, ptr %flags, i32 %last
   %flag = load i8, ptr %flag.p
   %jumps.bit = and i8 %flag, {int(Flag.ENDS)}
   %jumps = icmp ne i8 %jumps.bit, 0
-  %ending = select i1 %jumps, ptr %piece.end, ptr %piece.fall
+  br i1 %jumps, label %jump, label %falls
+jump:
+  %last.stencil.p = getelementptr ptr, ptr %stencils, i32 %last
+  %last.stencil = load ptr, ptr %last.stencil.p
+  {read_field("last.ways", "%last.stencil", 2)}
+  %leads = lshr i32 %last.ways, {LEADS_BIT}
+  %is_known.way = icmp eq i32 %leads, 1
+  %is_either = icmp eq i32 %leads, 2
+  %known.way = select i1 %is_known.way, ptr %piece.one, ptr %piece.end
+  %way = select i1 %is_either, ptr %piece.two, ptr %known.way
+  br label %planned
+falls:
+  call void @row(ptr %plan, ptr %sums, ptr %piece.fall, i32 %count, i32 0)
+  br label %planned
+planned:
+  %ending = phi ptr [ %way, %jump ], [ %piece.one, %falls ]
+  %stays = icmp eq ptr %ending, %piece.end
+  {"".join(map(_sum, ("rows", "length")))}
   %begin.size = load i32, ptr %piece.begin
   %ending.size = load i32, ptr %ending
-  %around = add i32 %begin.size, %ending.size
+  %site.size = select i1 %stays, i32 %ending.size, i32 0
+  %stub.size = select i1 %stays, i32 0, i32 %ending.size
+  %around = add i32 %begin.size, %site.size
   %whole = add i32 %length, %around
   %whole64 = zext i32 %whole to i64
   {read_word("to", Word.CODE)}
@@ -424,7 +469,8 @@ measured:
   %aligned = and i64 %up, -{ALIGNMENT}
   %end = add i64 %free, %aligned
   %again.size = load i32, ptr %piece.again
-  %apart = mul i32 %again.size, %agains
+  %apart.agains = mul i32 %again.size, %agains
+  %apart = add i32 %apart.agains, %stub.size
   %apart64 = zext i32 %apart to i64
   %room.next = sub i64 %room, %apart64
   %is_full = icmp sgt i64 %end, %room.next
@@ -449,7 +495,11 @@ copy:
   %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
                           ptr %counter, ptr %calls, ptr null)
   store i64 %room.next, ptr %room.p
-  %first.apart = inttoptr i64 %room.next to ptr
+  %stubs = inttoptr i64 %room.next to ptr
+  %first.apart = getelementptr i8, ptr %stubs, i32 %stub.size
+  %stubs.low = trunc i64 %room.next to i32
+  %stubs.p = getelementptr i32, ptr %block, i32 {len(_OF_BLOCK) + len(LEADS)}
+  store i32 %stubs.low, ptr %stubs.p
   br label %each
 each:
   %n = phi i32 [ 0, %copy ], [ %n.next, %rest ]
@@ -473,7 +523,8 @@ one:
   {read_field("one.length", "%record", SIZE // 4 - 1)}
   %moves = mul i32 %one.length, %does
   %here.next = add i32 %here, %moves
-  {read_field("one.may.again", "%one.stencil", 2)}
+  {read_field("one.ways", "%one.stencil", 2)}
+  %one.may.again = and i32 %one.ways, 1
   %leaves = icmp ne i32 %one.may.again, 0
   br i1 %leaves, label %leave, label %rest
 leave:
@@ -484,7 +535,8 @@ rest:
   %away.next = phi ptr [ %away, %one ], [ %behind.away, %leave ]
   br label %each
 last.one:
-  %ended = call ptr @copy(ptr %ending, ptr %where, ptr %header, i32 %here, i32 %count, ptr %block,
+  %end.at = select i1 %stays, ptr %where, ptr %stubs
+  %ended = call ptr @copy(ptr %ending, ptr %end.at, ptr %header, i32 %here, i32 %count, ptr %block,
                           ptr %counter, ptr %calls, ptr null)
   {read_word("hot", Word.HOT, "i64")}
   {read_field("entries", "%header", Header.COUNT)}
@@ -546,28 +598,11 @@ def _thunk(place: str) -> str:
     )
 
 
-def _link(pc: Register) -> str:
-    """Note where a stitched block went, link it if it can be, and go on, with nothing pending."""
-    low = Lowering()
-    low.label = "on"
-    chain(low, "%pc")
-    go_on = "\n".join(low.lines)
-    choices = ""
-    for n in range(LINKS):
-        following = f"link.{n + 1}" if n + 1 < LINKS else "taken"
-        choices += f"""
-link.{n}:
-  %at.{n} = getelementptr i8, ptr %site, i64 {n * LINK.size}
-  %to.{n} = getelementptr i8, ptr %at.{n}, i64 {TO}
-  %distance.{n} = load i32, ptr %to.{n}, align 1
-  %is_free.{n} = icmp eq i32 %distance.{n}, {unlinked(n)}
-  br i1 %is_free.{n}, label %free, label %{following}
-"""
-    ways = ", ".join(f"[ %at.{n}, %link.{n} ]" for n in range(LINKS))
-    numbers = ", ".join(f"[ {n}, %link.{n} ]" for n in range(LINKS))
+def _joining(pc: Register) -> str:
+    """What `link` and `join` have in common."""
     return f"""
-define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
-entry:
+; a stitched block was left, with flags that may be pending: note where to, and tell
+define internal i64 @went(ptr %mailbox, i64 %number) noinline {{
   call void @settle(ptr %mailbox)
   {read_word("registers", Word.REGISTERS)}
   {read_word("records", Word.RECORDS)}
@@ -584,18 +619,14 @@ entry:
   %target = add i32 %turn.low, {int(Header.TARGETS)}
   %target.p = getelementptr i32, ptr %header, i32 %target
   store i32 %pc32, ptr %target.p
-  {read_field("function", "%stitched", Header.FUNCTION, "ptr")}
-  {read_field("site.at", "%stitched", Header.SITE)}
-  %site = getelementptr i8, ptr %function, i32 %site.at
-  br label %link.0
-{choices}
-taken: ; it need not come here again
-  %tail = getelementptr i8, ptr %site, i64 {SITE - 4}
-  store i32 {way_on(Word.LEAP)}, ptr %tail, align 1
-  br label %on
-free: ; what is to be done next has code of its own?
-  %at = phi ptr {ways}
-  %which = phi i64 {numbers}
+  ret i64 %pc
+}}
+
+; where what is to be done at a program counter has code of its own: {NO_GOAL} if it has none, or
+; {NO_NOTE} if no more links can be noted
+define internal i64 @goal(ptr %mailbox, i64 %pc) noinline {{
+entry:
+  {read_word("records", Word.RECORDS)}
   %known.p = call ptr @known(ptr %mailbox, i64 %pc)
   %known = load i32, ptr %known.p
   %other = getelementptr [{SIZE} x i8], ptr %records, i32 %known
@@ -605,24 +636,24 @@ free: ; what is to be done next has code of its own?
   %is_region = icmp eq i32 %kind, {REGION}
   %is_code = or i1 %is_stitched, %is_region
   %may = and i1 %is_code, %is_there
-  br i1 %may, label %fill, label %on
-fill:
-  {read_field("other.function", "%other", Header.FUNCTION, "i64")}
-  %entry.n = add i64 %other.function, {LINKED}
+  br i1 %may, label %some, label %none
+some:
   {read_word("note", Word.LINKS)}
   {read_word("last", Word.LAST_LINK)}
+  {read_field("function", "%other", Header.FUNCTION, "i64")}
+  %entry.n = add i64 %function, {LINKED}
   %is_full = icmp eq ptr %note, %last
   br i1 %is_full, label %full, label %place
-full:
-  ret i64 {int(Left.FULL)}
 place:
-  br i1 %is_stitched, label %write, label %room
+  br i1 %is_stitched, label %stitched, label %room
+stitched:
+  ret i64 %entry.n
 room: ; a region is entered through a thunk
   {read_word("code", Word.CODE, "i64")}
   {read_word("end", Word.ROOM, "i64")}
   %thunk.n = sub i64 %end, {THUNK.size}
   %has_room = icmp sge i64 %thunk.n, %code
-  br i1 %has_room, label %thunk, label %on
+  br i1 %has_room, label %thunk, label %none
 thunk:
   store i64 %thunk.n, ptr %end.p
   %thunk.at = inttoptr i64 %thunk.n to ptr
@@ -631,29 +662,118 @@ thunk:
   %thunk.entry = getelementptr i8, ptr %thunk.at, i64 {THUNK_ENTRY}
   store i32 %way, ptr %thunk.entry, align 1
   %thunk.function = getelementptr i8, ptr %thunk.at, i64 {THUNK_FUNCTION}
-  store i64 %other.function, ptr %thunk.function, align 1
-  br label %write
-write:
-  %goal = phi i64 [ %entry.n, %place ], [ %thunk.n, %thunk ]
-  %tag.p = getelementptr i8, ptr %at, i64 {TAG}
-  %to.p = getelementptr i8, ptr %at, i64 {TO}
-  %at.n = ptrtoint ptr %at to i64
-  %end.n = add i64 %at.n, {LINK.size}
-  %distance = sub i64 %goal, %end.n
-  %distance32 = trunc i64 %distance to i32
-  store i32 %pc32, ptr %tag.p, align 1
-  store i32 %distance32, ptr %to.p, align 1
-  %which.up = shl i64 %which, {LINK_BITS}
-  %noted = or i64 %at.n, %which.up
+  store i64 %function, ptr %thunk.function, align 1
+  ret i64 %thunk.n
+none:
+  ret i64 {NO_GOAL}
+full:
+  ret i64 {NO_NOTE}
+}}
+
+; note a link to what is to be done at a program counter, and lead it there
+define internal void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %to, i64 %goal) alwaysinline {{
+  {read_word("note", Word.LINKS)}
+  %known.p = call ptr @known(ptr %mailbox, i64 %pc)
+  %known = load i32, ptr %known.p
   %known64 = zext i32 %known to i64
   store i64 %noted, ptr %note
+  %before = load i32, ptr %to, align 1
+  %before64 = zext i32 %before to i64
+  %before.up = shl i64 %before64, {HEADER_BITS}
+  %second = or i64 %known64, %before.up
   %note.second = getelementptr i64, ptr %note, i64 1
-  store i64 %known64, ptr %note.second
+  store i64 %second, ptr %note.second
   %note.next = getelementptr i8, ptr %note, i64 {NOTE.size}
   store ptr %note.next, ptr %note.p
+  %to.n = ptrtoint ptr %to to i64
+  %end.n = add i64 %to.n, 4
+  %distance = sub i64 %goal, %end.n
+  %distance32 = trunc i64 %distance to i32
+  store i32 %distance32, ptr %to, align 1
+  ret void
+}}
+"""
+
+
+def _go_on(pc: str) -> str:
+    """Lines that go on at a program counter."""
+    low = Lowering()
+    low.label = "on"
+    chain(low, pc)
+    return "\n".join(low.lines)
+
+
+def _link() -> str:
+    """Note where a stitched block went, link it if it can be, and go on, with nothing pending."""
+    choices = ""
+    for n in range(LINKS):
+        following = f"link.{n + 1}" if n + 1 < LINKS else "taken"
+        choices += f"""
+link.{n}:
+  %at.{n} = getelementptr i8, ptr %site, i64 {n * LINK.size}
+  %to.{n} = getelementptr i8, ptr %at.{n}, i64 {TO}
+  %distance.{n} = load i32, ptr %to.{n}, align 1
+  %is_free.{n} = icmp eq i32 %distance.{n}, {unlinked(n)}
+  br i1 %is_free.{n}, label %free, label %{following}
+"""
+    ways = ", ".join(f"[ %at.{n}, %link.{n} ]" for n in range(LINKS))
+    numbers = ", ".join(f"[ {n}, %link.{n} ]" for n in range(LINKS))
+    return f"""
+define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
+entry:
+  %pc = call i64 @went(ptr %mailbox, i64 %number)
+  {read_word("records", Word.RECORDS)}
+  %stitched = getelementptr [{SIZE} x i8], ptr %records, i64 %number
+  {read_field("function", "%stitched", Header.FUNCTION, "ptr")}
+  {read_field("site.at", "%stitched", Header.SITE)}
+  %site = getelementptr i8, ptr %function, i32 %site.at
+  br label %link.0
+{choices}
+taken: ; it need not come here again
+  %tail = getelementptr i8, ptr %site, i64 {SITE - 4}
+  store i32 {way_on(Word.LEAP)}, ptr %tail, align 1
+  br label %on
+free:
+  %at = phi ptr {ways}
+  %which = phi i64 {numbers}
+  %goal = call i64 @goal(ptr %mailbox, i64 %pc)
+  switch i64 %goal, label %write [ i64 {NO_GOAL}, label %on i64 {NO_NOTE}, label %full ]
+full:
+  ret i64 {int(Left.FULL)}
+write:
+  %tag.p = getelementptr i8, ptr %at, i64 {TAG}
+  %pc32 = trunc i64 %pc to i32
+  store i32 %pc32, ptr %tag.p, align 1
+  %to.p = getelementptr i8, ptr %at, i64 {TO}
+  %at.n = ptrtoint ptr %at to i64
+  %which.up = shl i64 %which, {LINK_BITS}
+  %noted = or i64 %at.n, %which.up
+  call void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %to.p, i64 %goal)
   br label %on
 on:
-{go_on}
+{_go_on("%pc")}
+}}
+"""
+
+
+def _join() -> str:
+    """The same of a block that leaves where it always goes, or in one of two ways."""
+    return f"""
+define {CONVENTION} i64 @join(ptr %mailbox, i64 %number) {{
+entry:
+  %pc = call i64 @went(ptr %mailbox, i64 %number)
+  %goal = call i64 @goal(ptr %mailbox, i64 %pc)
+  switch i64 %goal, label %write [ i64 {NO_GOAL}, label %on i64 {NO_NOTE}, label %full ]
+full:
+  ret i64 {int(Left.FULL)}
+write:
+  {read_word("place", Word.PLACE)}
+  %place.n = ptrtoint ptr %place to i64
+  %noted = or i64 %place.n, {JUMP << LINK_BITS}
+  call void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %place, i64 %goal)
+  br label %on
+on:
+{_go_on("%pc")}
 }}
 """
 
@@ -689,4 +809,4 @@ probe:
 
 def stitcher(pc: Register) -> str:
     """The functions that stitch a block, link stitched ones, and go on behind them."""
-    return _COPY + _KNOWN + _PLAN + _STITCH + _link(pc)
+    return _COPY + _KNOWN + _PLAN + _STITCH + _joining(pc) + _link() + _join()
