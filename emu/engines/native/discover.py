@@ -36,7 +36,7 @@ from emu.engines.native.layout import (
 )
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave, read_field, read_word
-from emu.engines.native.site import LINKED, exits
+from emu.engines.native.site import exits
 from emu.engines.native.stitch import leaps, stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
@@ -89,7 +89,8 @@ elsewhere: ; a region, or the block stitched
   {read_field("entry.n", "%header", Header.ENTRY)}
   %entry64 = zext i32 %entry.n to i64
   %is_stitched = icmp eq i32 %kind, {STITCHED}
-  %linked.there = getelementptr i8, ptr %function, i64 {LINKED}
+  {read_field("linked.far", "%header", Header.LINKED)}
+  %linked.there = getelementptr i8, ptr %function, i32 %linked.far
   %linked.here = select i1 %is_stitched, ptr %linked.there, ptr null
   br label %go
 go:

@@ -79,7 +79,7 @@ class Word(IntEnum):
     SETTLE = 168  # -> the function that settles what is pending, for stitched code
     LEAP = 169  # -> the function that goes on behind a stitched block that has all its links
     JOIN = 172  # -> the function that links a stitched block to where it always goes
-    PLACE = 173  # ... of what leads there, the distance
+    PLACE = 173  # ... of what leads there, the distance; or a site, for LINK
     ENTER = 170  # -> the function that goes on in a region, from stitched code
     MODE = 176  # what decoding and fetching depend on, as it was when native code was entered
 
@@ -123,7 +123,7 @@ class Header(IntEnum):
 
     COUNTER = 1  # of a stitched block: the distance from its function to what counts its entries
     # down, from as many as a block of USUAL instructions has
-    SITE = 6  # ... and to where it goes on
+    LINKED = 6  # ... and to where stitched code enters it
     LENGTH = 7  # ... how many instructions it has
 
 
@@ -163,7 +163,7 @@ LONGEST: Final = 60  # instructions of a block of tier 1
 USUAL: Final = 8  # ... of a usual one: a longer one is hot after fewer entries
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
-_PIECES: Final = ("settle", "again", "begin", "fall", "one", "two", "end")
+_PIECES: Final = ("settle", "again", "enter", "begin", "fall", "one", "two", "end")
 PIECES: Final = {name: END - n for n, name in enumerate(_PIECES)}
 """What stands around stencils in stitched code (see `site`): their places among the stencils, where
 no form has one."""
@@ -182,6 +182,7 @@ DISCOVERY: Final = (
     "asks",
     "link",
     "join",
+    "pass",
 )
 """The functions of `discover`."""
 

@@ -1,7 +1,8 @@
 """What stands around the stencils of a stitched block, in x86-64 assembly (see `stitch.py`).
 
 `begin` counts the block's entries and its instructions, and leaves the block to the handlers if
-less may be done; stitched code enters it where the registers are known to be loaded. `end` is the
+less may be done: there stitched code enters it. Others come through `enter`, which loads the
+registers and stands apart, as does whatever is done seldom. `end` is the
 *site* of a block that goes on wherever a register says: links compare the program counter with
 those of other blocks and jump into their code, the function `link` fills them in. Most blocks end
 in a jump of which it is known where it leads, one way or one of two (`LEADS`): those jumps are led
@@ -36,8 +37,7 @@ LEADS: Final = ("leads0", "leads1")
 WAYS: Final = tuple(_DECLARED % name for name in ("next", "again", *LEADS))
 """What is copied behind a stencil, what does the instruction in the handlers, and those."""
 
-ENTRY: Final = 42  # bytes of `begin` before its entry, where rare things are done
-LINKED: Final = 27  # bytes from there to the entry for stitched code
+ENTRY: Final = 42  # bytes of `enter` before where it is entered: what `begin` does seldom
 LINK: Final = struct.Struct("<HIBBBi")
 """cmp edx, TAG; jne behind it; jmp TO."""
 LINKS: Final = 2  # of a site
@@ -49,11 +49,12 @@ Of a jump (see `LEADS`) it is the address of its distance, the number is JUMP, a
 header's is what the distance was."""
 HEADER_BITS: Final = 32
 TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end
-SITE: Final = LINKS * LINK.size + 14
+SITE: Final = LINKS * LINK.size + 21
 """Bytes of a site: its links, and what goes to `link`."""
 STUB: Final = 21  # bytes of what goes to `join`, for one jump
+_BUSY: Final = 14  # bytes of `enter` before what is done if fewer instructions remain
 LEAVE: Final = "leave_"  # before the name of a function of `discover` where stitched code leaves
-LEAVE_LINK: Final = _DECLARED % f"{LEAVE}link"
+LEAVE_PASS: Final = _DECLARED % f"{LEAVE}pass"
 EXITS: Final = ("resume", "handle", "asks", "link", "join")
 SETTLE, ENTER = "settle_here", "enter"
 THUNK: Final = struct.Struct("<HIHQII")
@@ -95,7 +96,9 @@ def pieces(space: Space) -> str:
         for n in range(LINKS)
     )
     end = f"""
+0:
 {links}
+    lea r11, [rip + 0b]
     mov r13d, offset stitched
     jmp {_mail(Word.LINK)}
 """
@@ -108,24 +111,27 @@ def pieces(space: Space) -> str:
         for n in range(len(LEADS))
     ]
     texts = {
-        "begin": f"""
-0:  mov edx, offset pc
+        "enter": f"""
+    mov edx, offset pc
     jmp {_mail(Word.ASKS)}
-1:  mov edx, offset pc
+    .org enter + {_BUSY}
+    mov edx, offset pc
     add rsi, offset count
     mov r13d, offset number
     jmp {_mail(Word.HANDLE)}
-    .org begin + {ENTRY}, 0xcc
+    .org enter + {ENTRY}, 0xcc
     mov rsi, {_mail(Word.REMAINING)}
     mov r14, {_mail(Word.REGISTERS)}
     mov r15, {_mail(first_word(space.number) + 1)}
     mov rdi, {_mail(space.base)}
     xor ecx, ecx
-    .org begin + {ENTRY + LINKED}, 0x90
+    jmp apart
+""",
+        "begin": f"""
     sub dword ptr [rip + counter], 1
-    je 0b
+    je apart
     sub rsi, offset count
-    jl 1b
+    jl apart + {_BUSY}
 """,
         "again": f"""
     mov edx, offset pc
@@ -188,8 +194,9 @@ def exits(pc: Register) -> str:
     mov rax, rbx
 0:  jmp rax
 """
-    texts = {f"{LEAVE}{name}": f"{tell}{keep}\n    jmp {name}\n" for name in EXITS}
-    texts[f"{LEAVE}join"] = f"    mov {_mail(Word.PLACE)}, r11\n" + texts[f"{LEAVE}join"]
+    texts = {f"{LEAVE}{name}": f"{tell}{keep}\n    jmp {name}\n" for name in (*EXITS, "pass")}
+    place = f"    mov {_mail(Word.PLACE)}, r11\n"
+    texts |= {name: place + texts[name] for name in (f"{LEAVE}link", f"{LEAVE}join")}
     texts |= {SETTLE: settle, ENTER: enter}
     return assembly("".join(_function(name, text) for name, text in texts.items()))
 

@@ -16,7 +16,7 @@ _NAMES: Final = {
     "field": Kind.FIELD, "slot": Kind.SLOT, "pc": Kind.PC, "index": Kind.INDEX,
     "count": Kind.COUNT, "next": Kind.NEXT, "number": Kind.NUMBER,
     "stitched": Kind.STITCHED, "counter": Kind.COUNTER, "again": Kind.AGAIN,
-    "pending": Kind.PENDING, "sum": Kind.SUM,
+    "pending": Kind.PENDING, "sum": Kind.SUM, "apart": Kind.AGAIN,
 }  # fmt: skip
 _LEADING: Final = {name: (Kind.LEADS, n) for n, name in enumerate(LEADS)} | {
     f"link{n}": (Kind.LINK, n) for n in range(len(LEADS))

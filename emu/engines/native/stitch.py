@@ -2,7 +2,7 @@
 
 A stencil in memory is a head (`STENCIL`), its code, and its holes (`HOLE`). What goes into a hole
 is the sum of its addend and of what its kind says, all 32 bits wide. Code that leaves an
-instruction to the handlers lies apart, at the end of the room, and so does what is done once. Stitched code has a header like a
+instruction to the handlers lies apart, at the end of the room, and so does all that is done seldom. Stitched code has a header like a
 region's, which stands before the block's own.
 
 Where it goes on (its site, see `site.py`) it is linked to stitched code by `link`, which notes
@@ -41,10 +41,9 @@ from emu.engines.native.site import (
     JUMP,
     LEADS,
     LEAVE,
-    LEAVE_LINK,
+    LEAVE_PASS,
     LINK,
     LINK_BITS,
-    LINKED,
     LINKS,
     NOTE,
     PARAMETERS,
@@ -89,7 +88,7 @@ class Kind(IntEnum):
     STITCHED = 7  # the number of the stitched code's header
     COUNTER = 8  # the distance from the hole to what counts the entries
     CALL = 9  # the distance from the hole to a function, by its number among those called
-    AGAIN = 10  # the distance from the hole to what leaves the instruction to the handlers
+    AGAIN = 10  # ... to what leaves the instruction to the handlers, or begins the block from apart
     PENDING = 11  # a number of a kind of flags
     SUM = 12  # a sum: with the instruction's address and length if there are bits 0 and 1, and with
     # the word of the record whose number is above them, if it is not 0
@@ -429,7 +428,7 @@ measure: ; does every form have a stencil, and how long are they?
   br i1 %can, label %measured, label %cannot
 measured:
   {"".join(_sum(name) for name in ("agains", "last", "count"))}
-  {"".join(map(_piece, ("again", "begin", "fall", "one", "two", "end")))}
+  {"".join(map(_piece, ("again", "enter", "begin", "fall", "one", "two", "end")))}
   %flag.p = getelementptr i8, ptr %flags, i32 %last
   %flag = load i8, ptr %flag.p
   %jumps.bit = and i8 %flag, {int(Flag.ENDS)}
@@ -470,7 +469,9 @@ planned:
   %end = add i64 %free, %aligned
   %again.size = load i32, ptr %piece.again
   %apart.agains = mul i32 %again.size, %agains
-  %apart = add i32 %apart.agains, %stub.size
+  %enter.size = load i32, ptr %piece.enter
+  %apart.ways = add i32 %apart.agains, %stub.size
+  %apart = add i32 %apart.ways, %enter.size
   %apart64 = zext i32 %apart to i64
   %room.next = sub i64 %room, %apart64
   %is_full = icmp sgt i64 %end, %room.next
@@ -492,11 +493,13 @@ copy:
         for n, value in enumerate(("%count", "%number32", "%used32"))
     )
 }
-  %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
-                          ptr %counter, ptr %calls, ptr null)
   store i64 %room.next, ptr %room.p
   %stubs = inttoptr i64 %room.next to ptr
-  %first.apart = getelementptr i8, ptr %stubs, i32 %stub.size
+  %enters = getelementptr i8, ptr %stubs, i32 %stub.size
+  %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
+                          ptr %counter, ptr %calls, ptr %enters)
+  %first.apart = call ptr @copy(ptr %piece.enter, ptr %enters, ptr %header, i32 %pc32, i32 0,
+                                ptr %block, ptr %counter, ptr %calls, ptr %to)
   %stubs.low = trunc i64 %room.next to i32
   %stubs.p = getelementptr i32, ptr %block, i32 {len(_OF_BLOCK) + len(LEADS)}
   store i32 %stubs.low, ptr %stubs.p
@@ -557,12 +560,13 @@ last.one:
   %new = getelementptr [{SIZE} x i8], ptr %records, i64 %used
   call void @llvm.memset.p0.i64(ptr %new, i8 0, i64 {SIZE}, i1 false)
   store i32 {STITCHED}, ptr %new
-  %function = getelementptr i8, ptr %to, i64 {ENTRY}
+  %function = getelementptr i8, ptr %enters, i64 {ENTRY}
   %function.n = ptrtoint ptr %function to i64
   %counter.n = ptrtoint ptr %counter to i64
   %to.counter = sub i64 %counter.n, %function.n
   %to.counter32 = trunc i64 %to.counter to i32
-  %site = sub i32 %whole, {ENTRY + SITE}
+  %to.linked = sub i64 %free, %function.n
+  %to.linked32 = trunc i64 %to.linked to i32
   {
     "".join(
         f'''
@@ -573,7 +577,7 @@ last.one:
             (Header.FUNCTION, "ptr %function"),
             (Header.ENTRY, "i32 %used32"),
             (Header.BEHIND, "i32 %number32"),
-            (Header.SITE, "i32 %site"),
+            (Header.LINKED, "i32 %to.linked32"),
             (Header.LENGTH, "i32 %count"),
         )
     )
@@ -641,7 +645,9 @@ some:
   {read_word("note", Word.LINKS)}
   {read_word("last", Word.LAST_LINK)}
   {read_field("function", "%other", Header.FUNCTION, "i64")}
-  %entry.n = add i64 %function, {LINKED}
+  {read_field("linked", "%other", Header.LINKED)}
+  %linked64 = sext i32 %linked to i64
+  %entry.n = add i64 %function, %linked64
   %is_full = icmp eq ptr %note, %last
   br i1 %is_full, label %full, label %place
 place:
@@ -722,11 +728,7 @@ link.{n}:
 define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
 entry:
   %pc = call i64 @went(ptr %mailbox, i64 %number)
-  {read_word("records", Word.RECORDS)}
-  %stitched = getelementptr [{SIZE} x i8], ptr %records, i64 %number
-  {read_field("function", "%stitched", Header.FUNCTION, "ptr")}
-  {read_field("site.at", "%stitched", Header.SITE)}
-  %site = getelementptr i8, ptr %function, i32 %site.at
+  {read_word("site", Word.PLACE)}
   br label %link.0
 {choices}
 taken: ; it need not come here again
@@ -778,6 +780,19 @@ on:
 """
 
 
+def _pass() -> str:
+    """The same of one that has all its links."""
+    return f"""
+define {CONVENTION} i64 @pass(ptr %mailbox, i64 %number) {{
+entry:
+  %pc = call i64 @went(ptr %mailbox, i64 %number)
+  br label %on
+on:
+{_go_on("%pc")}
+}}
+"""
+
+
 def leaps() -> str:
     """The function that goes on behind a stitched block that has all its links: it leads to many
     places, as a return does. Where to is noted now and then; nothing is settled for stitched code.
@@ -790,10 +805,10 @@ def leaps() -> str:
     low.likely(low.emit("icmp ne ptr %linked, null"), "leave")
     low.lines += go_on_at("%linked")
     low.start("leave")
-    low.lines += go_on_at(f"@{LEAVE}link", number="%number")
+    low.lines += go_on_at(f"@{LEAVE}pass", number="%number")
     probe = "\n".join(low.lines)
     return f"""
-{LEAVE_LINK}
+{LEAVE_PASS}
 
 define {CONVENTION} i64 @leap({PARAMETERS}) {{
 entry:
@@ -809,4 +824,4 @@ probe:
 
 def stitcher(pc: Register) -> str:
     """The functions that stitch a block, link stitched ones, and go on behind them."""
-    return _COPY + _KNOWN + _PLAN + _STITCH + _joining(pc) + _link() + _join()
+    return _COPY + _KNOWN + _PLAN + _STITCH + _joining(pc) + _link() + _join() + _pass()
