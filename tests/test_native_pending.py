@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from machines import DATA, NO_CACHE, agrees, x86_machine
+from machines import DATA, NO_CACHE, agrees, arena_of, x86_machine
 
 from emu.engines.native import executable
 from emu.engines.native.branches import straight
@@ -13,6 +15,7 @@ from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native
 from emu.engines.native.handler_store import HandlerStore, handlers_of
 from emu.engines.native.kinds import FlagFacts
+from emu.engines.native.layout import Word
 from emu.engines.native.pending import flag_facts, pending_of
 from isa.x86.decode import decode
 from isa.x86.machine import X86
@@ -60,7 +63,8 @@ def test_widths_are_different_kinds():
 )  # fmt: skip
 def test_what_must_be_there_before(text, needs):
     """What is read, and what a form that leaves flags pending does not change."""
-    found = pending(text)[1].needs
+    facts = pending(text)[1]
+    found = facts.needs | facts.keeps
     assert [f.name for n, f in enumerate(STATUS_FLAGS) if found >> n & 1] == needs.split()
 
 
@@ -87,7 +91,7 @@ INSTRUCTIONS = [
     "40", "49", "fec2", "11c8", "19d9", "d1c0", "d1d9", "66d1ca", "0fa3c8",  # some, or by some
     "c1e003", "c1e900", "d3e8", "d2e1", "0fa4c805", "c0f907",  # shifts, by 0 as well
     "f7e1", "0fafc1", "f7db", "0fbcc8", "f8", "f9", "f5", "9e",  # mul ... neg; clc, stc, cmc, sahf
-    "9f", "0f94c2", "0f9cc1", "0f97c0", "0f4fc2", "0f4ac8", "d6", "27",  # lahf, setcc, cmov, daa
+    "c1c80d", "9f", "0f94c2", "0f9cc1", "0f97c0", "0f4fc2", "0f4ac8", "d6", "27",  # lahf, setcc, cmov, daa
     "9c59", "fc", "89c2", "8d0408", "8b0e", "890e", "010e", "390e", "ff06",  # pushf; memory
     "7400", "7c00", "7600", "7a00", "eb00",  # to the next block
 ]  # fmt: skip
@@ -111,9 +115,25 @@ def test_flags_are_exact_wherever_it_stops(engine, texts, values, carry, until):
 @pytest.mark.parametrize("access", ["8b07", "0107", "c707ff000000", "ff37"])
 def test_a_fault_finds_all_flags_settled(engine, writer, access):
     """Of an instruction before the access, in the same block and in the one before."""
-    for between in ("", "eb00"):
+    for between in ("", "eb00", "c1c80d", "c1c80d01d2", "49"):
         program = code(writer + between + access + "cd80")
         agrees(program, engine, {"eax": 0x80, "ecx": 0x7FFFFF80, "edi": 0x70000000})
+
+
+@pytest.mark.parametrize(
+    ("text", "settles"),
+    [("01c8 c1c80d 01c8", 0), ("01c8 c1c80d 89c2 01c8", 0), ("01c8 c1c80d", 1),
+     ("01c8 c1c80d 8b07 01c8", 1), ("01c8 c1c80d c1c80d 8b07", 1), ("01c8 40 01c8", 0)],
+)  # fmt: skip
+def test_flags_that_nobody_reads_are_not_computed(text, settles):
+    """A rotation leaves most as they are; what follows writes them, or something may fault."""
+    engine = Native(hot=1 << 30, wait=True, cache=NO_CACHE, stitch=0)
+    state = agrees(code(text + "eb00cd80"), engine, {"edi": DATA})
+    mail, placed = engine._session_of(state).mail, arena_of(engine, state)._code[-1]
+    start = placed.addresses["code"]
+    made = ctypes.string_at(start, mail[Word.CODE] - start)
+    call = b"\x41\xff\x94\x24" + (8 * Word.SETTLE).to_bytes(4, "little")  # call [r12 + …]
+    assert made.count(call) == settles
 
 
 def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
@@ -132,6 +152,7 @@ def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
 
 def test_facts_are_packed():
     assert FlagFacts(0b101, True, "x").packed(7) == 7 << 32 | 1 << 8 | 0b101
+    assert FlagFacts(keeps=0b11).packed(7) == 0b11 << 48 | 7 << 32
     assert FlagFacts(ALL).packed(0) == ALL
 
 

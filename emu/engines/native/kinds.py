@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-WRITES, WORD, MASK, KIND = 8, 9, 12, 32  # where what is in `FlagFacts.packed`
-WORD_BITS, MASK_BITS = 3, 16
+WRITES, WORD, MASK, KIND, KEEPS = 8, 9, 12, 32, 48  # where what is in `FlagFacts.packed`
+WORD_BITS, MASK_BITS, KIND_BITS = 3, 16, 16
 
 
 class FlagFacts(NamedTuple):
     """What stitching has to know of a form: which status flags must be there before it, by number,
-    as bits; whether it writes some; the name of the kind that it leaves pending, if it does; and
-    which word of a record must have some bit of a mask for that to hold (0: none)."""
+    as bits; whether it writes some; the name of the kind that it leaves pending, if it does; which
+    word of a record must have some bit of a mask for that to hold (0: none); and which flags a form
+    that leaves some pending does not change: those must be there if anybody may still read them."""
 
     needs: int = 0
     writes: bool = False
     kind: str = ""
     word: int = 0
     mask: int = 0
+    keeps: int = 0
 
     def packed(self, number: int) -> int:
         """The same in 64 bits, with the kind's number."""
         facts = self.needs | self.writes << WRITES | number << KIND
-        return facts | self.word << WORD | self.mask << MASK
+        return facts | self.word << WORD | self.mask << MASK | self.keeps << KEEPS
 
 
 def settler_of(kind: str) -> str:

@@ -97,12 +97,19 @@ def flag_facts(
     flags: Sequence[Register],
     word_of: Callable[[str], int],
 ) -> FlagFacts:
-    """What stitching has to know: a form whose flags are pending takes the place of another one, so
-    what it does not change must be there. `word_of`: which word of a record has a field."""
+    """What stitching has to know. `word_of`: which word of a record has a field."""
+
+    def bits(some: set[Register]) -> int:
+        return sum(1 << n for n, flag in enumerate(flags) if flag in some)
+
     written = trace.written()
-    needed = _read(trace, pending) | (set(flags) - written if pending else set())
-    needs = sum(1 << n for n, flag in enumerate(flags) if flag in needed)
-    facts = FlagFacts(needs, not written.isdisjoint(flags), pending.name if pending else "")
+    keeps = bits(set(flags) - written) if pending else 0
+    facts = FlagFacts(
+        bits(_read(trace, pending)),
+        not written.isdisjoint(flags),
+        pending.name if pending else "",
+        keeps=keeps,
+    )
     if pending is None or pending.guard is None:
         return facts
     return facts._replace(word=word_of(pending.guard.field), mask=pending.guard.mask)

@@ -16,7 +16,16 @@ from enum import IntEnum
 from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
-from emu.engines.native.kinds import KIND, MASK, MASK_BITS, WORD, WORD_BITS, WRITES
+from emu.engines.native.kinds import (
+    KEEPS,
+    KIND,
+    KIND_BITS,
+    MASK,
+    MASK_BITS,
+    WORD,
+    WORD_BITS,
+    WRITES,
+)
 from emu.engines.native.layout import (
     CONVENTION,
     END,
@@ -246,6 +255,58 @@ define internal ptr @known(ptr %mailbox, i64 %pc) alwaysinline {{
 }}
 """
 
+_LIVES: Final = f"""
+; which flags somebody may read behind each instruction of a block, as it has them: those that are
+; all written before are nobody's, but whatever leaves the block (as a fault does) shows them all
+define internal void @lives(ptr %mailbox, ptr %header, ptr %lives) noinline {{
+entry:
+  {read_word("stencils", Word.STENCILS)}
+  {read_word("facts", Word.FACTS)}
+  br label %count
+count:
+  %n = phi i32 [ 0, %entry ], [ %n.next, %count ]
+  %n.next = add i32 %n, 1
+  %n.record = getelementptr [{SIZE} x i8], ptr %header, i32 %n.next
+  %n.form = load i32, ptr %n.record
+  %is_end = icmp eq i32 %n.form, {END}
+  br i1 %is_end, label %back, label %count
+back:
+  %i = phi i32 [ %n, %count ], [ %before, %some ]
+  %live = phi i32 [ {mask(FLAGS)}, %count ], [ %live.before, %some ]
+  %is_done = icmp eq i32 %i, 0
+  br i1 %is_done, label %done, label %one
+one:
+  %before = sub i32 %i, 1
+  %live.p = getelementptr i32, ptr %lives, i32 %before
+  store i32 %live, ptr %live.p
+  %record = getelementptr [{SIZE} x i8], ptr %header, i32 %i
+  %form = load i32, ptr %record
+  %stencil.p = getelementptr ptr, ptr %stencils, i32 %form
+  %stencil = load ptr, ptr %stencil.p
+  %is_absent = icmp eq ptr %stencil, null
+  br i1 %is_absent, label %done, label %some
+some:
+  %fact.p = getelementptr i64, ptr %facts, i32 %form
+  %fact = load i64, ptr %fact.p
+  %fact32 = trunc i64 %fact to i32
+  %reads = and i32 %fact32, {mask(FLAGS)}
+  %keeps.up = lshr i64 %fact, {KEEPS}
+  %keeps = trunc i64 %keeps.up to i32
+  %kind.up = lshr i64 %fact, {KIND}
+  %kind = and i64 %kind.up, {mask(KIND_BITS)}
+  %changes = icmp ne i64 %kind, 0
+  %passes = select i1 %changes, i32 %keeps, i32 {mask(FLAGS)}
+  %passed = and i32 %live, %passes
+  %wanted = or i32 %passed, %reads
+  {read_field("ways", "%stencil", 2)}
+  %leaves = trunc i32 %ways to i1
+  %live.before = select i1 %leaves, i32 {mask(FLAGS)}, i32 %wanted
+  br label %back
+done:
+  ret void
+}}
+"""
+
 _PLAN: Final = f"""
 ; put a stencil in a plan, for an instruction by its index; 1: it does the instruction
 define internal void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %index, i32 %does) alwaysinline {{
@@ -265,17 +326,24 @@ define internal void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %index, i32 %d
   ret void
 }}
 
-; have the flags there that an instruction needs, or all before it changes some by itself
-define internal void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %facts, i32 %index) noinline {{
+; have the flags there that an instruction needs or somebody behind it, if it does not change them;
+; or all before it changes some by itself
+define internal void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %facts, i32 %index, i32 %live)
+    noinline {{
 entry:
   {_sum("known")}
   {_sum("there")}
   %facts32 = trunc i64 %facts to i32
-  %needs = and i32 %facts32, {(1 << FLAGS) - 1}
+  %reads = and i32 %facts32, {mask(FLAGS)}
+  %keeps.up = lshr i64 %facts, {KEEPS}
+  %keeps = trunc i64 %keeps.up to i32
+  %passes = and i32 %keeps, %live
+  %needs = or i32 %reads, %passes
   %is_there = xor i32 %there, -1
   %missing = and i32 %needs, %is_there
   %writes = and i32 %facts32, {1 << WRITES}
-  %kind = lshr i64 %facts, {KIND}
+  %kind.up = lshr i64 %facts, {KIND}
+  %kind = and i64 %kind.up, {mask(KIND_BITS)}
   %has_kind = icmp ne i64 %kind, 0
   %written = select i1 %has_kind, i32 0, i32 %writes
   %wanted = or i32 %missing, %written
@@ -339,6 +407,8 @@ done:
 ; plan the code of a block: false if a form has no stencil
 define internal i1 @plan(ptr %mailbox, ptr %header, ptr %plan, ptr %sums) noinline {{
 entry:
+  %lives = alloca [{LONGEST} x i32]
+  call void @lives(ptr %mailbox, ptr %header, ptr %lives)
   {read_word("stencils", Word.STENCILS)}
   {read_word("facts", Word.FACTS)}
   {"".join(_sum(name) for name in _SUMS)}
@@ -373,7 +443,9 @@ has:
   %must_not = and i1 %is_guarded, %fails
   br i1 %must_not, label %cannot, label %may
 may:
-  call void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %fact, i32 %i)
+  %live.p = getelementptr i32, ptr %lives, i32 %i
+  %live = load i32, ptr %live.p
+  call void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %fact, i32 %i, i32 %live)
   call void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %i, i32 1)
   {read_field("ways", "%stencil", 2)}
   %may.again = and i32 %ways, 1
@@ -381,13 +453,16 @@ may:
   %agains.more = add i32 %agains.now, %may.again
   store i32 %agains.more, ptr %agains.p
   store i32 %form, ptr %last.p
-  %kind64 = lshr i64 %fact, {KIND}
+  %kind.up = lshr i64 %fact, {KIND}
+  %kind64 = and i64 %kind.up, {mask(KIND_BITS)}
   %kind = trunc i64 %kind64 to i32
   %is_pending = icmp ne i32 %kind, 0
   br i1 %is_pending, label %pending, label %go_on
-pending:
+pending: ; what it does not change is there, if anybody reads it
   store i32 %kind, ptr %known.p
-  store i32 0, ptr %there.p
+  %keeps.up = lshr i64 %fact, {KEEPS}
+  %keeps = trunc i64 %keeps.up to i32
+  store i32 %keeps, ptr %there.p
   br label %go_on
 go_on:
   br label %next
@@ -824,4 +899,4 @@ probe:
 
 def stitcher(pc: Register) -> str:
     """The functions that stitch a block, link stitched ones, and go on behind them."""
-    return _COPY + _KNOWN + _PLAN + _STITCH + _joining(pc) + _link() + _join() + _pass()
+    return _COPY + _KNOWN + _LIVES + _PLAN + _STITCH + _joining(pc) + _link() + _join() + _pass()
