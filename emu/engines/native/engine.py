@@ -52,7 +52,7 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.coverage import Coverage
 
-HOT = 500_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
+HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
 # then it has taken about as long as compiling it does
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
 FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
