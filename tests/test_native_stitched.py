@@ -7,8 +7,11 @@ from machines import CODE, DATA, NO_CACHE, PAGE, agrees, arena_of, x86_machine
 
 from emu.coverage import Coverage
 from emu.engines.native import arena as arena_module
+from emu.engines.native import engine as engine_module
 from emu.engines.native import executable
 from emu.engines.native import regions as regions_module
+from emu.engines.native import tier1 as tier1_module
+from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, BLOCK, CONVENTION, REGION, STITCHED, Header
 from emu.engines.native.site import LINKS, PARAMETERS, go_on
@@ -92,6 +95,28 @@ def asked(monkeypatch, stitch, count, program=EVEN):
         engine = stitching(hot=count, stitch=stitch, level=BEST)
         agrees(program, engine)
     return counts
+
+
+def test_loading_the_compiler_has_to_be_worth_it(monkeypatch, tmp_path):
+    """A short run compiles nothing, the next one what was warm in that, and a long one the rest."""
+    monkeypatch.setattr(engine_module, "RECALL", 10)
+    monkeypatch.setattr(engine_module, "HOT", 60)
+    monkeypatch.setattr(tier1_module, "LEAST", 10)
+    monkeypatch.setattr(tier1_module, "LONG", 0)
+    asked = []
+    monkeypatch.setattr(regions_module.Regions, "ask", lambda self, mode, key: asked.append(key))
+
+    def run(worth, program):
+        asked.clear()
+        monkeypatch.setattr(engine_module, "WORTH", worth)
+        engine = Native(wait=True, cache=DiskCache(tmp_path), stitch=0)
+        state = agrees(program, engine)
+        engine._session_of(state).tier1.keep()
+        return set(asked)
+
+    assert not run(1 << 40, EVEN)
+    assert run(1 << 40, EVEN)
+    assert run(0, b"\xba" + EVEN[1:5] + EVEN)
 
 
 @pytest.mark.parametrize("count", [1, 2, 33, 60])

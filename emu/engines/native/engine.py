@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
 # then it has taken about as long as compiling it does
+WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had: loading
+# the compiler costs as much as a third of them in stitched code, and that is what regions save
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
 FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
 SLOW_HOT = 4_000  # the same for a block of the python engine
@@ -67,8 +69,9 @@ RECALL = 4_000  # entries after which a block of tier 1 is looked up on the disk
 class Native(Python):
     """Engine contract: `run(state, until) -> Exit`, exact and precise (see emu/README.md).
 
-    `hot` is how often a block (of USUAL instructions) is entered before it is compiled; `wait`: the
-    guest waits for the compiler, so that tests reach native code at once; `level`: how well regions
+    `hot` is how often a block (of USUAL instructions) is entered before it is compiled (HOT, and
+    what no earlier run had only after WORTH instructions, if nobody says so); `wait`: the guest
+    waits for the compiler, so that tests reach native code at once; `level`: how well regions
     are compiled; `cache`: where compiled code is kept; `longest`: instructions in a block;
     `stitch`: how often a block of tier 1 is entered before it becomes code of its own, less one, a
     power of two less one; `looks`: each access looks its page up, though the host could do that.
@@ -79,7 +82,7 @@ class Native(Python):
     def __init__(
         self,
         *,
-        hot: int = HOT,
+        hot: int | None = None,
         wait: bool = False,
         level: int = BEST,
         cache: DiskCache | None = None,
@@ -87,8 +90,9 @@ class Native(Python):
         stitch: int = STITCH,
         looks: bool = False,
     ) -> None:
-        super().__init__(hot=max(min(hot, PYTHON_HOT), 1), longest=longest)
-        self._native_hot = hot
+        self._native_hot = HOT if hot is None else hot
+        self._worth = WORTH if hot is None else 0
+        super().__init__(hot=max(min(self._native_hot, PYTHON_HOT), 1), longest=longest)
         self._wait = wait
         self._level = level
         self._cache = DiskCache.users() if cache is None else cache
@@ -99,7 +103,7 @@ class Native(Python):
         """A new session on a machine."""
         return NativeSession(
             state, self._hot, self._longest, self._native_hot, self._level, self._cache,
-            wait=self._wait, stitch=self._stitch, looks=self._looks,
+            wait=self._wait, stitch=self._stitch, looks=self._looks, worth=self._worth,
         )  # fmt: skip
 
 
@@ -122,10 +126,11 @@ class NativeSession(Session):
 
     def __init__(
         self, state: State, hot: int, longest: int, native_hot: int, level: int,
-        cache: DiskCache, *, wait: bool, stitch: int = STITCH, looks: bool = False,
+        cache: DiskCache, *, wait: bool, stitch: int = STITCH, looks: bool = False, worth: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = min(native_hot, MOST_HOT)
+        self._compiles_from = state.count + worth
         self.stitch = stitch
         self.cache = cache
         self.spaces = _spaces(state, looks=looks)
@@ -452,6 +457,8 @@ class NativeSession(Session):
                 self.tier1.arena.count_anew(block, before + self.mail[Word.HOT])
             if before * FAMILIAR >= self.native_hot:
                 self.regions.ask(mode, pc)
+        elif block is not None and self.state.count < self._compiles_from:
+            self.tier1.arena.count_anew(block, self.native_hot // 2)
         elif block is not None:
             self.regions.ask(mode, pc)
 

@@ -79,7 +79,7 @@ HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
 SIZE: Final = RECORD.size
-SELDOM: Final = 32  # of so many counts, by one it is noted where a block went
+SELDOM: Final = 256  # of so many counts, by one it is noted where a block went
 NO_GOAL, NO_NOTE = 0, 1  # instead of an address
 MOST_EVALUATED: Final = 3  # flags that an instruction needs; of more, all are settled
 
