@@ -28,7 +28,18 @@ from emu.engines.native.layout import (
     Word,
 )
 from emu.engines.native.linking import Placed
-from emu.engines.native.site import HEADER_BITS, JUMP, LINK, LINK_BITS, NOTE, SITE, TAG, TO, unlinked, way_on
+from emu.engines.native.site import (
+    HEADER_BITS,
+    JUMP,
+    LINK,
+    LINK_BITS,
+    NOTE,
+    SITE,
+    TAG,
+    TO,
+    unlinked,
+    way_on,
+)
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
@@ -41,7 +52,7 @@ ARENA = 1 << 21  # records; then everything is forgotten
 MOST_PAGES = 1 << 12  # ready at a time, in all modes; then everything is forgotten
 
 CODE, MOST_CODE = 1 << 20, 64  # bytes taken for stitched code at a time, and how often
-COUNTERS = 40 << 10  # bytes of counters in them: four for each block, which has 112 at least
+COUNTERS = 40 << 10  # bytes of counters in them: four for each block, which has 140 at least
 NOTES = 1 << 12  # of links that Python has not read yet
 OVERWRITTEN = 16  # changes of a frame's code after which it has none
 AHEAD = 16  # pages of constant code that are made ready together

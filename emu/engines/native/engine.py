@@ -52,10 +52,10 @@ from isa.x86.mode import Mode
 if TYPE_CHECKING:
     from emu.coverage import Coverage
 
-HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`: by
-# then it has taken about as long as compiling it does
-WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had: loading
-# the compiler costs as much as a third of them in stitched code, and that is what regions save
+HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`:
+# by then it has taken about as long as compiling it does
+WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had:
+# loading the compiler costs as much as a third of them in stitched code, which regions save then
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
 FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
 SLOW_HOT = 4_000  # the same for a block of the python engine

@@ -2,15 +2,17 @@
 
 `begin` counts the block's entries and its instructions, and leaves the block to the handlers if
 less may be done: there stitched code enters it. Others come through `enter`, which loads the
-registers and stands apart, as does whatever is done seldom. `end` is the
-*site* of a block that goes on wherever a register says: links compare the program counter with
-those of other blocks and jump into their code, the function `link` fills them in. Most blocks end
-in a jump of which it is known where it leads, one way or one of two (`LEADS`): those jumps are led
-to other blocks' code by the function `join`, and until then to `one` or `two`, which stand apart. `fall`
-is such a jump, of a block that ends before an instruction that no jump leads to. `again` does one
-of the block's instructions, and what follows it, in the handlers; `settle` computes the flags that
-are pending.
-Where they leave, `exits` puts what stitched code has in the host's registers into the mailbox.
+registers and stands apart, as does whatever is done seldom.
+
+`end` is the *site* of a block that goes on wherever a register says: links compare the program
+counter with those of other blocks and jump into their code, the function `link` fills them in. Most
+blocks end in a jump of which it is known where it leads, one way or one of two (`LEADS`): those
+jumps are led to other blocks' code by the function `join`, and until then to `one` or `two`, which
+stand apart. `fall` is such a jump, of a block that ends before an instruction that no jump leads to.
+
+`again` does one of the block's instructions, and what follows it, in the handlers; `settle`
+computes the flags that are pending. Where they leave, `exits` puts what stitched code has in the
+host's registers into the mailbox.
 """
 
 from __future__ import annotations
@@ -44,8 +46,8 @@ LINKS: Final = 2  # of a site
 JUMP: Final = LINKS  # instead of a number
 LINK_BITS: Final = 48  # of a link's address
 NOTE: Final = struct.Struct("<QQ")
-"""A link's address, above that its number in its site, and the number of the header that it leads to.
-Of a jump (see `LEADS`) it is the address of its distance, the number is JUMP, and above the
+"""A link's address, above that its number in its site, and the number of the header that it leads
+to. Of a jump (see `LEADS`) it is the address of its distance, the number is JUMP, and above the
 header's is what the distance was."""
 HEADER_BITS: Final = 32
 TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end

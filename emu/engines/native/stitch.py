@@ -2,8 +2,8 @@
 
 A stencil in memory is a head (`STENCIL`), its code, and its holes (`HOLE`). What goes into a hole
 is the sum of its addend and of what its kind says, all 32 bits wide. Code that leaves an
-instruction to the handlers lies apart, at the end of the room, and so does all that is done seldom. Stitched code has a header like a
-region's, which stands before the block's own.
+instruction to the handlers lies apart, at the end of the room, and so does all that is done seldom.
+Stitched code has a header like a region's, which stands before the block's own.
 
 Where it goes on (its site, see `site.py`) it is linked to stitched code by `link`, which notes
 that, as a link must be taken away when its block is no longer what is to be done there.
@@ -129,8 +129,8 @@ _KINDS: Final = {
     Kind.LINK: "%to.link",
 }
 _OF_BLOCK: Final = ("count", "number", "stitched")
-"""What is the same for all of a block, in an array; behind it stand the places of `LEADS`, and of what leads on
-until they are linked."""
+"""What is the same for all of a block, in an array; behind it stand the places of `LEADS`, and of
+what leads on until they are linked."""
 _INSIDE: Final = {
     Kind.LEADS: f"""
   %lead.p = getelementptr i32, ptr %block, i32 %lead
@@ -146,6 +146,11 @@ _INSIDE: Final = {
   %to.link = sub i32 %link, %place.low""",
 }
 """What has to be done for some kinds."""
+
+
+def _kind(kind: Kind) -> str:
+    return f"kind.{int(kind)}:{_INSIDE.get(kind, '')}\n  br label %fill\n"
+
 
 _SUMS: Final = ("rows", "length", "agains", "last", "known", "there", "count")
 """What there is to know of a plan: its rows, the bytes of their stencils, how many instructions may
@@ -229,7 +234,7 @@ hole:
   switch i32 %kind, label %fill [
     {" ".join(f"i32 {int(kind)}, label %kind.{int(kind)}" for kind in _KINDS)}
   ]
-{"".join(f"kind.{int(k)}:{_INSIDE.get(k, '')}{chr(10)}  br label %fill{chr(10)}" for k in _KINDS)}fill:
+{"".join(map(_kind, _KINDS))}fill:
   %what = phi i32 [ 0, %hole ], {", ".join(f"[ {t}, %kind.{int(k)} ]" for k, t in _KINDS.items())}
   %sum = add i32 %what, %addend
   store i32 %sum, ptr %place, align 1
