@@ -8,7 +8,7 @@ registers and stands apart, as does whatever is done seldom.
 counter with those of other blocks and jump into their code, the function `link` fills them in. Most
 blocks end in a jump of which it is known where it leads, one way or one of two (`LEADS`): those
 jumps are led to other blocks' code by the function `join`, and until then to `one` or `two`, which
-stand apart. `fall` is such a jump, of a block that ends before an instruction that no jump leads to.
+stand apart. `fall` is such a jump of a block that ends before an instruction to which none leads.
 
 `again` does one of the block's instructions, and what follows it, in the handlers; `settle`
 computes the flags that are pending. Where they leave, `exits` puts what stitched code has in the
