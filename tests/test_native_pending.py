@@ -88,10 +88,11 @@ def test_a_count_that_is_in_the_instruction_is_not_zero(text):
 
 INSTRUCTIONS = [
     "01c8", "29d1", "39c8", "38d1", "85c9", "21d8", "6601ca", "0502000080",  # add ... and: all
-    "40", "49", "fec2", "11c8", "19d9", "d1c0", "d1d9", "66d1ca", "c1c80d",  # some, or by some
+    "40", "49", "fec2", "11c8", "19d9", "d1c0", "d1d9", "66d1ca", "0fa3c8",  # some, or by some
     "c1e003", "c1e900", "d3e8", "d2e1", "0fa4c805", "c0f907",  # shifts, by 0 as well
     "f7e1", "0fafc1", "f7db", "0fbcc8", "f8", "f9", "f5", "9e",  # mul ... neg; clc, stc, cmc, sahf
     "9f", "0f94c2", "0f9cc1", "0f97c0", "0f4fc2", "0f4ac8", "d6", "27",  # lahf, setcc, cmov, daa
+    "c1c80d", "66c1c003",  # rotations by more
     "9c59", "fc", "89c2", "8d0408", "8b0e", "890e", "010e", "390e", "ff06",  # pushf; memory
     "7400", "7c00", "7600", "7a00", "eb00",  # to the next block
 ]  # fmt: skip

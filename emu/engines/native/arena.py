@@ -30,14 +30,13 @@ from emu.engines.native.layout import (
 from emu.engines.native.linking import Placed
 from emu.engines.native.site import (
     HEADER_BITS,
-    JUMP,
     LINK,
     LINK_BITS,
+    NO_SITE,
     NOTE,
     SITE,
     TAG,
     TO,
-    unlinked,
     way_on,
 )
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
@@ -474,13 +473,13 @@ class Arena:
         """Let no stitched code go on directly at what has a header."""
         self._take_notes()
         for noted in self._links.pop(header, ()):
-            link, address = divmod(noted.place, 1 << LINK_BITS)
-            if link == JUMP:
-                ctypes.c_uint32.from_address(address).value = noted.before
+            number, address = divmod(noted.place, 1 << LINK_BITS)
+            ctypes.c_uint32.from_address(address).value = noted.before
+            if number == NO_SITE:
                 continue
-            ctypes.c_uint32.from_address(address + TAG).value = 0
-            ctypes.c_int32.from_address(address + TO).value = unlinked(link)
-            last = address + SITE - link * LINK.size - 4
+            link = address - TO
+            ctypes.c_uint32.from_address(link + TAG).value = 0
+            last = link + SITE - number * LINK.size - 4
             ctypes.c_int32.from_address(last).value = way_on(Word.LINK)
 
     def _take_notes(self) -> None:
@@ -488,9 +487,9 @@ class Arena:
         first = self._notes.address
         words = self._notes.words()[: (self._mail[Word.LINKS] - first) // 8].tolist()
         self._mail[Word.LINKS] = first
-        for link, second in zip(words[::2], words[1::2], strict=True):
+        for place, second in zip(words[::2], words[1::2], strict=True):
             before, header = divmod(second, 1 << HEADER_BITS)
-            self._links.setdefault(header, []).append(Link(link, before))
+            self._links.setdefault(header, []).append(Link(place, before))
 
     def more_code(self) -> None:
         """Let native code stitch more blocks, or link more, whatever had no more room.

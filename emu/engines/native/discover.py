@@ -34,10 +34,11 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
+from emu.engines.native.links import leaps, links
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave, read_field, read_word
 from emu.engines.native.site import exits
-from emu.engines.native.stitch import leaps, stitcher
+from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
@@ -455,4 +456,4 @@ def dispatcher(pc: Register, space: int, *, stitches: bool) -> str:
     stitched ones if there are some."""
     texts = [_tier1(pc), _whole(pc), _resume(pc), _SETTLE, _COVER, _ENDS, _DISPATCH, _decode(space)]
     more = [leaps(), exits(pc)] if stitches else []
-    return "\n".join([*texts, stitcher(pc), *more])
+    return "\n".join([*texts, stitcher(), links(pc), *more])

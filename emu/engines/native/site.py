@@ -43,12 +43,11 @@ ENTRY: Final = 42  # bytes of `enter` before where it is entered: what `begin` d
 LINK: Final = struct.Struct("<HIBBBi")
 """cmp edx, TAG; jne behind it; jmp TO."""
 LINKS: Final = 2  # of a site
-JUMP: Final = LINKS  # instead of a number
-LINK_BITS: Final = 48  # of a link's address
+NO_SITE: Final = LINKS  # the number of a jump (see `LEADS`), instead of a link's in its site
+LINK_BITS: Final = 48  # of an address
 NOTE: Final = struct.Struct("<QQ")
-"""A link's address, above that its number in its site, and the number of the header that it leads
-to. Of a jump (see `LEADS`) it is the address of its distance, the number is JUMP, and above the
-header's is what the distance was."""
+"""Where the distance of a link is, and above that its number in its site; and the number of the
+header that it leads to, and above that what the distance was."""
 HEADER_BITS: Final = 32
 TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end
 SITE: Final = LINKS * LINK.size + 21

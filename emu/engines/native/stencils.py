@@ -120,26 +120,35 @@ class StencilCompiler(HandlerCompiler):
     def _finish(self, puts: list[Bits]) -> None:
         """Change the registers, and go on behind."""
         low = self.low
-        target = next((p.args[0] for p in puts if p.attribute is self.isa.pc), None)
+        target = next((put.args[0] for put in puts if put.attribute is self.isa.pc), None)
         either = self._either(target)
-        if either is not None:
-            condition, target = low.value(either.args[0]), None
-            puts = [put for put in puts if put.attribute is not self.isa.pc]
-        values = [(put, [low.value(a) for a in put.args]) for put in puts]
-        changed = {}
-        if self.pending is not None:
-            changed = keep(low, self.pending)
-            kind = self._hole(pending_hole(self.pending.name))
-            changed["kind"] = low.emit(f"ptrtoint ptr {kind} to i32")
+        decides = target if either is None else either.args[0]
+        decided = None if decides is None else low.value(decides)
+        others = [put for put in puts if put.attribute is not self.isa.pc]
+        values = [(put, [low.value(a) for a in put.args]) for put in others]
+        changed = self._kept()
         for put, texts in values:
-            if put.attribute is self.isa.pc:
-                changed["pc"] = texts[0]
-            else:
-                self._put(put, texts)
-        if either is None:
-            is_known = target is not None and self._sum(target) is not None
-            low.lines += go_on(LEADS[0] if is_known else "next", **changed)
-            return
+            self._put(put, texts)
+        if target is None or decided is None:
+            low.lines += go_on("next", **changed)
+        elif either is None:
+            name = "next" if self._sum(target) is None else LEADS[0]
+            low.lines += go_on(name, **changed | {"pc": decided})
+        else:
+            self._go_on_either(either, decided, changed)
+
+    def _kept(self) -> dict[str, str]:
+        """Keep what the flags follow from that stay pending, and what that changes of what is
+        passed on."""
+        if self.pending is None:
+            return {}
+        kind = self._hole(pending_hole(self.pending.name))
+        changed = keep(self.low, self.pending)
+        return changed | {"kind": self.low.emit(f"ptrtoint ptr {kind} to i32")}
+
+    def _go_on_either(self, either: Bits, condition: str, changed: dict[str, str]) -> None:
+        """Go on in one of two ways."""
+        low = self.low
         low.branch(condition, "taken", "passed")
         for name, label, goal in zip(LEADS, ("passed", "taken"), either.args[:0:-1], strict=True):
             low.start(label)

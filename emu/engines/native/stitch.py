@@ -5,8 +5,7 @@ is the sum of its addend and of what its kind says, all 32 bits wide. Code that 
 instruction to the handlers lies apart, at the end of the room, and so does all that is done seldom.
 Stitched code has a header like a region's, which stands before the block's own.
 
-Where it goes on (its site, see `site.py`) it is linked to stitched code by `link`, which notes
-that, as a link must be taken away when its block is no longer what is to be done there.
+Where it goes on it is linked to other code, see `links.py`.
 """
 
 from __future__ import annotations
@@ -27,13 +26,11 @@ from emu.engines.native.kinds import (
     WRITES,
 )
 from emu.engines.native.layout import (
-    CONVENTION,
     END,
     FLAGS,
     LONGEST,
     PAGE_BITS,
     PIECES,
-    REGION,
     STITCHED,
     UNKNOWN_KIND,
     USUAL,
@@ -41,35 +38,14 @@ from emu.engines.native.layout import (
     Left,
     Word,
 )
-from emu.engines.native.lowering import Lowering
-from emu.engines.native.pieces import chain, jump, read_field, read_word
+from emu.engines.native.pieces import read_field, read_word
 from emu.engines.native.site import (
-    EMPTY_THUNK,
     ENTRY,
-    HEADER_BITS,
-    JUMP,
     LEADS,
-    LEAVE,
-    LEAVE_PASS,
-    LINK,
-    LINK_BITS,
-    LINKS,
-    NOTE,
-    PARAMETERS,
-    SITE,
     STUB,
-    TAG,
-    THUNK,
-    THUNK_ENTRY,
-    THUNK_FUNCTION,
-    TO,
-    go_on_at,
-    unlinked,
-    way_on,
 )
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.ops import mask
-from isa.registers import Register
 
 STENCIL: Final = struct.Struct("<III")
 """Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the
@@ -79,8 +55,6 @@ HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
 SIZE: Final = RECORD.size
-SELDOM: Final = 256  # of so many counts, by one it is noted where a block went
-NO_GOAL, NO_NOTE = 0, 1  # instead of an address
 MOST_EVALUATED: Final = 3  # flags that an instruction needs; of more, all are settled
 
 
@@ -129,13 +103,15 @@ _KINDS: Final = {
     Kind.LINK: "%to.link",
 }
 _OF_BLOCK: Final = ("count", "number", "stitched")
-"""What is the same for all of a block, in an array; behind it stand the places of `LEADS`, and of
-what leads on until they are linked."""
+_PLACES: Final = len(_OF_BLOCK)
+_STUBS: Final = _PLACES + len(LEADS)
+"""What is the same for all of a block, in an array; where in it the places of `LEADS` are, and that
+of what leads on until they are linked."""
 _INSIDE: Final = {
     Kind.LEADS: f"""
   %lead.p = getelementptr i32, ptr %block, i32 %lead
   store i32 %place.low, ptr %lead.p
-  %stub.p = getelementptr i32, ptr %block, i32 {len(_OF_BLOCK) + len(LEADS)}
+  %stub.p = getelementptr i32, ptr %block, i32 {_STUBS}
   %stub.first = load i32, ptr %stub.p
   %stub.from = mul i32 %argument, {STUB}
   %stub = add i32 %stub.first, %stub.from
@@ -229,7 +205,7 @@ hole:
   %selected = and i32 %word, %mask
   %slot = shl i32 %selected, 3
   %distance = sub i32 %size, %at
-  %lead = add i32 %argument, {len(_OF_BLOCK)}
+  %lead = add i32 %argument, {_PLACES}
   %place.low = trunc i64 %place.n to i32
   switch i32 %kind, label %fill [
     {" ".join(f"i32 {int(kind)}, label %kind.{int(kind)}" for kind in _KINDS)}
@@ -259,6 +235,23 @@ define internal ptr @known(ptr %mailbox, i64 %pc) alwaysinline {{
   ret ptr %known.p
 }}
 """
+
+
+def _part(name: str, facts: str, first: int, bits: int) -> str:
+    """Lines that take some bits of packed facts, see `FlagFacts.packed`: %name."""
+    return f"""
+  %{name}.up = lshr i64 {facts}, {first}
+  %{name}.64 = and i64 %{name}.up, {mask(bits)}
+  %{name} = trunc i64 %{name}.64 to i32"""
+
+
+def _keeps(facts: str) -> str:
+    return _part("keeps", facts, KEEPS, FLAGS)
+
+
+def _kind_of(facts: str) -> str:
+    return _part("kind", facts, KIND, KIND_BITS)
+
 
 _LIVES: Final = f"""
 ; which flags somebody may read behind each instruction of a block, as it has them: those that are
@@ -293,13 +286,10 @@ one:
 some:
   %fact.p = getelementptr i64, ptr %facts, i32 %form
   %fact = load i64, ptr %fact.p
-  %fact32 = trunc i64 %fact to i32
-  %reads = and i32 %fact32, {mask(FLAGS)}
-  %keeps.up = lshr i64 %fact, {KEEPS}
-  %keeps = trunc i64 %keeps.up to i32
-  %kind.up = lshr i64 %fact, {KIND}
-  %kind = and i64 %kind.up, {mask(KIND_BITS)}
-  %changes = icmp ne i64 %kind, 0
+  {_part("reads", "%fact", 0, FLAGS)}
+  {_keeps("%fact")}
+  {_kind_of("%fact")}
+  %changes = icmp ne i32 %kind, 0
   %passes = select i1 %changes, i32 %keeps, i32 {mask(FLAGS)}
   %passed = and i32 %live, %passes
   %wanted = or i32 %passed, %reads
@@ -338,18 +328,15 @@ define internal void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %facts, i32 %
 entry:
   {_sum("known")}
   {_sum("there")}
-  %facts32 = trunc i64 %facts to i32
-  %reads = and i32 %facts32, {mask(FLAGS)}
-  %keeps.up = lshr i64 %facts, {KEEPS}
-  %keeps = trunc i64 %keeps.up to i32
+  {_part("reads", "%facts", 0, FLAGS)}
+  {_keeps("%facts")}
+  {_part("writes", "%facts", WRITES, 1)}
+  {_kind_of("%facts")}
   %passes = and i32 %keeps, %live
   %needs = or i32 %reads, %passes
   %is_there = xor i32 %there, -1
   %missing = and i32 %needs, %is_there
-  %writes = and i32 %facts32, {1 << WRITES}
-  %kind.up = lshr i64 %facts, {KIND}
-  %kind = and i64 %kind.up, {mask(KIND_BITS)}
-  %has_kind = icmp ne i64 %kind, 0
+  %has_kind = icmp ne i32 %kind, 0
   %written = select i1 %has_kind, i32 0, i32 %writes
   %wanted = or i32 %missing, %written
   %is_content = icmp eq i32 %wanted, 0
@@ -435,16 +422,13 @@ look:
 has:
   %fact.p = getelementptr i64, ptr %facts, i32 %form
   %fact = load i64, ptr %fact.p
-  %guard.up = lshr i64 %fact, {WORD}
-  %guard.word = and i64 %guard.up, {mask(WORD_BITS)}
-  %guard.p = getelementptr i32, ptr %record, i64 %guard.word
+  {_part("guard.word", "%fact", WORD, WORD_BITS)}
+  %guard.p = getelementptr i32, ptr %record, i32 %guard.word
   %guard = load i32, ptr %guard.p
-  %mask.up = lshr i64 %fact, {MASK}
-  %mask.64 = and i64 %mask.up, {mask(MASK_BITS)}
-  %mask = trunc i64 %mask.64 to i32
+  {_part("mask", "%fact", MASK, MASK_BITS)}
   %guarded = and i32 %guard, %mask
   %fails = icmp eq i32 %guarded, 0
-  %is_guarded = icmp ne i64 %guard.word, 0
+  %is_guarded = icmp ne i32 %guard.word, 0
   %must_not = and i1 %is_guarded, %fails
   br i1 %must_not, label %cannot, label %may
 may:
@@ -458,15 +442,12 @@ may:
   %agains.more = add i32 %agains.now, %may.again
   store i32 %agains.more, ptr %agains.p
   store i32 %form, ptr %last.p
-  %kind.up = lshr i64 %fact, {KIND}
-  %kind64 = and i64 %kind.up, {mask(KIND_BITS)}
-  %kind = trunc i64 %kind64 to i32
+  {_kind_of("%fact")}
   %is_pending = icmp ne i32 %kind, 0
   br i1 %is_pending, label %pending, label %go_on
 pending: ; what it does not change is there, if anybody reads it
   store i32 %kind, ptr %known.p
-  %keeps.up = lshr i64 %fact, {KEEPS}
-  %keeps = trunc i64 %keeps.up to i32
+  {_keeps("%fact")}
   store i32 %keeps, ptr %there.p
   br label %go_on
 go_on:
@@ -484,7 +465,7 @@ _STITCH: Final = f"""
 ; room for it, STEP if it cannot be
 define internal i64 @stitch(ptr %mailbox, i64 %number, i64 %pc) noinline {{
 entry:
-  %block = alloca [{len(_OF_BLOCK) + len(LEADS) + 1} x i32]
+  %block = alloca [{_STUBS + 1} x i32]
   %sums = alloca [{len(_SUMS)} x i32]
   %plan = alloca [{LONGEST * (MOST_EVALUATED + 1) + 1} x %row]
   {read_word("stencils", Word.STENCILS)}
@@ -581,7 +562,7 @@ copy:
   %first.apart = call ptr @copy(ptr %piece.enter, ptr %enters, ptr %header, i32 %pc32, i32 0,
                                 ptr %block, ptr %counter, ptr %calls, ptr %to)
   %stubs.low = trunc i64 %room.next to i32
-  %stubs.p = getelementptr i32, ptr %block, i32 {len(_OF_BLOCK) + len(LEADS)}
+  %stubs.p = getelementptr i32, ptr %block, i32 {_STUBS}
   store i32 %stubs.low, ptr %stubs.p
   br label %each
 each:
@@ -671,237 +652,6 @@ cannot:
 """
 
 
-def _thunk(place: str) -> str:
-    """Lines that store what enters a region, but for which one."""
-    words = struct.unpack(f"<{THUNK.size // 8}Q", THUNK.pack(*EMPTY_THUNK))
-    return "".join(
-        f"""
-  %thunk.{n} = getelementptr i64, ptr {place}, i64 {n}
-  store i64 {word}, ptr %thunk.{n}, align 1"""
-        for n, word in enumerate(words)
-    )
-
-
-def _joining(pc: Register) -> str:
-    """What `link` and `join` have in common."""
-    return f"""
-; a stitched block was left, with flags that may be pending: note where to, and tell
-define internal i64 @went(ptr %mailbox, i64 %number) noinline {{
-  call void @settle(ptr %mailbox)
-  {read_word("registers", Word.REGISTERS)}
-  {read_word("records", Word.RECORDS)}
-  %pc.p = getelementptr i64, ptr %registers, i64 {pc.slot}
-  %pc = load i64, ptr %pc.p
-  %pc32 = trunc i64 %pc to i32
-  %stitched = getelementptr [{SIZE} x i8], ptr %records, i64 %number
-  {read_field("behind", "%stitched", Header.BEHIND)}
-  %header = getelementptr [{SIZE} x i8], ptr %records, i32 %behind
-  {read_field("turn", "%header", Header.COUNT)}
-  %turn.next = add i32 %turn, 1
-  store i32 %turn.next, ptr %turn.p ; the entries are counted elsewhere
-  %turn.low = and i32 %turn, 3
-  %target = add i32 %turn.low, {int(Header.TARGETS)}
-  %target.p = getelementptr i32, ptr %header, i32 %target
-  store i32 %pc32, ptr %target.p
-  ret i64 %pc
-}}
-
-; where what is to be done at a program counter has code of its own: {NO_GOAL} if it has none, or
-; {NO_NOTE} if no more links can be noted
-define internal i64 @goal(ptr %mailbox, i64 %pc) noinline {{
-entry:
-  {read_word("records", Word.RECORDS)}
-  %known.p = call ptr @known(ptr %mailbox, i64 %pc)
-  %known = load i32, ptr %known.p
-  %other = getelementptr [{SIZE} x i8], ptr %records, i32 %known
-  %kind = load i32, ptr %other
-  %is_stitched = icmp eq i32 %kind, {STITCHED}
-  %is_there = icmp ne i32 %known, 0
-  %is_region = icmp eq i32 %kind, {REGION}
-  %is_code = or i1 %is_stitched, %is_region
-  %may = and i1 %is_code, %is_there
-  br i1 %may, label %some, label %none
-some:
-  {read_word("note", Word.LINKS)}
-  {read_word("last", Word.LAST_LINK)}
-  {read_field("function", "%other", Header.FUNCTION, "i64")}
-  {read_field("linked", "%other", Header.LINKED)}
-  %linked64 = sext i32 %linked to i64
-  %entry.n = add i64 %function, %linked64
-  %is_full = icmp eq ptr %note, %last
-  br i1 %is_full, label %full, label %place
-place:
-  br i1 %is_stitched, label %stitched, label %room
-stitched:
-  ret i64 %entry.n
-room: ; a region is entered through a thunk
-  {read_word("code", Word.CODE, "i64")}
-  {read_word("end", Word.ROOM, "i64")}
-  %thunk.n = sub i64 %end, {THUNK.size}
-  %has_room = icmp sge i64 %thunk.n, %code
-  br i1 %has_room, label %thunk, label %none
-thunk:
-  store i64 %thunk.n, ptr %end.p
-  %thunk.at = inttoptr i64 %thunk.n to ptr
-  {_thunk("%thunk.at")}
-  {read_field("way", "%other", Header.ENTRY)}
-  %thunk.entry = getelementptr i8, ptr %thunk.at, i64 {THUNK_ENTRY}
-  store i32 %way, ptr %thunk.entry, align 1
-  %thunk.function = getelementptr i8, ptr %thunk.at, i64 {THUNK_FUNCTION}
-  store i64 %function, ptr %thunk.function, align 1
-  ret i64 %thunk.n
-none:
-  ret i64 {NO_GOAL}
-full:
-  ret i64 {NO_NOTE}
-}}
-
-; note a link to what is to be done at a program counter, and lead it there
-define internal void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %to, i64 %goal) alwaysinline {{
-  {read_word("note", Word.LINKS)}
-  %known.p = call ptr @known(ptr %mailbox, i64 %pc)
-  %known = load i32, ptr %known.p
-  %known64 = zext i32 %known to i64
-  store i64 %noted, ptr %note
-  %before = load i32, ptr %to, align 1
-  %before64 = zext i32 %before to i64
-  %before.up = shl i64 %before64, {HEADER_BITS}
-  %second = or i64 %known64, %before.up
-  %note.second = getelementptr i64, ptr %note, i64 1
-  store i64 %second, ptr %note.second
-  %note.next = getelementptr i8, ptr %note, i64 {NOTE.size}
-  store ptr %note.next, ptr %note.p
-  %to.n = ptrtoint ptr %to to i64
-  %end.n = add i64 %to.n, 4
-  %distance = sub i64 %goal, %end.n
-  %distance32 = trunc i64 %distance to i32
-  store i32 %distance32, ptr %to, align 1
-  ret void
-}}
-"""
-
-
-def _go_on(pc: str) -> str:
-    """Lines that go on at a program counter."""
-    low = Lowering()
-    low.label = "on"
-    chain(low, pc)
-    return "\n".join(low.lines)
-
-
-def _link() -> str:
-    """Note where a stitched block went, link it if it can be, and go on, with nothing pending."""
-    choices = ""
-    for n in range(LINKS):
-        following = f"link.{n + 1}" if n + 1 < LINKS else "taken"
-        choices += f"""
-link.{n}:
-  %at.{n} = getelementptr i8, ptr %site, i64 {n * LINK.size}
-  %to.{n} = getelementptr i8, ptr %at.{n}, i64 {TO}
-  %distance.{n} = load i32, ptr %to.{n}, align 1
-  %is_free.{n} = icmp eq i32 %distance.{n}, {unlinked(n)}
-  br i1 %is_free.{n}, label %free, label %{following}
-"""
-    ways = ", ".join(f"[ %at.{n}, %link.{n} ]" for n in range(LINKS))
-    numbers = ", ".join(f"[ {n}, %link.{n} ]" for n in range(LINKS))
-    return f"""
-define {CONVENTION} i64 @link(ptr %mailbox, i64 %number) {{
-entry:
-  %pc = call i64 @went(ptr %mailbox, i64 %number)
-  {read_word("site", Word.PLACE)}
-  br label %link.0
-{choices}
-taken: ; it need not come here again
-  %tail = getelementptr i8, ptr %site, i64 {SITE - 4}
-  store i32 {way_on(Word.LEAP)}, ptr %tail, align 1
-  br label %on
-free:
-  %at = phi ptr {ways}
-  %which = phi i64 {numbers}
-  %goal = call i64 @goal(ptr %mailbox, i64 %pc)
-  switch i64 %goal, label %write [ i64 {NO_GOAL}, label %on i64 {NO_NOTE}, label %full ]
-full:
-  ret i64 {int(Left.FULL)}
-write:
-  %tag.p = getelementptr i8, ptr %at, i64 {TAG}
-  %pc32 = trunc i64 %pc to i32
-  store i32 %pc32, ptr %tag.p, align 1
-  %to.p = getelementptr i8, ptr %at, i64 {TO}
-  %at.n = ptrtoint ptr %at to i64
-  %which.up = shl i64 %which, {LINK_BITS}
-  %noted = or i64 %at.n, %which.up
-  call void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %to.p, i64 %goal)
-  br label %on
-on:
-{_go_on("%pc")}
-}}
-"""
-
-
-def _join() -> str:
-    """The same of a block that leaves where it always goes, or in one of two ways."""
-    return f"""
-define {CONVENTION} i64 @join(ptr %mailbox, i64 %number) {{
-entry:
-  %pc = call i64 @went(ptr %mailbox, i64 %number)
-  %goal = call i64 @goal(ptr %mailbox, i64 %pc)
-  switch i64 %goal, label %write [ i64 {NO_GOAL}, label %on i64 {NO_NOTE}, label %full ]
-full:
-  ret i64 {int(Left.FULL)}
-write:
-  {read_word("place", Word.PLACE)}
-  %place.n = ptrtoint ptr %place to i64
-  %noted = or i64 %place.n, {JUMP << LINK_BITS}
-  call void @lead(ptr %mailbox, i64 %pc, i64 %noted, ptr %place, i64 %goal)
-  br label %on
-on:
-{_go_on("%pc")}
-}}
-"""
-
-
-def _pass() -> str:
-    """The same of one that has all its links."""
-    return f"""
-define {CONVENTION} i64 @pass(ptr %mailbox, i64 %number) {{
-entry:
-  %pc = call i64 @went(ptr %mailbox, i64 %number)
-  br label %on
-on:
-{_go_on("%pc")}
-}}
-"""
-
-
-def leaps() -> str:
-    """The function that goes on behind a stitched block that has all its links: it leads to many
-    places, as a return does. Where to is noted now and then; nothing is settled for stitched code.
-    """
-    low = Lowering()
-    low.label = "probe"
-    entry = jump(low, "%to", lambda: low.jump("leave"))
-    low.line(f"%linked.p = getelementptr i64, ptr {entry}, i64 3")
-    low.line("%linked = load ptr, ptr %linked.p")
-    low.likely(low.emit("icmp ne ptr %linked, null"), "leave")
-    low.lines += go_on_at("%linked")
-    low.start("leave")
-    low.lines += go_on_at(f"@{LEAVE}pass", number="%number")
-    probe = "\n".join(low.lines)
-    return f"""
-{LEAVE_PASS}
-
-define {CONVENTION} i64 @leap({PARAMETERS}) {{
-entry:
-  %to = zext i32 %pc to i64
-  %chance = and i64 %remaining, {SELDOM - 1}
-  %is_noted = icmp eq i64 %chance, 0
-  br i1 %is_noted, label %leave, label %probe, !prof !1
-probe:
-{probe}
-}}
-"""
-
-
-def stitcher(pc: Register) -> str:
-    """The functions that stitch a block, link stitched ones, and go on behind them."""
-    return _COPY + _KNOWN + _LIVES + _PLAN + _STITCH + _joining(pc) + _link() + _join() + _pass()
+def stitcher() -> str:
+    """The function that stitches a block, and `known`."""
+    return _COPY + _KNOWN + _LIVES + _PLAN + _STITCH
