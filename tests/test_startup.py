@@ -136,18 +136,41 @@ def test_a_plain_warm_run_imports_nobody_who_knows_options(guest: Path, tmp_path
     assert not {*HEAVY, "click", "inspect", "hashlib"}.intersection(found["modules"])
 
 
-def test_without_options_they_are_what_the_command_line_says() -> None:
-    from emu.cli.commands import app
-    from emu.cli.plain import DEFAULTS, is_plain
+PLAIN = (
+    ["guest"], ["guest", "--seed", "1"],
+    ["--root", "/tree", "--writable", "--net", "--cwd", "/w", "guest", "-x"],
+    ["--env", "A=1", "--engine", "python", "--env", "B=-", "--cpu", "pentium", "guest", "--", "y"],
+    ["--cwd", "--net", "guest"], ["--cwd", "", "guest"],
+)  # fmt: skip
 
-    context = app.commands["run"].make_context("run", ["guest", "--seed", "1"])
+
+@pytest.mark.parametrize("given", PLAIN, ids=" ".join)
+def test_few_options_are_what_the_command_line_says(given: list[str]) -> None:
+    from emu.cli.commands import app
+    from emu.cli.plain import plain
+
+    said = app.commands["run"].make_context("run", list(given)).params
     own = ("guest", "arguments", "max_instructions", "as_json", "coverage")
-    assert {k: v for k, v in context.params.items() if k not in own} == DEFAULTS
-    assert [context.params[name] for name in own] == [
-        Path("guest"), ("--seed", "1"), None, False, None,
-    ]  # fmt: skip
-    assert is_plain(["run", "guest", "--seed", "1"])
-    assert not any(map(is_plain, ([], ["run"], ["run", "--seed", "1", "guest"], ["trace", "g"])))
+    found = plain(["run", *given])
+    assert found is not None
+    assert {k: v for k, v in said.items() if k not in own} == found.options
+    guest, *arguments = found.command
+    assert [said[name] for name in own] == [Path(guest), tuple(arguments), None, False, None]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [], ["run"], ["run", "--seed", "1", "guest"], ["trace", "guest"], ["run", "--root"],
+        ["run", "--root=/tree", "guest"], ["run", "--", "guest"], ["run", "--net"],
+        ["run", "--help"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_other_options_are_left_to_who_knows_them(given: list[str]) -> None:
+    from emu.cli.plain import plain
+
+    assert plain(given) is None
 
 
 def test_mistakes_without_options_are_told_as_with_them(tmp_path: Path) -> None:

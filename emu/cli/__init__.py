@@ -1,7 +1,7 @@
 """The `emu` command. Everything heavy is imported by the command that needs it.
 
-So is click, which takes a third of a short run: `emu run GUEST …` without options needs nobody who
-knows options (`plain.py`).
+So is click, which takes a third of a short run: `emu run GUEST …` with no or few options needs
+nobody who knows them all (`plain.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 
-from emu.cli.plain import is_plain, run_plainly
+from emu.cli.plain import plain, run_plainly
 from emu.command import run_command
 
 
@@ -20,8 +20,9 @@ def main() -> None:
 
 
 def _chosen(arguments: list[str]) -> Callable[[], object]:
-    if is_plain(arguments):
-        return partial(run_plainly, *arguments[1:])
+    found = plain(arguments)
+    if found is not None:
+        return partial(run_plainly, found)
     from emu.cli.commands import app
 
     return partial(app.main, standalone_mode=False)

@@ -1,10 +1,10 @@
-"""`emu run` without options: what they are then, and how it is done without who parses them."""
+"""`emu run` with no or few options: what they are, and how it is done without who parses all."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from emu.command import leave
 
@@ -18,13 +18,53 @@ DEFAULTS: Final[dict[str, Any]] = {
 """The options of `emu run`, by parameter; the command line takes them from here, too."""
 
 
-def is_plain(arguments: Sequence[str]) -> bool:
-    """Whether a command line is `run GUEST …`: what stands behind GUEST is the guest's."""
-    return len(arguments) > 1 and arguments[0] == "run" and not arguments[1].startswith("-")
+TAKES: Final[dict[str, Callable[[str], object] | None]] = {
+    "--root": Path, "--cwd": str, "--engine": str, "--cpu": str, "--env": str,
+    "--writable": None, "--net": None,
+}  # fmt: skip
+"""What is understood before GUEST, and what its value is; None without one."""
 
 
-def run_plainly(guest: str, *arguments: str) -> None:
+class Plain(NamedTuple):
+    """A command line: `GUEST ARGUMENTS…` and its options, by parameter."""
+
+    command: list[str]
+    options: dict[str, Any]
+
+
+def plain(arguments: Sequence[str]) -> Plain | None:
+    """A command line `run [OPTION…] GUEST …` of few options; None if click has to understand it.
+
+    What stands behind GUEST is the guest's.
+    """
+    rest, options = list(arguments), dict(DEFAULTS)
+    if not rest or rest.pop(0) != "run":
+        return None
+    while rest and rest[0].startswith("-"):
+        if not _understood(rest, options):
+            return None
+    return Plain(rest, options) if rest else None
+
+
+def _understood(rest: list[str], options: dict[str, Any]) -> bool:
+    """Whether the first of the arguments is an option of these, which then is taken away."""
+    name = rest.pop(0)
+    if name not in TAKES:
+        return False
+    parameter, kind = name.removeprefix("--"), TAKES[name]
+    if kind is None:
+        options[parameter] = True
+        return True
+    if not rest:
+        return False
+    value, before = kind(rest.pop(0)), options[parameter]
+    options[parameter] = (*before, value) if isinstance(before, tuple) else value
+    return True
+
+
+def run_plainly(found: Plain) -> None:
     """Run a guest; its output and exit code become ours."""
     from emu.cli.run import run_guest
 
-    leave(run_guest(Path(guest), list(arguments), dict(DEFAULTS), None, as_json=False))
+    guest, *arguments = found.command
+    leave(run_guest(Path(guest), arguments, found.options, None, as_json=False))

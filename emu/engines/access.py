@@ -8,7 +8,7 @@ raises `Stop`, so that emitted code has no checks of its own.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from emu.exit import Exit
 from emu.memory import (
@@ -22,6 +22,9 @@ from emu.memory import (
     replaced,
 )
 from isa.fault import Fault
+
+if TYPE_CHECKING:
+    from emu.toy.memory import WordMemory
 
 FORMATS: dict[int, Any] = {1: "B", 2: "H", 4: "I"}  # size -> memoryview format
 
@@ -302,10 +305,15 @@ class WordAccess(CalledAccess):
         return [f"if C{place}: raise Stop(None)", f"M{place} = {value}"]
 
 
+def has_words(memory: object) -> TypeGuard[WordMemory]:
+    """Whether a memory is of the toy machine; most processes need not load what that is."""
+    return isinstance(getattr(memory, "watched", None), bytearray)
+
+
 def access_for(space: str, memory: Memory, unit: int, undo: list[Any]) -> CalledAccess:
     """The fastest access that fits the memory; inlining reads host words, so little-endian only."""
     if isinstance(memory, TranslatedMemory) and sys.byteorder == "little":
         return PagedAccess(space, memory, unit, undo)
-    if isinstance(getattr(memory, "watched", None), bytearray):  # emu.toy.memory.WordMemory
+    if has_words(memory):
         return WordAccess(space, memory, unit, undo)
     return CalledAccess(space, memory, unit, undo)

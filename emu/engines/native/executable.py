@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
-import sys
 import threading
 from collections import deque
 from functools import cache
 from typing import Final
+
+from emu.engines.native.host import is_usual
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64
@@ -83,7 +83,7 @@ class Arena:
 @cache
 def arena() -> Arena | None:
     """The process's memory for code; None where LLVM's linker has to do it."""
-    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+    if not is_usual():
         return None
     try:
         return Arena()

@@ -5,11 +5,11 @@ Pointers among them are read in native code as pointers (never made from integer
 
 from __future__ import annotations
 
-import platform
 import zlib
 from enum import IntEnum
 from typing import Final
 
+from emu.engines.native.host import processor
 from emu.memory import PAGE_SIZE
 from isa.bits import Bits
 
@@ -133,7 +133,7 @@ QUICK, BEST = 0, 2
 LARGEST: Final = 200  # instructions of a region
 
 CONVENTION: Final = (
-    "preserve_nonecc" if platform.machine() in ("x86_64", "AMD64", "aarch64", "arm64") else "ccc"
+    "preserve_nonecc" if processor() in ("x86_64", "AMD64", "aarch64", "arm64") else "ccc"
 )
 """How functions call that go on in each other for ever: nobody keeps registers for a caller."""
 

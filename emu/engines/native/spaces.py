@@ -16,6 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from emu.engines.access import has_words
 from emu.engines.native.layout import (
     BULK,
     CODE,
@@ -98,9 +99,7 @@ def space_for(number: int, memory: Any, unit: int, *, looks: bool = False) -> Sp
             return MappedSpace(number, memory)
     if isinstance(memory, TranslatedMemory):
         return PagedSpace(number, memory)
-    from emu.toy.memory import WordMemory
-
-    if isinstance(memory, WordMemory):
+    if has_words(memory):
         return WordSpace(number, memory, unit)
     return None
 

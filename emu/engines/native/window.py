@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import platform
 import signal
-import sys
 import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -23,6 +21,7 @@ from typing import Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
+from emu.engines.native.host import is_usual
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
 from emu.room import Room
@@ -244,5 +243,4 @@ def _runs(pages: Iterable[tuple[int, int, bool]]) -> Iterator[Run]:
 
 def can_be() -> bool:
     """Whether there are windows on this host."""
-    usual = sys.platform.startswith("linux") and platform.machine() == "x86_64"
-    return usual and mmap.PAGESIZE == PAGE_SIZE and arena() is not None
+    return is_usual() and mmap.PAGESIZE == PAGE_SIZE and arena() is not None
