@@ -57,7 +57,9 @@ HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a r
 WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had:
 # loading the compiler costs as much as a third of them in stitched code, which regions save then
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
-FAMILIAR = 8  # by so much less is enough if a block was entered so often in earlier runs
+FAMILIAR = 2  # by so much less is enough if a block was entered so often in the run before: it will
+# be in each, which is worth loading a region for. Sums over runs would have everything compiled
+# one day, in programs of many blocks with no gain
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
@@ -454,7 +456,7 @@ class NativeSession(Session):
             before = 0
             if self.native_hot:
                 before = self.regions.warmth.of(self.regions.place(mode, pc, code))
-                self.tier1.arena.count_anew(block, before + self.mail[Word.HOT])
+                self.tier1.arena.count_anew(block, self.mail[Word.HOT])
             if before * FAMILIAR >= self.native_hot:
                 self.regions.ask(mode, pc)
         elif block is not None and self.state.count < self._compiles_from:

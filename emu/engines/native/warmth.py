@@ -1,5 +1,5 @@
-"""How often blocks without a region were entered in earlier runs, kept on disk: what is warm in
-every run of a program is worth a region too."""
+"""How often blocks without a region were entered in the last run that had them, kept on disk: what
+is warm in every run of a program is worth a region too."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Warmth:
         return self._known
 
     def of(self, place: Place) -> int:
-        """How often a block was entered."""
+        """How often a block was entered in the last run that had it."""
         return self._all().get(place, 0)
 
     def keep(self, found: Iterable[tuple[Place, int]], served: set[int]) -> None:
-        """Remember entries, those of earlier runs included; not at program counters where there
-        are regions by now."""
+        """Remember a run's entries beside those of other blocks in earlier runs; not at program
+        counters where there are regions by now."""
         entries = {p: n for p, n in (self._all() | dict(found)).items() if p.pc not in served}
         kept = sorted(entries.items(), key=lambda item: -item[1])[:MOST]
         columns = [array("I", [place.pc for place, _ in kept])]
