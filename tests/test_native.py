@@ -20,7 +20,6 @@ from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
-from emu.engines.native import tier1 as tier1_module
 from emu.engines.native import warmth as warmth_module
 from emu.engines.native.build import RegionBuilder
 from emu.engines.native.cache import DiskCache
@@ -352,34 +351,35 @@ WARM = code("31c0 b988130000 01c8 49 75fb cd80")  # xor; mov ecx, 5000; add; dec
 WARM_LOOP = CODE + 7
 
 
-def warm_run(cache):
-    """Where regions may be entered after a run of 5,000 rounds, of which 60,000 are enough, and an
-    eighth if it was in earlier runs."""
-    engine, state = native(cache=cache, hot=60_000), x86_machine(WARM)
+def warm_run(cache, hot):
+    """Where regions may be entered after a run of 5,000 rounds; half of `hot` is warm."""
+    engine, state = native(cache=cache, hot=hot), x86_machine(WARM)
     assert engine.run(state, 1 << 40).reason == "interrupt"
     session = engine._session_of(state)
     session.close()
     return session.regions.served
 
 
-def test_what_is_warm_in_every_run_becomes_a_region(tmp_path, monkeypatch):
-    """Entries are added up over the runs; what has a region is remembered no more."""
-    monkeypatch.setattr(tier1_module, "LONG", 1)
+def test_what_was_warm_in_a_run_becomes_a_region_in_the_next(tmp_path):
+    """What has a region is remembered no more."""
     cache = DiskCache(tmp_path / "cache")
-    assert [warm_run(cache) for _ in range(3)] == [set(), set(), {WARM_LOOP}]
+    assert warm_run(cache, 8_000) == set()
+    assert list(Warmth(cache).pcs) == [WARM_LOOP]
+    assert warm_run(cache, 8_000) == {WARM_LOOP}
     assert not Warmth(cache).pcs
 
 
-def test_short_runs_write_nothing_about_warmth(tmp_path):
+def test_entries_of_many_runs_are_not_added_up(tmp_path):
+    """Else every block of every program would be worth a region one day."""
     cache = DiskCache(tmp_path / "cache")
-    warm_run(cache)
+    assert [warm_run(cache, 12_000) for _ in range(4)] == [set()] * 4
     assert not cache.has("warmth")
 
 
 def test_only_what_was_entered_most_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(warmth_module, "MOST", 2)
     cache = DiskCache(tmp_path / "cache")
-    Warmth(cache).keep([(Place(pc, pc << 40), 10 * pc) for pc in range(1, 5)], served={3})
+    Warmth(cache).keep({Place(pc, pc << 40): 10 * pc for pc in range(1, 5)}, served={3})
     again = Warmth(cache)
     assert sorted(again.pcs) == [2, 4]
     assert [again.of(Place(pc, pc << 40)) for pc in range(1, 5)] == [0, 20, 0, 40]
@@ -402,7 +402,7 @@ def test_a_region_that_is_made_again_keeps_its_entries(tmp_path):
     """Who asked for one in an earlier run would ask in each run."""
     cache = DiskCache(tmp_path / "cache")
     for asked in (IF_ODD, AFTERWARDS):
-        engine, state = native(cache=cache, hot=4), x86_machine(ODD)
+        engine, state = native(cache=cache, hot=6), x86_machine(ODD)
         engine.run(state, 1 << 40)
         regions = engine._session_of(state).regions
         mode = state.isa.mode(state.values)

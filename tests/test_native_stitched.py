@@ -10,7 +10,6 @@ from emu.engines.native import arena as arena_module
 from emu.engines.native import engine as engine_module
 from emu.engines.native import executable
 from emu.engines.native import regions as regions_module
-from emu.engines.native import tier1 as tier1_module
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, BLOCK, CONVENTION, REGION, STITCHED, Header
@@ -92,6 +91,7 @@ def asked(monkeypatch, stitch, count, program=EVEN):
 
     with monkeypatch.context() as patch:
         patch.setattr(regions_module.Regions, "ask", note)
+        patch.setattr(engine_module, "FAMILIAR", 1)  # nobody notes before that it is warm
         engine = stitching(hot=count, stitch=stitch, level=BEST)
         agrees(program, engine)
     return counts
@@ -101,8 +101,6 @@ def test_loading_the_compiler_has_to_be_worth_it(monkeypatch, tmp_path):
     """A short run compiles nothing, the next one what was warm in that, and a long one the rest."""
     monkeypatch.setattr(engine_module, "RECALL", 10)
     monkeypatch.setattr(engine_module, "HOT", 60)
-    monkeypatch.setattr(tier1_module, "LEAST", 10)
-    monkeypatch.setattr(tier1_module, "LONG", 0)
     asked = []
     monkeypatch.setattr(regions_module.Regions, "ask", lambda self, mode, key: asked.append(key))
 

@@ -321,29 +321,6 @@ class Arena:
         else:
             self._put(block.header, Header.COUNT, count)
 
-    def counted(self, least: int) -> list[tuple[ColdBlock, int]]:
-        """The blocks without a region that were entered so often at least, and how often."""
-        return [
-            (self._block(page.mode, page.number << PAGE_BITS | offset, block), entries)
-            for slot, page in self._ready.items()
-            for offset in self._heads(slot, 0, PAGE_SIZE)
-            if (block := self._behind(header := self._slots[_place(slot, offset)]))
-            and (entries := self._entries(header, block)) >= least
-        ]
-
-    def _entries(self, header: int, block: int) -> int:
-        """How often a block was entered, since it was looked up on the disk if it was; 0 of what
-        has a region."""
-        if self._word(header, Header.KIND) == REGION:
-            return 0
-        stitched = self._stitched(header)
-        since = self._mail[Word.COUNT] if self._word(block, Header.RECALLED) else 0
-        count = self._word(block, Header.COUNT)
-        if stitched:
-            left = self._counter(stitched).value * self._word(stitched, Header.LENGTH)
-            count = self._mail[Word.HOT] - left // USUAL
-        return count - since & 0xFFFFFFFF
-
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""
         was = bool(self._word(block.header, Header.RECALLED))

@@ -38,6 +38,7 @@ from emu.engines.native.regions import NativeRegion, Regions
 from emu.engines.native.remembered import Remembered
 from emu.engines.native.spaces import Space, space_for
 from emu.engines.native.tier1 import FRESH, Tier1, conditions
+from emu.engines.native.warmth import Place
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
@@ -57,9 +58,9 @@ HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a r
 WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had:
 # loading the compiler costs as much as a third of them in stitched code, which regions save then
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign
-FAMILIAR = 2  # by so much less is enough if a block was entered so often in the run before: it will
-# be in each, which is worth loading a region for. Sums over runs would have everything compiled
-# one day, in programs of many blocks with no gain
+FAMILIAR = 2  # by so much less is warm, and enough if a block was in the run before: it will be in
+# each, which is worth loading a region for. Sums over runs would have everything compiled one day,
+# in programs of many blocks with no gain
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
@@ -132,6 +133,9 @@ class NativeSession(Session):
     ) -> None:  # fmt: skip
         super().__init__(state, hot, longest)
         self.native_hot = min(native_hot, MOST_HOT)
+        self._warm_after = max(self.native_hot // FAMILIAR, 1)
+        self._entered: dict[tuple[Hashable, int], int] = {}  # how often, of warm blocks of tier 1
+        self.warm: dict[Place, int] = {}  # the same for the disk
         self._compiles_from = state.count + worth
         self.stitch = stitch
         self.cache = cache
@@ -167,8 +171,8 @@ class NativeSession(Session):
                 self.mail[number] = word
         if self.tier1 is not None:
             self.tier1.attach()
-            self.mail[Word.HOT] = min(self.native_hot, RECALL) or 1
-            self.mail[Word.COUNT] = self.mail[Word.HOT] - max(self.native_hot, 1) & 0xFFFFFFFF
+            self.mail[Word.HOT] = min(self._warm_after, RECALL)
+            self.mail[Word.COUNT] = self.mail[Word.HOT] - self._warm_after & 0xFFFFFFFF
             self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.SEEN] = self._seen_at
@@ -444,7 +448,8 @@ class NativeSession(Session):
         return self.tier1.has(self.mail[Word.REASON])
 
     def _hot_block(self, mode: Hashable, pc: int) -> None:
-        """A block of tier 1 asks for a region: one that is on the disk, later a new one."""
+        """A block of tier 1 asks for a region: one that is on the disk, later a new one if it is as
+        hot as that takes."""
         assert self.tier1 is not None
         block = self.tier1.arena.block(mode, pc)
         region = self.regions.table(mode).get(pc)
@@ -457,12 +462,22 @@ class NativeSession(Session):
             if self.native_hot:
                 before = self.regions.warmth.of(self.regions.place(mode, pc, code))
                 self.tier1.arena.count_anew(block, self.mail[Word.HOT])
-            if before * FAMILIAR >= self.native_hot:
+            if before >= self._warm_after or not self.native_hot:
                 self.regions.ask(mode, pc)
-        elif block is not None and self.state.count < self._compiles_from:
-            self.tier1.arena.count_anew(block, self.native_hot // 2)
         elif block is not None:
-            self.regions.ask(mode, pc)
+            code = self.tier1.code(block)
+            missing = self.native_hot - self._noted(mode, pc, code)
+            if missing <= 0 and self.state.count >= self._compiles_from:
+                self.regions.ask(mode, pc)
+            else:
+                later = missing if missing > 0 else self._warm_after
+                self.tier1.arena.count_anew(block, max(self._warm_after - later, 0))
+
+    def _noted(self, mode: Hashable, pc: int, code: bytes) -> int:
+        """Note that a block without a region is warm, or still is; how often it was entered."""
+        entries = min(self._entered.get((mode, pc), 0) + self._warm_after, MOST_HOT)
+        self._entered[mode, pc] = self.warm[self.regions.place(mode, pc, code)] = entries
+        return entries
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -476,6 +491,7 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
+            self._entered.pop((mode, key), None)
             self.tier1.arena.count_anew(block)
 
     # -- what the python engine is asked -------------------------------------------------------

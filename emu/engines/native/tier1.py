@@ -37,7 +37,6 @@ from emu.engines.native.layout import (
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.site import ENTER, EXITS, LEAVE, SETTLE
-from emu.engines.native.warmth import LEAST
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
 STENCIL = "s"  # before the names of forms: the symbols of their stencils
 BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
-LONG = 50_000_000  # instructions of a run after which it is told which blocks were warm
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
 _all: weakref.WeakSet[Tier1] = weakref.WeakSet()
@@ -432,15 +430,8 @@ class Tier1:
         if known > self._kept:
             self._kept = known
             learned.save(self._session.cache, self._learned_name, self.decoder)
-        if self._session.native_hot and self._session.state.count >= LONG:
-            self._keep_warmth()
-
-    def _keep_warmth(self) -> None:
-        """Save which blocks without a region were entered often."""
         regions = self._session.regions
-        counted = self.arena.counted(LEAST)
-        found = [(regions.place(b.mode, b.pc, self.code(b)), n) for b, n in counted]
-        regions.warmth.keep(found, regions.served)
+        regions.warmth.keep(self._session.warm, regions.served)
 
 
 def _compiled_stencils(

@@ -4,14 +4,12 @@ is warm in every run of a program is worth a region too."""
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
 
 FILE: Final = "warmth"
 MOST: Final = 4_096  # blocks that are remembered: what loads in a thousandth of a second
-LEAST: Final = 4_000  # entries of a block that are worth remembering
 
 
 class Place(NamedTuple):
@@ -50,10 +48,13 @@ class Warmth:
         """How often a block was entered in the last run that had it."""
         return self._all().get(place, 0)
 
-    def keep(self, found: Iterable[tuple[Place, int]], served: set[int]) -> None:
+    def keep(self, found: dict[Place, int], served: set[int]) -> None:
         """Remember a run's entries beside those of other blocks in earlier runs; not at program
         counters where there are regions by now."""
-        entries = {p: n for p, n in (self._all() | dict(found)).items() if p.pc not in served}
+        entries = {p: n for p, n in (self._all() | found).items() if p.pc not in served}
+        if entries == self._all():
+            return
+        self._known = entries
         kept = sorted(entries.items(), key=lambda item: -item[1])[:MOST]
         columns = [array("I", [place.pc for place, _ in kept])]
         columns += [array("Q", [place.code for place, _ in kept])]
