@@ -379,11 +379,20 @@ def test_entries_of_many_runs_are_not_added_up(tmp_path):
 def test_only_what_was_entered_most_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(warmth_module, "MOST", 2)
     cache = DiskCache(tmp_path / "cache")
-    Warmth(cache).keep({Place(pc, pc << 40): 10 * pc for pc in range(1, 5)}, served={3})
+    found = {Place(pc, pc << 40): 10 * pc for pc in range(1, 5)}
+    Warmth(cache).keep(found, served={3}, inside={3})
     again = Warmth(cache)
     assert sorted(again.pcs) == [2, 4]
     assert [again.of(Place(pc, pc << 40)) for pc in range(1, 5)] == [0, 20, 0, 40]
     assert again.of(Place(4, 5)) == 0
+
+
+def test_blocks_inside_of_regions_are_warm_only_if_they_are_so_beside_them(tmp_path):
+    cache = DiskCache(tmp_path / "cache")
+    places = [Place(pc, pc) for pc in range(3)]
+    Warmth(cache).keep(dict.fromkeys(places, 7), served=set(), inside=set())
+    Warmth(cache).keep({places[1]: 8}, served=set(), inside={0, 1})
+    assert [Warmth(cache).of(place) for place in places] == [0, 8, 7]
 
 
 def test_no_columns_are_no_warmth(tmp_path):

@@ -105,6 +105,11 @@ class Regions:
         """The program counters where regions may be entered."""
         return {pc for region in self._installed_at.values() for pc in region.entries}
 
+    @property
+    def inside(self) -> set[int]:
+        """The program counters of all blocks of regions."""
+        return {pc for compiled in self._whole.values() for pc, _ in compiled.blocks}
+
     def table(self, mode: Hashable) -> dict[int, NativeRegion]:
         """The regions of a mode by the keys of their entries."""
         return self.tables.setdefault(mode, {})

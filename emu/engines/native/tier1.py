@@ -431,7 +431,7 @@ class Tier1:
             self._kept = known
             learned.save(self._session.cache, self._learned_name, self.decoder)
         regions = self._session.regions
-        regions.warmth.keep(self._session.warm, regions.served)
+        regions.warmth.keep(self._session.warm, regions.served, regions.inside)
 
 
 def _compiled_stencils(
