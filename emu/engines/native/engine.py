@@ -476,7 +476,9 @@ class NativeSession(Session):
     def _noted(self, mode: Hashable, pc: int, code: bytes) -> int:
         """Note that a block without a region is warm, or still is; how often it was entered."""
         entries = min(self._entered.get((mode, pc), 0) + self._warm_after, MOST_HOT)
-        self._entered[mode, pc] = self.warm[self.regions.place(mode, pc, code)] = entries
+        self._entered[mode, pc] = entries
+        if self.native_hot:  # else all are
+            self.warm[self.regions.place(mode, pc, code)] = entries
         return entries
 
     # -- regions -------------------------------------------------------------------------------
@@ -610,6 +612,8 @@ class NativeSession(Session):
         super().forget()
         self.regions.forget()
         self.targets.clear()
+        self._entered.clear()
+        self.warm.clear()
         self.forget_modes()
         if self.tier1 is not None:
             self.tier1.arena.clear()
