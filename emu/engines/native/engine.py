@@ -52,6 +52,7 @@ from isa.x86.mode import Mode
 
 if TYPE_CHECKING:
     from emu.coverage import Coverage
+    from emu.engines.native.arena import ColdBlock
 
 HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`:
 # by then it has taken about as long as compiling it does
@@ -134,8 +135,7 @@ class NativeSession(Session):
         super().__init__(state, hot, longest)
         self.native_hot = min(native_hot, MOST_HOT)
         self._warm_after = max(self.native_hot // FAMILIAR, 1)
-        self._entered: dict[tuple[Hashable, int], int] = {}  # how often, of warm blocks of tier 1
-        self.warm: dict[Place, int] = {}  # the same for the disk
+        self.warm: dict[Place, int] = {}  # how often warm blocks of tier 1 were entered
         self._compiles_from = state.count + worth
         self.stitch = stitch
         self.cache = cache
@@ -465,21 +465,23 @@ class NativeSession(Session):
             if before >= self._warm_after or not self.native_hot:
                 self.regions.ask(mode, pc)
         elif block is not None:
-            code = self.tier1.code(block)
-            missing = self.native_hot - self._noted(mode, pc, code)
+            missing = self.native_hot - self._noted(block) if self.native_hot else 0  # all are hot
             if missing <= 0 and self.state.count >= self._compiles_from:
                 self.regions.ask(mode, pc)
             else:
                 later = missing if missing > 0 else self._warm_after
                 self.tier1.arena.count_anew(block, max(self._warm_after - later, 0))
 
-    def _noted(self, mode: Hashable, pc: int, code: bytes) -> int:
+    def _noted(self, block: ColdBlock) -> int:
         """Note that a block without a region is warm, or still is; how often it was entered."""
-        entries = min(self._entered.get((mode, pc), 0) + self._warm_after, MOST_HOT)
-        self._entered[mode, pc] = entries
-        if self.native_hot:  # else all are
-            self.warm[self.regions.place(mode, pc, code)] = entries
+        place = self._place(block)
+        entries = self.warm[place] = min(self.warm.get(place, 0) + self._warm_after, MOST_HOT)
         return entries
+
+    def _place(self, block: ColdBlock) -> Place:
+        """A block as `warmth` knows it."""
+        assert self.tier1 is not None
+        return self.regions.place(block.mode, block.pc, self.tier1.code(block))
 
     # -- regions -------------------------------------------------------------------------------
 
@@ -493,7 +495,7 @@ class NativeSession(Session):
             return
         block = self.tier1.arena.block(mode, key)
         if block is not None:
-            self._entered.pop((mode, key), None)
+            self.warm.pop(self._place(block), None)
             self.tier1.arena.count_anew(block)
 
     # -- what the python engine is asked -------------------------------------------------------
@@ -612,7 +614,6 @@ class NativeSession(Session):
         super().forget()
         self.regions.forget()
         self.targets.clear()
-        self._entered.clear()
         self.warm.clear()
         self.forget_modes()
         if self.tier1 is not None:

@@ -21,7 +21,6 @@ from typing import Final, NamedTuple
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
-from emu.engines.native.host import is_usual
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
 from emu.room import Room
@@ -243,4 +242,4 @@ def _runs(pages: Iterable[tuple[int, int, bool]]) -> Iterator[Run]:
 
 def can_be() -> bool:
     """Whether there are windows on this host."""
-    return is_usual() and mmap.PAGESIZE == PAGE_SIZE and arena() is not None
+    return mmap.PAGESIZE == PAGE_SIZE and arena() is not None  # which asks for the host
