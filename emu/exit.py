@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from isa.fault import Fault
+from isa.record import NamedTuple
 
 
 class Exit(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from emu.command import leave
+from isa.record import NamedTuple
 
 DEFAULTS: Final[dict[str, Any]] = {
     "engine": "auto", "machine": "auto", "cpu": "pentium2", "seed": 0, "cwd": "/", "boot": "ac",

@@ -8,7 +8,9 @@ Whatever a guest writes, a device answers; it never raises.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
+
+from isa.record import NamedTuple
 
 Line = Callable[[bool], None]
 """A wire that a device drives: called with its level. The device remembers what it drives."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
 from isa.ops import OPS
+from isa.record import NamedTuple
 from isa.registers import Register
 from isa.trace import Region, Rewriter, Trace
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from isa.record import NamedTuple
 
 SECTOR: Final = 512
 BOOT_SIGNATURE: Final = b"\x55\xaa"  # at the end of a boot sector

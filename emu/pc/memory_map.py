@@ -7,7 +7,9 @@ specification, section 15.1).
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from isa.record import NamedTuple
 
 USABLE, RESERVED = 1, 2
 BIOS_DATA, VIDEO, BIOS, EXTENDED = 0x9FC00, 0xA0000, 0xF0000, 0x100000

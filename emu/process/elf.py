@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from itertools import pairwise
-from typing import NamedTuple
 
 from emu.errors import LoaderError
 from emu.memory import (
@@ -19,6 +18,7 @@ from emu.memory import (
     OutOfMemoryError,
 )
 from emu.process.layout import DYN_BASE, IMAGE_END, LOWEST
+from isa.record import NamedTuple
 
 ET_EXEC, ET_DYN = 2, 3
 EM_386 = 3

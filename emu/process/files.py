@@ -12,7 +12,7 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -32,6 +32,7 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
+from isa.record import NamedTuple
 
 if TYPE_CHECKING:
     from emu.process.shared_files import SharedFile, SharedFiles

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from emu.process.numbers import CallError, Errno
+from isa.record import NamedTuple
 
 FIRST_PID = 1000
 MOST_PROCESSES = 256  # at a time, those that nobody has waited for included

@@ -14,7 +14,7 @@ import stat as host
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 from emu.errors import GuestFileError
 from emu.process import virtual
@@ -58,6 +58,7 @@ from emu.process.numbers import (
     Errno,
 )
 from emu.process.shared_files import SharedFiles
+from isa.record import NamedTuple
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

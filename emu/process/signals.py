@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
 
 from isa.fault import Fault
+from isa.record import NamedTuple
 
 
 class Signal(IntEnum):

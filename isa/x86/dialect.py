@@ -7,8 +7,9 @@ open, as `tests/test_real_mode_vectors.py` finds them in a real one; the coproce
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
+from isa.record import NamedTuple
 from isa.x86.models import Model
 
 _POP_CS: Final = 0x0F

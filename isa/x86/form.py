@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from isa.record import NamedTuple
 from isa.x86.mode import Mode
 
 

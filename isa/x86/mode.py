@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.models import has_system
 from isa.x86.registers import (

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
 from random import Random
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 from isa.definition import Instruction
+from isa.record import NamedTuple
 from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, decode
 from isa.x86.encoding import (
     CONSTANT,

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from isa.bits import Bits
+from isa.record import NamedTuple
 from isa.x86 import debug, segmentation
 from isa.x86.descriptors import Selector, find, mark_accessed
 from isa.x86.registers import ESP, SEGMENTS, TR, TR_ATTRIBUTES, TR_BASE, TR_LIMIT

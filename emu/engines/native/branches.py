@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final, NamedTuple
+from typing import Final
 
 import capstone
 
 from emu.engines.native.window import MARK
+from isa.record import NamedTuple
 
 JUMP: Final = b"\xe9"  # jmp rel32
 _SHORT_JUMP: Final = 0xEB  # jmp rel8

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu.engines.native.image import Image
+from isa.record import NamedTuple
 
 
 class Compiled(NamedTuple):

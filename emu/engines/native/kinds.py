@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from isa.record import NamedTuple
 
 WRITES, WORD, MASK, KIND, KEEPS = 8, 9, 12, 32, 48  # where what is in `FlagFacts.packed`
 WORD_BITS, MASK_BITS, KIND_BITS = 3, 16, 16

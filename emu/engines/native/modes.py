@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from emu.room import Room
+from isa.record import NamedTuple
 
 ROW_BITS: Final = 8
 ROWS: Final = 1 << ROW_BITS

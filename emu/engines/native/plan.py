@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from emu.engines.facts import Facts
 from emu.engines.native.pieces import PORT, exits, reads_port
@@ -20,6 +20,7 @@ from emu.engines.native.spaces import Space
 from isa.bits import Bits, leaf
 from isa.definition import Instruction, InstructionSet
 from isa.ops import OPS
+from isa.record import NamedTuple
 from isa.registers import Register, Role
 from isa.trace import specialise
 

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines.access import has_words
 from emu.engines.native.layout import (
@@ -37,6 +37,7 @@ from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace, TranslatedMemory
 from emu.room import Room, address_of
 from isa.bits import Bits
 from isa.fault import Fault
+from isa.record import NamedTuple
 
 if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering

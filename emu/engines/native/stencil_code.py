@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
 from emu.engines.native.site import LEADS
 from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, Kind
+from isa.record import NamedTuple
 
 _NEXT, _AGAIN = "next", "again"
 _ARGUMENT: Final = 8  # where in a hole that is

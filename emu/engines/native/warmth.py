@@ -4,9 +4,10 @@ is warm in every run of a program is worth a region too."""
 from __future__ import annotations
 
 from array import array
-from typing import Final, NamedTuple
+from typing import Final
 
 from emu.engines.native.cache import DiskCache
+from isa.record import NamedTuple
 
 FILE: Final = "warmth"
 MOST: Final = 4_096  # blocks that are remembered: what loads in a thousandth of a second

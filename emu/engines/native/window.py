@@ -17,13 +17,14 @@ import signal
 import weakref
 from collections.abc import Iterable, Iterator
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
 from emu.room import Room
+from isa.record import NamedTuple
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""

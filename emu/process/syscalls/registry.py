@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
 from emu.process.syscalls.names import NAMES, NUMBERS
+from isa.record import NamedTuple
 
 REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 Handler = Callable[..., "int | None"]

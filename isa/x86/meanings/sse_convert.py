@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
 
 from isa.functions import Family
+from isa.record import NamedTuple
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm
 from isa.x86.lanes import lanes, packed

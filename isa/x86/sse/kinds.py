@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
+from isa.record import NamedTuple
 from isa.x86.table import Meaning, instruction
 
 

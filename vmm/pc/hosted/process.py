@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from typing import Final, NamedTuple
+from typing import Final
 
 from emu.engines import Engine
 from emu.exit import UNTIL, Exit
@@ -42,6 +42,7 @@ from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import REGISTERS as ARGUMENT_REGISTERS
 from emu.state import State
 from isa.fault import Fault
+from isa.record import NamedTuple
 from isa.x86.vectors import GENERAL_PROTECTION, INVALID_OPCODE
 from vmm.pc.hosted.inspected import LOOKED_AT, Inspected
 from vmm.pc.hosted.stub import ARGUMENTS, CALLS, HANDLER, STACK, STACK_SIZE, STUB, stub
