@@ -42,8 +42,8 @@ Mark = tuple[int, int]
 MOST_CHANGES = 1 << 12  # of single pages that are told one by one
 MANY_CHANGES = 1 << 10  # at a time: to forget everything takes less then
 MOST_SHARES = 8  # times that a frame is shared, on average
-AROUND = 16  # pages, from a multiple of as many, that engines may learn of at one touch, and that
-# get their frames together where touches go on beside touched pages
+AROUND = 32  # pages, from a multiple of as many, that engines may learn of at one touch, and that
+# get their frames together: an engine that asks for a page takes as long as for some of them
 MANY_FREE = 1 << 10  # frames of storage that is not short of them
 
 CodeListener = Callable[[int, int], None]
@@ -108,6 +108,27 @@ class PhysicalMemory:
             raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
         self._next_frame += 1
         return self._next_frame - 1
+
+    def allocate_frames(self, count: int) -> list[int]:
+        """So many zeroed frames, side by side if nobody had them before; raises OutOfMemoryError,
+        and gives none then."""
+        again = min(count, len(self._free))
+        last = self._next_frame + count - again
+        if last * PAGE_SIZE > self.size:
+            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
+        frames = [self.allocate_frame() for _ in range(again)]
+        frames += range(self._next_frame, last)
+        self._next_frame = last
+        return frames
+
+    def filled_frames(self, data: memoryview) -> list[int]:
+        """Frames with so many bytes in them, and zeros behind those; raises OutOfMemoryError."""
+        frames = self.allocate_frames(-(-len(data) // PAGE_SIZE))
+        for start, count in runs_of(frames):
+            where, size = frames[start] * PAGE_SIZE, count * PAGE_SIZE
+            piece = data[start * PAGE_SIZE : start * PAGE_SIZE + size]
+            self.view[where : where + len(piece)] = piece
+        return frames
 
     @property
     def most_used(self) -> int:
@@ -175,6 +196,16 @@ class PhysicalMemory:
         self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = page
         self._constants[frame] = None
         return frame
+
+    def constant_frames(self, data: memoryview) -> list[int]:
+        """The same for many pages, the last one filled up with zeros."""
+        if self._by_hash:
+            whole = memoryview(bytes(data).ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0"))
+            pages = range(0, len(whole), PAGE_SIZE)
+            return [self.constant_frame(whole[at : at + PAGE_SIZE]) for at in pages]
+        frames = self.filled_frames(data)
+        self._constants |= dict.fromkeys(frames)
+        return frames
 
     def index_constants(self) -> None:
         """Have the constant pages of now be found again. A machine that never starts a second
@@ -255,6 +286,21 @@ def pieces_of(address: int, size: int) -> Iterator[tuple[int, int]]:
         count = min(size, PAGE_SIZE - (address & PAGE_MASK))
         yield address, count
         address, size = address + count, size - count
+
+
+def runs_of(*columns: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where sequences of one length begin to count up together, and how long they do."""
+    length = len(columns[0])
+    if not length:
+        return
+    if all(list(column) == list(range(column[0], column[0] + length)) for column in columns):
+        yield 0, length  # nearly always
+        return
+    first = 0
+    for at in range(1, length + 1):
+        if at == length or any(column[at] != column[at - 1] + 1 for column in columns):
+            yield first, at - first
+            first = at
 
 
 class Backing(Protocol):
@@ -490,10 +536,11 @@ class TranslatedMemory(ABC):
 
 
 class Reachable(NamedTuple):
-    """A page that can be read: its number, where it is in storage, and whether it can be written,
-    without anybody's having a look."""
+    """Pages that can be read: the number of the first, how many they are, where they lie in storage
+    one behind the other, and whether they can be written without anybody's having a look."""
 
     page: int
+    length: int
     where: int
     writable: bool
 
@@ -767,18 +814,24 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if region.backing is None:
-            self.frames |= {n: self.physical.allocate_frame() for n in self._due(page, region)}
+            due = self._due(page, region)
+            self.frames |= zip(due, self.physical.allocate_frames(len(due)), strict=True)
             return self.frames[page]
         found = region.backing.frame(page + region.shift)
         return None if found is None else self.physical.share_frame(found)
 
     def _due(self, page: int, region: Region) -> Sequence[int]:
-        """A page that is touched first, and the next ones, ascending, where touches go on beside
-        touched pages: engines reach them with this one, see `around`."""
-        step = 1 if page - 1 in self.frames else -1
-        if page - step not in self.frames or self.physical.free_frames < MANY_FREE:
+        """A page that is touched first, and others, ascending: engines reach them with this one,
+        see `around`. All that are near as long as memory is plenty; then those behind or before it
+        where touches go on beside touched pages; just this one where memory is short."""
+        free, near = self.physical.free_frames, _near(page, region)
+        if free < MANY_FREE:
             return [page]
-        near = _near(page, region)
+        if free * PAGE_SIZE > self.physical.size // 2:
+            return [other for other in near if other not in self.frames]
+        step = 1 if page - 1 in self.frames else -1
+        if page - step not in self.frames:
+            return [page]
         pages = range(page, near.stop) if step > 0 else range(near.start, page + 1)[::-1]
         found = list(takewhile(lambda other: other not in self.frames, pages))
         return found[::step]
@@ -788,17 +841,27 @@ class AddressSpace(TranslatedMemory):
         region = self.region_at(address)
         if region is None:
             return []
-        pages = _near(address // PAGE_SIZE, region)
-        physical, frames, code = self.physical, self.frames, self.physical.code_frames
-        writes = region.permissions & WRITE and region.backing is None and physical.dirty is None
+        pages = [page for page in _near(address // PAGE_SIZE, region) if page in self.frames]
+        frames = [self.frames[page] for page in pages]
+        writes = region.permissions & WRITE and region.backing is None
+        free = bool(writes) and self.physical.dirty is None
+        code = self.physical.code_frames.intersection(frames) if free else ()
+        runs = ((at, 1) for at in range(len(pages))) if code else runs_of(pages, frames)
         found = [
-            Reachable(page, frames[page] * PAGE_SIZE, bool(writes) and frames[page] not in code)
-            for page in pages
-            if page in frames
+            Reachable(pages[at], count, frames[at] * PAGE_SIZE, free and frames[at] not in code)
+            for at, count in runs
         ]
-        self._cached[READ].update((page, where) for page, where, _ in found)
-        self._cached[WRITE].update((page, where) for page, where, writable in found if writable)
+        for run in found:
+            self._remember(run)
         return found
+
+    def _remember(self, run: Reachable) -> None:
+        """Keep how to translate pages."""
+        where = range(run.where, run.where + run.length * PAGE_SIZE, PAGE_SIZE)
+        known = dict(zip(range(run.page, run.page + run.length), where, strict=True))
+        self._cached[READ] |= known
+        if run.writable:
+            self._cached[WRITE] |= known
 
     def still(self, address: int, privilege: int) -> int | Fault:
         """See `TranslatedMemory`: a page that was never touched holds no code, and is not touched
@@ -846,21 +909,37 @@ class AddressSpace(TranslatedMemory):
     def fill(self, address: int, data: bytes | memoryview) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
         written are one with equal pages of other processes."""
+        before = address & PAGE_MASK
+        if before and address // PAGE_SIZE not in self.frames:
+            address, data = address - before, bytes(before) + data
         data = memoryview(data).toreadonly()
-        done, region = 0, None
-        for start, count in pieces_of(address, len(data)):
-            page, piece = start // PAGE_SIZE, data[done : done + count]
-            if region is None or not region.start <= start < region.end:
-                region = self.region_at(start)
-            constant = region is not None and not region.permissions & WRITE
-            if constant and page not in self.frames:
-                if count < PAGE_SIZE:
-                    whole = (bytes(start & PAGE_MASK) + piece).ljust(PAGE_SIZE, b"\0")
-                    piece = memoryview(whole)
-                self.frames[page] = self.physical.constant_frame(piece)
+        done = 0
+        while done < len(data):
+            size = self._untouched(address + done, len(data) - done)
+            if size:
+                self._fill_pages(address + done, data[done : done + size])
             else:
-                self.poke(start, bytes(piece))
-            done += count
+                size = min(PAGE_SIZE - (address + done & PAGE_MASK), len(data) - done)
+                self.poke(address + done, bytes(data[done : done + size]))
+            done += size
+
+    def _untouched(self, address: int, size: int) -> int:
+        """How many bytes of so many are on pages of one region that nobody has touched."""
+        region = self.region_at(address)
+        if region is None or address & PAGE_MASK or region.backing is not None:
+            return 0
+        pages = range(address // PAGE_SIZE, -(-min(address + size, region.end) // PAGE_SIZE))
+        if not self.frames.keys().isdisjoint(pages):
+            pages = range(pages.start, next(page for page in pages if page in self.frames))
+        return min(len(pages) * PAGE_SIZE, size)
+
+    def _fill_pages(self, address: int, data: memoryview) -> None:
+        """Write to whole pages, the rest of the last one too, that nobody has touched."""
+        region, page = self.region_at(address), address // PAGE_SIZE
+        constant = region is not None and not region.permissions & WRITE
+        physical = self.physical
+        frames = physical.constant_frames(data) if constant else physical.filled_frames(data)
+        self.frames |= zip(range(page, page + len(frames)), frames, strict=True)
 
 
 def _near(page: int, region: Region) -> range:

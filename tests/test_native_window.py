@@ -163,7 +163,7 @@ def test_writes_beside_code_stay_in_native_code(engine):
 
 def test_a_window_in_too_many_pieces_begins_anew(monkeypatch):
     """The host gives a process 65,530 pieces of memory."""
-    shown, real = [], window.Window._show
+    shown, real = [], window.Window.show
 
     def show(self, run):
         shown.append(run)
@@ -171,7 +171,7 @@ def test_a_window_in_too_many_pieces_begins_anew(monkeypatch):
             raise OSError
         real(self, run)
 
-    monkeypatch.setattr(window.Window, "_show", show)
+    monkeypatch.setattr(window.Window, "show", show)
     program = looped("8b03 8903 81c300100000")
     for make in ENGINES.values():
         agrees(program, make(), {"ebx": DATA})

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from emu.engines.native.layout import CODE, SLOW_MOST, WRITABLE, Word
+from emu.engines.native.layout import CODE, SLOW_MOST, Word
 from emu.engines.native.spaces import Access, PagedSpace, either
 from emu.engines.native.window import MARK, Window
-from emu.memory import AddressSpace
+from emu.memory import AddressSpace, Reachable
 from isa.bits import Bits
 
 if TYPE_CHECKING:
@@ -37,20 +37,15 @@ class MappedSpace(PagedSpace):
         """See `Space`."""
         return super().words() | {self.base: self._window.address}
 
-    def _enter(self, entries: list[tuple[int, int, int]]) -> bool:
+    def _enter(self, table: int, run: Reachable) -> bool:
         """See `PagedSpace`."""
-        storage = self.memory.physical.address
-        found: dict[int, tuple[int, bool]] = {}
-        for table, page, where in entries:
-            if table != CODE:
-                written = self._has(WRITABLE, page) or found.get(page, (0, False))[1]
-                found[page] = storage + where, written or table == WRITABLE
-        try:
-            self._window.show((page, *found[page]) for page in sorted(found))
-        except OSError:  # it is in too many pieces
-            self.flush()
-            return False
-        return super()._enter(entries)
+        if table != CODE:
+            try:
+                self._window.show(run._replace(where=self.memory.physical.address + run.where))
+            except OSError:  # it is in too many pieces
+                self.flush()
+                return False
+        return super()._enter(table, run)
 
     def flush(self) -> None:
         """See `Space`."""

@@ -11,7 +11,8 @@ read, that can be written, and that can be written but hold translated code, whe
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from array import array
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -33,7 +34,16 @@ from emu.engines.native.layout import (
     Word,
     bulk_name,
 )
-from emu.memory import PAGE_MASK, READ, WRITE, AddressSpace, TranslatedMemory
+from emu.memory import (
+    PAGE_MASK,
+    PAGE_SIZE,
+    READ,
+    WRITE,
+    AddressSpace,
+    Reachable,
+    TranslatedMemory,
+    runs_of,
+)
 from emu.room import Room, address_of
 from isa.bits import Bits
 from isa.fault import Fault
@@ -136,22 +146,37 @@ class PagedSpace:
         page = address >> PAGE_BITS
         if self._has(table, page):
             return False  # the access is too wide to cross pages, or writes to what is translated
-        entries = [(table, page, where - (address & PAGE_MASK))]
-        for other, there, writable in self.memory.around(address):
-            if not self._has(READABLE, other):
-                entries.append((READABLE, other, there))
-            if writable and not self._has(WRITABLE, other):
-                entries.append((WRITABLE, other, there))
-        return self._enter(entries)
+        for run in self.memory.around(address):
+            for part in self._missing(run):
+                if not self._enter(READABLE, part):
+                    return False
+        if self._has(table, page):
+            return True
+        alone = Reachable(page, 1, where - (address & PAGE_MASK), writable=table == WRITABLE)
+        return self._enter(table, alone)
 
-    def _enter(self, entries: list[tuple[int, int, int]]) -> bool:
-        """Let pages be reached: by table, their numbers, and where they are in storage; False if
+    def _missing(self, run: Reachable) -> Iterator[Reachable]:
+        """Those of some pages that cannot be reached yet as they could be."""
+        first = (WRITABLE if run.writable else READABLE) * PAGES + run.page
+        there = self._entries[first : first + run.length].tolist()
+        if not any(there):
+            yield run
+            return
+        missing = [at for at, entry in enumerate(there) if not entry]
+        for first, length in runs_of(missing):
+            page, where = run.page + missing[first], run.where + (missing[first] << PAGE_BITS)
+            yield Reachable(page, length, where, run.writable)
+
+    def _enter(self, table: int, run: Reachable) -> bool:
+        """Let pages be reached by a table, and by that for writes if they are writable; False if
         that cannot be."""
-        for table, page, where in entries:
-            start = page << PAGE_BITS
-            entry = (where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
-            self._entries[table * PAGES + page] = entry
-            self._filled.add(page)
+        start = run.page << PAGE_BITS
+        first = (run.where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
+        entries = array("Q", range(first, first + (run.length << PAGE_BITS), PAGE_SIZE))
+        for each in {table, WRITABLE} if run.writable else {table}:
+            at = each * PAGES + run.page
+            self._entries[at : at + run.length] = entries
+        self._filled.update(range(run.page, run.page + run.length))
         return True
 
     def _has(self, table: int, page: int) -> bool:

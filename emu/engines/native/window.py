@@ -15,16 +15,15 @@ import ctypes
 import mmap
 import signal
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
-from emu.memory import ADDRESS_LIMIT, PAGE_SIZE
+from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
-from isa.record import NamedTuple
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
@@ -155,15 +154,6 @@ def _libc() -> ctypes.CDLL:
 _all: weakref.WeakSet[Window] = weakref.WeakSet()
 
 
-class Run(NamedTuple):
-    """Pages one behind the other, by number, that lie so in storage, too, from an address on."""
-
-    page: int
-    length: int
-    place: int
-    writable: bool
-
-
 class Window:
     """A window on a guest's memory; `address` is where its first byte is."""
 
@@ -181,22 +171,18 @@ class Window:
         weakref.finalize(self, _libc().munmap, found, size).atexit = False
         _all.add(self)
 
-    def show(self, pages: Iterable[tuple[int, int, bool]]) -> None:
-        """Let pages be reached, ascending: a number, where it is in the host's storage, and
-        whether it can be written. Raises OSError if the host cannot."""
-        for run in _runs(pages):
-            self._show(run)
-
-    def _show(self, run: Run) -> None:
-        """Show pages that were not there, or only for reading."""
+    def show(self, run: Reachable) -> None:
+        """Let pages be reached that are somewhere in the host's storage, and were not there before
+        or only for reading. Raises OSError if the host cannot."""
         at, size = self.address + run.page * PAGE_SIZE, run.length * PAGE_SIZE
-        pages = {run.page + n: run.place + n * PAGE_SIZE for n in range(run.length)}
+        places = range(run.where, run.where + size, PAGE_SIZE)
+        pages = dict(zip(range(run.page, run.page + run.length), places, strict=True))
         there = all(self._shown.get(page) == place for page, place in pages.items())
         self._pieces += 1  # whatever comes of it
         if not self._pieces % OFTEN and self._is_too_much():
             raise OSError("windows are in too many pieces")
         rights = mmap.PROT_READ | mmap.PROT_WRITE if run.writable else mmap.PROT_READ
-        if not there and _libc().mremap(run.place, 0, size, _MAY_MOVE | _FIXED, at) != at:
+        if not there and _libc().mremap(run.where, 0, size, _MAY_MOVE | _FIXED, at) != at:
             raise OSError("a window is in too many pieces")
         if (there or not run.writable) and _libc().mprotect(at, size, rights):
             raise OSError("a window is in too many pieces")
@@ -208,8 +194,8 @@ class Window:
     def hide(self, pages: Iterable[int]) -> None:
         """Let some pages be reached no longer."""
         gone = sorted(self._shown.keys() & pages)
-        for run in _runs((page, page * PAGE_SIZE, False) for page in gone):
-            self._empty(run.page, run.length)
+        for first, count in runs_of(gone):
+            self._empty(gone[first], count)
         for page in gone:
             del self._shown[page]
 
@@ -224,21 +210,6 @@ class Window:
         at, size = self.address + page * PAGE_SIZE, count * PAGE_SIZE
         if _libc().mmap(at, size, _NOTHING, _EMPTY | _FIXED_MAP, -1, 0) != at:
             raise MemoryError("a window cannot be closed")
-
-
-def _runs(pages: Iterable[tuple[int, int, bool]]) -> Iterator[Run]:
-    """Pages joined where they follow each other."""
-    length, first, behind = 0, (0, 0, False), (0, 0, False)
-    for page in pages:
-        if length and page != behind:
-            yield Run(first[0], length, *first[1:])
-            length = 0
-        if not length:
-            first = page
-        length += 1
-        behind = page[0] + 1, page[1] + PAGE_SIZE, page[2]
-    if length:
-        yield Run(first[0], length, *first[1:])
 
 
 def can_be() -> bool:
