@@ -100,35 +100,43 @@ class PhysicalMemory:
 
     def allocate_frame(self) -> int:
         """Return the number of a zeroed frame; raises OutOfMemoryError."""
-        if self._free:
-            frame = self._free.pop()
-            self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = bytes(PAGE_SIZE)
-            return frame
-        if (self._next_frame + 1) * PAGE_SIZE > self.size:
-            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
-        self._next_frame += 1
-        return self._next_frame - 1
+        return self.allocate_frames(1)[0]
 
     def allocate_frames(self, count: int) -> list[int]:
-        """So many zeroed frames, side by side if nobody had them before; raises OutOfMemoryError,
-        and gives none then."""
-        again = min(count, len(self._free))
-        last = self._next_frame + count - again
-        if last * PAGE_SIZE > self.size:
-            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
-        frames = [self.allocate_frame() for _ in range(again)]
-        frames += range(self._next_frame, last)
-        self._next_frame = last
+        """So many zeroed frames, ascending as far as can be; raises OutOfMemoryError, and gives
+        none then."""
+        frames, used = self._taken(count)
+        self._write_frames(frames[:used], memoryview(bytes(used * PAGE_SIZE)))
         return frames
 
     def filled_frames(self, data: memoryview) -> list[int]:
         """Frames with so many bytes in them, and zeros behind those; raises OutOfMemoryError."""
-        frames = self.allocate_frames(-(-len(data) // PAGE_SIZE))
-        for start, count in runs_of(frames):
-            where, size = frames[start] * PAGE_SIZE, count * PAGE_SIZE
-            piece = data[start * PAGE_SIZE : start * PAGE_SIZE + size]
-            self.view[where : where + len(piece)] = piece
+        frames, used = self._taken(-(-len(data) // PAGE_SIZE))
+        self._write_frames(frames, data)
+        rest = -len(data) % PAGE_SIZE
+        if rest and used == len(frames):
+            end = (frames[-1] + 1) * PAGE_SIZE
+            self.view[end - rest : end] = bytes(rest)
         return frames
+
+    def _taken(self, count: int) -> tuple[list[int], int]:
+        """Frames as they are, and how many of them, the first ones, had users before."""
+        again = min(count, len(self._free))
+        last = self._next_frame + count - again
+        if last * PAGE_SIZE > self.size:
+            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
+        frames = self._free[len(self._free) - again :]
+        del self._free[len(self._free) - again :]
+        frames += range(self._next_frame, last)
+        self._next_frame = last
+        return frames, again
+
+    def _write_frames(self, frames: Sequence[int], data: memoryview) -> None:
+        """Write to frames, one after the other, as far as there are bytes."""
+        for start, count in runs_of(frames):
+            where, first = frames[start] * PAGE_SIZE, start * PAGE_SIZE
+            piece = data[first : first + count * PAGE_SIZE]
+            self.view[where : where + len(piece)] = piece
 
     @property
     def most_used(self) -> int:
@@ -177,12 +185,14 @@ class PhysicalMemory:
         if number is not None and self._by_hash.get(number) == frame:
             del self._by_hash[number]
 
-    def copy_frame(self, frame: int) -> int:
-        """Return a new frame with the same content; raises OutOfMemoryError."""
-        copy = self.allocate_frame()
-        source = self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE]
-        self.view[copy * PAGE_SIZE : (copy + 1) * PAGE_SIZE] = source
-        return copy
+    def copy_frames(self, frames: Sequence[int]) -> list[int]:
+        """New frames with the same content; raises OutOfMemoryError."""
+        copies, _ = self._taken(len(frames))
+        for first, count in runs_of(frames, copies):
+            source, target = frames[first] * PAGE_SIZE, copies[first] * PAGE_SIZE
+            size = count * PAGE_SIZE
+            self.view[target : target + size] = self.view[source : source + size]
+        return copies
 
     def constant_frame(self, page: memoryview) -> int:
         """Return a frame with the content of a page that nobody will write; equal ones are one.
@@ -271,12 +281,16 @@ class PhysicalMemory:
         return bytes(self.view[address : address + size])
 
     def write(self, address: int, data: bytes) -> None:
-        """Write bytes inside one frame; the caller has checked the range."""
+        """Write bytes; the caller has checked the range."""
         self.view[address : address + len(data)] = data
+        frames = range(address // PAGE_SIZE, (address + len(data) - 1) // PAGE_SIZE + 1)
         if self.dirty is not None:
-            self.dirty.add(address // PAGE_SIZE)
-        if self.code_frames and self.is_code(address, len(data)):
-            self.notify(address, len(data))
+            self.dirty.update(frames)
+        if self.code_frames.isdisjoint(frames):
+            return
+        for start, count in pieces_of(address, len(data)):
+            if self.is_code(start, count):
+                self.notify(start, count)
 
 
 def pieces_of(address: int, size: int) -> Iterator[tuple[int, int]]:
@@ -468,13 +482,19 @@ class TranslatedMemory(ABC):
         return []
 
     def _pieces(self, address: int, size: int, access: int) -> list[tuple[int, int]] | Fault:
-        """Split an access at page boundaries into (physical address, size), or fault."""
-        pieces = []
+        """An access as (physical address, size) of what lies together in storage, or a fault."""
+        pieces: list[tuple[int, int]] = []
+        behind = -1
         for start, count in pieces_of(address, size):
             where = self.translate(start, access)
             if isinstance(where, Fault):
                 return where
-            pieces.append((where, count))
+            if where == behind:
+                first, before = pieces.pop()
+                pieces.append((first, before + count))
+            else:
+                pieces.append((where, count))
+            behind = where + count
         return pieces
 
     def read(self, address: int, size: int, access: int = READ) -> bytes | Fault:
@@ -583,7 +603,8 @@ class AddressSpace(TranslatedMemory):
         physical = self.physical
         if len(private) > physical.free_frames or len(shared) > physical.free_shares:
             raise OutOfMemoryError(f"no memory is left for {len(private) + len(shared)} pages")
-        frames = {page: physical.copy_frame(self.frames[page]) for page in private}
+        copies = physical.copy_frames([self.frames[page] for page in private])
+        frames = dict(zip(private, copies, strict=True))
         frames |= {page: physical.share_frame(self.frames[page]) for page in shared}
         return Mappings(list(self.regions), frames)
 
@@ -618,7 +639,7 @@ class AddressSpace(TranslatedMemory):
         frame, physical = self.frames[page], self.physical
         physical.make_private(frame)
         if physical.is_shared(frame):
-            self.frames[page] = physical.copy_frame(frame)
+            [self.frames[page]] = physical.copy_frames([frame])
             physical.free_frame(frame)
             self.pages_changed([page])
 

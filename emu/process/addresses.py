@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from emu.process.numbers import CallError, Errno
+from isa.record import NamedTuple
 
 AF_UNSPEC, AF_UNIX, AF_INET = 0, 1, 2
 FAMILIES = 46  # AF_MAX: numbers from there on are of no family
@@ -16,8 +16,7 @@ LARGEST = 128  # sizeof(struct sockaddr_storage)
 ANY, LOOPBACK = 0, 0x7F000001  # 0.0.0.0, 127.0.0.1
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(NamedTuple):
     """A name: none if empty, abstract if it begins with a zero byte, else a path."""
 
     name: bytes = b""
@@ -32,8 +31,7 @@ class UnixAddress:
         return struct.pack("<H", AF_UNIX) + self.name + (b"\0" if self.is_path else b"")
 
 
-@dataclass(frozen=True, slots=True)
-class InternetAddress:
+class InternetAddress(NamedTuple):
     """A host's number and a port."""
 
     host: int = ANY

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from emu.process.addresses import UNNAMED, Address
 from emu.process.files import OpenFile
 from emu.process.namespace import Supply
+from isa.record import NamedTuple
 
 OVERHEAD = 256  # bytes that a message counts for, beside its own
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Who made a connection or sent something (struct ucred); nobody, unless told."""
 
     pid: int = 0
@@ -25,17 +24,25 @@ class Credentials:
 NOBODY = Credentials()
 
 
-@dataclass(slots=True)
 class Message:
     """A datagram, or bytes of a stream that were sent by one sender and have no others' between.
 
     `rights` are open files that are sent with it, before its first byte.
     """
 
-    data: bytearray
-    sender: Address = UNNAMED
-    credentials: Credentials = NOBODY
-    rights: list[OpenFile] = field(default_factory=list)
+    __slots__ = "credentials", "data", "rights", "sender"
+
+    def __init__(
+        self,
+        data: bytearray,
+        sender: Address = UNNAMED,
+        credentials: Credentials = NOBODY,
+        rights: Sequence[OpenFile] = (),
+    ) -> None:
+        self.data = data
+        self.sender = sender
+        self.credentials = credentials
+        self.rights = list(rights)
 
     @property
     def cost(self) -> int:
@@ -43,8 +50,7 @@ class Message:
         return len(self.data) + OVERHEAD
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What a call receives: some of a message's bytes, of how many, and what came with them."""
 
     data: bytes = b""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from emu.process.addresses import (
     AF_INET,
@@ -36,6 +35,7 @@ from emu.process.numbers import (
     Errno,
     QuietError,
 )
+from isa.record import NamedTuple
 
 SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET = 1, 2, 5
 RECEIVE, SEND = 1, 2  # directions that are shut
@@ -46,8 +46,7 @@ LARGEST_UDP = 65_507
 FIRST_FREE_PORT = 1024  # those below are the superuser's
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """An address, and the socket that has this name."""
 
     address: Address

@@ -15,7 +15,7 @@ from emu.memory import (
 from emu.process.files import HostFile, OpenFile, SeekableFile, VirtualDevice
 from emu.process.layout import LOWEST, MMAP_TOP, STACK_GUARD, USER_END
 from emu.process.memory_file import MemoryFile
-from emu.process.numbers import CHUNK, CallError, Errno
+from emu.process.numbers import CallError, Errno
 from emu.process.process import Process
 from emu.process.shared_files import PAST_END
 from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, UINT, call
@@ -28,6 +28,7 @@ MREMAP_MAYMOVE, MREMAP_FIXED = 1, 2
 MADV_DONTNEED, MADV_FREE = 4, 8
 MADV_REMOVE = 9
 MS_ASYNC, MS_SYNC, MS_KNOWN = 1, 4, 7
+PIECE = 1 << 16  # of a file that is copied: memory that the host need not fetch anew each time
 ROOT = 0  # has CAP_SYS_RAWIO
 MFD_CLOEXEC, MFD_KNOWN, MFD_NAME_MAX = 1, 3, 249
 
@@ -183,7 +184,7 @@ def _fill(p: Process, file: OpenFile, start: int, size: int, offset: int) -> Non
         raise CallError(Errno.ENOMEM)
     done = 0
     while done < size:
-        data = file.read_at(min(CHUNK, size - done), offset + done)
+        data = file.read_at(min(PIECE, size - done), offset + done)
         if not data:
             return
         try:

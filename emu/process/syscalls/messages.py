@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 
 from emu.process.files import OpenFile
 from emu.process.messages import Credentials, Received
@@ -28,6 +27,7 @@ from emu.process.syscalls.sockets import (
     store_address,
     target_of,
 )
+from isa.record import NamedTuple
 
 MSG_OOB, MSG_PEEK, MSG_CTRUNC, MSG_TRUNC, MSG_DONTWAIT = 1, 2, 8, 0x20, 0x40
 MSG_EOR, MSG_WAITALL, MSG_ERRQUEUE, MSG_NOSIGNAL = 0x80, 0x100, 0x2000, 0x4000
@@ -42,8 +42,7 @@ UIO_MAXIOV = 1024
 Pairs = list[tuple[int, int]]  # buffers: addresses and sizes
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """A struct msghdr at an address."""
 
     at: int

@@ -3,10 +3,10 @@ of its state."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from isa.bits import Bits
+from isa.record import NamedTuple
 from isa.x86.builder import X86Builder
 from isa.x86.registers import FCS, FCW, FDP, FDS, FIP, FOP, FULL, ST, STX, TOP
 from isa.x86.x87.number import WIDTH
@@ -21,8 +21,7 @@ from isa.x86.x87.words import (
 REGISTERS_SIZE: Final = 8 * WIDTH  # bits of the stack behind an environment
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(NamedTuple):
     """What an image holds."""
 
     control: Bits

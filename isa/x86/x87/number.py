@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from isa.bits import Bits
+from isa.record import NamedTuple
 
 WIDTH: Final = 80
 BIAS: Final = 0x3FFF
@@ -19,8 +19,7 @@ INDEFINITE: Final = 0xFFFF_C000_0000_0000_0000
 """The real indefinite: the QNaN that masked invalid operations give."""
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(NamedTuple):
     """A number, in its own format's `bits`, and what it is; conditions are 1 bit wide.
 
     `significand` is shifted until its highest bit is 1 (but for zero), and `exponent`, still
