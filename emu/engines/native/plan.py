@@ -177,6 +177,19 @@ def walk(nodes: Iterable[Bits], seen: set[int], visit: Callable[[Bits], None]) -
             walk([v for pair in node.attribute.yields for v in pair], seen, visit)
 
 
+def touched(block: PlannedBlock) -> set[Register]:
+    """The registers that a block changes, or reads as they were before it."""
+    found = {register for register in block.after if changed(register, block.after)}
+    nodes = [node for part in block.parts for node in part.effects]
+
+    def visit(node: Bits) -> None:
+        if node.op == "get":
+            found.add(node.attribute[0])
+
+    walk([*nodes, *(block.after[register] for register in found)], set(), visit)
+    return found
+
+
 def flags_of(blocks: Sequence[PlannedBlock], isa: InstructionSet) -> tuple[Register, ...]:
     """The flags that a region changes, be it inside of a block only."""
     return tuple(

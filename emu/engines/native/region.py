@@ -8,6 +8,7 @@ in a cold block beside it, made from the same expressions as the hot code.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from emu.engines.facts import fetches_at_pc
@@ -42,6 +43,7 @@ from emu.engines.native.plan import (
     is_return,
     mark_flags,
     slot_width,
+    touched,
     walk,
 )
 from emu.engines.native.spaces import Space
@@ -51,6 +53,7 @@ from isa.registers import Register
 from isa.trace import specialise
 
 DENSE = 4  # from that many indirect targets on, a jump table by hash
+RARE = 8  # a register that one block of so many touches stays in memory
 
 
 class RegionCompiler:
@@ -94,7 +97,8 @@ class RegionCompiler:
         self._in_cold = False
         self._part = ""
         self._labels: set[str] = set()
-        self._in_memory = self._flags_in_memory()
+        self._rare = self._rarely_touched()
+        self._in_memory = self._flags_in_memory() | self._rare
         self.written = self._written()
         self.used: set[Register] = set(self.written) - self._in_memory
 
@@ -108,6 +112,19 @@ class RegionCompiler:
         """Flags that are only recipes here: while one may be read, its old value is in memory."""
         stored = {f for b in self.blocks for f in b.live if changed(f, b.after)}
         return set(self.flags) - stored
+
+    def _rarely_touched(self) -> set[Register]:
+        """Registers that few blocks touch and whose values are no addresses or counts: to load and
+        store them wherever the region is entered and left takes longer than to do so there."""
+        counts = Counter(r for block in self.blocks for r in touched(block))
+        mostly = {self.isa.pc, *self.flags}
+        return {
+            register
+            for register, count in counts.items()
+            if count * RARE <= len(self.blocks)
+            and register.width != self.isa.pc.width
+            and register not in mostly
+        }
 
     @property
     def text(self) -> str:
@@ -324,7 +341,10 @@ class RegionCompiler:
         if self.isa.pc in known and known[self.isa.pc].is_const:
             low.line(f"store i{self.isa.pc.width} {known[self.isa.pc].value}, ptr %pc")
         for register, value in values + concrete:
-            low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
+            if register in self._rare:
+                self._store_slot(register, value)
+            else:
+                low.line(f"store i{register.width} {value}, ptr %r{register.slot}")
         for line in lines:
             low.line(line)
 
@@ -452,7 +472,7 @@ class RegionCompiler:
         low.start("epilogue")
         flags = set(self.flags)
         for register in self.written:
-            if register not in flags:
+            if register not in flags and register not in self._rare:
                 self._store_slot(register, self.slot_value(register))
         target = low.emit(f"load i{pc.width}, ptr %pc")
         self._store_slot(pc, target)
