@@ -53,7 +53,7 @@ from isa.registers import Register
 from isa.trace import specialise
 
 DENSE = 4  # from that many indirect targets on, a jump table by hash
-RARE = 8  # a register that one block of so many touches stays in memory
+RARE = 2  # a register that no more than one block of so many touches stays in memory
 
 
 class RegionCompiler:
