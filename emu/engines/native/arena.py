@@ -8,7 +8,7 @@ cannot decode, and forgets blocks whose code changed.
 from __future__ import annotations
 
 import ctypes
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any
 
@@ -76,13 +76,6 @@ class Page(NamedTuple):
     privilege: int
 
 
-class Link(NamedTuple):
-    """What leads from stitched code to something else, see `site.NOTE`; and what it was before."""
-
-    place: int
-    before: int
-
-
 class FullError(Exception):
     """There is no room: everything must be forgotten."""
 
@@ -123,7 +116,8 @@ class Arena:
         self._mail[Word.USED] = 1
         self._code: list[Placed] = []
         self._mail[Word.CODE] = self._mail[Word.ROOM] = self._mail[Word.COUNTER] = 0
-        self._links: dict[int, list[Link]] = {}  # that lead to stitched code or regions, by header
+        # what leads from stitched code to other code or regions, by header: see `site.NOTE`
+        self._links: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         self._mail[Word.LINKS] = self._notes.address
         self._mail[Word.LAST_LINK] = self._notes.address + NOTES * NOTE.size
         self.attach()
@@ -450,9 +444,9 @@ class Arena:
     def _unlink(self, header: int) -> None:
         """Let no stitched code go on directly at what has a header."""
         self._take_notes()
-        for noted in self._links.pop(header, ()):
-            number, address = divmod(noted.place, 1 << LINK_BITS)
-            ctypes.c_uint32.from_address(address).value = noted.before
+        for place, behind in self._links.pop(header, ()):
+            number, address = divmod(place, 1 << LINK_BITS)
+            ctypes.c_uint32.from_address(address).value = behind >> HEADER_BITS  # as it was
             if number == NO_SITE:
                 continue
             link = address - TO
@@ -465,9 +459,9 @@ class Arena:
         first = self._notes.address
         words = self._notes.words()[: (self._mail[Word.LINKS] - first) // 8].tolist()
         self._mail[Word.LINKS] = first
-        for place, second in zip(words[::2], words[1::2], strict=True):
-            before, header = divmod(second, 1 << HEADER_BITS)
-            self._links.setdefault(header, []).append(Link(place, before))
+        last = (1 << HEADER_BITS) - 1
+        for note in zip(words[::2], words[1::2], strict=True):  # tens of thousands: as they are
+            self._links[note[1] & last].append(note)
 
     def more_code(self) -> None:
         """Let native code stitch more blocks, or link more, whatever had no more room.
