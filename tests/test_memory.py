@@ -7,12 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emu.memory import (
+    AROUND,
+    MANY_FREE,
     PAGE_SIZE,
     READ,
     WRITE,
     AddressSpace,
     OutOfMemoryError,
     PhysicalMemory,
+    runs_of,
 )
 from isa.fault import Fault
 
@@ -206,3 +209,73 @@ def test_neighbours_are_merged() -> None:
     for page in range(16):
         s.map(page * PAGE_SIZE, PAGE_SIZE, READ)
     assert len(s.regions) == 1
+
+
+@given(st.lists(st.integers(0, 30), unique=True), st.data())
+def test_runs_cover_everything_once(numbers: list[int], data: st.DataObject) -> None:
+    """Inside of a run all columns count up, and no run could be longer."""
+    other = data.draw(st.permutations(numbers))
+    whole: list[int] = []
+    for first, count in runs_of(numbers, other):
+        assert first == len(whole) and count > 0
+        for column in (numbers, other):
+            assert column[first : first + count] == list(
+                range(column[first], column[first] + count)
+            )
+        if first:
+            assert any(column[first] != column[first - 1] + 1 for column in (numbers, other))
+        whole += numbers[first : first + count]
+    assert whole == numbers
+
+
+@given(st.lists(st.integers(0, 15), unique=True), st.binary(min_size=1, max_size=9000))
+def test_frames_are_zeroed_or_filled_whoever_had_them(freed: list[int], data: bytes) -> None:
+    """In whatever order they came back: the next ones hold what is asked for, and zeros."""
+    physical = PhysicalMemory(20 * PAGE_SIZE)
+    for frame in physical.allocate_frames(16):
+        physical.write(frame * PAGE_SIZE, b"\xee" * PAGE_SIZE)
+    for frame in freed:
+        physical.free_frame(frame)
+    filled = physical.filled_frames(memoryview(data))
+    held = b"".join(physical.read(frame * PAGE_SIZE, PAGE_SIZE) for frame in filled)
+    assert held == data.ljust(len(filled) * PAGE_SIZE, b"\0")
+    copies = physical.copy_frames(filled) if physical.free_frames >= len(filled) else []
+    assert all(
+        physical.read(one * PAGE_SIZE, PAGE_SIZE) == physical.read(other * PAGE_SIZE, PAGE_SIZE)
+        for one, other in zip(filled, copies, strict=False)
+    )
+    rest = physical.allocate_frames(physical.free_frames)
+    assert not any(any(physical.read(frame * PAGE_SIZE, PAGE_SIZE)) for frame in rest)
+    assert len({*filled, *copies, *rest}) == len(filled) + len(copies) + len(rest)
+    with pytest.raises(OutOfMemoryError):
+        physical.allocate_frames(1)
+
+
+@pytest.mark.parametrize(
+    ("free", "alone", "beside"),
+    [(4000, AROUND, 0), (1500, 1, AROUND - 6), (MANY_FREE - 1, 1, 1)],
+    ids=["plenty", "half in use", "short"],
+)
+def test_a_touch_gets_what_is_near_unless_memory_is_short(
+    free: int, alone: int, beside: int
+) -> None:
+    """How many frames a touch takes that is alone, and one beside it."""
+    memory = space(4096)
+    memory.physical.allocate_frames(4096 - free)
+    memory.map(AROUND * PAGE_SIZE, AROUND * PAGE_SIZE, READ | WRITE)
+    for page, frames in ((5, alone), (6, beside)):
+        before = len(memory.frames)
+        memory.store((AROUND + page) * PAGE_SIZE, 4, 7)
+        assert len(memory.frames) - before == frames
+
+
+def test_a_file_that_begins_inside_of_a_page_keeps_what_is_there() -> None:
+    """Zeros before it in a fresh page, what was written in another."""
+    for written in (b"", b"\x11" * 8):
+        memory = space()
+        memory.map(0, 3 * PAGE_SIZE, READ)
+        if written:
+            memory.poke(0, written)
+        memory.fill(16, b"\x22" * 2 * PAGE_SIZE)
+        expected = written.ljust(16, b"\0") + b"\x22" * 2 * PAGE_SIZE
+        assert memory.read(0, 3 * PAGE_SIZE) == expected.ljust(3 * PAGE_SIZE, b"\0")

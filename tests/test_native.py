@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from machines import CODE, DATA, NO_CACHE, PAGE, picture, x86_machine
+from machines import CODE, DATA, NO_CACHE, PAGE, agrees, picture, x86_machine
 
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
@@ -31,7 +31,7 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import PREFIX
 from emu.engines.native.layout import BEST, JUMPS, QUICK
 from emu.engines.native.linking import linker
-from emu.engines.native.region import perfect_hash
+from emu.engines.native.region import RegionCompiler, perfect_hash
 from emu.engines.native.regions import Job
 from emu.engines.native.spaces import PagedSpace
 from emu.engines.native.warmth import Place, Warmth
@@ -768,3 +768,20 @@ def test_llvms_linker_serves_where_ours_does_not(tmp_path):
         [sys.executable, "-c", ORC], check=True, cwd=Path(__file__).parents[1],
         env=os.environ | {"PYTHONPATH": "tests", "POPEK_CACHE": str(tmp_path / "cache")},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("where", [DATA, 0], ids=["whole", "fault"])
+def test_registers_that_few_blocks_touch_stay_in_memory(monkeypatch, where):
+    """fld1; then a loop with branches over inc, and one with fld1; faddp; mov eax, [ebx] in it,
+    which may fault behind the sums of its block."""
+    program = bytes.fromhex(
+        "d9e8 b932000000 f6c101740140 f6c102740140 f6c1047406 d9e8dec18b03 49 75e6 cd80"
+    )
+    found, real = [], RegionCompiler._rarely_touched
+    monkeypatch.setattr(
+        RegionCompiler, "_rarely_touched", lambda self: found.append(real(self)) or found[-1]
+    )
+    engine = native(hot=0, level=BEST)
+    agrees(program, engine, {"ebx": where})
+    assert any(register.name == "st0" for registers in found for register in registers)
+    assert not any(register.width == 32 for registers in found for register in registers)
