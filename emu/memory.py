@@ -194,28 +194,24 @@ class PhysicalMemory:
             self.view[target : target + size] = self.view[source : source + size]
         return copies
 
-    def constant_frame(self, page: memoryview) -> int:
-        """Return a frame with the content of a page that nobody will write; equal ones are one.
-
-        Raises OutOfMemoryError.
-        """
-        found = self._constant_like(page) if self._constants else None
-        if found is not None:
-            return self.share_frame(found)
-        frame = self.allocate_frame()
-        self.view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE] = page
-        self._constants[frame] = None
-        return frame
-
     def constant_frames(self, data: memoryview) -> list[int]:
-        """The same for many pages, the last one filled up with zeros."""
+        """Frames with the content of pages that nobody will write, the last one filled up with
+        zeros; equal ones are one as soon as they are indexed. Raises OutOfMemoryError."""
         if self._by_hash:
             whole = memoryview(bytes(data).ljust(-(-len(data) // PAGE_SIZE) * PAGE_SIZE, b"\0"))
             pages = range(0, len(whole), PAGE_SIZE)
-            return [self.constant_frame(whole[at : at + PAGE_SIZE]) for at in pages]
+            return [self._constant_frame(whole[at : at + PAGE_SIZE]) for at in pages]
         frames = self.filled_frames(data)
         self._constants |= dict.fromkeys(frames)
         return frames
+
+    def _constant_frame(self, page: memoryview) -> int:
+        found = self._constant_like(page)
+        if found is not None:
+            return self.share_frame(found)
+        [frame] = self.filled_frames(page)
+        self._constants[frame] = None
+        return frame
 
     def index_constants(self) -> None:
         """Have the constant pages of now be found again. A machine that never starts a second
@@ -227,8 +223,6 @@ class PhysicalMemory:
                 self._by_hash.setdefault(number, frame)
 
     def _constant_like(self, page: memoryview) -> int | None:
-        if not self._by_hash:
-            return None
         frame = self._by_hash.get(hash(page))
         same = frame is not None and self.read(frame * PAGE_SIZE, PAGE_SIZE) == page
         return frame if same else None
@@ -564,6 +558,17 @@ class Reachable(NamedTuple):
     where: int
     writable: bool
 
+    @property
+    def pages(self) -> range:
+        """Their numbers."""
+        return range(self.page, self.page + self.length)
+
+    @property
+    def places(self) -> dict[int, int]:
+        """Where each of them lies in storage, by number."""
+        places = range(self.where, self.where + self.length * PAGE_SIZE, PAGE_SIZE)
+        return dict(zip(self.pages, places, strict=True))
+
 
 def replaced(memory: Memory, address: int, size: int) -> int | Fault:
     """What a store would write over, or the fault that it would meet: a walk for reading instead
@@ -621,9 +626,12 @@ class AddressSpace(TranslatedMemory):
 
     def _touch(self, region: Region) -> None:
         """Give every page of a region its frame."""
-        for page in range(region.start // PAGE_SIZE, region.end // PAGE_SIZE):
-            if page not in self.frames:
-                self.frames[page] = self.physical.allocate_frame()
+        pages = range(region.start // PAGE_SIZE, region.end // PAGE_SIZE)
+        self._give([page for page in pages if page not in self.frames])
+
+    def _give(self, pages: Sequence[int]) -> None:
+        """Give pages frames; raises OutOfMemoryError, and gives none then."""
+        self.frames |= zip(pages, self.physical.allocate_frames(len(pages)), strict=True)
 
     def release(self, mappings: Mappings) -> None:
         """Give back what some mappings hold; nobody uses them any more."""
@@ -835,8 +843,7 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if region.backing is None:
-            due = self._due(page, region)
-            self.frames |= zip(due, self.physical.allocate_frames(len(due)), strict=True)
+            self._give(self._due(page, region))
             return self.frames[page]
         found = region.backing.frame(page + region.shift)
         return None if found is None else self.physical.share_frame(found)
@@ -878,8 +885,7 @@ class AddressSpace(TranslatedMemory):
 
     def _remember(self, run: Reachable) -> None:
         """Keep how to translate pages."""
-        where = range(run.where, run.where + run.length * PAGE_SIZE, PAGE_SIZE)
-        known = dict(zip(range(run.page, run.page + run.length), where, strict=True))
+        known = run.places
         self._cached[READ] |= known
         if run.writable:
             self._cached[WRITE] |= known

@@ -9,7 +9,7 @@ mypy.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import NamedTuple, Self
@@ -75,13 +75,6 @@ else:
             namespace.setdefault("__slots__", ())
             return type(name, (_Record,), namespace)
 
-    class _Named:
-        """What stands as the base of a record."""
-
-        def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
-            return (_BASE,)
-
-    _BASE: Final = type.__new__(_RecordType, "NamedTuple", (), {})
-    NamedTuple = _Named()
+    NamedTuple = type.__new__(_RecordType, "NamedTuple", (), {})
 
 __all__ = ["NamedTuple"]

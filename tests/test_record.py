@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import types
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -22,21 +23,18 @@ class Ours(NamedTuple):
 
     @property
     def total(self) -> int:
-        """A property of ours."""
+        """A property beside the fields."""
         return self.x + self.y
 
 
-class Theirs(typing.NamedTuple):
-    """A place."""
+def theirs() -> Any:
+    """The same fields and methods for `typing`."""
+    body = {"__annotations__": Ours.__annotations__, "__doc__": Ours.__doc__, "total": Ours.total}
+    body |= {"__module__": __name__, **Ours._field_defaults}
+    return types.new_class("Theirs", (typing.NamedTuple,), {}, lambda names: names.update(body))
 
-    x: int
-    y: int = 5
-    name: str = "here"
 
-    @property
-    def total(self) -> int:
-        """A property of theirs."""
-        return self.x + self.y
+Theirs = theirs()
 
 
 class Special(Ours):
@@ -96,8 +94,6 @@ def test_a_class_below_a_record_makes_objects_of_its_own() -> None:
 
 
 def test_defaults_come_last() -> None:
+    body = {"__annotations__": {"first": "int", "second": "int"}, "first": 1}
     with pytest.raises(TypeError, match="without a default"):
-
-        class Wrong(NamedTuple):  # type: ignore[misc]
-            first: int = 1
-            second: int  # type: ignore[misc]
+        types.new_class("Wrong", (NamedTuple,), {}, lambda names: names.update(body))

@@ -106,7 +106,7 @@ class RegionCompiler:
         """What an exit may have to write back, registers that a block changes and puts back too."""
         states = [k for b in self.blocks for k in (b.after, *(p.before for p in b.parts))]
         found = {r for known in states for r in known if changed(r, known)}
-        return sorted(found - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
+        return sorted(found - self._rare - {self.isa.pc} | set(self.flags), key=lambda r: r.slot)
 
     def _flags_in_memory(self) -> set[Register]:
         """Flags that are only recipes here: while one may be read, its old value is in memory."""
@@ -472,7 +472,7 @@ class RegionCompiler:
         low.start("epilogue")
         flags = set(self.flags)
         for register in self.written:
-            if register not in flags and register not in self._rare:
+            if register not in flags:
                 self._store_slot(register, self.slot_value(register))
         target = low.emit(f"load i{pc.width}, ptr %pc")
         self._store_slot(pc, target)

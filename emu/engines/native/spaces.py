@@ -146,10 +146,9 @@ class PagedSpace:
         page = address >> PAGE_BITS
         if self._has(table, page):
             return False  # the access is too wide to cross pages, or writes to what is translated
-        for run in self.memory.around(address):
-            for part in self._missing(run):
-                if not self._enter(READABLE, part):
-                    return False
+        parts = (part for run in self.memory.around(address) for part in self._missing(run))
+        if not all(self._enter(READABLE, part) for part in parts):
+            return False
         if self._has(table, page):
             return True
         alone = Reachable(page, 1, where - (address & PAGE_MASK), writable=table == WRITABLE)
@@ -176,7 +175,7 @@ class PagedSpace:
         for each in {table, WRITABLE} if run.writable else {table}:
             at = each * PAGES + run.page
             self._entries[at : at + run.length] = entries
-        self._filled.update(range(run.page, run.page + run.length))
+        self._filled.update(run.pages)
         return True
 
     def _has(self, table: int, page: int) -> bool:

@@ -175,8 +175,7 @@ class Window:
         """Let pages be reached that are somewhere in the host's storage, and were not there before
         or only for reading. Raises OSError if the host cannot."""
         at, size = self.address + run.page * PAGE_SIZE, run.length * PAGE_SIZE
-        places = range(run.where, run.where + size, PAGE_SIZE)
-        pages = dict(zip(range(run.page, run.page + run.length), places, strict=True))
+        pages = run.places
         there = all(self._shown.get(page) == place for page, place in pages.items())
         self._pieces += 1  # whatever comes of it
         if not self._pieces % OFTEN and self._is_too_much():
