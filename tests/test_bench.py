@@ -283,10 +283,25 @@ def test_tools_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.Monkey
     cold.write(probe, empty_program())
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv(tools.UNICORN_PYTHON, str(tmp_path / "python"))
-    found = {tool.name: tool.missing() for tool in tools.find_tools(["python"], probe)}
+    found = {tool.name: tool.missing() for tool in tools.find_tools(["python"], [], probe)}
     assert list(found) == ["native", "popek-python", "qemu-i386", "unicorn"]
     assert (found["popek-python"], found["qemu-i386"]) == ("", "not installed")
     assert "No such file" in found["unicorn"]
+
+
+def test_tools_are_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out is not even looked for."""
+    probe = tmp_path / "probe"
+    cold.write(probe, empty_program())
+    monkeypatch.setattr(tools, "_unicorn", lambda: pytest.fail("Unicorn was looked for"))
+    found = tools.find_tools(["python"], ["unicorn", "native", "popek-native"], probe)
+    assert [tool.name for tool in found] == ["popek-python", "qemu-i386"]
+
+
+def test_some_tool_must_be_left(tmp_path: Path) -> None:
+    everything = ["native", "popek-python", "qemu-i386", "unicorn"]
+    with pytest.raises(GuestFileError, match=r"No tool is left.*native, popek-python, qemu-i386"):
+        tools.find_tools(["python"], everything, tmp_path)
 
 
 # -- the command --------------------------------------------------------------------------------
@@ -318,6 +333,7 @@ def test_json_and_its_table() -> None:
     [
         (["sorting"], 65, "no benchmark guest 'sorting'"),
         (["--engine", "warp"], 65, "Use some of reference"),
+        (["--without", "unicron"], 65, "Use some of native, popek-reference"),
         (["--part", "luck"], 2, "luck"),
         (["--repeat", "0"], 2, "repeat"),
     ],

@@ -7,8 +7,9 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -99,20 +100,34 @@ class Reporting(Process):
         return None if count is None else int(count)
 
 
-def find_tools(engines: Sequence[str], probe: Path) -> list[Tool]:
+def find_tools(engines: Sequence[str], without: Sequence[str], probe: Path) -> list[Tool]:
     """The host, our engines (by name), qemu-i386 and Unicorn, those that are missing included.
 
-    `probe` is a program that only exits. Raises GuestFileError for an engine that is not there.
+    What is left out is not looked for. `probe` is a program that only exits. Raises GuestFileError
+    for an engine or a tool that is not there, and if none is left.
     """
     known = [name for name in ENGINES if name != "auto"]
-    for engine in engines:
-        if engine not in known:
-            raise GuestFileError(
-                f"There is no engine {engine!r}", advice=f"Use some of {', '.join(known)}"
-            )
+    _check("engine", engines, known)
+    _check("tool", without, [NATIVE, *(OURS + name for name in known), QEMU, UNICORN])
     chosen = list(dict.fromkeys(engines)) or [name for name in known if name != "reference"]
-    ours = [_engine(name, probe) for name in chosen]
-    return [_native(probe), *ours, _qemu(), _unicorn()]
+    finders: dict[str, Callable[[], Tool]] = {
+        NATIVE: partial(_native, probe),
+        **{OURS + name: partial(_engine, name, probe) for name in chosen},
+        QEMU: _qemu,
+        UNICORN: _unicorn,
+    }
+    left = [find for name, find in finders.items() if name not in without]
+    if not left:
+        raise GuestFileError("No tool is left", advice=f"Keep some of {', '.join(finders)}")
+    return [find() for find in left]
+
+
+def _check(kind: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise GuestFileError(
+                f"There is no {kind} {name!r}", advice=f"Use some of {', '.join(known)}"
+            )
 
 
 def _native(probe: Path) -> Tool:

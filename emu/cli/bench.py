@@ -63,7 +63,7 @@ class Bench:
         self._repeat, self._quick = repeat, quick
         self._empty = directory / "nothing"
         write(self._empty, empty_program())
-        tools = [t for t in find_tools(engines, self._empty) if t.name not in without]
+        tools = find_tools(engines, without, self._empty)
         self._missing = {tool.name: tool.missing() for tool in tools if tool.missing()}
         self._tools: list[Tool] = [tool for tool in tools if not tool.missing()]
 
