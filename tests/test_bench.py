@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from machines import engines
 from needs import missing
 
 from emu.bench import cold, exit_driver, exits, hook_driver, hooks, images, kernels, tools
-from emu.bench.child import fresh_cache, peak_memory, run_child
+from emu.bench.child import Run, fresh_cache, peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
 from emu.bench.images import call_loop, cold_program, empty_program
@@ -241,6 +241,36 @@ def test_without_a_native_process_seconds_are_told() -> None:
     ]
 
 
+def answering(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[str, str], None]
+) -> list[tools.Tool]:
+    """Three tools that answer rightly at once; `before` is called with each guest and tool."""
+
+    def answer(words: Sequence[str]) -> Run:
+        tool, path, rounds = words
+        guest = GUESTS[Path(path).stem]
+        before(guest.name, tool)
+        return Run(guest.output(int(rounds)), "", 0, 0.25 if tool == "native" else 0.5)
+
+    monkeypatch.setattr(kernels, "run_child", answer)
+    return [tools.Process(name, (name,)) for name in ("native", "popek-native", "qemu-i386")]
+
+
+def test_order_of_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guest after guest, and in each all tools in turns; only who learns is warmed repeatedly."""
+    order: list[tuple[str, str]] = []
+    found = answering(monkeypatch, lambda *what: order.append(what))
+    guests = [GUESTS["sort"], GUESTS["chase"]]
+    results = list(kernels.measure(guests, found, 3, False, lambda _: None))
+    names = ["native", "popek-native", "qemu-i386"]
+    expected = [*names, *["popek-native"] * 5, *names * 3]
+    assert order == [(guest, name) for guest in ("sort", "chase") for name in expected]
+    assert len(order) == kernels.runs(2, found, 3)
+    measured = results[0].facts()["measured"]
+    assert [measured[name]["warming"] for name in names] == [1, 6, 1]
+    assert all(len(measured[name]["seconds"]) == 3 for name in names)
+
+
 def tampered(directory: Path) -> BenchGuest:
     """Long numbers with a wrong answer in the second round."""
     for suffix in (".elf", ".out"):
@@ -252,7 +282,7 @@ def tampered(directory: Path) -> BenchGuest:
 
 def test_a_wrong_output_is_told(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"bignum on popek-python: round 1 answers .*'0000beef'"):
-        kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, lambda _: None)
+        list(kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, lambda _: None))
 
 
 def test_a_wrong_output_ends_the_command_with_1(
@@ -271,7 +301,7 @@ def test_a_tool_that_fails_is_told(tmp_path: Path) -> None:
     """A guest that ends otherwise than with 0, and generated programs that end differently."""
     broken = tools.Process("broken", (sys.executable, "-c", "raise SystemExit(5)"))
     with pytest.raises(BenchError, match="sort on broken ended with 5"):
-        kernels.measure([GUESTS["sort"]], [broken], 1, True, lambda _: None)
+        list(kernels.measure([GUESTS["sort"]], [broken], 1, True, lambda _: None))
     other = replace(broken, prefix=(sys.executable, "-c", "raise SystemExit(6)"), name="other")
     with pytest.raises(BenchError, match="on other ended with 6, elsewhere with 5"):
         cold.measure_cold(tmp_path, [broken, other], True, lambda _: None)

@@ -1,9 +1,9 @@
-"""The guests on every tool, in turns; medians and ratios to the native process."""
+"""Guest after guest on every tool, in turns; medians and ratios to the native process."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -11,18 +11,21 @@ from typing import Any
 from emu.bench.child import run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import BenchGuest
-from emu.bench.tools import NATIVE, Tool, rounds_of
+from emu.bench.tools import LEARNING, NATIVE, Tool, rounds_of
 
-WARMING = 6  # runs that are not counted: what compiles has then compiled what is worth it
+WARMING = 1  # runs that are not counted: the host has then read what it has to
+LEARNING_RUNS = 6  # the same of tools that learn: all that is worth it is then compiled
 Progress = Callable[[str], None]
 """Called before each run with what runs."""
 
 
 @dataclass(slots=True)
 class Measurement:
-    """One tool's runs of one guest: `seconds` each of `rounds` rounds, `first` not counted."""
+    """One tool's runs of one guest: `seconds` each of `rounds` rounds; `warming` others before them
+    are not counted, of which `first` was the first."""
 
     rounds: int
+    warming: int = 0
     first: float = 0.0
     seconds: list[float] = field(default_factory=list)
     instructions: int | None = None
@@ -35,6 +38,7 @@ class Measurement:
         """For `--json`: what was measured, before any scaling."""
         return {
             "rounds": self.rounds,
+            "warming": self.warming,
             "first": self.first,
             "seconds": self.seconds,
             "instructions": self.instructions,
@@ -106,26 +110,38 @@ def measure(
     repeat: int,
     quick: bool,
     progress: Progress,
-) -> list[GuestResult]:
-    """Run everything until caches are warm, then `repeat` times in turns.
+) -> Iterator[GuestResult]:
+    """Each guest's result as soon as it is there; raises BenchError on a wrong output.
 
-    Raises BenchError on a wrong output.
+    A guest is run until caches are warm, then `repeat` times in turns of all tools.
     """
-    results = [
-        GuestResult(g, {t.name: Measurement(rounds_of(t, g.rounds, quick)) for t in tools})
-        for g in guests
-    ]
-    for turn in range(repeat + WARMING):
-        for result in results:
-            for tool in tools:
-                progress(f"{result.guest.name} on {tool.name}")
-                _run(result.guest, tool, result.measured[tool.name], warming=turn < WARMING)
-    return results
+    for guest in guests:
+        rounds = {tool.name: rounds_of(tool, guest.rounds, quick) for tool in tools}
+        result = GuestResult(guest, {name: Measurement(count) for name, count in rounds.items()})
+        for tool, warming in turns(tools, repeat):
+            progress(f"{guest.name} on {tool.name}")
+            _run(guest, tool, result.measured[tool.name], warming)
+        yield result
 
 
-def runs(guests: int, tools: int, repeat: int) -> int:
+def turns(tools: Sequence[Tool], repeat: int) -> Iterator[tuple[Tool, bool]]:
+    """What runs one after the other, and whether that is only to warm caches.
+
+    Whoever keeps nothing from run to run is warm after one, which in qemu-i386 can take 12 s.
+    """
+    for turn in range(max(WARMING, LEARNING_RUNS)):
+        yield from ((tool, True) for tool in tools if turn < _warming(tool))
+    for _ in range(repeat):
+        yield from ((tool, False) for tool in tools)
+
+
+def _warming(tool: Tool) -> int:
+    return LEARNING_RUNS if tool.name in LEARNING else WARMING
+
+
+def runs(guests: int, tools: Sequence[Tool], repeat: int) -> int:
     """How many runs `measure` makes."""
-    return guests * tools * (repeat + WARMING)
+    return guests * sum(1 for _ in turns(tools, repeat))
 
 
 def _run(guest: BenchGuest, tool: Tool, into: Measurement, warming: bool) -> None:
@@ -135,6 +151,7 @@ def _run(guest: BenchGuest, tool: Tool, into: Measurement, warming: bool) -> Non
     if run.output != guest.output(into.rounds):
         raise BenchError(f"{guest.name} on {tool.name}: {_difference(guest, run.output)}")
     if warming:
+        into.warming += 1
         into.first = into.first or tool.seconds(run)
         into.instructions = tool.instructions(run)
     else:

@@ -6,12 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from emu.bench.hooks import KINDS
-from emu.bench.tools import NATIVE
+from emu.bench.tools import LEARNING, NATIVE
 
 Facts = Mapping[str, Any]
 UNKNOWN = "–"
-LEARNING = ("popek-native",)
-"""Tools whose first run of a guest is told as well: later ones find compiled code on the disk."""
 
 
 def tables(facts: Facts) -> str:

@@ -27,6 +27,9 @@ QUICK = 160
 SHARES = {"unicorn": 64}
 """Tools that would take minutes for all, but long for a few rounds: they run one in so many."""
 
+LEARNING = ("popek-native",)
+"""Tools whose first run of a guest is told as well: later ones find compiled code on the disk."""
+
 DRIVER = Path(__file__).with_name("unicorn_driver.py")
 UNICORN_PYTHON = "POPEK_UNICORN_PYTHON"  # names a Python that has Unicorn, if ours has not
 

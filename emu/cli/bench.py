@@ -82,7 +82,7 @@ class Bench:
 
     def _measured(self, part: str) -> Any:
         steps = {
-            "kernels": kernels.runs(len(self._guests), len(self._tools), self._repeat),
+            "kernels": kernels.runs(len(self._guests), self._tools, self._repeat),
             "startup": len(self._tools) * (self._repeat + 1),
             "cold": cold.runs(len(self._tools)),
             "exits": exits.runs(self._tools),
@@ -93,7 +93,7 @@ class Bench:
 
     def _kernels(self, progress: Progress) -> Any:
         found = kernels.measure(self._guests, self._tools, self._repeat, self._quick, progress)
-        return kernels.facts(found)
+        return kernels.facts(list(found))
 
     def _startup(self, progress: Progress) -> Any:
         return measure_startup(self._empty, self._tools, self._repeat, progress)
