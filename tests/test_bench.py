@@ -9,12 +9,14 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from machines import engines
@@ -25,10 +27,11 @@ from emu.bench.child import Run, fresh_cache, peak_memory, run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import DIRECTORY, BenchGuest, find_guests
 from emu.bench.images import call_loop, cold_program, empty_program
-from emu.bench.table import tables
+from emu.bench.table import KernelTable, rest
 from emu.errors import GuestFileError
 from emu.guests import process_state
 from emu.process.machine import ProcessMachine
+from emu.report import EXIT_INTERRUPTED
 
 command = importlib.import_module("emu.cli.bench")  # the name in emu.cli is the click command
 GUESTS = {guest.name: guest for guest in find_guests()}
@@ -47,6 +50,10 @@ def run(image: bytes, *arguments: str, engine: str = "python") -> tuple[bytes, i
     outcome = machine.run(engines()[engine], process_state(machine))
     assert outcome is not None
     return output.getvalue(), outcome.exit_code
+
+
+def quiet(_: str) -> None:
+    """Nobody asks how far it is."""
 
 
 def emu_bench(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -201,6 +208,14 @@ def test_geometric_means_are_over_guests() -> None:
     assert kernels.geometric_means([result(slow=(1, [2.0]))]) == {}
 
 
+def table_of(facts: Mapping[str, Any]) -> list[str]:
+    """The lines that a table has when all is done."""
+    names = [guest["name"] for guest in facts["guests"]]
+    table = KernelTable(names, facts["tools"], facts["repeat"])
+    rows = [*map(table.row, facts["guests"]), table.means(facts)]
+    return [line for text in (table.head(), *rows, rest(facts)) for line in text.splitlines()]
+
+
 def test_first_runs_are_told_by_themselves() -> None:
     """Whoever keeps code on the disk has two figures: that of the first run, and that of later
     ones."""
@@ -211,8 +226,8 @@ def test_first_runs_are_told_by_themselves() -> None:
         {"popek-native": pytest.approx(2.5)}, {"popek-native": pytest.approx(8.0)}
     )  # fmt: skip
     names = {"tools": ["native", "popek-native"], "missing": {}}
-    table = tables({"repeat": 2, **names, **facts})
-    assert table.splitlines()[2].split()[-2:] == ["2.50", "8.00"]
+    table = table_of({"repeat": 2, **names, **facts})
+    assert table[2].split()[-2:] == ["2.50", "8.00"]
 
 
 def test_the_cache_of_a_measurement_is_nobody_elses(
@@ -231,11 +246,11 @@ def test_the_cache_of_a_measurement_is_nobody_elses(
 
 def test_without_a_native_process_seconds_are_told() -> None:
     found = kernels.facts([result(slow=(10, [4.0]))])
-    table = tables({"repeat": 1, "tools": ["slow"], "missing": {"native": "no"}, **found})
-    assert table.splitlines() == [
+    table = table_of({"repeat": 1, "tools": ["slow"], "missing": {"native": "no"}, **found})
+    assert table == [
         "Kernels, medians of 1 (seconds)",
-        "guest  million instr.   slow",
-        "sort                0  4.000",
+        "guest           million instr.      slow",
+        "sort                         0     4.000",
         "",
         "native: no",
     ]
@@ -261,7 +276,7 @@ def test_order_of_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[tuple[str, str]] = []
     found = answering(monkeypatch, lambda *what: order.append(what))
     guests = [GUESTS["sort"], GUESTS["chase"]]
-    results = list(kernels.measure(guests, found, 3, False, lambda _: None))
+    results = list(kernels.measure(guests, found, 3, False, quiet, quiet))
     names = ["native", "popek-native", "qemu-i386"]
     expected = [*names, *["popek-native"] * 5, *names * 3]
     assert order == [(guest, name) for guest in ("sort", "chase") for name in expected]
@@ -269,6 +284,101 @@ def test_order_of_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     measured = results[0].facts()["measured"]
     assert [measured[name]["warming"] for name in names] == [1, 6, 1]
     assert all(len(measured[name]["seconds"]) == 3 for name in names)
+
+
+def test_columns_are_as_wide_as_any_figure() -> None:
+    """A row's columns stand where those of the head do, whatever the figures are."""
+    tools_here = ["native", "popek-native", "x"]
+    table = KernelTable(["sort", "a long name of a guest"], tools_here, 5)
+    lines = table.head().splitlines()[1:]
+    for seconds in (0.001, 9999.9):
+        measured = {name: (1, [seconds * (n + 1)]) for n, name in enumerate(tools_here)}
+        lines.append(table.row(result(**measured).facts()))
+    assert len({len(line) for line in lines}) == 1
+
+
+def run_kernels(
+    monkeypatch: pytest.MonkeyPatch, before: Callable[[str, str], None], *, as_json: bool = False
+) -> int:
+    """`emu bench sort chase --part kernels`, of tools that answer at once; its exit code."""
+    found = answering(monkeypatch, before)
+    monkeypatch.setattr(command, "find_tools", lambda *_: found)
+    return int(command.run_bench(["sort", "chase"], [], [], ["kernels"], 2, False, as_json))
+
+
+def test_rows_appear_as_they_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When a guest begins, the rows of those before it are printed, and who measured them told."""
+    out: list[str] = []
+    errors: list[str] = []
+    begun: dict[str, list[str]] = {}
+
+    def look(guest: str, _: str) -> None:
+        captured = capsys.readouterr()
+        out.extend(captured.out.splitlines())
+        errors.extend(captured.err.splitlines())
+        begun.setdefault(guest, [line.split()[0] for line in out])
+
+    assert run_kernels(monkeypatch, look) == 0
+    assert begun == {"sort": ["Kernels,", "guest"], "chase": ["Kernels,", "guest", "sort"]}
+    assert capsys.readouterr().out.splitlines() == [
+        "chase                        –      250.0          2.00       2.00                2.00",
+        "geometric mean                                     2.00       2.00                2.00",
+    ]
+    assert "sort on qemu-i386: 0.500 s for 1600 rounds, median of 2" in errors
+
+
+def interrupted(guest: str, tool: str) -> None:
+    """Ctrl-C in the second guest."""
+    if (guest, tool) == ("chase", "qemu-i386"):
+        raise KeyboardInterrupt
+
+
+def test_interruption_leaves_the_rows_that_are_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_kernels(monkeypatch, interrupted) == EXIT_INTERRUPTED
+    told = capsys.readouterr()
+    firsts = [line.split()[0] for line in told.out.splitlines()]
+    assert firsts == ["Kernels,", "guest", "sort", "geometric"]
+    assert told.err.endswith("emu: interrupted in kernels; what is told is incomplete\n")
+
+
+def test_interruption_leaves_valid_json(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_kernels(monkeypatch, interrupted, as_json=True) == EXIT_INTERRUPTED
+    facts = json.loads(capsys.readouterr().out)
+    assert not facts["complete"]
+    assert [guest["name"] for guest in facts["guests"]] == ["sort"]
+    assert facts["geomean"] == {"popek-native": 2.0, "qemu-i386": 2.0}
+
+
+def test_interruption_before_any_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no mean of nothing."""
+
+    def at_once(*_: str) -> None:
+        raise KeyboardInterrupt
+
+    assert run_kernels(monkeypatch, at_once) == EXIT_INTERRUPTED
+    assert len(capsys.readouterr().out.splitlines()) == 2
+    assert run_kernels(monkeypatch, at_once, as_json=True) == EXIT_INTERRUPTED
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["complete"], facts["guests"], facts["geomean"]) == (False, [], {})
+
+
+def test_rows_take_the_place_of_the_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a terminal the bar's line is erased before a row, and no line tells of measurements."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert run_kernels(monkeypatch, lambda *_: None) == 0
+    errors = capsys.readouterr().err
+    assert errors.count(command.ERASED) == 4
+    assert "rounds" not in errors
 
 
 def tampered(directory: Path) -> BenchGuest:
@@ -282,7 +392,7 @@ def tampered(directory: Path) -> BenchGuest:
 
 def test_a_wrong_output_is_told(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match=r"bignum on popek-python: round 1 answers .*'0000beef'"):
-        list(kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, lambda _: None))
+        list(kernels.measure([tampered(tmp_path)], [PYTHON], 1, False, quiet, quiet))
 
 
 def test_a_wrong_output_ends_the_command_with_1(
@@ -301,10 +411,10 @@ def test_a_tool_that_fails_is_told(tmp_path: Path) -> None:
     """A guest that ends otherwise than with 0, and generated programs that end differently."""
     broken = tools.Process("broken", (sys.executable, "-c", "raise SystemExit(5)"))
     with pytest.raises(BenchError, match="sort on broken ended with 5"):
-        list(kernels.measure([GUESTS["sort"]], [broken], 1, True, lambda _: None))
+        list(kernels.measure([GUESTS["sort"]], [broken], 1, True, quiet, quiet))
     other = replace(broken, prefix=(sys.executable, "-c", "raise SystemExit(6)"), name="other")
     with pytest.raises(BenchError, match="on other ended with 6, elsewhere with 5"):
-        cold.measure_cold(tmp_path, [broken, other], True, lambda _: None)
+        cold.measure_cold(tmp_path, [broken, other], True, quiet)
 
 
 def test_tools_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -343,6 +453,7 @@ def test_json_and_its_table() -> None:
                      "--part", "kernels", "--part", "startup")  # fmt: skip
     assert done.returncode == 0, done.stderr
     facts = json.loads(done.stdout)
+    assert facts["complete"]
     assert [guest["name"] for guest in facts["guests"]] == ["bignum", "distance"]
     assert set(facts["tools"]) | set(facts["missing"]) == {
         "native", "popek-python", "qemu-i386", "unicorn"
@@ -353,7 +464,7 @@ def test_json_and_its_table() -> None:
         assert guest["instructions"] > 1_000_000
         assert guest["ratio"].keys() == facts["geomean"].keys()
     assert set(facts["startup"]) == set(facts["tools"])
-    table = tables(facts)
+    table = "\n".join(table_of(facts))
     assert "\nbignum " in table
     assert "\npopek-python " in table
 
@@ -371,6 +482,28 @@ def test_json_and_its_table() -> None:
 def test_mistakes_are_answered(arguments: list[str], code: int, words: str) -> None:
     done = emu_bench(*arguments)
     assert (done.returncode, words in done.stderr) == (code, True), done.stderr
+
+
+def test_ctrl_c_ends_it_with_what_there_is() -> None:
+    """The command itself, interrupted when its first guest is done."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", "emu", "bench", "bignum", "distance", "--quick", "--json",
+         "--engine", "python", "--part", "kernels", "--without", "native", "--without", "qemu-i386",
+         "--without", "unicorn"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip  # whoever started the tests may ignore the signal, and that is inherited
+    assert running.stderr is not None
+    try:
+        told = next(line for line in running.stderr if line.startswith("bignum on popek-python"))
+        running.send_signal(signal.SIGINT)
+        out, errors = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert (running.returncode, "median of 1" in told) == (130, True)
+    assert errors == "emu: interrupted in kernels; what is told is incomplete\n"
+    facts = json.loads(out)
+    assert (facts["complete"], [guest["name"] for guest in facts["guests"]]) == (False, ["bignum"])
 
 
 # -- heavy --------------------------------------------------------------------------------------
@@ -411,13 +544,13 @@ def test_programs_are_those_of_the_sources(tmp_path: Path) -> None:
 @pytest.mark.heavy
 def test_cold_code_natively(tmp_path: Path) -> None:
     """The host and our engine end a generated program alike."""
-    measured = cold.measure_cold(tmp_path, [host(), PYTHON], True, lambda _: None)
+    measured = cold.measure_cold(tmp_path, [host(), PYTHON], True, quiet)
     assert set(measured) == {"native", "popek-python"}
 
 
 @pytest.mark.heavy
 def test_exits_are_counted(tmp_path: Path) -> None:
-    rates = exits.measure_exits(tmp_path, [host(), PYTHON], True, lambda _: None)
+    rates = exits.measure_exits(tmp_path, [host(), PYTHON], True, quiet)
     assert set(rates) == {"popek-python"}
     assert all(rate > 0 for rate in rates["popek-python"].values())
 
@@ -432,6 +565,6 @@ def test_loops_with_hooks_call_as_often_as_they_should(engine: str, kind: str) -
 
 @pytest.mark.heavy
 def test_hooks_are_counted() -> None:
-    rates = hooks.measure_hooks([host(), PYTHON], True, lambda _: None)
+    rates = hooks.measure_hooks([host(), PYTHON], True, quiet)
     assert set(rates) == {"popek-python"}
     assert set(rates["popek-python"]) == set(hooks.KINDS)

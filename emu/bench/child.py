@@ -86,9 +86,12 @@ def peak_memory(command: Sequence[str]) -> int | None:
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        while process.poll() is None:
-            peak = max(peak, _high_water(process.pid))
-            time.sleep(POLL_SECONDS)
+        try:
+            while process.poll() is None:
+                peak = max(peak, _high_water(process.pid))
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.kill()  # of an interruption the child need not have heard
     return peak or None
 
 

@@ -16,7 +16,7 @@ from emu.bench.tools import LEARNING, NATIVE, Tool, rounds_of
 WARMING = 1  # runs that are not counted: the host has then read what it has to
 LEARNING_RUNS = 6  # the same of tools that learn: all that is worth it is then compiled
 Progress = Callable[[str], None]
-"""Called before each run with what runs."""
+"""Called with what is about to run, or with what was found."""
 
 
 @dataclass(slots=True)
@@ -29,6 +29,10 @@ class Measurement:
     first: float = 0.0
     seconds: list[float] = field(default_factory=list)
     instructions: int | None = None
+
+    def __str__(self) -> str:
+        count = len(self.seconds)
+        return f"{median(self.seconds):.3f} s for {self.rounds} rounds, median of {count}"
 
     def scaled(self, rounds: int) -> float:
         """The median, in seconds for so many rounds."""
@@ -110,17 +114,22 @@ def measure(
     repeat: int,
     quick: bool,
     progress: Progress,
+    measured: Progress,
 ) -> Iterator[GuestResult]:
     """Each guest's result as soon as it is there; raises BenchError on a wrong output.
 
-    A guest is run until caches are warm, then `repeat` times in turns of all tools.
+    A guest is run until caches are warm, then `repeat` times in turns of all tools; `measured` is
+    called when a tool has had its last turn.
     """
     for guest in guests:
         rounds = {tool.name: rounds_of(tool, guest.rounds, quick) for tool in tools}
         result = GuestResult(guest, {name: Measurement(count) for name, count in rounds.items()})
         for tool, warming in turns(tools, repeat):
             progress(f"{guest.name} on {tool.name}")
-            _run(guest, tool, result.measured[tool.name], warming)
+            found = result.measured[tool.name]
+            _run(guest, tool, found, warming)
+            if len(found.seconds) == repeat:
+                measured(f"{guest.name} on {tool.name}: {found}")
         yield result
 
 

@@ -10,33 +10,44 @@ from emu.bench.tools import LEARNING, NATIVE
 
 Facts = Mapping[str, Any]
 UNKNOWN = "–"
+MEAN = "geometric mean"
+FIGURE = 8  # characters: a thousand seconds, or milliseconds, with all digits that are told
 
 
-def tables(facts: Facts) -> str:
-    """Every part that was measured, from the object that `--json` prints."""
-    parts = [_kernels(facts), _costs(facts), _missing(facts)]
-    return "\n\n".join("\n".join(part) for part in parts if part)
+class KernelTable:
+    """A row for each guest: ratios to native, or seconds if there is no native process.
 
+    Columns are as wide as any figure before one is there: each row can be printed when it is known.
+    """
 
-def _kernels(facts: Facts) -> list[str]:
-    """A row for each guest: ratios to native, or seconds if there is no native process."""
-    guests = facts.get("guests", [])
-    if not guests:
-        return []
-    tools = list(guests[0]["seconds"])
-    ratios = NATIVE in tools
-    learning = [tool for tool in tools if ratios and tool in LEARNING]
-    titles = [*map(_heading, tools), *(f"{tool} first" for tool in learning)]
-    rows = [["guest", "million instr.", *titles]]
-    for g in guests:
-        firsts = (_ratio(g["first"][tool]) for tool in learning)
-        rows.append([g["name"], _millions(g["instructions"]), *_times(g, tools), *firsts])
-    if ratios:
-        means = [_ratio(facts["geomean"].get(tool)) for tool in tools if tool != NATIVE]
-        means += [_ratio(facts["geomean_first"].get(tool)) for tool in learning]
-        rows.append(["geometric mean", "", "", *means])
-    what = "native: milliseconds; others: times native" if ratios else "seconds"
-    return [f"Kernels, medians of {facts['repeat']} ({what})", *_aligned(rows)]
+    def __init__(self, guests: Sequence[str], tools: Sequence[str], repeat: int) -> None:
+        self._tools, self._repeat = tools, repeat
+        self._ratios = NATIVE in tools
+        self._learning = [tool for tool in tools if self._ratios and tool in LEARNING]
+        firsts = (f"{tool} first" for tool in self._learning)
+        self._titles = ["guest", "million instr.", *map(_heading, tools), *firsts]
+        names = max(map(len, [*guests, MEAN]))
+        self._widths = [names, *(max(len(title), FIGURE) for title in self._titles[1:])]
+
+    def head(self) -> str:
+        """What the table is of, and the titles of its columns."""
+        what = "native: milliseconds; others: times native" if self._ratios else "seconds"
+        titles = _line(self._titles, self._widths)
+        return f"Kernels, medians of {self._repeat} ({what})\n{titles}"
+
+    def row(self, guest: Facts) -> str:
+        """One of the `guests` that `--json` tells."""
+        firsts = (_ratio(guest["first"][tool]) for tool in self._learning)
+        count = _millions(guest["instructions"])
+        return _line([guest["name"], count, *_times(guest, self._tools), *firsts], self._widths)
+
+    def means(self, facts: Facts) -> str:
+        """The last row; without a ratio there is none."""
+        if not facts["geomean"]:
+            return ""
+        means = [_ratio(facts["geomean"].get(t)) for t in self._tools if t != NATIVE]
+        firsts = (_ratio(facts["geomean_first"].get(tool)) for tool in self._learning)
+        return _line([MEAN, "", "", *means, *firsts], self._widths)
 
 
 def _heading(tool: str) -> str:
@@ -59,6 +70,13 @@ def _ratio(ratio: float | None) -> str:
 
 def _millions(instructions: int | None) -> str:
     return UNKNOWN if instructions is None else f"{instructions / 1e6:.0f}"
+
+
+def rest(facts: Facts) -> str:
+    """What stands below the guests: costs of tools, and which are missing; perhaps nothing."""
+    parts = ["\n".join(part) for part in (_costs(facts), _missing(facts)) if part]
+    text = "\n\n".join(parts)
+    return f"\n{text}" if text and "guests" in facts else text
 
 
 EXITS = {
@@ -96,12 +114,13 @@ def _missing(facts: Facts) -> list[str]:
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns of equal width, the first to the left and the others to the right."""
+    """Columns as wide as what is in them."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.rjust(width) if i else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return [_line(row, widths) for row in rows]
+
+
+def _line(row: Sequence[str], widths: Sequence[int]) -> str:
+    """One row, its first cell to the left and the others to the right."""
+    first, *others = zip(row, widths, strict=True)
+    cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+    return "  ".join(cells).rstrip()
