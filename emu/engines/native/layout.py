@@ -81,6 +81,7 @@ class Word(IntEnum):
     JOIN = 172  # -> the function that links a stitched block to where it always goes
     PLACE = 173  # ... of what leads there, the distance; or a site, for LINK
     ENTER = 170  # -> the function that goes on in a region, from stitched code
+    READERS = 174  # -> stencils that read pending flags, see `stencil_store`
     MODE = 176  # what decoding and fetching depend on, as it was when native code was entered
 
 

@@ -3,7 +3,8 @@
 Most flags are overwritten before anybody reads them. A stencil passes on what they are computed
 from instead, with the number of their *kind*. Whoever reads one in the same block has just that one
 evaluated; wherever stitched code is left, all are settled (`Word.PENDING`, `Word.OPERANDS`). No
-kind is known by name: forms whose flags have the same expressions share one.
+kind is known by name: forms whose flags have the same expressions share one. A conditional jump has
+a stencil for each kind that it may follow: it decides by those operands, and no flag is evaluated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from isa.bits import Bits
 from isa.ops import mask
 from isa.record import NamedTuple
 from isa.registers import Register
-from isa.trace import Trace
+from isa.trace import Rewriter, Trace
 
 
 class Guard(NamedTuple):
@@ -114,6 +115,26 @@ def flag_facts(
     if pending is None or pending.guard is None:
         return facts
     return facts._replace(word=word_of(pending.guard.field), mask=pending.guard.mask)
+
+
+def reads_only(trace: Trace, facts: FlagFacts) -> bool:
+    """Whether a form does nothing with flags but read some, and nothing with memory."""
+    changes = facts.writes or facts.kind
+    puts = all(effect.op in ("put", "put_indexed") for effect in trace.region.effects)
+    return bool(facts.needs) and not changes and puts
+
+
+def with_pending(trace: Trace, pending: Pending) -> Trace | None:
+    """A form's trace that takes pending flags from their operands, its parameters; None if it reads
+    none of them, or if they follow from what flags were before, too."""
+    values = pending.cut.values
+    if pending.cut.olds or not trace.read() & values.keys():
+        return None
+
+    def substitute(node: Bits) -> Bits | None:
+        return values.get(node.attribute[0]) if node.op == "get" else None
+
+    return Rewriter(substitute).trace(trace)
 
 
 def _read(trace: Trace, pending: Pending | None) -> set[Register]:

@@ -47,6 +47,12 @@ class Stencil(NamedTuple):
         return bytes(content)
 
 
+def ways_of(content: bytes | memoryview) -> int:
+    """In which ways a stencil goes on, see `STENCIL`."""
+    ways: int = STENCIL.unpack_from(content)[-1]
+    return ways
+
+
 def stencils_of(object_code: bytes) -> dict[str, Stencil]:
     """The stencils among an object's functions, by symbol: those that reach nothing but holes and
     other functions."""

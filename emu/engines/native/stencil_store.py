@@ -6,7 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.kinds import FlagFacts, evaluator_of, pending_hole, settler_of
+from emu.engines.native.kinds import (
+    READER_BITS,
+    FlagFacts,
+    evaluator_of,
+    pending_hole,
+    read_by,
+    settler_of,
+)
 from emu.engines.native.layout import FLAGS
 from emu.room import Room
 
@@ -17,6 +24,9 @@ FILE: Final = "stencils"
 ROOM: Final = 16 << 20  # bytes of stencils; what comes later goes without
 MOST_CALLED: Final = 1 << 10  # functions
 MOST_KINDS: Final = 1 << 10  # of pending flags
+MOST_READERS: Final = 1 << READER_BITS  # forms that read some, from 1 on
+_ROW: Final = 4 * MOST_READERS
+_TABLE: Final = MOST_KINDS * _ROW  # bytes before the stencils
 _ALIGNMENT: Final = 8
 
 
@@ -25,7 +35,8 @@ class StencilStore:
 
     `function` tells where a function lies that a stencil calls, or one that settles flags (0 if
     that is not there). Native code looks them up in `calls` and `settlers`, and in `evaluators` the
-    stencils that compute single flags.
+    stencils that compute single flags. `readers` are for each kind what forms do while it is pending:
+    how far from there a stencil is, by the form's number as a reader; 0: there is none.
     """
 
     def __init__(
@@ -41,26 +52,31 @@ class StencilStore:
         self._settlers, self.settlers = settlers.words(), settlers.address
         self._evaluators, self.evaluators = evaluators.words(), evaluators.address
         self._room = Room(ROOM)
-        self._used = 0
+        self.readers, self._table = self._room.address, self._room.halves()
+        self._readers: dict[str, int] = {}  # numbers of forms, by their stencil's symbol
+        self._used = _TABLE
         self._places: dict[str, int] = {}
         self._facts: dict[str, FlagFacts] = {}  # of forms that do something with flags
         self._new = False
         found = cache.load(FILE) if load else None
-        if found is not None and len(found[1]) <= ROOM:
+        if found is not None and len(found[1]) <= ROOM - _TABLE:
             self._load(*found)
 
     def _load(self, head: Mapping[str, Any], content: bytes) -> None:
         if not all(self._function(settler_of(kind)) for kind in head["kinds"]):
             return  # the handlers' file is another one's
-        self._put(content)
+        rows = _ROW * (len(head["kinds"]) + 1)
+        self._room.view[:rows] = content[:rows]
+        self._put(memoryview(content)[rows:])
         self._places = head["places"]
-        self._facts = {symbol: FlagFacts(*facts) for symbol, facts in head["facts"].items()}
+        for symbol, facts in head["facts"].items():
+            self._know(symbol, FlagFacts(*facts))
         for symbol in head["called"]:
             self._number(symbol)
         for kind in head["kinds"]:
             self._number_kind(kind)
 
-    def _put(self, content: bytes) -> int:
+    def _put(self, content: bytes | memoryview) -> int:
         at = self._used
         self._room.view[at : at + len(content)] = content
         self._used += len(content) + -len(content) % _ALIGNMENT
@@ -98,21 +114,29 @@ class StencilStore:
     def facts(self, symbol: str) -> int:
         """What stitching knows of a stencil's form, see `FlagFacts`."""
         facts = self._facts.get(symbol)
-        return 0 if facts is None else facts.packed(self._kinds.get(facts.kind, 0))
+        if facts is None:
+            return 0
+        return facts.packed(self._kinds.get(facts.kind, 0), self._readers.get(symbol, 0))
 
     def all_facts(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
         return [self.facts(symbol) for symbol in symbols]
 
     def add(self, stencils: Mapping[str, Stencil], facts: Mapping[str, FlagFacts]) -> None:
-        """Keep stencils, as long as there is room: what evaluates flags before the forms."""
-        for symbol, stencil in stencils.items():
-            if symbol not in facts and symbol not in self._places and self._has_room(stencil):
-                self._keep(symbol, stencil, {})
+        """Keep stencils, as long as there is room: what evaluates flags before the forms, and then
+        what reads pending ones."""
+        reading = {symbol: pair for symbol in stencils if (pair := read_by(symbol)) is not None}
+        others = stencils.keys() - facts.keys() - reading.keys() - self._places.keys()
+        for symbol in sorted(others):
+            if self._has_room(stencils[symbol]):
+                self._keep(symbol, stencils[symbol], {})
         for symbol, known in facts.items():
             found = stencils.get(symbol)
             if found is not None and symbol not in self._places and self._has_room(found):
                 self._add_form(symbol, found, known)
+        for symbol, (kind, form) in reading.items():
+            if self._has_room(stencils[symbol]):
+                self._add_reader(kind, form, stencils[symbol])
 
     def _add_form(self, symbol: str, stencil: Stencil, facts: FlagFacts) -> None:
         """Keep the stencil of a form, if what settles the flags that it leaves pending is there."""
@@ -121,7 +145,24 @@ class StencilStore:
         named = {pending_hole(facts.kind): self._number_kind(facts.kind)} if facts.kind else {}
         self._keep(symbol, stencil, named)
         if facts.needs or facts.writes:
-            self._facts[symbol] = facts
+            self._know(symbol, facts)
+
+    def _know(self, symbol: str, facts: FlagFacts) -> None:
+        self._facts[symbol] = facts
+        if facts.is_reader and len(self._readers) + 1 < MOST_READERS:
+            self._readers[symbol] = len(self._readers) + 1
+
+    def _add_reader(self, kind: str, form: str, stencil: Stencil) -> None:
+        """Keep what a form does while a kind is pending, if it goes on in the same ways."""
+        number, reader = self._kinds.get(kind), self._readers.get(form)
+        if number is None or reader is None or self._table[number * MOST_READERS + reader]:
+            return
+        from emu.engines.native.stencil_code import ways_of  # what only a compiler needs
+
+        if ways_of(stencil.content) == ways_of(self._room.view[self._places[form] :]):
+            place = self._put(stencil.numbered(self._number))
+            self._table[number * MOST_READERS + reader] = place
+            self._new = True
 
     def _keep(self, symbol: str, stencil: Stencil, kinds: Mapping[str, int]) -> None:
         def number_of(name: str) -> int:
@@ -138,7 +179,8 @@ class StencilStore:
     def save(self) -> None:
         """Put everything on the disk if something is new."""
         if self._new:
-            content = self._room.view[: self._used].tobytes()
+            rows = self._room.view[: _ROW * (len(self._kinds) + 1)]
+            content = b"".join([rows, self._room.view[_TABLE : self._used]])
             head = {
                 "places": self._places,
                 "called": list(self._called),

@@ -13,15 +13,25 @@ that stands elsewhere, so that the host's caches hold what is done mostly.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 from operator import add
 from typing import Final
 
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
-from emu.engines.native.kinds import pending_hole
-from emu.engines.native.layout import BULK, CONVENTION, Left
+from emu.engines.native.kinds import pending_hole, reader_of
+from emu.engines.native.layout import BULK, CONVENTION, Left, Word
 from emu.engines.native.lowering import Lowering
-from emu.engines.native.pending import flag_facts, keep, pending_of
+from emu.engines.native.pending import (
+    PASSED,
+    Pending,
+    flag_facts,
+    keep,
+    pending_of,
+    reads_only,
+    with_pending,
+)
+from emu.engines.native.pieces import read_word
 from emu.engines.native.site import LEADS, PARAMETERS, WAYS, go_on
 from isa.bits import Bits
 from isa.ops import mask
@@ -72,6 +82,10 @@ class _Lowering(Lowering):
                 return self.define(node, text)
         return super().value(node)
 
+    def do_parameter(self, node: Bits) -> str:
+        """See `Lowering`."""
+        return self._stencil.operand(*node.attribute)
+
 
 class StencilCompiler(HandlerCompiler):
     """Prints the stencil of one form; `ends` tells whether a block ends after it, `flags` are those
@@ -81,9 +95,11 @@ class StencilCompiler(HandlerCompiler):
 
     def __init__(self, *about: *About, ends: bool, flags: Sequence[Register]) -> None:
         super().__init__(*about)
+        self.about = about
         self.ends = ends
         self.pending = pending_of(self.trace, flags)
-        self.facts = flag_facts(self.trace, self.pending, flags, self._word_of)
+        facts = flag_facts(self.trace, self.pending, flags, self._word_of)
+        self.facts = facts._replace(is_reader=ends and reads_only(self.trace, facts))
         self.holes: set[str] = set()
         self._selectors: dict[str, tuple[int, int]] = {}  # words and masks of fields, by text
         self._repeats = False
@@ -212,6 +228,19 @@ class StencilCompiler(HandlerCompiler):
         a, b = map(self._sum, node.args)
         return None if a is None or b is None else a.plus(b)
 
+    def operand(self, number: int, width: int) -> str:
+        """What pending flags follow from."""
+        name, lines = f"%operand.{number}", []
+        text = f"{name}.w"
+        if number < len(PASSED):
+            text = f"%{PASSED[number]}"
+        else:
+            lines = [read_word(text[1:], Word.OPERANDS + number, "i64")]
+        if width < 64:
+            lines.append(f"  {name} = trunc i64 {text} to i{width}")
+            text = name
+        return self._leaf(name, lines, text)
+
     def field(self, name: str, width: int) -> str:
         """See `Context`."""
         word = self._word_of(name)
@@ -237,6 +266,20 @@ class StencilCompiler(HandlerCompiler):
     def missed_at(self, address: str, why: Left, space: int = 0) -> str:
         """See `Context`."""
         return self.given_up()
+
+
+def readers(
+    forms: Iterable[StencilCompiler], pendings: Iterable[Pending]
+) -> list[StencilCompiler]:
+    """What prints the stencils of forms that read flags, behind those that leave some pending."""
+    found = []
+    for form, pending in product(forms, pendings):
+        trace = with_pending(form.trace, pending)
+        if trace is not None:
+            name = reader_of(pending.name, form.name)
+            found.append(StencilCompiler(*form.about[:-1], name, ends=form.ends, flags=()))
+            found[-1].trace = trace
+    return found
 
 
 def _sized(width: int, wanted: int) -> str:

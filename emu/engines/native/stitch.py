@@ -21,6 +21,8 @@ from emu.engines.native.kinds import (
     KIND_BITS,
     MASK,
     MASK_BITS,
+    READER,
+    READER_BITS,
     WORD,
     WORD_BITS,
     WRITES,
@@ -403,6 +405,7 @@ entry:
   call void @lives(ptr %mailbox, ptr %header, ptr %lives)
   {read_word("stencils", Word.STENCILS)}
   {read_word("facts", Word.FACTS)}
+  {read_word("readers", Word.READERS)}
   {"".join(_sum(name) for name in _SUMS)}
   {"".join(f"{chr(10)}  store i32 0, ptr %{name}.p" for name in _SUMS)}
   store i32 {UNKNOWN_KIND}, ptr %known.p
@@ -434,8 +437,23 @@ has:
 may:
   %live.p = getelementptr i32, ptr %lives, i32 %i
   %live = load i32, ptr %live.p
+  {_part("reader", "%fact", READER, READER_BITS)}
+  %before = load i32, ptr %known.p
+  %is_unknown = icmp eq i32 %before, {UNKNOWN_KIND}
+  %before.known = select i1 %is_unknown, i32 0, i32 %before
+  %before.row = shl i32 %before.known, {READER_BITS}
+  %reading.n = or i32 %before.row, %reader
+  %reading.p = getelementptr i32, ptr %readers, i32 %reading.n
+  %reading.far = load i32, ptr %reading.p
+  %reads_pending = icmp ne i32 %reading.far, 0
+  br i1 %reads_pending, label %planned, label %alone
+alone:
   call void @need(ptr %mailbox, ptr %plan, ptr %sums, i64 %fact, i32 %i, i32 %live)
-  call void @row(ptr %plan, ptr %sums, ptr %stencil, i32 %i, i32 1)
+  br label %planned
+planned:
+  %reading = getelementptr i8, ptr %readers, i32 %reading.far
+  %chosen = select i1 %reads_pending, ptr %reading, ptr %stencil
+  call void @row(ptr %plan, ptr %sums, ptr %chosen, i32 %i, i32 1)
   {read_field("ways", "%stencil", 2)}
   %may.again = and i32 %ways, 1
   %agains.now = load i32, ptr %agains.p

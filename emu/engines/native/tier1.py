@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
     from emu.engines.native.handlers import About, HandlerCompiler
+    from emu.engines.native.pending import Pending
     from emu.engines.native.stencil_code import Stencil
     from emu.engines.native.stencils import StencilCompiler
 
@@ -98,6 +99,9 @@ class Tier1:
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._new_flags = False
         self._libraries: list[Library] = []
+        # what was compiled here and reads flags or leaves some pending: each has to know the others
+        self._readers: list[StencilCompiler] = []
+        self._pendings: dict[str, Pending] = {}
         self._store = handlers_of(session.cache)
         # who wants stitched code early waits for good handlers, with stencils
         self._hastens = self.stitches and session.stitch < STITCH
@@ -153,6 +157,7 @@ class Tier1:
         store = self._store.stencils
         mail[Word.CALLS], mail[Word.FACTS] = store.calls, self._facts_at
         mail[Word.SETTLERS], mail[Word.EVALUATORS] = store.settlers, store.evaluators
+        mail[Word.READERS] = store.readers
         mail[Word.STENCILS] = self._stencils_at
 
     # -- forms -----------------------------------------------------------------------------------
@@ -287,10 +292,11 @@ class Tier1:
         handlers = [self._handler(number) for number in numbers]
         stencils = self._stencils_for(numbers) if level == BEST and self._can_stitch else []
         settlers, evaluators = self._code_of_flags(stencils)
+        reading = self._reading(stencils)
         text = module_of(handlers, settlers.values())  # which knows then how they may leave
         with borrowed(level) as compiler:
             image = compiler.image(text, [*(handler.name for handler in handlers), *settlers])
-            made = _compiled_stencils(stencils, evaluators, compiler)
+            made = _compiled_stencils([*stencils, *reading], evaluators, compiler)
         reasons = sorted(set().union(*(handler.reasons for handler in handlers)))
         facts = {stencil.name: stencil.facts for stencil in stencils}
         return Made(numbers, image, reasons, level == QUICK, made, facts)
@@ -323,6 +329,21 @@ class Tier1:
                 settlers[settler_of(name)], more = pending.code(self._status_flags)
                 evaluators |= more
         return settlers, evaluators
+
+    def _reading(self, stencils: Sequence[StencilCompiler]) -> list[StencilCompiler]:
+        """What prints the stencils of conditional jumps behind what leaves flags pending, if one of
+        both is new."""
+        if not stencils:
+            return []
+        from emu.engines.native.stencils import readers
+
+        found = {s.pending.name: s.pending for s in stencils if s.pending is not None}
+        new = {name: found[name] for name in found.keys() - self._pendings.keys()}
+        more = [stencil for stencil in stencils if stencil.facts.is_reader]
+        made = readers(self._readers, new.values())
+        self._readers += more
+        self._pendings |= new
+        return made + readers(more, self._pendings.values())
 
     @property
     def _status_flags(self) -> tuple[Register, ...]:
