@@ -27,8 +27,8 @@ class FlagFacts(NamedTuple):
     keeps: int = 0
     is_reader: bool = False
 
-    def packed(self, number: int, reader: int) -> int:
-        """The same in 64 bits, with the kind's number and the reader's."""
+    def packed(self, number: int, reader: int = 0) -> int:
+        """The same in 64 bits, with the kind's number and the reader's (0: it is none)."""
         facts = self.needs | self.writes << WRITES | number << KIND
         facts |= self.word << WORD | self.mask << MASK | self.keeps << KEEPS
         return facts | reader << READER

@@ -30,6 +30,7 @@ from emu.engines.native.site import (
     THUNK,
     THUNK_ENTRY,
     THUNK_FUNCTION,
+    THUNK_PC,
     TO,
     go_on_at,
     unlinked,
@@ -116,6 +117,9 @@ thunk:
   %thunk.at = inttoptr i64 %thunk.n to ptr
   {_thunk("%thunk.at")}
   {read_field("way", "%other", Header.ENTRY)}
+  %thunk.pc = getelementptr i8, ptr %thunk.at, i64 {THUNK_PC}
+  %pc32 = trunc i64 %pc to i32
+  store i32 %pc32, ptr %thunk.pc, align 1
   %thunk.entry = getelementptr i8, ptr %thunk.at, i64 {THUNK_ENTRY}
   store i32 %way, ptr %thunk.entry, align 1
   %thunk.function = getelementptr i8, ptr %thunk.at, i64 {THUNK_FUNCTION}

@@ -35,9 +35,10 @@ operands that they follow from. The assembly here knows which registers those ar
 rsi, edx, ecx, r8 and r9."""
 _DECLARED: Final = f"declare {CONVENTION} i64 @%s(ptr, i64, ptr, ptr, ptr, i64, i32, i32, i64, i64)"
 LEADS: Final = ("leads0", "leads1")
-"""Where a block goes on of which that is known: always, or if not the one then the other."""
-WAYS: Final = tuple(_DECLARED % name for name in ("next", "again", *LEADS))
-"""What is copied behind a stencil, what does the instruction in the handlers, and those."""
+"""Where a block goes on of which that is known: always, or if not the one then the other. Behind their
+names stands where that is (see `way_to`)."""
+WAYS: Final = tuple(_DECLARED % name for name in ("next", "again"))
+"""What is copied behind a stencil, and what does the instruction in the handlers."""
 
 ENTRY: Final = 42  # bytes of `enter` before where it is entered: what `begin` does seldom
 LINK: Final = struct.Struct("<HIBBBi")
@@ -52,21 +53,32 @@ HEADER_BITS: Final = 32
 TAG, TO = 2, 9  # where in a link the program counter is, and the distance from the link's end
 SITE: Final = LINKS * LINK.size + 21
 """Bytes of a site: its links, and what goes to `link`."""
-STUB: Final = 21  # bytes of what goes to `join`, for one jump
+STUB: Final = 26  # bytes of what goes to `join`, for one jump
 _BUSY: Final = 14  # bytes of `enter` before what is done if fewer instructions remain
 LEAVE: Final = "leave_"  # before the name of a function of `discover` where stitched code leaves
 LEAVE_PASS: Final = _DECLARED % f"{LEAVE}pass"
 EXITS: Final = ("resume", "handle", "asks", "link", "join")
 SETTLE, ENTER = "settle_here", "enter"
-THUNK: Final = struct.Struct("<HIHQII")
-"""mov r13d, the number of a region's entry; mov rax, its function; jmp [r12 + Word.ENTER]."""
-EMPTY_THUNK: Final = (0xBD41, 0, 0xB848, 0, 0x24A4FF41, 8 * Word.ENTER)
-THUNK_ENTRY, THUNK_FUNCTION = 2, 8  # where in a thunk those are
+THUNK: Final = struct.Struct("<BIHIHQII3x")
+"""mov edx, a program counter; mov r13d, the number of a region's entry there; mov rax, its function;
+jmp [r12 + Word.ENTER]."""
+EMPTY_THUNK: Final = (0xBA, 0, 0xBD41, 0, 0xB848, 0, 0x24A4FF41, 8 * Word.ENTER)
+THUNK_PC, THUNK_ENTRY, THUNK_FUNCTION = 1, 7, 13  # where in a thunk those are
 
 
 def way_on(word: Word) -> int:
     """The last 32 bits of a site, which goes on in the function that a word of the mailbox has."""
     return 8 * word
+
+
+def way_to(lead: str, *parts: int) -> str:
+    """The symbol of a way on to a sum, by its parts (see `stencils.Sum`)."""
+    return ".".join([lead, *map(str, parts)])
+
+
+def declared_way(name: str) -> str:
+    """The declaration of such a symbol."""
+    return _DECLARED % name
 
 
 def go_on(name: str, **changed: str) -> list[str]:
@@ -105,6 +117,7 @@ def pieces(space: Space) -> str:
 """
     stubs = [
         f"""
+    mov edx, offset goal{n}
     lea r11, [rip + link{n}]
     mov r13d, offset stitched
     jmp {_mail(Word.JOIN)}
@@ -147,7 +160,7 @@ def pieces(space: Space) -> str:
     call {_mail(Word.SETTLE)}
 0:
 """,
-        "fall": f"    mov edx, offset pc\n    jmp {LEADS[0]}\n",
+        "fall": f"    jmp {way_to(LEADS[0], 1, 0, 0, 0)}\n",
         "one": stubs[0],
         "two": "".join(stubs),
         "end": end,

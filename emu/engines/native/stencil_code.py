@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
 from emu.engines.native.site import LEADS
-from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, Kind
+from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, WAY_BIT, Kind
+from isa.ops import signed
 from isa.record import NamedTuple
 
 _NEXT, _AGAIN = "next", "again"
@@ -20,7 +21,9 @@ _NAMES: Final = {
     "pending": Kind.PENDING, "sum": Kind.SUM, "apart": Kind.AGAIN,
 }  # fmt: skip
 _LEADING: Final = {name: (Kind.LEADS, n) for n, name in enumerate(LEADS)} | {
-    f"link{n}": (Kind.LINK, n) for n in range(len(LEADS))
+    f"{name}{n}": (kind, n)
+    for name, kind in (("link", Kind.LINK), ("goal", Kind.GOAL))
+    for n in range(len(LEADS))
 }
 """Holes of which there is one for each way on."""
 _RELATIVE: Final = (
@@ -66,14 +69,15 @@ def _packed(function: Function) -> Stencil | None:
     holes = [hole for reference in references if (hole := _hole(reference)) is not None]
     if len(holes) < len(references):
         return None
+    goals = [goal for reference in references if (goal := _goal(reference)) is not None]
     leaves = any(hole[1] == Kind.AGAIN for hole in holes)
     leads = [hole[2] for hole in holes if hole[1] == Kind.LEADS]
     if sorted(leads) != list(range(len(leads))):  # which jump would be the one?
         return None
     ways = leaves | len(leads) << LEADS_BIT
-    head = STENCIL.pack(len(code), len(holes), ways) + code.ljust(_padded(len(code)), b"\0")
+    head = STENCIL.pack(len(code), len(holes) + len(goals), ways) + code.ljust(_padded(len(code)), b"\0")
     names = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] in _NAMED]
-    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes), tuple(names))
+    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes + goals), tuple(names))
 
 
 def _led_away(code: bytes, references: list[Reference]) -> Function:
@@ -99,6 +103,21 @@ def _padded(size: int) -> int:
     return size + -size % 4
 
 
+def _goal(reference: Reference) -> tuple[int, int, int, int] | None:
+    """What tells where a way leads, for who needs it; None of what is no such way."""
+    name, *numbers = reference.symbol.split(".")
+    kind, way = _LEADING.get(name, (None, 0))
+    if kind is not Kind.LEADS:
+        return None
+    *summands, constant = map(int, numbers)
+    return 0, Kind.TOLD, _sum_of(summands) | way << WAY_BIT, signed(32, constant)
+
+
+def _sum_of(summands: Sequence[int]) -> int:
+    pc, length, word = summands
+    return pc | length << 1 | word << 2
+
+
 def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
     """Where a reference is, of what kind, what that needs, and the addend."""
     name, *numbers = reference.symbol.split(".")
@@ -111,7 +130,6 @@ def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
     if reference.type == SIGNED and kind in _WIDE:
         return None
     if kind is Kind.SUM:
-        pc, length, summand = map(int, numbers)
-        return reference.at, kind, pc | length << 1 | summand << 2, reference.addend
+        return reference.at, kind, _sum_of([*map(int, numbers)]), reference.addend
     word, chosen = (*map(int, numbers), 0, 0)[:2]
     return reference.at, kind, word | chosen << 8, reference.addend

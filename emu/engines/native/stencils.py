@@ -32,7 +32,7 @@ from emu.engines.native.pending import (
     with_pending,
 )
 from emu.engines.native.pieces import read_word
-from emu.engines.native.site import LEADS, PARAMETERS, WAYS, go_on
+from emu.engines.native.site import LEADS, PARAMETERS, WAYS, declared_way, go_on, way_to
 from isa.bits import Bits
 from isa.ops import mask
 from isa.record import NamedTuple
@@ -101,6 +101,7 @@ class StencilCompiler(HandlerCompiler):
         facts = flag_facts(self.trace, self.pending, flags, self._word_of)
         self.facts = facts._replace(is_reader=ends and reads_only(self.trace, facts))
         self.holes: set[str] = set()
+        self.ways: set[str] = set()  # see `LEADS`
         self._selectors: dict[str, tuple[int, int]] = {}  # words and masks of fields, by text
         self._repeats = False
         self._passed = self.memory.spaces[self.isa.code_space].number
@@ -121,7 +122,8 @@ class StencilCompiler(HandlerCompiler):
             self._finish([put for put in self.trace.puts if put.attribute not in untold])
         body, low.lines = low.lines, []
         self.memory.words(passed=self._passed)
-        define = f"define {CONVENTION} i64 @{self.name}({PARAMETERS}) {{\nentry:"
+        small = " optsize" if len(self.ways) > 1 else ""  # for a way on at the end of a branch
+        define = f"define {CONVENTION} i64 @{self.name}({PARAMETERS}){small} {{\nentry:"
         return "\n".join([define, *self._head, *low.lines, *body, *self._cold(), "}"])
 
     def _cold(self) -> list[str]:
@@ -149,8 +151,7 @@ class StencilCompiler(HandlerCompiler):
         if target is None or decided is None:
             low.lines += go_on("next", **changed)
         elif either is None:
-            name = "next" if self._sum(target) is None else LEADS[0]
-            low.lines += go_on(name, **changed | {"pc": decided})
+            self._go_on_at(target, decided, changed)
         else:
             self._go_on_either(either, decided, changed)
 
@@ -163,15 +164,28 @@ class StencilCompiler(HandlerCompiler):
         changed = keep(self.low, self.pending)
         return changed | {"kind": self.low.emit(f"ptrtoint ptr {kind} to i32")}
 
+    def _go_on_at(self, target: Bits, decided: str, changed: dict[str, str]) -> None:
+        """Go on at a program counter."""
+        if self._sum(target) is None:
+            self.low.lines += go_on("next", **changed | {"pc": decided})
+        else:
+            self.low.lines += self._lead(LEADS[0], target, changed)
+
+    def _lead(self, lead: str, target: Bits, changed: dict[str, str]) -> list[str]:
+        """Lines that go on where a sum says, which the way's name tells who needs it."""
+        found = self._sum(target)
+        assert found is not None
+        name = way_to(lead, *found)
+        self.ways.add(name)
+        return go_on(name, **changed | {"pc": "poison"})
+
     def _go_on_either(self, either: Bits, condition: str, changed: dict[str, str]) -> None:
         """Go on in one of two ways."""
         low = self.low
         low.branch(condition, "taken", "passed")
-        for name, label, goal in zip(LEADS, ("passed", "taken"), either.args[:0:-1], strict=True):
+        for lead, label, goal in zip(LEADS, ("passed", "taken"), either.args[:0:-1], strict=True):
             low.start(label)
-            low.push()
-            low.lines += go_on(name, **changed | {"pc": low.value(goal)})
-            low.pop()
+            low.lines += self._lead(lead, goal, changed)
 
     def _either(self, target: Bits | None) -> Bits | None:
         """Where a block goes on, if that is one of two program counters that are known."""
@@ -298,7 +312,8 @@ def stencils_module(stencils: Sequence[StencilCompiler], evaluators: Iterable[st
     texts += evaluators
     called: set[str] = set().union(*(stencil.low.declarations for stencil in stencils))
     holes: set[str] = set().union(*(stencil.holes for stencil in stencils))
-    return joined_module(texts, sorted(called), holes)
+    ways: set[str] = set().union(*(stencil.ways for stencil in stencils))
+    return joined_module(texts, [*sorted(called), *map(declared_way, sorted(ways))], holes)
 
 
 def joined_module(texts: Sequence[str], declarations: Iterable[str], holes: Iterable[str]) -> str:

@@ -53,6 +53,7 @@ STENCIL: Final = struct.Struct("<III")
 """Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the
 instruction may be left to the handlers, with the number of `LEADS` that it ends in above that."""
 LEADS_BIT: Final = 1
+WAY_BIT: Final = 8
 HOLE: Final = struct.Struct("<IIIi")
 """Where it is in the code, its kind, what that needs to know, and the addend."""
 ALIGNMENT: Final = 16  # of stitched code
@@ -79,6 +80,8 @@ class Kind(IntEnum):
     # the word of the record whose number is above them, if it is not 0
     LEADS = 13  # one of `LEADS`: the distance from the hole to what leads on until it is linked
     LINK = 14  # the distance from the hole to the hole of such a jump
+    TOLD = 15  # no hole: a sum is where a way leads, whose number is above that
+    GOAL = 16  # where such a jump leads
 
 
 def _piece(name: str) -> str:
@@ -103,12 +106,15 @@ _KINDS: Final = {
     Kind.SUM: "%sum.all",
     Kind.LEADS: "%to.stub",
     Kind.LINK: "%to.link",
+    Kind.GOAL: "%goal",
 }
 _OF_BLOCK: Final = ("count", "number", "stitched")
 _PLACES: Final = len(_OF_BLOCK)
 _STUBS: Final = _PLACES + len(LEADS)
-"""What is the same for all of a block, in an array; where in it the places of `LEADS` are, and that
-of what leads on until they are linked."""
+_GOALS: Final = _STUBS + 1
+_ALL: Final = _GOALS + len(LEADS)
+"""What is the same for all of a block, in an array; where in it the places of `LEADS` are, that of
+what leads on until they are linked, and where they lead; and how much that is."""
 _INSIDE: Final = {
     Kind.LEADS: f"""
   %lead.p = getelementptr i32, ptr %block, i32 %lead
@@ -122,6 +128,10 @@ _INSIDE: Final = {
   %link.p = getelementptr i32, ptr %block, i32 %lead
   %link = load i32, ptr %link.p
   %to.link = sub i32 %link, %place.low""",
+    Kind.GOAL: f"""
+  %goal.n = add i32 %argument, {_GOALS}
+  %goal.p = getelementptr i32, ptr %block, i32 %goal.n
+  %goal = load i32, ptr %goal.p""",
 }
 """What has to be done for some kinds."""
 
@@ -165,7 +175,7 @@ entry:
   %again.n = ptrtoint ptr %again to i64
   br label %next
 next:
-  %n = phi i64 [ 0, %entry ], [ %n.next, %fill ]
+  %n = phi i64 [ 0, %entry ], [ %n.next, %filled ]
   %is_done = icmp eq i64 %n, %holes64
   br i1 %is_done, label %done, label %hole
 hole:
@@ -193,7 +203,8 @@ hole:
   %has.length = icmp ne i32 %has.length.bit, 0
   {read_field("length", "%record", SIZE // 4 - 1)}
   %sum.length = select i1 %has.length, i32 %length, i32 0
-  %sum.which = lshr i32 %argument, 2
+  %sum.which.up = lshr i32 %argument, 2
+  %sum.which = and i32 %sum.which.up, {mask(WAY_BIT - 2)}
   %sum.word.p = getelementptr i32, ptr %record, i32 %sum.which
   %sum.word.any = load i32, ptr %sum.word.p
   %has.word = icmp ne i32 %sum.which, 0
@@ -210,12 +221,22 @@ hole:
   %lead = add i32 %argument, {_PLACES}
   %place.low = trunc i64 %place.n to i32
   switch i32 %kind, label %fill [
+    i32 {int(Kind.TOLD)}, label %told
     {" ".join(f"i32 {int(kind)}, label %kind.{int(kind)}" for kind in _KINDS)}
   ]
+told:
+  %told.way = lshr i32 %argument, {WAY_BIT}
+  %told.n = add i32 %told.way, {_GOALS}
+  %told.p = getelementptr i32, ptr %block, i32 %told.n
+  %told.sum = add i32 %sum.all, %addend
+  store i32 %told.sum, ptr %told.p
+  br label %filled
 {"".join(map(_kind, _KINDS))}fill:
   %what = phi i32 [ 0, %hole ], {", ".join(f"[ {t}, %kind.{int(k)} ]" for k, t in _KINDS.items())}
   %sum = add i32 %what, %addend
   store i32 %sum, ptr %place, align 1
+  br label %filled
+filled:
   %n.next = add i64 %n, 1
   br label %next
 done:
@@ -483,7 +504,7 @@ _STITCH: Final = f"""
 ; room for it, STEP if it cannot be
 define internal i64 @stitch(ptr %mailbox, i64 %number, i64 %pc) noinline {{
 entry:
-  %block = alloca [{_STUBS + 1} x i32]
+  %block = alloca [{_ALL} x i32]
   %sums = alloca [{len(_SUMS)} x i32]
   %plan = alloca [{LONGEST * (MOST_EVALUATED + 1) + 1} x %row]
   {read_word("stencils", Word.STENCILS)}
