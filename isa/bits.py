@@ -257,7 +257,44 @@ def _xor(args: tuple[Bits, ...], _: Any, width: int) -> Bits | None:
         return Bits.of(0, width)
     if _is(b, 0):
         return a
-    return b if _is(a, 0) else None
+    if _is(a, 0):
+        return b
+    known = (_calls_differ(a, b), _less(a, b), _less(b, a)) if width == 1 else ()
+    return next((found for found in known if found is not None), None)
+
+
+def _calls_differ(a: Bits, b: Bits) -> Bits | None:
+    """Whether two results for the same arguments differ, if that is one operation on them."""
+    if a.op != "call" or b.op != "call" or not _same(a.args, b.args):
+        return None
+    found = a.attribute.differs(b.attribute, tuple(argument.width for argument in a.args))
+    if found is None:
+        return None
+    args = [a.args[argument.attribute[0]] for argument in found.args]
+    return apply(found.op, *args, attribute=found.attribute)
+
+
+def _less(sign: Bits, overflow: Bits) -> Bits | None:
+    """Whether a difference is negative: its sign is, but for a signed overflow. What compilers of
+    conditional jumps know, and no compiler that sees both (SDM volume 1, appendix B: SF ≠ OF)."""
+    difference, changed = _signed(sign), _signed(overflow)
+    if difference is None or changed is None or (difference.op, changed.op) != ("sub", "and"):
+        return None
+    a, b = difference.args
+    differ, turns = changed.args
+    found = differ.op == turns.op == "xor" and _same(differ.args, (a, b))
+    return a.slt(b) if found and _same(turns.args, (a, difference)) else None
+
+
+def _signed(value: Bits) -> Bits | None:
+    """What has a value as its sign; None if it is no sign."""
+    if value.op != "extract" or value.attribute[0] != value.args[0].width - 1:
+        return None
+    return value.args[0]
+
+
+def _same(args: tuple[Bits, ...], others: tuple[Bits, ...]) -> bool:
+    return len(args) == len(others) and all(a is b for a, b in zip(args, others, strict=True))
 
 
 def _shift(args: tuple[Bits, ...], _: Any, __: int) -> Bits | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Any
 
-from isa.bits import Bits, leaf
+from isa.bits import Bits, folded, leaf
 from isa.trace import Rewriter
 
 Meaning = Callable[..., dict[str, Bits]]
@@ -24,6 +25,7 @@ class Function:
         self.module = meaning.__module__
         self._meaning = meaning
         self.body = cache(self._body)
+        self.differs = cache(self._differs)
 
     def __repr__(self) -> str:
         return f"{self.family}.{self.result}"
@@ -35,6 +37,15 @@ class Function:
     def result_width(self, widths: tuple[int, ...]) -> int:
         """Width of the result for arguments of these widths."""
         return self.body(widths).width
+
+    def _differs(self, other: Function, widths: tuple[int, ...]) -> Bits | None:
+        """Whether this result is not the same as another one (both of one bit), if that is an
+        operation on the parameters: of these widths."""
+        interned: dict[Any, Bits] = {}
+        bodies = [Rewriter(interned=interned).value(f.body(widths)) for f in (self, other)]
+        found = folded("xor", (bodies[0], bodies[1]), None, 1)
+        parameters = all(argument.op == "parameter" for argument in found.args)
+        return found if found.op != "xor" and found.args and parameters else None
 
     def inline(self, args: Sequence[Bits]) -> Bits:
         """The body with the arguments in place of the parameters."""

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from isa.bits import Bits, all_of, any_of, leaf
 from isa.ops import WidthError
+from isa.trace import Rewriter, expander
+from isa.x86.flags import add, subtract
 
 X = leaf("field", 8, ("x", 8))
 ONE_BIT = leaf("field", 1, ("c", 1))
@@ -43,6 +45,33 @@ def test_select_needs_a_width() -> None:
     """Two plain numbers do not say how wide they are."""
     with pytest.raises(TypeError, match="at least one Bits"):
         ONE_BIT.select(1, 0)
+
+
+@pytest.mark.parametrize("width", [8, 16, 32])
+def test_a_difference_with_another_sign_than_it_should_have_is_less(width: int) -> None:
+    """SF ≠ OF, be it of flags' functions or of what those compute; not of other sums or values."""
+    a, b = leaf("field", width, ("a", width)), leaf("field", width, ("b", width))
+    flags, others = subtract(a, b), subtract(b, a)
+    equal = Rewriter()  # makes equal nodes one
+    plain = {name: equal.value(expander().value(flag)) for name, flag in flags.items()}
+    for one in (flags, plain):
+        for differs in (one["sf"] ^ one["of"], one["of"] ^ one["sf"]):
+            assert differs.op == "slt"
+            assert [argument.attribute[0] for argument in differs.args] == ["a", "b"]
+    for pair in [
+        (flags["sf"], others["of"]), (flags["cf"], flags["of"]), (flags["sf"], flags["sf"] ^ 1),
+        (add(a, b)["sf"], add(a, b)["of"]),
+        (plain["sf"], equal.value(expander().value(others["of"]))),
+    ]:  # fmt: skip
+        assert (pair[0] ^ pair[1]).op != "slt"
+
+
+@given(st.integers(0, 255), st.integers(0, 255))
+def test_signed_less_is_what_the_flags_say(a: int, b: int) -> None:
+    """By the functions of the flags, computed."""
+    flags = subtract(Bits.of(a, 8), Bits.of(b, 8))
+    less = Bits.of(a, 8).slt(Bits.of(b, 8))
+    assert less.value == flags["sf"].value ^ flags["of"].value
 
 
 @given(st.integers(0, 255), st.integers(0, 255))

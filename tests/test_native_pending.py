@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 
+import capstone
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,6 +122,22 @@ def test_a_fault_finds_all_flags_settled(engine, writer, access):
         agrees(program, engine, {"eax": 0x80, "ecx": 0x7FFFFF80, "edi": 0x70000000})
 
 
+def stitched_code(text, engine, monkeypatch):
+    """What becomes of a program's blocks."""
+    take = executable.Arena.take
+
+    def clean(arena, length):  # or other tests' code is found between blocks
+        start, size = take(arena, length)
+        ctypes.memset(arena.address + start, 0, size)
+        return start, size
+
+    monkeypatch.setattr(executable.Arena, "take", clean)
+    state = agrees(code(text + "cd80"), engine, {"edi": DATA})
+    mail, placed = engine._session_of(state).mail, arena_of(engine, state)._code[-1]
+    start = placed.addresses["code"]
+    return ctypes.string_at(start, mail[Word.CODE] - start)
+
+
 @pytest.mark.parametrize(
     ("text", "settles"),
     [("01c8 c1c80d 01c8", 0), ("01c8 c1c80d 89c2 01c8", 0), ("01c8 c1c80d", 1),
@@ -128,21 +145,53 @@ def test_a_fault_finds_all_flags_settled(engine, writer, access):
 )  # fmt: skip
 def test_flags_that_nobody_reads_are_not_computed(text, settles, monkeypatch):
     """A rotation leaves most as they are; what follows writes them, or something may fault."""
-    take = executable.Arena.take
-
-    def clean(arena, length):  # or calls of other tests' code are found between blocks
-        start, size = take(arena, length)
-        ctypes.memset(arena.address + start, 0, size)
-        return start, size
-
-    monkeypatch.setattr(executable.Arena, "take", clean)
     engine = Native(hot=1 << 30, wait=True, cache=NO_CACHE, stitch=0)
-    state = agrees(code(text + "eb00cd80"), engine, {"edi": DATA})
-    mail, placed = engine._session_of(state).mail, arena_of(engine, state)._code[-1]
-    start = placed.addresses["code"]
-    made = ctypes.string_at(start, mail[Word.CODE] - start)
+    made = stitched_code(text + "eb00", engine, monkeypatch)
     call = b"\x41\xff\x94\x24" + (8 * Word.SETTLE).to_bytes(4, "little")  # call [r12 + …]
     assert made.count(call) == settles
+
+
+CONDITIONS = range(0x70, 0x80)  # jo ... jg
+WRITERS = ["01c8", "39c8", "38d1", "85c9", "21d8", "6601ca", "40", "fec2", "c1e003", "11c8", "f7e1"]
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+@pytest.mark.parametrize("between", ["", "89c2"])  # mov
+def test_jumps_decide_by_what_flags_follow_from(engine, writer, between):
+    """Each condition behind each kind, taken and not: what is passed over counts in edi."""
+    steps = (f"{writer} {between} {condition:x}03 8d7f01" for condition in CONDITIONS)
+    program = code("".join(steps) + "cd80")
+    for eax, ecx in [(0, 0), (1, 2), (0x80000000, 1), (0x7F, 0xFFFFFF80), (0xFFFFFFFF, 0xFFFFFFFF)]:
+        agrees(program, engine, {"eax": eax, "ecx": ecx, "edx": ecx, "ebx": eax, "cf": ecx & 1})
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_jumps_evaluate_no_flags(condition, monkeypatch):
+    """Not a slot of theirs is read or written, whatever the processor computes."""
+    engine = Native(hot=1 << 30, wait=True, cache=NO_CACHE, stitch=0)
+    made = stitched_code(f"39c8 {condition:x}00", engine, monkeypatch)
+    slots = {f"[r14 + {8 * flag.slot:#x}]" for flag in STATUS_FLAGS}
+    lines = capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64).disasm_lite(made, 0)
+    found = [text for _, _, _, text in lines]
+    assert any("[r14" in text for text in found)
+    assert not [text for text in found if any(slot in text for slot in slots)]
+
+
+def test_what_reads_pending_flags_is_kept(tmp_path):
+    """Another process finds it for the same pairs."""
+    cache = DiskCache(tmp_path)
+    engine = Native(hot=1 << 30, wait=True, cache=cache, stitch=0)
+    engine.run(x86_machine(code("01c8 7400 39c8 7c00 cd80")), 100)
+    store = handlers_of(cache)
+    store.save()
+    pairs = [n for n, place in enumerate(store.stencils._table) if place]
+    again = HandlerStore(cache).stencils
+    assert len(pairs) == 4 and pairs == [n for n, place in enumerate(again._table) if place]
+    for pair in pairs:
+        first, second = (
+            some._room.view[some._table[pair] :][:64] for some in (store.stencils, again)
+        )
+        assert first == second
 
 
 def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
@@ -162,7 +211,7 @@ def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
 def test_facts_are_packed():
     assert FlagFacts(0b101, True, "x").packed(7) == 7 << 32 | 1 << 8 | 0b101
     assert FlagFacts(keeps=0b11).packed(7) == 0b11 << 48 | 7 << 32
-    assert FlagFacts(ALL).packed(0) == ALL
+    assert FlagFacts(ALL, is_reader=True).packed(0, 0xFF) == 0xFF << 56 | ALL
 
 
 def test_status_flags_are_those_of_the_manual():

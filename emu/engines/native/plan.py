@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from emu.engines.facts import Facts
@@ -360,9 +361,15 @@ class Cuts:
             return Bits(node.op, node.width, args, node.attribute)
         for number, operand in enumerate(operands):
             if operand is node:
-                return Bits("parameter", node.width, (), (number, node.width))
+                return _parameter(number, node.width)
         operands.append(node)
-        return Bits("parameter", node.width, (), (len(operands) - 1, node.width))
+        return _parameter(len(operands) - 1, node.width)
+
+
+@cache
+def _parameter(number: int, width: int) -> Bits:
+    """An operand: one node, as results for the same arguments may be known together."""
+    return leaf("parameter", width, (number, width))
 
 
 def olds_of(values: Mapping[Register, Bits]) -> set[Register]:

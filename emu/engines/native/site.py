@@ -35,8 +35,8 @@ operands that they follow from. The assembly here knows which registers those ar
 rsi, edx, ecx, r8 and r9."""
 _DECLARED: Final = f"declare {CONVENTION} i64 @%s(ptr, i64, ptr, ptr, ptr, i64, i32, i32, i64, i64)"
 LEADS: Final = ("leads0", "leads1")
-"""Where a block goes on of which that is known: always, or if not the one then the other. Behind their
-names stands where that is (see `way_to`)."""
+"""Where a block goes on of which that is known: always, or if not the one then the other. Behind
+their names stands where that is (see `way_to`)."""
 WAYS: Final = tuple(_DECLARED % name for name in ("next", "again"))
 """What is copied behind a stencil, and what does the instruction in the handlers."""
 
@@ -60,8 +60,8 @@ LEAVE_PASS: Final = _DECLARED % f"{LEAVE}pass"
 EXITS: Final = ("resume", "handle", "asks", "link", "join")
 SETTLE, ENTER = "settle_here", "enter"
 THUNK: Final = struct.Struct("<BIHIHQII3x")
-"""mov edx, a program counter; mov r13d, the number of a region's entry there; mov rax, its function;
-jmp [r12 + Word.ENTER]."""
+"""mov edx, a program counter; mov r13d, the number of a region's entry there; mov rax, its
+function; jmp [r12 + Word.ENTER]."""
 EMPTY_THUNK: Final = (0xBA, 0, 0xBD41, 0, 0xB848, 0, 0x24A4FF41, 8 * Word.ENTER)
 THUNK_PC, THUNK_ENTRY, THUNK_FUNCTION = 1, 7, 13  # where in a thunk those are
 

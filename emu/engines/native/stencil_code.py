@@ -75,7 +75,9 @@ def _packed(function: Function) -> Stencil | None:
     if sorted(leads) != list(range(len(leads))):  # which jump would be the one?
         return None
     ways = leaves | len(leads) << LEADS_BIT
-    head = STENCIL.pack(len(code), len(holes) + len(goals), ways) + code.ljust(_padded(len(code)), b"\0")
+    head = STENCIL.pack(len(code), len(holes) + len(goals), ways) + code.ljust(
+        _padded(len(code)), b"\0"
+    )
     names = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] in _NAMED]
     return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes + goals), tuple(names))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
@@ -16,8 +16,10 @@ from emu.engines.native.kinds import (
 )
 from emu.engines.native.layout import FLAGS
 from emu.room import Room
+from isa.record import NamedTuple
 
 if TYPE_CHECKING:
+    from emu.engines.native.pending import Pending
     from emu.engines.native.stencil_code import Stencil
 
 FILE: Final = "stencils"
@@ -30,13 +32,21 @@ _TABLE: Final = MOST_KINDS * _ROW  # bytes before the stencils
 _ALIGNMENT: Final = 8
 
 
+class Met(NamedTuple):
+    """Who reads flags, as forms and their fields by the symbols of their stencils, and what is left
+    pending, by name."""
+
+    readers: dict[str, tuple[Hashable, tuple[str, ...]]]
+    pendings: dict[str, Pending]
+
+
 class StencilStore:
     """Stencils by symbol: their addresses in this process, and their bytes on the disk.
 
     `function` tells where a function lies that a stencil calls, or one that settles flags (0 if
     that is not there). Native code looks them up in `calls` and `settlers`, and in `evaluators` the
-    stencils that compute single flags. `readers` are for each kind what forms do while it is pending:
-    how far from there a stencil is, by the form's number as a reader; 0: there is none.
+    stencils that compute single flags. `readers` are for each kind what forms do while it is
+    pending: how far from there a stencil is, by the form's number as a reader; 0: there is none.
     """
 
     def __init__(
@@ -52,11 +62,12 @@ class StencilStore:
         self._settlers, self.settlers = settlers.words(), settlers.address
         self._evaluators, self.evaluators = evaluators.words(), evaluators.address
         self._room = Room(ROOM)
-        self.readers, self._table = self._room.address, self._room.halves()
+        self.readers, self._table = self._room.address, self._room.halves()[: _TABLE // 4]
         self._readers: dict[str, int] = {}  # numbers of forms, by their stencil's symbol
         self._used = _TABLE
         self._places: dict[str, int] = {}
         self._facts: dict[str, FlagFacts] = {}  # of forms that do something with flags
+        self._met: dict[str, Met] = {}
         self._new = False
         found = cache.load(FILE) if load else None
         if found is not None and len(found[1]) <= ROOM - _TABLE:
@@ -101,6 +112,10 @@ class StencilStore:
                 address = self.address(evaluator_of(kind, flag))
                 self._evaluators[number * FLAGS + flag] = address
         return number
+
+    def met(self, conditions: str) -> Met:
+        """What was compiled in this process for sessions of some conditions."""
+        return self._met.setdefault(conditions, Met({}, {}))
 
     def address(self, symbol: str) -> int:
         """Where a stencil is; 0 if there is none."""

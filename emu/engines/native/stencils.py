@@ -42,7 +42,9 @@ from isa.trace import Trace
 _RANGES: Final = """
 !10 = !{i64 0, i64 4294967296}
 !11 = !{i64 0, i64 65536}
+!12 = !{}
 """
+_AS_ONE: Final = "!unpredictable !12"  # LLVM makes no two branches of it, each with a way on
 
 
 def is_stitched(trace: Trace, facts: Facts) -> bool:
@@ -182,7 +184,7 @@ class StencilCompiler(HandlerCompiler):
     def _go_on_either(self, either: Bits, condition: str, changed: dict[str, str]) -> None:
         """Go on in one of two ways."""
         low = self.low
-        low.branch(condition, "taken", "passed")
+        low.branch(condition, "taken", "passed", _AS_ONE)
         for lead, label, goal in zip(LEADS, ("passed", "taken"), either.args[:0:-1], strict=True):
             low.start(label)
             low.lines += self._lead(lead, goal, changed)
@@ -282,9 +284,7 @@ class StencilCompiler(HandlerCompiler):
         return self.given_up()
 
 
-def readers(
-    forms: Iterable[StencilCompiler], pendings: Iterable[Pending]
-) -> list[StencilCompiler]:
+def readers(forms: Iterable[StencilCompiler], pendings: Iterable[Pending]) -> list[StencilCompiler]:
     """What prints the stencils of forms that read flags, behind those that leave some pending."""
     found = []
     for form, pending in product(forms, pendings):

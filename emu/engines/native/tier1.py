@@ -9,7 +9,7 @@ from __future__ import annotations
 import atexit
 import weakref
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, cast
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from emu.engines.native.compiler import Compiler
     from emu.engines.native.engine import NativeSession
     from emu.engines.native.handlers import About, HandlerCompiler
-    from emu.engines.native.pending import Pending
     from emu.engines.native.stencil_code import Stencil
     from emu.engines.native.stencils import StencilCompiler
 
@@ -99,9 +98,6 @@ class Tier1:
         self._looked_at = 1  # the first record whose form nobody has looked at
         self._new_flags = False
         self._libraries: list[Library] = []
-        # what was compiled here and reads flags or leaves some pending: each has to know the others
-        self._readers: list[StencilCompiler] = []
-        self._pendings: dict[str, Pending] = {}
         self._store = handlers_of(session.cache)
         # who wants stitched code early waits for good handlers, with stencils
         self._hastens = self.stitches and session.stitch < STITCH
@@ -337,13 +333,22 @@ class Tier1:
             return []
         from emu.engines.native.stencils import readers
 
-        found = {s.pending.name: s.pending for s in stencils if s.pending is not None}
-        new = {name: found[name] for name in found.keys() - self._pendings.keys()}
-        more = [stencil for stencil in stencils if stencil.facts.is_reader]
-        made = readers(self._readers, new.values())
-        self._readers += more
-        self._pendings |= new
-        return made + readers(more, self._pendings.values())
+        met = self._store.stencils.met(repr(conditions(self._session)))
+        new = {s.pending.name: s.pending for s in stencils if s.pending is not None}
+        new = {name: pending for name, pending in new.items() if name not in met.pendings}
+        earlier = [self._again(*about, name) for name, about in list(met.readers.items()) if new]
+        more = {s.name: s for s in stencils if s.facts.is_reader and s.name not in met.readers}
+        met.readers.update({name: stencil.about[1:3] for name, stencil in more.items()})
+        met.pendings.update(new)
+        return readers(earlier, new.values()) + readers(more.values(), list(met.pendings.values()))
+
+    def _again(self, form: Hashable, fields: tuple[str, ...], name: str) -> StencilCompiler:
+        """What prints the stencil of a form that ends a block and had one before."""
+        from emu.engines.native.stencils import StencilCompiler
+
+        session = self._session
+        about = session.isa, form, fields, session.spaces, session.watched, name
+        return StencilCompiler(*about, ends=True, flags=self._status_flags)
 
     @property
     def _status_flags(self) -> tuple[Register, ...]:
