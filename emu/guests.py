@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines import Engine, make_engine
 from emu.errors import GuestFileError, LoaderError
 from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
+from isa.hints import TYPE_CHECKING, Any, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

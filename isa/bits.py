@@ -7,8 +7,7 @@ same function serves a symbolic trace (`m.read(dst) + m.read(src)`) and a calcul
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
+from isa.hints import Any, NoReturn
 from isa.ops import LEAVES, OPS, WidthError, mask, signed
 
 

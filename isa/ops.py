@@ -17,8 +17,8 @@ Effects (`EFFECT` in a column) are carried out by the reading's own method of th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
 
+from isa.hints import Any, Final
 from isa.late import Late
 from isa.record import NamedTuple
 

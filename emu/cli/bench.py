@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,6 +25,7 @@ from emu.bench.table import tables
 from emu.bench.tools import Tool, find_tools
 from emu.command import fail
 from emu.report import EXIT_DIFFERENT
+from isa.hints import Any
 
 REPEAT, QUICK_REPEAT = 5, 1
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final
 
 from emu.command import leave
+from isa.hints import Any, Final
 from isa.record import NamedTuple
 
 DEFAULTS: Final[dict[str, Any]] = {

@@ -6,13 +6,13 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from emu import sizes
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
 from emu.report import EXIT_INTERRUPTED, Report
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.process.syscalls import CallEvent

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib.util
 import sys
 from functools import cache
-from typing import Protocol
 
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Protocol
 
 ENGINES = ("auto", "reference", "python", "native")
 """Names that `make_engine` takes; "auto" is the fastest that runs here."""

@@ -6,13 +6,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Hashable, Mapping, MutableSequence
 from itertools import count
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.access import Stop
 from emu.engines.emit import Emitter
 from isa.bits import Bits
 from isa.check import check
 from isa.definition import Instruction
+from isa.hints import TYPE_CHECKING, Any, Final
 from isa.ops import OPS
 from isa.record import NamedTuple
 from isa.registers import Register

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import Final
 
 from isa.bits import Bits
 from isa.definition import InstructionSet
+from isa.hints import Final
 from isa.ops import OPS
 from isa.record import NamedTuple
 from isa.registers import Register

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, MutableSequence, Sequence
-from typing import Any
 
 from emu.engines.access import CalledAccess, Stop, access_for
 from emu.engines.block import Block, emit_handler
@@ -30,6 +29,7 @@ from emu.memory import PAGE_SIZE, Memory, TranslatedMemory
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
+from isa.hints import Any
 from isa.ops import sdiv, srem
 from isa.registers import Register
 from isa.trace import Trace

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from emu.exit import Exit
 from emu.state import State
+from isa.hints import Final
 
 BEFORE: Final = frozenset({"breakpoint", "fault", "port_read", "unimplemented"})
 """Reasons to stop at an instruction that has not happened: it has passed its breakpoint."""

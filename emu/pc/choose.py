@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.devices.disk_image import DiskImage
 from emu.devices.floppy_format import FORMATS
@@ -13,6 +12,7 @@ from emu.errors import GuestFileError
 from emu.guests import head_of, is_source, read_file, source_text
 from emu.pc.guest import MEMORY, MIPS, Choice, PcGuest
 from emu.pc.kinds import SEARCHED, SECTOR, is_bootable, is_kernel
+from isa.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from emu.assembler import Assembled

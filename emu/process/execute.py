@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
 from emu.errors import LoaderError
 from emu.memory import PAGE_SIZE, AddressSpace
@@ -22,6 +21,7 @@ from emu.process.process import Process
 from emu.process.processor import Processor
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
+from isa.hints import Any
 from isa.record import NamedTuple
 from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
 

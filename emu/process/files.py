@@ -12,7 +12,6 @@ import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
@@ -32,6 +31,7 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
+from isa.hints import TYPE_CHECKING, Any, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

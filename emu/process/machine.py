@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
 
 from emu.errors import GuestFileError
 from emu.exit import Exit
@@ -53,6 +52,7 @@ from emu.process.table import ProcessTable
 from emu.process.waking import wake
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Any, Protocol
 from isa.x86.vectors import SIMD_FLOATING_POINT
 
 SYSCALL_VECTOR = 0x80

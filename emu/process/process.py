@@ -6,7 +6,6 @@ import random
 import struct
 from collections.abc import Callable, Sequence
 from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import FOREVER, VirtualClock
@@ -18,6 +17,7 @@ from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
 from emu.process.signals import Signal, SignalState
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, Protocol, Self
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import copy
-from typing import TYPE_CHECKING, Any
 
 from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
@@ -37,6 +36,7 @@ from emu.process.signals import (
     bit,
 )
 from emu.process.timers import Timers
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO, Final
 
 from emu.devices.toy import ToyDevice
 from emu.devices.toy_console import ToyConsole
@@ -16,6 +15,7 @@ from emu.exit import Exit
 from emu.state import State
 from emu.toy.memory import WordMemory
 from isa.fault import Fault
+from isa.hints import BinaryIO, Final
 from isa.ops import mask
 from isa.toy import Toy
 from isa.toy.ports import Port

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from threading import Lock
-from typing import Any, Final
 
 import capstone
 from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
+from isa.hints import Any, Final
 from isa.ops import mask
 from isa.record import NamedTuple
 from isa.x86 import meanings

@@ -8,8 +8,8 @@ chapter 2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
+from isa.hints import Final
 from isa.ops import mask
 from isa.record import NamedTuple
 from isa.x86.registers import SEGMENT_NAMES

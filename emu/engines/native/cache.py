@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Final
 
 import llvmlite
 
@@ -28,6 +27,7 @@ import emu.engines
 import isa
 from emu.engines.native.executable import arena
 from emu.engines.native.names import DIGEST, checksum, summing
+from isa.hints import Any, Final
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit

@@ -9,10 +9,10 @@ import struct
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from functools import cache
-from typing import Any, Final
 
 from emu.late import np
 from emu.room import Room
+from isa.hints import Any, Final
 from isa.record import NamedTuple
 from isa.x86.encoding import (
     CONSTANT,

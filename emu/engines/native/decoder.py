@@ -6,7 +6,6 @@ import ctypes
 from collections.abc import Callable, Iterable
 from functools import cache
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import (
@@ -23,6 +22,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.late import np
 from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
+from isa.hints import TYPE_CHECKING, Any, Final
 from isa.record import NamedTuple
 from isa.trace import Trace, expander
 from isa.x86.encoding import MAX_LENGTH

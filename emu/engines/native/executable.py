@@ -7,9 +7,9 @@ import mmap
 import threading
 from collections import deque
 from functools import cache
-from typing import Final
 
 from emu.engines.native.host import is_usual
+from isa.hints import Final
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64

@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 from pathlib import Path
-from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from emu.engines.native.cache import DiskCache
@@ -17,6 +16,7 @@ from emu.engines.native.kinds import is_settler
 from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.stencil_store import StencilStore
+from isa.hints import Any, Final
 
 FILE: Final = "handlers"
 MOST: Final = 1 << 15  # handlers of a store, after which machines that come get a new one

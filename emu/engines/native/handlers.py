@@ -9,7 +9,6 @@ cold code costs its decoding only.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Final
 
 from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
@@ -27,6 +26,7 @@ from emu.engines.native.pieces import (
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
+from isa.hints import Final
 from isa.ops import mask
 from isa.registers import Register, RegisterFile
 

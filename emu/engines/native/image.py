@@ -7,9 +7,9 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from emu.engines.native.executable import ALIGNMENT
+from isa.hints import Any
 from isa.record import NamedTuple
 
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import zlib
 from enum import IntEnum
-from typing import Final
 
 from emu.engines.native.host import processor
 from emu.memory import PAGE_SIZE
 from isa.bits import Bits
+from isa.hints import Final
 
 
 class Word(IntEnum):

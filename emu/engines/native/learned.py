@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import Flag, Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
+from isa.hints import Any
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
 from isa.x86.mode import Mode
 

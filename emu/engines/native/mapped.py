@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from emu.engines.native.layout import CODE, SLOW_MOST, Word
 from emu.engines.native.spaces import Access, PagedSpace, either
 from emu.engines.native.window import MARK, Window
 from emu.memory import AddressSpace, Reachable
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering

@@ -9,7 +9,6 @@ kind is known by name: forms whose flags have the same expressions share one.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from emu.engines.native.kinds import MASK_BITS, FlagFacts, evaluator_of, settler_of
 from emu.engines.native.layout import CONVENTION, MOST_OPERANDS, Word
@@ -19,6 +18,7 @@ from emu.engines.native.pieces import load_slot, read_word, store_slot
 from emu.engines.native.plan import Cut, Cuts, walk
 from emu.engines.native.site import PARAMETERS, go_on
 from isa.bits import Bits
+from isa.hints import Final
 from isa.ops import mask
 from isa.record import NamedTuple
 from isa.registers import Register

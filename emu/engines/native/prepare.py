@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 import click
 
@@ -33,6 +32,7 @@ from emu.engines.native.tier1 import BATCH
 from emu.guests import process_state
 from emu.process.machine import ProcessMachine
 from emu.state import State
+from isa.hints import Final
 from isa.x86.decode import decode
 from isa.x86.mode import Mode
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
 from emu.engines.native.site import LEADS
 from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, Kind
+from isa.hints import Final
 from isa.record import NamedTuple
 
 _NEXT, _AGAIN = "next", "again"

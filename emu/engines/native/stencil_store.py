@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.kinds import FlagFacts, evaluator_of, pending_hole, settler_of
 from emu.engines.native.layout import FLAGS
 from emu.room import Room
+from isa.hints import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from emu.engines.native.stencil_code import Stencil

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from operator import add
-from typing import Final
 
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
@@ -24,6 +23,7 @@ from emu.engines.native.lowering import Lowering
 from emu.engines.native.pending import flag_facts, keep, pending_of
 from emu.engines.native.site import LEADS, PARAMETERS, WAYS, go_on
 from isa.bits import Bits
+from isa.hints import Final
 from isa.ops import mask
 from isa.record import NamedTuple
 from isa.registers import Register, RegisterFile

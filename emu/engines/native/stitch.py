@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import struct
 from enum import IntEnum
-from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.kinds import (
@@ -45,6 +44,7 @@ from emu.engines.native.site import (
     STUB,
 )
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.hints import Final
 from isa.ops import mask
 
 STENCIL: Final = struct.Struct("<III")

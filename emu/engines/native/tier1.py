@@ -12,7 +12,6 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, cast
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -40,6 +39,7 @@ from emu.engines.native.site import ENTER, EXITS, LEAVE, SETTLE
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, cast
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH

@@ -17,13 +17,13 @@ import signal
 import weakref
 from collections.abc import Iterable
 from functools import cache
-from typing import Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
+from isa.hints import Final
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""

@@ -8,7 +8,8 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+
+from isa.hints import Any
 
 PATIENCE = 0.00005  # seconds that a guest which comes out of native code waits for a compiler
 

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
 from emu.process.syscalls.names import NAMES, NUMBERS
+from isa.hints import TYPE_CHECKING, Any
 from isa.record import NamedTuple
 
 REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 Handler = Callable[..., "int | None"]
-H = TypeVar("H", bound=Handler)
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    H = TypeVar("H", bound=Handler)
 
 
 class Kind(NamedTuple):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.ops import mask
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import at_least, difference, equal, lanes, merged, packed, signed_at_least, total
