@@ -10,9 +10,12 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from os import PathLike
     from typing import IO, Any, BinaryIO, Final, NoReturn, Protocol, Self, TypeGuard, cast
+
+    StrPath = str | PathLike[str]
 else:
-    IO = Any = BinaryIO = Final = NoReturn = Self = TypeGuard = object
+    IO = Any = BinaryIO = Final = NoReturn = Self = StrPath = TypeGuard = object
 
     class Protocol:
         """What a class has to have."""
@@ -25,6 +28,6 @@ else:
 
 
 __all__ = [
-    "IO", "TYPE_CHECKING", "Any", "BinaryIO", "Final", "NoReturn", "Protocol", "Self", "TypeGuard",
-    "cast",
+    "IO", "TYPE_CHECKING", "Any", "BinaryIO", "Final", "NoReturn", "Protocol", "Self", "StrPath",
+    "TypeGuard", "cast",
 ]  # fmt: skip

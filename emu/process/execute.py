@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 
 from emu.errors import LoaderError
@@ -15,6 +14,7 @@ from emu.process.descriptors import (
     USER_DATA_SELECTOR,
     SystemMemory,
 )
+from emu.process.entropy import Entropy
 from emu.process.layout import DYN_BASE, MMAP_TOP
 from emu.process.numbers import O_RDONLY, CallError
 from emu.process.process import Process
@@ -46,7 +46,7 @@ class Loader:
         space: AddressSpace,
         system: SystemMemory,
         sandbox: Sandbox,
-        entropy: random.Random,
+        entropy: Entropy,
         user: int,
         processor: Processor,
     ) -> None:

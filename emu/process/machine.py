@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from emu.errors import GuestFileError
@@ -20,6 +19,7 @@ from emu.memory import (
 from emu.process import elf, frames
 from emu.process.clock import DEFAULT_EPOCH, DEFAULT_MIPS, VirtualClock
 from emu.process.descriptors import SystemMemory
+from emu.process.entropy import Entropy
 from emu.process.execute import Loaded, Loader, NoState
 from emu.process.files import BinaryStream, OpenFile, Stream
 from emu.process.layout import STACK_GUARD, STACK_TOP
@@ -124,7 +124,7 @@ class ProcessMachine:
         self._outcome: Outcome | None = None  # of the exit that a handler has served
         self._limit = 0  # of the engine's run under way
         self.unknown_calls: dict[str, int] = {}
-        self._entropy = random.Random(seed)
+        self._entropy = Entropy(seed)
         self.processor = Processor(cpu)
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
         self.system = SystemMemory()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import copy
 
 from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
@@ -172,9 +171,7 @@ class ProcessTable:
             mappings = parent.space.copy()
         except OutOfMemoryError:
             raise CallError(Errno.ENOMEM) from None
-        memory = copy(parent.memory)
-        memory.mappings, memory.users = mappings, 1
-        return memory
+        return parent.memory.with_mappings(mappings)
 
     # -- death ------------------------------------------------------------------------------
 

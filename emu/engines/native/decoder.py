@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from functools import cache
-from threading import Lock
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import (
@@ -96,7 +96,7 @@ class BulkDecoder:
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
         self._untold: Saved | None = None  # whose forms nobody has asked for
-        self._telling = Lock()  # compilers ask in their threads
+        self._telling = allocate_lock()  # compilers ask in their threads
         self._recipes: dict[tuple[int, str], Recipes] = {}
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)

@@ -26,7 +26,7 @@ class Image(NamedTuple):
     is_object: bool = False
 
     def head(self) -> dict[str, Any]:
-        """Everything but the code, for JSON."""
+        """Everything but the code, for the cache."""
         return {"symbols": self.symbols, "imports": self.imports, "is_object": self.is_object}
 
     @staticmethod

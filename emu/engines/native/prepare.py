@@ -139,7 +139,7 @@ def main(directory: Path | None) -> None:
     codes = instructions()
     try:
         with click.progressbar(length=len(codes), label="compiling", file=sys.stderr) as bar:
-            prepare(chosen, codes, bar.update)
+            prepare(Path(chosen), codes, bar.update)
     except OSError as error:
         raise click.ClickException(f"{chosen} cannot be written: {error.strerror}") from None
 

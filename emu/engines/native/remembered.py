@@ -2,7 +2,7 @@
 
 Native code leaves a few instructions to the python engine. To decode and emit them takes the
 decoder and all meanings, whose import takes longer than most guests run: the answers
-are kept, as JSON, for guests that ask no more than those before them.
+are kept, as text and numbers, for guests that ask no more than those before them.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Remembered:
         numbers = {cast(Mode, mode): number for number, mode in enumerate(modes)}
         places = {form: number for number, form in enumerate(forms)}
         return {
-            "modes": modes,
+            "modes": [tuple(cast(Mode, mode)) for mode in modes],
             "plain": [numbers[cast(Mode, mode)] for mode in self._plain],
             "forms": [[row_of(form, numbers), *self._derived(form)] for form in forms],
             "instructions": [

@@ -143,7 +143,7 @@ class StencilStore:
                 "places": self._places,
                 "called": list(self._called),
                 "kinds": list(self._kinds),
-                "facts": self._facts,
+                "facts": {symbol: tuple(facts) for symbol, facts in self._facts.items()},
             }
             self._cache.save(FILE, head, content)
         self._new = False

@@ -7,7 +7,7 @@ program counter. A block of tier 1 lies in one page.
 from __future__ import annotations
 
 import atexit
-import weakref
+from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, cached_property
@@ -59,7 +59,7 @@ BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
-_all: weakref.WeakSet[Tier1] = weakref.WeakSet()
+_all: WeakSet[Tier1] = WeakSet()
 
 
 class Made(NamedTuple):

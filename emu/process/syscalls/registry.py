@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
@@ -120,7 +119,7 @@ def row_of(number: int) -> Call | None:
     """The row of a call, imported if need be."""
     row = CALLS.get(number)
     if row is not None and row.module:
-        import_module(row.module)
+        __import__(row.module)
         row = CALLS[number]
     return row
 
