@@ -6,9 +6,8 @@ operand (svc), 0 otherwise.
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from isa.hints import Final
+from isa.named import IntEnum
 
 
 class Trap(IntEnum):

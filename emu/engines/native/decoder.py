@@ -50,7 +50,7 @@ class Description(NamedTuple):
     """
 
     fields: Fields
-    flags: Flag = Flag(0)
+    flags: int = 0
     name: str = ""
 
 
@@ -109,7 +109,7 @@ class BulkDecoder:
         mode: Mode = FLAT_USER,
         *,
         room: int = ROOM,
-        stop: Flag = Flag.ENDS,
+        stop: int = Flag.ENDS,
     ) -> Decoded:
         """Decode from `offset` on, at most `room` instructions, and none after a form with `stop`.
 
@@ -133,7 +133,7 @@ class BulkDecoder:
         return records.cast("I")
 
     def _run(
-        self, code: memoryview, start: int, mode: Mode, room: int, stop: Flag
+        self, code: memoryview, start: int, mode: Mode, room: int, stop: int
     ) -> tuple[memoryview, int, Stop]:
         """Records, how many bytes they are, and what stopped; the code lies at `start`."""
         tables = self.tables.get(mode) or self._tables(mode)
@@ -219,7 +219,7 @@ class BulkDecoder:
         tables.enter(parts.key, form, [sources[name] for name in wanted], recipe.immediate)
 
     def _ask(
-        self, code: bytes, mode: Mode, records: bytearray, count: int, stop: Flag
+        self, code: bytes, mode: Mode, records: bytearray, count: int, stop: int
     ) -> tuple[int, int]:
         """One instruction by the decoder itself: why to stop, if at all, and its length."""
         from isa.x86.decode import decode  # few instructions ask for it

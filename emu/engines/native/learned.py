@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Sequence
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_tables import Flag, Stored
+from emu.engines.native.decode_tables import Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
 from isa.hints import Any
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
@@ -17,7 +17,6 @@ _SHAPES: dict[str, type[Shape]] = {
     kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special, St, Mm, Xmm)
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
-_FLAGS = 2 * max(Flag)  # how many sets of flags there are
 
 
 def amount(decoder: BulkDecoder) -> int:
@@ -77,8 +76,7 @@ def _told(modes: Sequence[Mode], packed: bytes) -> tuple[list[Form], list[Descri
     """Forms and descriptions."""
     rows, said = marshal.loads(zlib.decompress(packed))
     shapes: dict[tuple[Any, ...], Shape] = {}
-    known = [Flag(number) for number in range(_FLAGS)]
-    descriptions = [Description(tuple(fields), known[n], name) for fields, n, name in said]
+    descriptions = [Description(tuple(fields), flags, name) for fields, flags, name in said]
     return [form_of(row, modes, shapes) for row in rows], descriptions
 
 

@@ -11,7 +11,6 @@ Where it goes on it is linked to other code, see `links.py`.
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
 
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.kinds import (
@@ -45,6 +44,7 @@ from emu.engines.native.site import (
 )
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.hints import Final
+from isa.named import IntEnum
 from isa.ops import mask
 
 STENCIL: Final = struct.Struct("<III")

@@ -196,7 +196,7 @@ class Tier1:
         number = len(self.decoder.names)  # the decoder registers it next
         if number >= MOST_NUMBERS:
             return Description(fields, Flag.ABSENT)
-        return Description(fields, Flag(flags), name)
+        return Description(fields, flags, name)
 
     def _symbol(self, number: int) -> str:
         return self.prefix + self.decoder.names[number]
