@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 
 from emu.engines.native.cache import DiskCache
@@ -43,7 +44,7 @@ class StencilStore:
         self._room = Room(ROOM)
         self._used = 0
         self._places: dict[str, int] = {}
-        self._facts: dict[str, FlagFacts] = {}  # of forms that do something with flags
+        self._facts: dict[str, int] = {}  # packed, of forms that do something with flags
         self._new = False
         found = cache.load(FILE) if load else None
         if found is not None and len(found[1]) <= ROOM:
@@ -54,7 +55,7 @@ class StencilStore:
             return  # the handlers' file is another one's
         self._put(content)
         self._places = head["places"]
-        self._facts = {symbol: FlagFacts(*facts) for symbol, facts in head["facts"].items()}
+        self._facts = head["facts"]  # with the numbers that kinds get below, in the same order
         for symbol in head["called"]:
             self._number(symbol)
         for kind in head["kinds"]:
@@ -81,9 +82,8 @@ class StencilStore:
         if number is None:
             number = self._kinds[kind] = len(self._kinds) + 1
             self._settlers[number] = self._function(settler_of(kind))
-            for flag in range(FLAGS):
-                address = self.address(evaluator_of(kind, flag))
-                self._evaluators[number * FLAGS + flag] = address
+            evaluators = self.addresses([evaluator_of(kind, flag) for flag in range(FLAGS)])
+            self._evaluators[number * FLAGS : (number + 1) * FLAGS] = array("Q", evaluators)
         return number
 
     def address(self, symbol: str) -> int:
@@ -93,16 +93,16 @@ class StencilStore:
 
     def addresses(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        return [self.address(symbol) for symbol in symbols]
+        places = map(self._places.get, symbols)
+        return [0 if place is None else self._room.address + place for place in places]
 
     def facts(self, symbol: str) -> int:
         """What stitching knows of a stencil's form, see `FlagFacts`."""
-        facts = self._facts.get(symbol)
-        return 0 if facts is None else facts.packed(self._kinds.get(facts.kind, 0))
+        return self._facts.get(symbol, 0)
 
     def all_facts(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        return [self.facts(symbol) for symbol in symbols]
+        return [self._facts.get(symbol, 0) for symbol in symbols]
 
     def add(self, stencils: Mapping[str, Stencil], facts: Mapping[str, FlagFacts]) -> None:
         """Keep stencils, as long as there is room: what evaluates flags before the forms."""
@@ -121,7 +121,7 @@ class StencilStore:
         named = {pending_hole(facts.kind): self._number_kind(facts.kind)} if facts.kind else {}
         self._keep(symbol, stencil, named)
         if facts.needs or facts.writes:
-            self._facts[symbol] = facts
+            self._facts[symbol] = facts.packed(self._kinds.get(facts.kind, 0))
 
     def _keep(self, symbol: str, stencil: Stencil, kinds: Mapping[str, int]) -> None:
         def number_of(name: str) -> int:
@@ -143,7 +143,7 @@ class StencilStore:
                 "places": self._places,
                 "called": list(self._called),
                 "kinds": list(self._kinds),
-                "facts": {symbol: tuple(facts) for symbol, facts in self._facts.items()},
+                "facts": self._facts,
             }
             self._cache.save(FILE, head, content)
         self._new = False
