@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from emu import sizes
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
@@ -85,6 +84,8 @@ def options(chosen: dict[str, Any], trace: str | None) -> Options:
 
 def size(text: str) -> int:
     """Bytes, from a number with K, M or G."""
+    from emu import sizes  # few say one
+
     found = sizes.parsed(text)
     if found is None:
         raise GuestFileError(f"{text!r} is not a size", advice="Write 64M, 1G or a number of bytes")

@@ -13,8 +13,9 @@ from collections.abc import Callable
 
 from isa.bits import Bits
 from isa.hints import Protocol
-from isa.ops import OPS, mask, require_columns
+from isa.ops import OPS, require_columns
 from isa.trace import Region
+from isa.words import mask
 
 
 class Access(Protocol):

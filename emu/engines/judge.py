@@ -7,7 +7,7 @@ after `HOT` times it is compiled as a handler of an instruction is.
 from __future__ import annotations
 
 from emu.engines.access import Stop
-from emu.engines.block import emit_handler, is_emitted
+from emu.engines.compiling import emit_handler, is_emitted
 from emu.engines.reference import Reference
 from emu.exit import Exit
 from emu.state import State

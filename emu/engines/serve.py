@@ -32,6 +32,23 @@ def is_running(state: State) -> bool:
     return id(state) in _running
 
 
+def before(state: State, first: bool) -> Exit | None:
+    """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
+    if state.shut_down:
+        return Exit("shutdown")
+    if state.interrupt_requested and _window_open(state):
+        return Exit("window")
+    if not first and state.pc in state.breakpoints:
+        return Exit("breakpoint")
+    return None
+
+
+def _window_open(state: State) -> bool:
+    from emu.engines.reference import window_open  # nobody interrupts most guests
+
+    return window_open(state)
+
+
 def offer(state: State, stop: Exit, first: bool) -> tuple[Exit | None, bool]:
     """Let the handler of an exit have it.
 

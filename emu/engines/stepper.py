@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from emu.engines.access import CalledAccess, Stop
-from emu.engines.block import is_emitted
+from emu.engines.compiling import is_emitted
 from emu.engines.fetch import decode_at
 from emu.engines.python import Session
 from emu.engines.reference import Reference

@@ -16,7 +16,7 @@ from emu.memory import (
     PhysicalMemory,
     Region,
 )
-from emu.process import elf, frames
+from emu.process import elf
 from emu.process.clock import DEFAULT_EPOCH, DEFAULT_MIPS, VirtualClock
 from emu.process.descriptors import SystemMemory
 from emu.process.entropy import Entropy
@@ -42,6 +42,7 @@ from emu.process.signals import (
     SIG_DFL,
     SIG_IGN,
     SYS_USER_DISPATCH,
+    Action,
     Info,
     Signal,
     SignalState,
@@ -49,7 +50,6 @@ from emu.process.signals import (
 )
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
-from emu.process.waking import wake
 from emu.state import State
 from isa.fault import Fault
 from isa.hints import Any, Protocol
@@ -311,6 +311,8 @@ class ProcessMachine:
         sleep, process.sleep = process.sleep, None
         try:
             if sleep is not None:
+                from emu.process.waking import wake  # most processes that run alone never wait
+
                 wake(process, sleep, self._call)
         except ProcessEnd as end:
             return end.outcome
@@ -412,7 +414,8 @@ class ProcessMachine:
                 continue
             if action.handler == SIG_DFL or info.number == Signal.SIGKILL:
                 return Outcome("signal", info.number, info.fault, self._epitaph(info))
-            if not frames.enter_handler(self.process, info, action):
+
+            if not _enter_handler(self.process, info, action):
                 segv = Info(Signal.SIGSEGV, fault=info.fault)
                 return Outcome("signal", Signal.SIGSEGV, info.fault, self._epitaph(segv))
         return None
@@ -441,6 +444,12 @@ class ProcessMachine:
         if _is_missing(region, fault):
             why = "the mapped file has no such page"
         return f", {kind} {address:#010x}: {why}"
+
+
+def _enter_handler(process: Process, info: Info, action: Action) -> bool:
+    from emu.process import frames  # which knows the x87 and SSE
+
+    return frames.enter_handler(process, info, action)
 
 
 def _next_signal(signals: SignalState) -> Info | None:

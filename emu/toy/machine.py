@@ -16,10 +16,10 @@ from emu.state import State
 from emu.toy.memory import WordMemory
 from isa.fault import Fault
 from isa.hints import BinaryIO, Final
-from isa.ops import mask
 from isa.toy import Toy
 from isa.toy.ports import Port
 from isa.toy.registers import SUPERVISOR
+from isa.words import mask
 
 STORM_CHECK: Final = 1 << 10  # a trap storm is looked for at this count, and whenever it doubles
 

@@ -3,9 +3,9 @@
 A file holds a digest of the rest, then a head as `marshal` writes it, which needs no module of its
 own and is no less to be trusted than the object code behind it. Files lie in a directory of the
 user's own (mode 700; not used if it is somebody else's) below one whose name is a digest of
-everything that decides what code means: our sources, LLVM's version, the host's processor. A file
-that is damaged, truncated or of another version is as good as absent. The directory has a limit;
-the files that were not used for longest go first.
+everything that decides what code means: our sources, the versions of LLVM and Python, the host's
+processor. A file that is damaged, truncated or of another version is as good as absent. The
+directory has a limit; the files that were not used for longest go first.
 
 Below the user's own is what `prepare` has made when we were installed: what the user's own does not
 have is looked for there. Nothing is ever written there, and it is trusted as our sources are.
@@ -43,7 +43,7 @@ def version(directory: StrPath) -> str:
 
     `directory` keeps the digest, with one of all that a file's status tells of the sources.
     """
-    facts = llvmlite.__version__, _processor(), arena() is None
+    facts = llvmlite.__version__, sys.version, _processor(), arena() is None
     sources = list(_sources())
     status = checksum(repr((facts, sources)).encode()).hex()
     file = os.path.join(directory, VERSION)

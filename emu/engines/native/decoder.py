@@ -24,7 +24,6 @@ from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
 from isa.hints import TYPE_CHECKING, Any, Final
 from isa.record import NamedTuple
-from isa.trace import Trace, expander
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
@@ -32,6 +31,7 @@ from isa.x86.mode import FLAT_USER, Mode
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from isa.trace import Trace
     from isa.x86.recipe import Recipes
 
 GO_ON: Final = 0  # no reason to stop
@@ -74,6 +74,8 @@ class Saved(NamedTuple):
 
 def read_fields(trace: Trace) -> Fields:
     """The fields that a trace reads."""
+    from isa.trace import expander
+
     nodes = expander().trace(trace).walk()
     return tuple(sorted({n.attribute[0] for n in nodes if n.op == "field"} - {"length"}))
 

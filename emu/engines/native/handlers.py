@@ -27,8 +27,8 @@ from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
 from isa.hints import Final
-from isa.ops import mask
 from isa.registers import Register, RegisterFile
+from isa.words import mask
 
 PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
 SIZE: Final = RECORD.size

@@ -9,9 +9,11 @@ import zlib
 
 from emu.engines.native.host import processor
 from emu.memory import PAGE_SIZE
-from isa.bits import Bits
-from isa.hints import Final
+from isa.hints import TYPE_CHECKING, Final
 from isa.named import IntEnum
+
+if TYPE_CHECKING:
+    from isa.bits import Bits
 
 
 class Word(IntEnum):

@@ -19,10 +19,10 @@ from emu.engines.native.plan import Cut, Cuts, walk
 from emu.engines.native.site import PARAMETERS, go_on
 from isa.bits import Bits
 from isa.hints import Final
-from isa.ops import mask
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.trace import Trace
+from isa.words import mask
 
 
 class Guard(NamedTuple):

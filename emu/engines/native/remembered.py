@@ -2,11 +2,12 @@
 
 Native code leaves a few instructions to the python engine. To decode and emit them takes the
 decoder and all meanings, whose import takes longer than most guests run: the answers
-are kept, as text and numbers, for guests that ask no more than those before them.
+are kept, for guests that ask no more than those before them.
 """
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Hashable
 
 from emu.engines.block import bound
@@ -36,7 +37,7 @@ class Remembered:
         self._name = name
         self._instructions: dict[tuple[Hashable, bytes], Instruction] = {}
         self._facts: dict[Hashable, Facts] = {}
-        self._sources: dict[Hashable, tuple[list[str], str]] = {}
+        self._sources: dict[Hashable, tuple[list[str], str, bytes]] = {}
         self._plain: set[Hashable] = set()  # modes in which code lies at the program counter
         self._new = False
         found = cache.load(name)
@@ -60,7 +61,10 @@ class Remembered:
     def handler(self, form: Hashable, session: Session) -> Any:
         """A form's handler, for a session; None if it is not known."""
         found = self._sources.get(form)
-        return None if found is None else bound(session, *found)
+        if found is None:
+            return None
+        fields, source, code = found
+        return bound(session, fields, source, marshal.loads(code))
 
     def is_plain(self, mode: Hashable) -> bool:
         """Whether it is known that code lies at the program counter, without checks."""
@@ -77,7 +81,9 @@ class Remembered:
     def note_form(self, form: Hashable, facts: Facts, handler: Any) -> None:
         """Remember what was derived from a form's trace."""
         if len(self._sources) < MOST:
-            self._facts[form], self._sources[form] = facts, (handler.fields, handler.source)
+            code = marshal.dumps(handler.__code__)  # to compile it takes longer than many a guest
+            self._facts[form] = facts
+            self._sources[form] = handler.fields, handler.source, code
             self._new = True
 
     def note_plain(self, mode: Hashable) -> None:
@@ -128,8 +134,8 @@ class Remembered:
         forms = [form_of(row, modes, shapes) for row, *_ in head["forms"]]
         for form, (_, *derived) in zip(forms, head["forms"], strict=True):
             if derived:
-                facts, fields, source = derived
-                self._facts[form], self._sources[form] = Facts(*facts), (fields, source)
+                facts, *handler = derived
+                self._facts[form], self._sources[form] = Facts(*facts), tuple(handler)
         for mode, text, place, fields in head["instructions"]:
             code = bytes.fromhex(text)
             found = Instruction(forms[place], fields, len(code))

@@ -44,7 +44,6 @@ from emu.memory import (
     runs_of,
 )
 from emu.room import Room, address_of
-from isa.bits import Bits
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any, Protocol
 from isa.record import NamedTuple
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering
     from emu.engines.native.spans import Span
     from emu.toy.memory import WordMemory
+    from isa.bits import Bits
 
 
 class Space(Protocol):

@@ -24,10 +24,10 @@ from emu.engines.native.pending import flag_facts, keep, pending_of
 from emu.engines.native.site import LEADS, PARAMETERS, WAYS, go_on
 from isa.bits import Bits
 from isa.hints import Final
-from isa.ops import mask
 from isa.record import NamedTuple
 from isa.registers import Register, RegisterFile
 from isa.trace import Trace
+from isa.words import mask
 
 _RANGES: Final = """
 !10 = !{i64 0, i64 4294967296}

@@ -45,7 +45,7 @@ from emu.engines.native.site import (
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.hints import Final
 from isa.named import IntEnum
-from isa.ops import mask
+from isa.words import mask
 
 STENCIL: Final = struct.Struct("<III")
 """Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the

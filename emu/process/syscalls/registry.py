@@ -103,7 +103,7 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
 
 
 def late(module: str, *names: str) -> None:
-    """Say where calls are that few programs make: nobody else pays for the import."""
+    """Say where calls are: most programs make few, and nobody pays for the import of others."""
     for name in names:
         CALLS[NUMBERS[name]] = Call(name, (), _first_call, module)
 

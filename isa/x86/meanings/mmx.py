@@ -11,7 +11,7 @@ from functools import partial
 
 from isa.bits import Bits
 from isa.hints import Final
-from isa.ops import mask
+from isa.words import mask
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import at_least, difference, equal, lanes, merged, packed, signed_at_least, total
 from isa.x86.registers import FULL
