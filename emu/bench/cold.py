@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from emu.bench.child import run_child
 from emu.bench.errors import BenchError
 from emu.bench.images import cold_program, empty_program
 from emu.bench.kernels import Progress
 from emu.bench.tools import SLOW_ROUNDS, Tool
-from isa.hints import Any
 
 COUNT, SLOW_COUNT = 1_000_000, 50_000
 """Distinct instructions for tools that run all of a guest's rounds, and for the slow ones."""

@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 from emu.bench.child import run_child
 from emu.bench.errors import BenchError
 from emu.bench.guests import BenchGuest
 from emu.bench.tools import NATIVE, Tool, rounds_of
-from isa.hints import Any
 
 WARMING = 6  # runs that are not counted: what compiles has then compiled what is worth it
 Progress = Callable[[str], None]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from emu.bench.hooks import KINDS
 from emu.bench.tools import NATIVE
-from isa.hints import Any
 
 Facts = Mapping[str, Any]
 UNKNOWN = "–"

@@ -10,11 +10,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from emu.bench.child import Run, run_child
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
-from isa.hints import Protocol
 
 NATIVE, QEMU, UNICORN = "native", "qemu-i386", "unicorn"
 OURS = "popek-"

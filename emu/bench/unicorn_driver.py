@@ -13,6 +13,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from unicorn import (
     UC_ARCH_X86,
@@ -34,8 +35,6 @@ from unicorn.x86_const import (
     UC_X86_REG_ESI,
     UC_X86_REG_ESP,
 )
-
-from isa.hints import Any
 
 PAGE = 4096
 STACK, STACK_SIZE = 0xBF000000, 1 << 20
