@@ -5,11 +5,9 @@ For scripts: `emu.load(file)`, `emu.source(text)`, `emu.code(bytes)`; see script
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # importing it from `typing` would cost more than all the rest
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from emu.script import Ending, ScriptError, ScriptGuest, Snapshot, code, load, source
 
 __all__ = ["Ending", "ScriptError", "ScriptGuest", "Snapshot", "code", "load", "source"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import NoReturn
 
 from emu.garbage import look_seldom
+from isa.hints import NoReturn
 
 USER_ERRORS = (
     "AssemblyError",

@@ -11,10 +11,10 @@ import mmap
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from emu.late import np
 from emu.memory import PAGE_SIZE
+from isa.hints import Final
 
 NO_RESERVE: Final = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)
 """Python 3.13 has a name for it: memory that is not set aside before it is used."""

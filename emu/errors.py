@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from isa.hints import StrPath
 
 
 class GuestFileError(Exception):
@@ -19,7 +19,7 @@ class GuestFileError(Exception):
         super().__init__(". ".join(part for part in parts if part))
 
 
-def unwritable(path: Path, error: OSError) -> GuestFileError:
+def unwritable(path: StrPath, error: OSError) -> GuestFileError:
     """The error of an output file that cannot be written."""
     return GuestFileError(
         f"{path} cannot be written", why=error.strerror or "", advice="Choose another file"

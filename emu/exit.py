@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.fault import Fault
+from isa.hints import Final
 from isa.record import NamedTuple
 
 

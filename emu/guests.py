@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines import Engine, make_engine
 from emu.errors import GuestFileError, LoaderError
 from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
+from isa.hints import TYPE_CHECKING, Any, Protocol, StrPath
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Options(NamedTuple):
     """What a user can say about a run; `Guest` takes what concerns its machine."""
 
     engine: str = "auto"
-    root: Path | None = None
+    root: StrPath | None = None
     writable: bool = False
     net: bool = False
     environment: Mapping[str, str] = MappingProxyType({})
@@ -40,7 +40,7 @@ class Options(NamedTuple):
     mips: int = 100
     cwd: str = "/"
     isa: str | None = None
-    disk: Path | None = None
+    disk: StrPath | None = None
     cpu: str = "pentium2"
     on_call: Callable[[CallEvent], None] | None = None
 
@@ -64,9 +64,9 @@ class Guest(Protocol):
         """Where it is, for messages."""
 
 
-def is_for_pc(path: Path | None) -> bool:
+def is_for_pc(path: StrPath | None) -> bool:
     """Whether a file is a disk or a kernel, or a source that says `.machine pc/…`."""
-    if path is None or not path.is_file():
+    if path is None or not os.path.isfile(path):
         return False
     from emu.pc.kinds import SEARCHED, is_bootable, is_kernel
 
@@ -79,7 +79,9 @@ def is_for_pc(path: Path | None) -> bool:
     return is_kernel(head) or (is_bootable(head) and not head.startswith(b"\x7fELF"))
 
 
-def open_guest(path: Path, arguments: list[str], options: Options, machine: str = "auto") -> Guest:
+def open_guest(
+    path: StrPath, arguments: list[str], options: Options, machine: str = "auto"
+) -> Guest:
     """Load a guest, choosing the machine by what the file is, unless it is named.
 
     ELF files and x86 assembly (`.asm`, `.s`) and flat images (`.bin`) run on the process machine,
@@ -101,7 +103,7 @@ def open_guest(path: Path, arguments: list[str], options: Options, machine: str 
     return _process(assembled.image, path, arguments, options, assembled)
 
 
-def without_arguments(path: Path | None, arguments: Sequence[str]) -> None:
+def without_arguments(path: StrPath | None, arguments: Sequence[str]) -> None:
     """Raises GuestFileError if there are any: only processes have arguments."""
     if arguments:
         raise GuestFileError(
@@ -110,27 +112,28 @@ def without_arguments(path: Path | None, arguments: Sequence[str]) -> None:
         )
 
 
-def head_of(path: Path, size: int) -> bytes:
+def head_of(path: StrPath, size: int) -> bytes:
     """The first bytes of a file; none if it cannot be read: whoever reads it whole will say so."""
     try:
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             return file.read(size)
     except OSError:
         return b""
 
 
-def read_file(path: Path) -> bytes:
+def read_file(path: StrPath) -> bytes:
     """The bytes of a guest file; raises GuestFileError."""
     try:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise GuestFileError(
                 f"{path} is a directory", advice="Name a program inside it; --root gives a tree"
             )
-        if path.exists() and not path.is_file():
+        if os.path.exists(path) and not os.path.isfile(path):
             raise GuestFileError(f"{path} is not a regular file", advice="Name a program file")
-        if path.stat().st_size > LARGEST:
+        if os.stat(path).st_size > LARGEST:
             raise GuestFileError(f"{path} has more than {LARGEST >> 20} MiB")
-        data = path.read_bytes()
+        with open(path, "rb") as file:
+            data = file.read()
     except OSError as error:
         raise MissingFileError(
             f"{path} cannot be read", why=error.strerror or "", advice="Check the path"
@@ -144,12 +147,16 @@ class MissingFileError(GuestFileError):
     """There is no file to read."""
 
 
-def is_source(path: Path) -> bool:
+def is_source(path: StrPath) -> bool:
     """Whether a file is an assembly source, by its name."""
-    return path.suffix.lower() in (".asm", ".s", ".toy")
+    return _suffix(path) in (".asm", ".s", ".toy")
 
 
-def source_text(path: Path, data: bytes) -> str | None:
+def _suffix(path: StrPath) -> str:
+    return os.path.splitext(path)[1].lower()
+
+
+def source_text(path: StrPath, data: bytes) -> str | None:
     """The text of an assembly source, or None for other files."""
     if not is_source(path):
         return None
@@ -161,11 +168,11 @@ def source_text(path: Path, data: bytes) -> str | None:
         ) from None
 
 
-def image_of(path: Path, data: bytes) -> bytes:
+def image_of(path: StrPath, data: bytes) -> bytes:
     """An ELF image: the file itself, or one made of a flat image."""
     if data.startswith(b"\x7fELF"):
         return data
-    if path.suffix.lower() in (".bin", ".img", ".com"):
+    if _suffix(path) in (".bin", ".img", ".com"):
         from emu.flat import image
 
         return image(data, file=str(path))
@@ -191,7 +198,7 @@ def process_state(machine: ProcessMachine) -> State:
 
 def _process(
     image: bytes,
-    path: Path,
+    path: StrPath,
     arguments: list[str],
     options: Options,
     assembled: Assembled | None = None,
@@ -201,7 +208,7 @@ def _process(
     try:
         machine = ProcessMachine(
             image,
-            [path.name, *arguments],
+            [os.path.basename(path), *arguments],
             options.environment,
             root=options.root,
             writable=options.writable,
@@ -226,7 +233,7 @@ class ProcessGuest:
         self,
         machine: ProcessMachine,
         engine: Engine,
-        path: Path,
+        path: StrPath,
         assembled: Assembled | None = None,
     ) -> None:
         self.machine = machine
@@ -296,7 +303,7 @@ def instruction_at(state: State) -> str:
 # -- the toy machine ----------------------------------------------------------------------------
 
 
-def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program]:
+def toy_program(text: str, path: StrPath, configuration: str) -> tuple[Toy, Program]:
     """The instruction set that a configuration describes, and the source assembled for it."""
     from isa.toy import Toy
     from isa.toy.assembler import assemble
@@ -308,7 +315,7 @@ def toy_program(text: str, path: Path, configuration: str) -> tuple[Toy, Program
 class ToyGuest:
     """A program on the bare toy machine."""
 
-    def __init__(self, text: str, path: Path, configuration: str, options: Options) -> None:
+    def __init__(self, text: str, path: StrPath, configuration: str, options: Options) -> None:
         import sys
 
         from emu.toy.machine import ToyMachine

@@ -5,8 +5,7 @@ That takes longer than all that a short run needs otherwise, and such a run does
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from isa.hints import TYPE_CHECKING
 from isa.late import Late
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from functools import cached_property
 from itertools import takewhile
 from operator import attrgetter
-from typing import TYPE_CHECKING, Protocol
 
 from emu.late import np
 from emu.room import Room
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from isa.hints import Any
 
 EXIT_DIFFERENT = 1  # `emu bench`: a guest computed something else than it should
 EXIT_BAD_GUEST = 65  # the file is no guest, or its source does not assemble (sysexits: EX_DATAERR)

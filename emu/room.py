@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, Any
 
 from emu.late import np
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING
+
+from isa.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emu.coverage import Coverage

@@ -7,9 +7,9 @@ same function serves a symbolic trace (`m.read(dst) + m.read(src)`) and a calcul
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
-
-from isa.ops import LEAVES, OPS, WidthError, mask, signed
+from isa.hints import Any, NoReturn
+from isa.ops import LEAVES, OPS, WidthError
+from isa.words import mask, signed
 
 
 class Bits:

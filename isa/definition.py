@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
 
+from isa.hints import TYPE_CHECKING, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Any
 
 from isa.bits import Bits, folded, leaf
+from isa.hints import Any
 from isa.trace import Rewriter
 
 Meaning = Callable[..., dict[str, Bits]]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from isa.hints import Any
 
 
 class Late:
@@ -13,6 +12,8 @@ class Late:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
+        from importlib import import_module  # which is not free either
+
         found = getattr(import_module(self._name), attribute)
         setattr(self, attribute, found)  # the next time nobody asks here
         return found

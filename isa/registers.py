@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from enum import Enum
+
+from isa.named import Enum
 
 
 class Role(Enum):

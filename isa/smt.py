@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from isa.bits import Bits
+from isa.hints import Any
 from isa.ops import OPS, require_columns, z3
 from isa.registers import Register, RegisterFile, Role
 from isa.trace import Region, Trace

@@ -7,9 +7,9 @@ A `Trace` is a `Region` of nodes in the order in which they are carried out. A `
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
 from isa.bits import Bits, folded, leaf
+from isa.hints import Any
 from isa.ops import OPS
 from isa.registers import Register
 

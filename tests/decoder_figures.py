@@ -13,7 +13,7 @@ from random import Random
 import numpy as np
 from elftools.elf.elffile import ELFFile
 
-from emu.engines.native.decode_tables import ASK, EMPTY, Flag, Stop
+from emu.engines.native.decode_tables import ASK, EMPTY, Stop
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, decode
@@ -54,7 +54,7 @@ def text(path: Path) -> bytes:
 def sweep(decoder: BulkDecoder, code: bytes) -> tuple[int, float]:
     """Decode all of `code` in one go: instructions and seconds."""
     start = time.perf_counter()
-    found = decoder.decode(code, room=len(code), stop=Flag(0))
+    found = decoder.decode(code, room=len(code), stop=0)
     seconds = time.perf_counter() - start
     assert found.stop == Stop.SHORT, found.stop
     return len(found.records), seconds

@@ -11,10 +11,10 @@ from functools import cache
 import pytest
 from toy_machines import ENGINES, machine_at, mpr, step, toy, trapped, word
 
-from isa.ops import mask
 from isa.toy import Configuration, Toy
 from isa.toy.table import Behaviour
 from isa.toy.traps import Trap
+from isa.words import mask
 from vmm.theory import Classification, classify
 
 ON_EVERY_ENGINE = pytest.mark.parametrize("engine", ENGINES)

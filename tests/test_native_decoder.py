@@ -24,7 +24,7 @@ from isa.x86.tracing import trace
 from tests.test_x86_recipes import MODES, WITH_SSE, drawn, prefixed
 
 oracle = decode.__wrapped__
-EVERYWHERE = Flag(0)  # stop at no form
+EVERYWHERE = 0  # stop at no form
 LOOP = bytes.fromhex("8b 44 8b 10 01 c2 48 75 f7 c3")  # MOV, ADD, DEC, JNE, RET
 
 
@@ -33,7 +33,7 @@ def all_fields(_: Form, fields: Fields) -> Description:
 
 
 def jumps_end(form: Form, fields: Fields) -> Description:
-    return Description(fields, Flag.ENDS if form.mnemonic == "jne" else Flag(0))
+    return Description(fields, Flag.ENDS if form.mnemonic == "jne" else 0)
 
 
 def assert_is(decoder: BulkDecoder, found: Decoded, code: bytes, mode: Mode) -> None:

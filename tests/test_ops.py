@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isa.bits import Bits, apply
-from isa.ops import OPS, Op, WidthError, mask, require_columns, sdiv, srem
+from isa.ops import OPS, Op, WidthError, require_columns
+from isa.words import mask, sdiv, srem
 
 z3 = pytest.importorskip("z3")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import struct
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from process_guest import BASE, Guest
 
 from emu.exit import Exit
 from emu.memory import READ, WRITE
-from emu.process import x87_state
+from emu.process import syscalls, x87_state
 from emu.process.descriptors import GDT_BASE, UserDesc
 from emu.process.signals import Signal
 from emu.process.syscalls import CALLS, NAMES, CallEvent, row_of
@@ -760,6 +762,14 @@ def test_bad_pointers_are_efault(guest: Guest) -> None:
     }
     assert {name: guest.call(name, *a) for name, a in calls.items()} == dict.fromkeys(calls, -14)
     assert guest.call("close", 3) == -9  # the pipe's ends were closed again
+
+
+def test_calls_are_where_they_are_looked_for() -> None:
+    """A file is imported when one of its calls is made: each of them must be named."""
+    for found in pkgutil.iter_modules(syscalls.__path__):
+        importlib.import_module(f"{syscalls.__name__}.{found.name}")
+    named = " ".join(syscalls.PLACES.values()).split()
+    assert sorted(row.name for row in CALLS.values()) == sorted(named)
 
 
 def test_every_call_has_a_name_and_a_contract() -> None:

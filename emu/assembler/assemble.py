@@ -13,11 +13,11 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from emu.assembler import linker
 from emu.assembler.child import MOST_ERRORS
 from emu.assembler.errors import AssemblyError, Finding, failure, hint_for
+from isa.hints import Any
 
 CHILD = Path(__file__).with_name("child.py")
 LONGEST_SOURCE = 8 << 20

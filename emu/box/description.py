@@ -5,11 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from emu import sizes
 from emu.box.box import Box
 from emu.errors import GuestFileError
+from isa.hints import Any
 
 
 def _size(value: object) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+from isa.hints import BinaryIO
 
 
 class Prefixed:

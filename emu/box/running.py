@@ -6,7 +6,6 @@ import io
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from emu.box.box import Box
 from emu.engines import make_engine
@@ -18,6 +17,7 @@ from emu.process.machine import ProcessMachine
 from emu.process.sandbox import Sandbox
 from emu.process.syscalls import CallEvent
 from emu.report import EXIT_LIMIT, Report
+from isa.hints import Any
 
 KILLED = 137  # 128 + SIGKILL, as a shell says it
 

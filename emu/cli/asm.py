@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from emu.errors import GuestFileError, unwritable
 from emu.guests import read_file, source_text, toy_program
+from isa.hints import TYPE_CHECKING
 from isa.toy.assembler import machine_named
 
 if TYPE_CHECKING:

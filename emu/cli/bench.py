@@ -7,7 +7,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -26,6 +25,7 @@ from emu.bench.table import KernelTable, rest
 from emu.bench.tools import Tool, find_tools
 from emu.command import fail
 from emu.report import EXIT_DIFFERENT, EXIT_INTERRUPTED
+from isa.hints import Any
 
 REPEAT, QUICK_REPEAT = 5, 1
 ERASED = "\r\x1b[K"  # the terminal's line, from its beginning

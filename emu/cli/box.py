@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from emu.box import Box, Boxes, Running
 from emu.box.description import read_boxes
@@ -15,6 +14,7 @@ from emu.box.prefix import Prefixed
 from emu.cli.run import check_engine, environment, size, tell, tell_call
 from emu.errors import GuestFileError
 from emu.report import EXIT_INTERRUPTED, Report
+from isa.hints import Any
 
 
 def run_box(program: str, arguments: list[str], chosen: dict[str, Any], as_json: bool) -> int:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 
 from emu.bench import PARTS
 from emu.cli.plain import DEFAULTS
 from emu.command import leave
+from isa.hints import TYPE_CHECKING, Any
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=Path)
 MACHINES = ("auto", "process", "toy", "pc")
 OUTWARD: dict[str, Any] = {"allow_interspersed_args": False}  # options after GUEST are its own

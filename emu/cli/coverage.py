@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from emu.coverage import Coverage
 from emu.errors import GuestFileError, unwritable
 from emu.state import State
 from isa.definition import TruncatedError
+from isa.hints import Any
 
 
 def begin(state: State) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from emu.cli.disasm import hex_bytes
 from emu.errors import GuestFileError
 from isa.bits import Bits
 from isa.definition import Instruction, InstructionSet
+from isa.hints import Any
 from isa.ops import OPS
 from isa.registers import Role
 from isa.text import describe

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, Final
 
 from emu.command import leave
+from isa.hints import Any, Final
 from isa.record import NamedTuple
 
 DEFAULTS: Final[dict[str, Any]] = {
@@ -20,7 +19,7 @@ DEFAULTS: Final[dict[str, Any]] = {
 
 
 TAKES: Final[dict[str, Callable[[str], object] | None]] = {
-    "--root": Path, "--cwd": str, "--engine": str, "--cpu": str, "--env": str,
+    "--root": str, "--cwd": str, "--engine": str, "--cpu": str, "--env": str,
     "--writable": None, "--net": None,
 }  # fmt: skip
 """What is understood before GUEST, and what its value is; None without one."""
@@ -68,4 +67,4 @@ def run_plainly(found: Plain) -> None:
     from emu.cli.run import run_guest
 
     guest, *arguments = found.command
-    leave(run_guest(Path(guest), arguments, found.options, None, as_json=False))
+    leave(run_guest(guest, arguments, found.options, None, as_json=False))

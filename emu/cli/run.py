@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from emu import sizes
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
 from emu.report import EXIT_INTERRUPTED, Report
+from isa.hints import TYPE_CHECKING, Any, StrPath
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from emu.process.syscalls import CallEvent
 
 PC_SIGNS = ("bios", "fda", "fdb", "hda", "hdb", "kernel")
@@ -22,7 +21,7 @@ PC_SIGNS = ("bios", "fda", "fdb", "hda", "hdb", "kernel")
 DEFAULT_MEMORY, DEFAULT_MIPS = 256 << 20, 100  # of a process machine
 
 
-def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any]) -> Guest:
+def open_chosen(path: StrPath | None, arguments: list[str], chosen: dict[str, Any]) -> Guest:
     """The guest that the command line chose; raises GuestFileError or AssemblyError."""
     check_engine(chosen["engine"])
     rest = dict(chosen)
@@ -43,7 +42,7 @@ def open_chosen(path: Path | None, arguments: list[str], chosen: dict[str, Any])
 
 
 def run_guest(
-    path: Path | None, arguments: list[str], chosen: dict[str, Any], limit: int | None,
+    path: StrPath | None, arguments: list[str], chosen: dict[str, Any], limit: int | None,
     as_json: bool, covered: Path | None = None,
 ) -> int:  # fmt: skip
     """Run a guest to its end; returns the exit code."""
@@ -85,6 +84,8 @@ def options(chosen: dict[str, Any], trace: str | None) -> Options:
 
 def size(text: str) -> int:
     """Bytes, from a number with K, M or G."""
+    from emu import sizes  # few say one
+
     found = sizes.parsed(text)
     if found is None:
         raise GuestFileError(f"{text!r} is not a size", advice="Write 64M, 1G or a number of bytes")
@@ -126,6 +127,8 @@ def tell(report: Report, as_json: bool) -> None:
             f"emu: the system call {call} is not there (asked for {times} times)", file=sys.stderr
         )
     if as_json:
+        import json  # which takes as long as many a guest
+
         print(json.dumps(report.facts()), file=sys.stderr)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from emu.cli.run import finish, open_chosen, tell
 from emu.errors import GuestFileError
 from emu.pc.guest import PcGuest
 from emu.pc.screen import save_png
+from isa.hints import Any
 
 
 def take_screenshot(

@@ -6,12 +6,12 @@ import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, Any
 
 from emu.cli.run import interrupted, open_chosen, tell
 from emu.errors import unwritable
 from emu.guests import FOREVER, Guest
 from emu.report import Report
+from isa.hints import IO, Any
 
 
 def trace_guest(

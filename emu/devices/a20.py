@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from emu.devices.device import Line, unconnected
+from isa.hints import Any
 
 
 class A20:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.ata_identity import HEADS, MOST_28, MOST_MULTIPLE, TRACK, identity
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
 from emu.devices.disk_image import SECTOR, DiskImage, restore_all, snapshots
+from isa.hints import Any, Final
 
 DATA, FEATURES_ERROR, COUNT, LOW, MIDDLE, HIGH, DEVICE, COMMAND_STATUS = range(8)
 BSY, DRDY, DSC, DRQ, ERR = 0x80, 0x40, 0x10, 0x08, 0x01

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
+
+from isa.hints import Final
 
 WORDS: Final = 256
 HEADS, TRACK, MOST_CYLINDERS = 16, 63, 16383  # of the default translation

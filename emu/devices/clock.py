@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Final
+
+from isa.hints import Final
 
 MIPS: Final = 10  # million instructions in one virtual second, unless somebody says otherwise
 

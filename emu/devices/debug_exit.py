@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
 
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 PORTS: Final = (0x501, 0xF4)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, BinaryIO, Final
 
 from emu.devices.device import PortRange
+from isa.hints import Any, BinaryIO, Final
 
 PORTS: Final = (0x402, 0xE9)
 PRESENT: Final = 0xE9  # what firmware looks for before it writes

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Final
 
 from emu.errors import GuestFileError
+from isa.hints import Any, BinaryIO, Final
 
 SECTOR: Final = 512
 

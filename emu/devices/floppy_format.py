@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from emu.devices.disk_image import SECTOR, DiskImage
 from emu.errors import GuestFileError
+from isa.hints import Final
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.bus_memory import BusMemory
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 SELECTOR, DATA, DMA = 0x510, 0x511, 0x514
 SIGNATURE, ID, RAM_SIZE, PROCESSORS, BOOT_MENU, MOST_PROCESSORS = 0, 1, 3, 5, 0x0E, 0x0F

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.a20 import A20
@@ -17,6 +16,7 @@ from emu.devices.device import Line, PortRange, unconnected
 from emu.devices.ps2_keyboard import PS2Keyboard
 from emu.devices.ps2_mouse import PS2Mouse
 from emu.devices.scan_codes import BREAK, RELEASED, TRANSLATION
+from isa.hints import Any, Final
 
 DATA, COMMAND = 0x60, 0x64
 FRAME_HERTZ: Final = 1_000  # frames a second: eleven bits at some 11 kHz

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
@@ -16,6 +15,7 @@ from emu.devices.device import Line, PortRange, unconnected
 from emu.devices.disk_image import SECTOR, DiskImage, restore_all, snapshots
 from emu.devices.floppy_format import floppy_format
 from emu.devices.i8237 import I8237
+from isa.hints import Any, Final
 
 BASE: Final = 0x3F0
 CHANNEL: Final = 2

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.bus_memory import BusMemory
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 FIRST, SECOND, PAGES = 0x00, 0xC0, 0x80
 STATUS_COMMAND, REQUEST, MASK_ONE, MODE, CLEAR_FLIP_FLOP, MASTER_CLEAR, CLEAR_MASK, MASK = range(

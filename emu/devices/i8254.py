@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
 from emu.devices.i8254_counter import Counter
+from isa.hints import Any, Final
 
 HERTZ: Final = 1_193_182
 BASE: Final = 0x40

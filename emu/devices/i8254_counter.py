@@ -7,7 +7,8 @@ which the count was loaded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+
+from isa.hints import Final
 
 LOW, HIGH, BOTH = 1, 2, 3  # RW1-0: which bytes are read and written
 TRIGGERED: Final = (1, 5)  # modes that a rising gate starts; in the others a low gate stops

@@ -6,7 +6,8 @@ Register and command names are the data sheet's: IRR, ISR, IMR, ICW1-4, OCW1-3.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+
+from isa.hints import Final
 
 SPURIOUS: Final = 7  # the level that INTA gets if no request is left
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.device import Line, PortRange
 from emu.devices.i8259 import I8259
+from isa.hints import Any, Final
 
 MASTER: Final = 0x20
 SLAVE: Final = 0xA0

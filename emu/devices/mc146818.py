@@ -10,11 +10,11 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
+from isa.hints import Any, Final
 
 HERTZ: Final = 32_768
 INDEX, DATA = 0x70, 0x71

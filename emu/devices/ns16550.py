@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final, Protocol
 
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import Line, PortRange, unconnected
+from isa.hints import Any, Final, Protocol
 
 HERTZ: Final = 1_843_200
 RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR = range(8)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 ADDRESS, RESET_CONTROL, DATA = 0xCF8, 0xCF9, 0xCFC
 ENABLED: Final = 1 << 31

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
 
 from emu.devices.a20 import A20
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 PORT: Final = 0x92
 FAST_RESET, FAST_A20 = 1, 2

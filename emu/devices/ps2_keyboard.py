@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from emu.devices import registers
 from emu.devices.scan_codes import set_1, set_2
+from isa.hints import Any, Final
 
 ACKNOWLEDGE, RESEND, PASSED, OVERRUN, ECHO = 0xFA, 0xFE, 0xAA, 0x00, 0xEE
 SET_LEDS, SCAN_SET, IDENTIFY, TYPEMATIC = 0xED, 0xF0, 0xF2, 0xF3

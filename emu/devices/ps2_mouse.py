@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
 
 from emu.devices import registers
+from isa.hints import Any, Final
 
 ACKNOWLEDGE, RESEND, PASSED = 0xFA, 0xFE, 0xAA
 SCALING_1, SCALING_2, RESOLUTION, STATUS, STREAM, READ = 0xE6, 0xE7, 0xE8, 0xE9, 0xEA, 0xEB

@@ -6,7 +6,7 @@ the 8042 translates each of its codes to one of set 1, by a table that is part o
 
 from __future__ import annotations
 
-from typing import Final
+from isa.hints import Final
 
 EXTENDED: Final = 0xE0
 BREAK: Final = 0xF0  # set 2: the next code is of a key that was let go

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
 
 from emu.devices.device import PortRange
 from emu.devices.i8254 import I8254
+from isa.hints import Any, Final
 
 PORT: Final = 0x61
 GATE_2, WRITABLE, REFRESH, OUT_2 = 0x01, 0x0F, 0x10, 0x20

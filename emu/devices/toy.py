@@ -7,8 +7,8 @@ count something will happen next. No host clock comes in, so every run is repeat
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 
+from isa.hints import Protocol
 from isa.toy.ports import Port
 from isa.toy.traps import Trap
 

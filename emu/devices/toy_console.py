@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from typing import BinaryIO, Final
 
+from isa.hints import BinaryIO, Final
 from isa.toy.ports import Port
 from isa.toy.traps import Trap
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from emu.toy.memory import WordMemory
+from isa.hints import Final
 from isa.toy.ports import Port
 from isa.toy.traps import Trap
 

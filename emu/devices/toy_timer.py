@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from emu.state import State
-from isa.ops import mask
 from isa.toy.ports import Port
 from isa.toy.traps import Trap
+from isa.words import mask
 
 
 class ToyTimer:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import numpy.typing as npt
 from emu.devices import registers
 from emu.devices.clock import MIPS, Clock
 from emu.devices.device import PortRange
+from isa.hints import Any, Final
 
 MONO, COLOUR = 0x3B4, 0x3D4  # CRTC index of the two places
 ATTRIBUTE, MISC, MISC_READ = 0x3C0, 0x3C2, 0x3CC

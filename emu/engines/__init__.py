@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from functools import cache
-from typing import Protocol
 
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Protocol
 
 ENGINES = ("auto", "reference", "python", "native")
 """Names that `make_engine` takes; "auto" is the fastest that runs here."""
@@ -56,7 +55,10 @@ def make_engine(name: str = "auto") -> Engine:
 def _has_llvm() -> bool:
     """Whether native code can be made here; says once if not."""
     host = sys.byteorder == "little" and sys.implementation.name == "cpython"  # see `native.gate`
-    found = importlib.util.find_spec("llvmlite") is not None and host
-    if not found:
+    try:
+        import llvmlite  # noqa: F401 - its compiler is loaded later, if ever
+    except ImportError:
+        host = False
+    if not host:
         print("emu: no native code here (pip install llvmlite); using python", file=sys.stderr)
-    return found
+    return host

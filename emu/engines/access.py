@@ -8,7 +8,6 @@ raises `Stop`, so that emitted code has no checks of its own.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, TypeGuard
 
 from emu.exit import Exit
 from emu.memory import (
@@ -22,6 +21,7 @@ from emu.memory import (
     replaced,
 )
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, TypeGuard
 
 if TYPE_CHECKING:
     from emu.toy.memory import WordMemory

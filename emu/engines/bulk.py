@@ -6,12 +6,11 @@ Each does as many iterations as one page, `budget` and the rules allow, at least
 
 from __future__ import annotations
 
-from typing import Any
-
 from emu.engines.access import FORMATS, CalledAccess, PagedAccess, Stop
 from emu.exit import Exit
 from emu.memory import PAGE_MASK, PAGE_SIZE, READ, WRITE
 from isa.fault import Fault
+from isa.hints import Any
 
 
 class Bulk:

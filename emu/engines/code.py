@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from emu.memory import PAGE_SIZE, Mark, TranslatedMemory, pieces_of
 from isa.fault import Fault
+from isa.hints import Any
 
 
 class CodeMap:

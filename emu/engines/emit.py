@@ -10,11 +10,12 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 from isa.bits import Bits
-from isa.ops import OPS, mask, require_columns
+from isa.hints import Protocol
+from isa.ops import OPS, require_columns
 from isa.trace import Region
+from isa.words import mask
 
 
 class Access(Protocol):

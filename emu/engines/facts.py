@@ -1,17 +1,21 @@
-"""What an engine needs to know of a form, derived from its trace."""
+"""What an engine needs to know of a form, derived from its trace.
+
+The IR is imported by what looks at traces: facts that were kept on the disk need none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import lru_cache
-from typing import Final
 
-from isa.bits import Bits
-from isa.definition import InstructionSet
-from isa.ops import OPS
+from isa.hints import TYPE_CHECKING, Final
 from isa.record import NamedTuple
-from isa.registers import Register
-from isa.trace import Region, Rewriter, Trace
+
+if TYPE_CHECKING:
+    from isa.bits import Bits
+    from isa.definition import InstructionSet
+    from isa.registers import Register
+    from isa.trace import Region, Trace
 
 MOST: Final = 1 << 15  # traces whose facts are remembered, for all machines of a process
 _PROBE = 64  # any program counter: what falls through there falls through anywhere
@@ -60,6 +64,9 @@ def fetches_at_pc(isa: InstructionSet, fetch: Trace) -> bool:
 
 def _jumps(pc: Register, trace: Trace) -> bool:
     """Whether the next instruction is not always the one that follows in memory."""
+    from isa.bits import Bits
+    from isa.trace import Rewriter
+
     targets = [n.args[0] for n in trace.puts if n.attribute is pc]
     if not targets:
         return True
@@ -80,6 +87,8 @@ def _undo(trace: Trace) -> bool:
 
 
 def _faults_after_store(region: Region, stored: list[bool]) -> bool:
+    from isa.ops import OPS
+
     for node in region.nodes:
         if node.op == "when" and _faults_after_store(node.attribute.region, stored):
             return True

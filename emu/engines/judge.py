@@ -6,14 +6,13 @@ after `HOT` times it is compiled as a handler of an instruction is.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
-
 from emu.engines.access import Stop
-from emu.engines.block import emit_handler, is_emitted
+from emu.engines.compiling import emit_handler, is_emitted
 from emu.engines.reference import Reference
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, Final
 from isa.trace import Trace
 
 if TYPE_CHECKING:

@@ -14,25 +14,28 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, MutableSequence, Sequence
-from typing import Any
+from functools import cached_property
 
 from emu.engines.access import CalledAccess, Stop, access_for
-from emu.engines.block import Block, emit_handler
+from emu.engines.block import Block
 from emu.engines.bulk import Bulk
 from emu.engines.code import CodeMap
-from emu.engines.facts import Facts, facts, fetches_at_pc
+from emu.engines.facts import facts, fetches_at_pc
 from emu.engines.fetch import decode_at
-from emu.engines.judge import Judge
-from emu.engines.reference import Reference, before
-from emu.engines.serve import begin, end, is_running, offer
+from emu.engines.serve import before, begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_SIZE, Memory, TranslatedMemory
 from emu.state import State
-from isa.definition import Instruction
 from isa.fault import Fault
-from isa.ops import sdiv, srem
-from isa.registers import Register
-from isa.trace import Trace
+from isa.hints import TYPE_CHECKING, Any
+from isa.words import sdiv, srem
+
+if TYPE_CHECKING:
+    from emu.engines.facts import Facts
+    from emu.engines.reference import Reference
+    from isa.definition import Instruction
+    from isa.registers import Register
+    from isa.trace import Trace
 
 HOT = 12  # executions after which a cold block is compiled
 LONGEST = 48  # instructions in a block
@@ -121,10 +124,16 @@ class Session:
         self.tables: dict[Hashable, dict[int, Block]] = {}
         self.breakpoints: frozenset[int] = frozenset()
         self.code = CodeMap(state.memory[self.isa.code_space], self._drop_blocks)
-        self.judge: Reference = Judge(self)
         self.watched = self.isa.mode_registers
         self.fetchers: dict[Hashable, Any] = {}
         self.fixed: defaultdict[Hashable, list[Register]] = defaultdict(list)
+
+    @cached_property
+    def judge(self) -> Reference:
+        """What does single instructions, and delivers; few short runs ask for it."""
+        from emu.engines.judge import Judge
+
+        return Judge(self)
 
     def types_of_accesses(self) -> tuple[tuple[str, type[CalledAccess]], ...]:
         """What the source of emitted code depends on, beside its trace."""
@@ -328,7 +337,7 @@ class Session:
         if mode not in self.fetchers:
             trace = self.isa.fetch(mode)
             simple = fetches_at_pc(self.isa, trace)
-            self.fetchers[mode] = None if simple else emit_handler(self, trace)
+            self.fetchers[mode] = None if simple else self._compiled(trace)
             reads = trace.read() - {self.isa.pc}
             if self.fixes:
                 self.fixed[mode] = sorted(reads, key=lambda register: register.slot)
@@ -350,8 +359,13 @@ class Session:
         found = self.handlers.get(form)
         if found is None:
             trace: Trace = self.isa.trace(form)
-            found = self.handlers[form] = emit_handler(self, trace, self.facts(form).undo)
+            found = self.handlers[form] = self._compiled(trace, self.facts(form).undo)
         return found
+
+    def _compiled(self, trace: Trace, undo: bool = False) -> Any:
+        from emu.engines.compiling import emit_handler
+
+        return emit_handler(self, trace, undo)
 
     def _discover(self, address: int, mode: Hashable) -> Block:
         """The block at an address: instructions up to one that ends it."""

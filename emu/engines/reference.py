@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from emu.engines.fetch import decode_at
-from emu.engines.serve import begin, end, offer
+from emu.engines.serve import before, begin, end, offer
 from emu.exit import UNTIL, Exit
 from emu.memory import replaced
 from emu.state import State
@@ -118,17 +118,6 @@ def _fields(fault: Fault) -> dict[str, int]:
     coded = int(fault.code is not None)
     code, address = fault.code or 0, fault.address or 0
     return {"vector": fault.vector, "code": code, "coded": coded, "address": address}
-
-
-def before(state: State, first: bool) -> Exit | None:
-    """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
-    if state.shut_down:
-        return Exit("shutdown")
-    if state.interrupt_requested and window_open(state):
-        return Exit("window")
-    if not first and state.pc in state.breakpoints:
-        return Exit("breakpoint")
-    return None
 
 
 def window_open(state: State) -> bool:

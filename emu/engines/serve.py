@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from emu.exit import Exit
 from emu.state import State
+from isa.hints import Final
 
 BEFORE: Final = frozenset({"breakpoint", "fault", "port_read", "unimplemented"})
 """Reasons to stop at an instruction that has not happened: it has passed its breakpoint."""
@@ -31,6 +30,23 @@ def end(state: State) -> None:
 def is_running(state: State) -> bool:
     """Whether an engine is at work on a machine (and perhaps waits for a handler)."""
     return id(state) in _running
+
+
+def before(state: State, first: bool) -> Exit | None:
+    """What stops the processor before an instruction; a breakpoint does not stop its own resume."""
+    if state.shut_down:
+        return Exit("shutdown")
+    if state.interrupt_requested and _window_open(state):
+        return Exit("window")
+    if not first and state.pc in state.breakpoints:
+        return Exit("breakpoint")
+    return None
+
+
+def _window_open(state: State) -> bool:
+    from emu.engines.reference import window_open  # nobody interrupts most guests
+
+    return window_open(state)
 
 
 def offer(state: State, stop: Exit, first: bool) -> tuple[Exit | None, bool]:

@@ -7,10 +7,9 @@ and memory is reached by calls each time, so that others may write to either as 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Final
 
 from emu.engines.access import CalledAccess, Stop
-from emu.engines.block import is_emitted
+from emu.engines.compiling import is_emitted
 from emu.engines.fetch import decode_at
 from emu.engines.python import Session
 from emu.engines.reference import Reference
@@ -19,6 +18,7 @@ from emu.memory import Memory
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
+from isa.hints import Final
 from isa.trace import Trace
 
 HOT: Final = 24  # times that a form is evaluated before it is compiled, which takes as long

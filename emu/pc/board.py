@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
 
 from emu.devices.a20 import A20
 from emu.devices.ata import AtaChannel
@@ -29,6 +28,7 @@ from emu.pc.cmos import cmos
 from emu.pc.keyboard import Typist
 from emu.pc.memory_map import installed
 from emu.pc.options import Options
+from isa.hints import TYPE_CHECKING, Any, Final
 
 PORTS: Final = 1 << 16
 LEAST_MEMORY: Final = 1 << 20
@@ -38,7 +38,10 @@ DISK_PORTS: Final = ((0x1F0, 0x3F6, 14), (0x170, 0x376, 15))  # with their contr
 TIMER, KEYBOARD, FLOPPY, CLOCK, MOUSE = 0, 1, 6, 8, 12  # interrupt requests
 PLAIN: Final = Options()
 
-Chip = TypeVar("Chip", bound=Device)
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Chip = TypeVar("Chip", bound=Device)
 
 
 class Board:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.devices.disk_image import DiskImage
 from emu.devices.floppy_format import FORMATS
@@ -13,6 +12,7 @@ from emu.errors import GuestFileError
 from emu.guests import head_of, is_source, read_file, source_text
 from emu.pc.guest import MEMORY, MIPS, Choice, PcGuest
 from emu.pc.kinds import SEARCHED, SECTOR, is_bootable, is_kernel
+from isa.hints import TYPE_CHECKING, Any, Final, StrPath
 
 if TYPE_CHECKING:
     from emu.assembler import Assembled
@@ -24,7 +24,7 @@ FLOPPY: Final = 2880  # sectors of what a boot sector alone is padded to: 1.44 M
 LARGEST_FLOPPY: Final = max(known.size for known in FORMATS)  # sectors
 
 
-def pc_guest(path: Path | None, chosen: dict[str, Any]) -> PcGuest:
+def pc_guest(path: StrPath | None, chosen: dict[str, Any]) -> PcGuest:
     """The guest that was chosen: GUEST, if any, and options by their names.
 
     Raises GuestFileError or AssemblyError.
@@ -53,7 +53,7 @@ def pc_guest(path: Path | None, chosen: dict[str, Any]) -> PcGuest:
         typed=chosen["typed"],
         display=chosen["display"] == "text" if chosen["display"] else not chosen["serial"],
     )
-    return PcGuest(choice if path is None else _with_guest(choice, path, writable=writable))
+    return PcGuest(choice if path is None else _with_guest(choice, Path(path), writable=writable))
 
 
 def _drives(images: dict[str, DiskImage], *names: str) -> tuple[DiskImage | None, ...]:

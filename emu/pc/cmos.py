@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 from emu.devices.disk_image import DiskImage
 from emu.devices.floppy_format import floppy_format
+from isa.hints import Final
 
 KILO, MEGA = 1 << 10, 1 << 20
 FLOPPIES, DISK_TYPES, EQUIPMENT, TRANSLATIONS, PROCESSORS = 0x10, 0x12, 0x14, 0x39, 0x5F

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from emu.exit import Exit
+from isa.hints import Final
 
 LIMIT: Final = 2_000_000_000  # instructions that `wait` lets pass
 STEP: Final = 100_000  # instructions between two looks

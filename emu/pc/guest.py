@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from emu.devices.disk_image import DiskImage
 from emu.engines import Engine, make_engine
@@ -21,6 +20,7 @@ from emu.pc.screen import text
 from emu.pc.serial import serial_backend
 from emu.report import EXIT_LIMIT, EXIT_SHUTDOWN, EXIT_UNIMPLEMENTED, Report
 from isa.fault import Fault
+from isa.hints import Protocol
 from isa.x86.models import MODELS
 from isa.x86.vectors import NAMES
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
-from typing import Any, Final
 
 from emu.devices.clock import MIPS, Clock
 from emu.devices.ps2_keyboard import PS2Keyboard
 from emu.devices.scan_codes import KEYS
 from emu.errors import GuestFileError
+from isa.hints import Any, Final
 
 KEYS_HERTZ: Final = 100  # keys pressed or let go in a virtual second
 SHIFTED: Final = dict(zip('!@#$%^&*()_+{}:"~|<>?', "1234567890-=[];'`\\,./", strict=True))

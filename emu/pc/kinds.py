@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
 
+from isa.hints import Final
 from isa.record import NamedTuple
 
 SECTOR: Final = 512

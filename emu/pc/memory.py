@@ -7,7 +7,6 @@ what is not there: one that reads as ones, one that takes what is written and th
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from emu.memory import (
     PAGE_BITS,
@@ -19,6 +18,7 @@ from emu.memory import (
     TranslatedMemory,
 )
 from isa.fault import Fault
+from isa.hints import Final
 
 A20: Final = 1 << 20
 ROM_ROOM: Final = 1 << 20  # bytes of ROM that may be kept

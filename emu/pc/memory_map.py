@@ -7,8 +7,8 @@ specification, section 15.1).
 from __future__ import annotations
 
 import struct
-from typing import Final
 
+from isa.hints import Final
 from isa.record import NamedTuple
 
 USABLE, RESERVED = 1, 2

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from fractions import Fraction
-from typing import BinaryIO
 
 from emu.devices.clock import MIPS
 from emu.devices.disk_image import DiskImage
@@ -14,6 +13,7 @@ from emu.devices.mc146818 import EPOCH
 from emu.devices.ns16550 import SerialBackend
 from emu.errors import GuestFileError
 from emu.pc.cmos import BOOT_DEVICES
+from isa.hints import BinaryIO
 
 
 @dataclass(frozen=True, kw_only=True)

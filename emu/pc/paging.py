@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any, Final, cast
 
 from emu.engines.reference import Evaluation
 from emu.memory import EXECUTE, PAGE_BITS, PAGE_MASK, READ, WRITE, pieces_of
 from emu.pc.memory import PhysicalMap, SplitMemory
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Any, Final, cast
 from isa.x86.mode import Mode
 from isa.x86.paging import walk
 from isa.x86.registers import CPL, CR3, PG, PGE, PSE, WP

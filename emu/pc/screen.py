@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 
 from emu.devices.vga import GLYPHS, VGA, Picture
 from emu.errors import GuestFileError, unwritable
+from isa.hints import Any, Final
 
 WIDTH, HEIGHT = 8, 16  # of a glyph of the host's
 PLAIN: Final = str.maketrans(dict(zip("─═│║█▓▒░▄▀▌▐", "-=||###:_-||", strict=True)))

@@ -7,10 +7,10 @@ import select
 import socket
 import sys
 from pathlib import Path
-from typing import BinaryIO, Final
 
 from emu.devices.ns16550 import SerialBackend
 from emu.errors import GuestFileError, unwritable
+from isa.hints import BinaryIO, Final
 
 CHUNK: Final = 4096
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from typing import Any
 
 from emu.errors import LoaderError
 from emu.memory import PAGE_SIZE, AddressSpace
@@ -16,12 +14,14 @@ from emu.process.descriptors import (
     USER_DATA_SELECTOR,
     SystemMemory,
 )
+from emu.process.entropy import Entropy
 from emu.process.layout import DYN_BASE, MMAP_TOP
 from emu.process.numbers import O_RDONLY, CallError
 from emu.process.process import Process
 from emu.process.processor import Processor
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
+from isa.hints import Any
 from isa.record import NamedTuple
 from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
 
@@ -46,7 +46,7 @@ class Loader:
         space: AddressSpace,
         system: SystemMemory,
         sandbox: Sandbox,
-        entropy: random.Random,
+        entropy: Entropy,
         user: int,
         processor: Processor,
     ) -> None:

@@ -8,12 +8,11 @@ at most CHUNK bytes.
 from __future__ import annotations
 
 import os
-import random
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
 
+from emu.process.entropy import Entropy
 from emu.process.namespace import Storage, Supply
 from emu.process.numbers import (
     O_ACCMODE,
@@ -32,6 +31,7 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
+from isa.hints import TYPE_CHECKING, Any, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -547,7 +547,7 @@ def _is_terminal(stream: BinaryStream | int) -> bool:
 class VirtualDevice(OpenFile):
     """A character device of our own: null, zero, full, random."""
 
-    def __init__(self, name: bytes, flags: int, entropy: random.Random) -> None:
+    def __init__(self, name: bytes, flags: int, entropy: Entropy) -> None:
         super().__init__(flags)
         self.name = name
         self._entropy = entropy

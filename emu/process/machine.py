@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
 
 from emu.errors import GuestFileError
 from emu.exit import Exit
@@ -18,9 +16,10 @@ from emu.memory import (
     PhysicalMemory,
     Region,
 )
-from emu.process import elf, frames
+from emu.process import elf
 from emu.process.clock import DEFAULT_EPOCH, DEFAULT_MIPS, VirtualClock
 from emu.process.descriptors import SystemMemory
+from emu.process.entropy import Entropy
 from emu.process.execute import Loaded, Loader, NoState
 from emu.process.files import BinaryStream, OpenFile, Stream
 from emu.process.layout import STACK_GUARD, STACK_TOP
@@ -43,6 +42,7 @@ from emu.process.signals import (
     SIG_DFL,
     SIG_IGN,
     SYS_USER_DISPATCH,
+    Action,
     Info,
     Signal,
     SignalState,
@@ -50,9 +50,9 @@ from emu.process.signals import (
 )
 from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
-from emu.process.waking import wake
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Any, Protocol
 from isa.x86.vectors import SIMD_FLOATING_POINT
 
 SYSCALL_VECTOR = 0x80
@@ -124,7 +124,7 @@ class ProcessMachine:
         self._outcome: Outcome | None = None  # of the exit that a handler has served
         self._limit = 0  # of the engine's run under way
         self.unknown_calls: dict[str, int] = {}
-        self._entropy = random.Random(seed)
+        self._entropy = Entropy(seed)
         self.processor = Processor(cpu)
         self.space = AddressSpace(PhysicalMemory(_whole_pages(memory)))
         self.system = SystemMemory()
@@ -311,6 +311,8 @@ class ProcessMachine:
         sleep, process.sleep = process.sleep, None
         try:
             if sleep is not None:
+                from emu.process.waking import wake  # most processes that run alone never wait
+
                 wake(process, sleep, self._call)
         except ProcessEnd as end:
             return end.outcome
@@ -412,7 +414,8 @@ class ProcessMachine:
                 continue
             if action.handler == SIG_DFL or info.number == Signal.SIGKILL:
                 return Outcome("signal", info.number, info.fault, self._epitaph(info))
-            if not frames.enter_handler(self.process, info, action):
+
+            if not _enter_handler(self.process, info, action):
                 segv = Info(Signal.SIGSEGV, fault=info.fault)
                 return Outcome("signal", Signal.SIGSEGV, info.fault, self._epitaph(segv))
         return None
@@ -441,6 +444,12 @@ class ProcessMachine:
         if _is_missing(region, fault):
             why = "the mapped file has no such page"
         return f", {kind} {address:#010x}: {why}"
+
+
+def _enter_handler(process: Process, info: Info, action: Action) -> bool:
+    from emu.process import frames  # which knows the x87 and SSE
+
+    return frames.enter_handler(process, info, action)
 
 
 def _next_signal(signals: SignalState) -> Info | None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from emu.process.addresses import ANY, InternetAddress, UnixAddress
 from emu.process.files import OpenFile
 from emu.process.namespace import Supply
 from emu.process.numbers import POLLOUT, CallError, Errno
+from isa.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emu.process.messages import Credentials

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from enum import IntEnum
+
+from isa.named import IntEnum
 
 
 class Errno(IntEnum):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
 import struct
 from collections.abc import Callable, Sequence
-from copy import copy
-from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import FOREVER, VirtualClock
 from emu.process.descriptors import LDT_ATTRIBUTES, LDT_BASE, LDT_SELECTOR, SystemMemory
+from emu.process.entropy import Entropy
 from emu.process.files import DescriptorTable, Directory, OpenFile, Path
 from emu.process.layout import STACK_SIZE
 from emu.process.namespace import MOST_PROCESSES
@@ -18,6 +16,7 @@ from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
 from emu.process.signals import Signal, SignalState
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, Protocol, Self
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -139,6 +138,12 @@ class MemoryDescriptor:
         self.heap_start = heap_start
         self.heap_end = heap_end
 
+    def with_mappings(self, mappings: Mappings) -> MemoryDescriptor:
+        """The same for a new process, whose mappings are its own."""
+        other = MemoryDescriptor.__new__(MemoryDescriptor)
+        vars(other).update(vars(self), mappings=mappings, users=1)
+        return other
+
 
 class Process:
     """The state that system calls work on: a process, or one of its threads but the first.
@@ -177,7 +182,7 @@ class Process:
 
     def __init__(
         self, *, space: AddressSpace, system: SystemMemory, sandbox: Sandbox, clock: VirtualClock,
-        entropy: random.Random, state: CpuState, table: ProcessTable, memory: MemoryDescriptor,
+        entropy: Entropy, state: CpuState, table: ProcessTable, memory: MemoryDescriptor,
         user: int, pid: int, group: int, session: int, thread_name: bytes,
     ) -> None:  # fmt: skip
         self.space = space
@@ -200,8 +205,8 @@ class Process:
 
     def changed(self, **different: Any) -> Self:
         """Another one that is the same but for some attributes."""
-        other = copy(self)
-        vars(other).update(different)
+        other = type(self).__new__(type(self))
+        vars(other).update(vars(self) | different)
         return other
 
     @property

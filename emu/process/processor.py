@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from emu.errors import GuestFileError
+from isa.hints import Final
 from isa.x86.models import GENERATIONS, MODELS, USER, Model
 
 NAMES: Final = GENERATIONS[GENERATIONS.index("386") :]  # Linux wants 32 bits

@@ -9,15 +9,14 @@ idea of a parent. And only regular files and directories are opened, checked bef
 from __future__ import annotations
 
 import os
-import random
 import stat as host
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol, cast
 
 from emu.errors import GuestFileError
 from emu.process import virtual
+from emu.process.entropy import Entropy
 from emu.process.files import (
     BytesFile,
     Directory,
@@ -58,6 +57,7 @@ from emu.process.numbers import (
     Errno,
 )
 from emu.process.shared_files import SharedFiles
+from isa.hints import Protocol, cast
 from isa.record import NamedTuple
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -186,7 +186,7 @@ class Sandbox:
         *,
         writable: bool = False,
         user: int = 1000,
-        entropy: random.Random | None = None,
+        entropy: Entropy | None = None,
         namespace: Namespace | None = None,
     ) -> None:
         namespace = namespace or Namespace()
@@ -195,7 +195,7 @@ class Sandbox:
         self.now: Callable[[], int] = lambda: 0  # the guest's time, in nanoseconds since 1970
         self.stream: Callable[[int], OpenFile] | None = None  # what /dev/stdin and friends open
         self._programs: Programs = _Nobody()
-        self._entropy = entropy or random.Random(0)
+        self._entropy = entropy or Entropy(0)
         self._pseudo = _pseudo_devices()
         self.supply = Supply(namespace.files)
         self.storage = None if namespace.storage is None else Storage(namespace.storage)

@@ -12,11 +12,11 @@ import errno
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
 
 from emu.memory import PAGE_MASK, PAGE_SIZE, AddressSpace, Mappings
 from emu.process.files import identity
 from emu.process.namespace import Storage, Supply
+from isa.hints import Any
 
 
 class SharedFile:

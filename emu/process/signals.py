@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
-
 from isa.fault import Fault
+from isa.named import IntEnum
 from isa.record import NamedTuple
 
 

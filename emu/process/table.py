@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from copy import copy
-from typing import TYPE_CHECKING, Any
 
 from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
@@ -37,6 +35,7 @@ from emu.process.signals import (
     bit,
 )
 from emu.process.timers import Timers
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader
@@ -172,9 +171,7 @@ class ProcessTable:
             mappings = parent.space.copy()
         except OutOfMemoryError:
             raise CallError(Errno.ENOMEM) from None
-        memory = copy(parent.memory)
-        memory.mappings, memory.users = mappings, 1
-        return memory
+        return parent.memory.with_mappings(mappings)
 
     # -- death ------------------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Protocol
 
 from isa.bits import Bits
+from isa.hints import Any, Protocol
 from isa.registers import Register
 from isa.x86.models import MODELS, Model
 from isa.x86.registers import (

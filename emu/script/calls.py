@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
 
 from emu.state import State
+from isa.hints import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from emu.process.process import Process

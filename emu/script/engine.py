@@ -7,8 +7,6 @@ engine runs as fast as ever. What hooks change is looked at here, between two in
 
 from __future__ import annotations
 
-from typing import Final, Protocol, cast
-
 from emu.engines import ENGINES, Engine, make_engine
 from emu.engines.python import Python
 from emu.engines.reference import window_open
@@ -25,6 +23,7 @@ from emu.script.hooks import (
 from emu.script.watch import AGAIN, NOWHERE, Place, Watch
 from emu.state import Handler, State
 from isa.fault import Fault
+from isa.hints import Final, Protocol, cast
 
 SYSCALL_VECTOR: Final = 0x80
 ADDRESS: Final = 0xFFFFFFFF

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Final
 
 from emu.memory import ADDRESS_LIMIT
 from emu.script import snapshot as snapshots
@@ -19,6 +18,7 @@ from emu.script.registers import Registers
 from emu.script.snapshot import Snapshot
 from emu.script.symbols import Symbols
 from emu.script.watch import NOWHERE, Watch
+from isa.hints import Any, Final
 
 FOREVER: Final = 1 << 62
 FINAL: Final = frozenset({"exit", "signal", "error", "off", "shutdown"})

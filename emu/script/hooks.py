@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 from emu.script.calls import FunctionCall, SystemCall
 from emu.script.errors import ScriptError
 from emu.script.watch import READ, WRITE, Watch
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emu.script.guest import ScriptGuest

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from emu.engines.fetch import decode_at
 from emu.engines.reference import Evaluation, Reference, evaluate
@@ -11,6 +10,7 @@ from emu.exit import Exit
 from emu.script.watch import AGAIN, READ, TELLS, WRITE, Watch
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Any
 
 
 class WatchedReference(Reference):

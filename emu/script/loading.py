@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from emu.errors import LoaderError
 from emu.guests import image_of, is_for_pc, read_file, source_text
@@ -12,6 +11,7 @@ from emu.process.processor import DEFAULT
 from emu.script.guest import ScriptGuest
 from emu.script.machines import CodeScript, PcScript, ProcessScript
 from emu.script.symbols import Symbol, Symbols, symbols_of
+from isa.hints import Any
 
 STANDARD_MEMORY = 256 << 20
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import os
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from emu.engines import Engine
 from emu.exit import Exit
@@ -21,6 +20,7 @@ from emu.script.errors import ScriptError
 from emu.script.hooks import CALL, Hooks
 from emu.state import Handler, State
 from isa.fault import Fault
+from isa.hints import Any, Protocol
 from isa.x86.machine import X86
 from isa.x86.registers import FLAT_CODE, FLAT_DATA, MXCSR_INITIAL, SEGMENT_NAMES
 from isa.x86.vectors import NAMES

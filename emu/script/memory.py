@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Final
 
 from emu.memory import (
     ADDRESS_LIMIT,
@@ -24,6 +23,7 @@ from emu.pc.paging import UserMemory
 from emu.script.errors import ScriptError
 from emu.script.watch import Watch
 from emu.state import State
+from isa.hints import Final
 
 PERMISSIONS: Final = {"r": READ, "w": WRITE, "x": EXECUTE}
 

@@ -10,8 +10,6 @@ What the function works on is `Hooked`, an array beside the mailbox.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from enum import IntEnum
-from typing import Any, Final
 
 import numpy as np
 
@@ -30,6 +28,8 @@ from emu.script.stepping import NEVER, Stepping
 from emu.script.watch import AGAIN, NOWHERE, READ, TELLS, WRITE, Watch
 from emu.state import State
 from isa.bits import Bits
+from isa.hints import Any, Final
+from isa.named import IntEnum
 from isa.registers import Register
 
 HOOKS: Final = WORDS - 1  # the word of the mailbox that points to `Hooked`

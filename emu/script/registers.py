@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
 
 from emu.script.errors import ScriptError
 from emu.script.watch import Watch
 from emu.state import State
+from isa.hints import Any, Final
 
 WORDS: Final = {name[1:]: (name, 0, 16) for name in
                 ("eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi", "eip")}  # fmt: skip

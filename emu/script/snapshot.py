@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from emu.memory import PAGE_SIZE, AddressSpace, PhysicalMemory
 from emu.state import State
 from isa.fault import Fault
+from isa.hints import Any
 
 ZEROS = bytes(PAGE_SIZE)
 _FRAMES = ("_next_frame", "_free", "_more_users", "_shares", "_constants", "_by_hash")

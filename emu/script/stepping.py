@@ -7,7 +7,6 @@ reaches memory (`NotedAccess`), so what an instruction reads and writes is what 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
 
 from emu.engines.access import CalledAccess, Stop
 from emu.engines.block import Block
@@ -17,6 +16,7 @@ from emu.memory import replaced
 from emu.script.judge import WatchedReference
 from emu.script.watch import AGAIN, READ, TELLS, WRITE, Access, Watch
 from emu.state import State
+from isa.hints import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     _Base = Session

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable
-from typing import Final
 
 from emu.engines.facts import facts
 from emu.exit import Exit
 from emu.state import State
 from isa.definition import InstructionSet
+from isa.hints import Final
 
 AGAIN: Final = Exit("again")
 """Something has changed that whoever runs the machine has to look at; nothing has happened."""

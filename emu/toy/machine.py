@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import BinaryIO, Final
 
 from emu.devices.toy import ToyDevice
 from emu.devices.toy_console import ToyConsole
@@ -16,10 +15,11 @@ from emu.exit import Exit
 from emu.state import State
 from emu.toy.memory import WordMemory
 from isa.fault import Fault
-from isa.ops import mask
+from isa.hints import BinaryIO, Final
 from isa.toy import Toy
 from isa.toy.ports import Port
 from isa.toy.registers import SUPERVISOR
+from isa.words import mask
 
 STORM_CHECK: Final = 1 << 10  # a trap storm is looked for at this count, and whenever it doubles
 

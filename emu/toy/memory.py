@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 
 from emu.late import np
 from isa.fault import Fault
-from isa.ops import mask
 from isa.toy.traps import Trap
+from isa.words import mask
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(address, size) after watched words were written."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
 
 from emu.devices.toy_disk import SECTOR_BYTES
 from emu.engines import Engine
 from emu.exit import Exit
 from emu.report import EXIT_LIMIT, EXIT_STORM
 from emu.toy.machine import ToyMachine
+from isa.hints import BinaryIO, Final
 from isa.toy import Toy
 from isa.toy.assembler import Program, assemble
 from isa.toy.traps import TITLES

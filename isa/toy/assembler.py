@@ -16,8 +16,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
 
+from isa.hints import Final
 from isa.toy.definition import Toy
 from isa.toy.expression import Expression, Token, Tokens, tokenize, unescape
 from isa.toy.macros import Preprocessor, split_at_commas

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
 
+from isa.hints import Any
 from isa.registers import Role
 from isa.toy.registers import Declaration, ToyRegisters
 from isa.toy.shape import Shape

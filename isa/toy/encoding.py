@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from isa.ops import mask
 from isa.toy.registers import GENERAL_REGISTERS
 from isa.toy.shape import OPCODE_BITS, REGISTER_FIELD_BITS, Shape
 from isa.toy.table import Row
+from isa.words import mask
 
 
 class Encoding:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
+from isa.hints import Final
 from isa.toy.source import Mistake
 
 LARGEST: Final = 1 << 64  # values beyond are a mistake, not something to compute with

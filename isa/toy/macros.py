@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
+from isa.hints import Final
 from isa.toy.expression import Token, Tokens, tokenize
 from isa.toy.source import Line, Mistake
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Final
 
+from isa.hints import Final
+from isa.named import Enum
 from isa.toy.builder import ToyBuilder
 
 Meaning = Callable[[ToyBuilder], None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from isa.ops import signed
 from isa.toy.shape import Shape
 from isa.toy.table import Row
+from isa.words import signed
 
 Fields = Mapping[str, int]
 

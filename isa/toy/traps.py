@@ -6,8 +6,8 @@ operand (svc), 0 otherwise.
 
 from __future__ import annotations
 
-from enum import IntEnum
-from typing import Final
+from isa.hints import Final
+from isa.named import IntEnum
 
 
 class Trap(IntEnum):

@@ -7,9 +7,9 @@ fit, those before it stay loaded, the others are not looked at, and `fetch` rais
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
 
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 from isa.x86 import debug, segmentation, tss, v86
 from isa.x86.descriptors import Descriptor, Selector, fill, mark_accessed, read
 from isa.x86.registers import (

@@ -6,9 +6,9 @@ SDM volume 3, sections 5.8.2–5.8.5 and 7.3; volume 2, JMP and CALL.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86 import tasks, tss
 from isa.x86.builder import X86Builder
 from isa.x86.descriptors import Descriptor, Gate, Selector, enter_code, find

@@ -5,9 +5,8 @@ What an instruction met is kept in PENDING and becomes a #DB before the next one
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.semantics import Builder
 from isa.x86.registers import DE, DR, DR7, PENDING
 

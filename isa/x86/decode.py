@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from functools import cache, lru_cache
 from threading import Lock
-from typing import Any, Final
 
 import capstone
 from capstone import x86 as cs
 
 from isa.definition import Instruction, TruncatedError
-from isa.ops import mask
+from isa.hints import Any, Final
 from isa.record import NamedTuple
+from isa.words import mask
 from isa.x86 import meanings
 from isa.x86.dialect import Meant, meant
 from isa.x86.encoding import MAX_LENGTH, PREFIXES

@@ -7,8 +7,7 @@ open, as `tests/test_real_mode_vectors.py` finds them in a real one; the coproce
 
 from __future__ import annotations
 
-from typing import Final
-
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.x86.models import Model
 

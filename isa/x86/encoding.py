@@ -8,10 +8,10 @@ chapter 2.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
-from isa.ops import mask
+from isa.hints import Final
 from isa.record import NamedTuple
+from isa.words import mask
 from isa.x86.registers import SEGMENT_NAMES
 
 MAX_LENGTH: Final = 15  # bytes of an instruction (SDM volume 2, section 2.3.11)

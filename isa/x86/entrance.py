@@ -6,9 +6,9 @@ SDM volume 3, sections 5.8.5 and 6.12.1.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86.descriptors import Descriptor, Gate, enter_code, fill
 from isa.x86.registers import ESP
 from isa.x86.stacks import Stack

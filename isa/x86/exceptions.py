@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.fault import Fault
+from isa.hints import Final
 from isa.x86.vectors import (
     DIVIDE_ERROR,
     DOUBLE_FAULT,

@@ -6,10 +6,9 @@ statement of the manual's definition in tests/test_x86_flags_proofs.py.
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.registers import Register
 from isa.x86 import registers, results
 

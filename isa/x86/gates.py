@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86 import tasks
 from isa.x86.descriptors import Descriptor, Gate, find, nullify
 from isa.x86.entrance import enter

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isa.bits import Bits
-from isa.ops import mask
+from isa.words import mask
 
 
 def lanes(value: Bits, width: int) -> list[Bits]:

@@ -7,8 +7,8 @@ somebody asks for one, as a run that finds all its code compiled never does.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
 
+from isa.hints import TYPE_CHECKING, cast
 from isa.registers import Register, RegisterSet
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.models import has_system

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
 
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.registers import PackedRegister
 from isa.x86.registers import CR0, CR4, EFLAGS

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86.registers import IOPL, TR_ATTRIBUTES, TR_BASE, TR_LIMIT
 from isa.x86.vectors import GENERAL_PROTECTION
 

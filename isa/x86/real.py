@@ -5,9 +5,8 @@ SDM volume 3, chapter 20; the descriptor caches as Intel's processors since the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86.registers import IDT_BASE, IDT_LIMIT, IF, SEGMENTS, TF
 from isa.x86.vectors import GENERAL_PROTECTION
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, reduce
 from operator import or_
 from random import Random
-from typing import Final, TypeVar
 
 from isa.definition import Instruction
+from isa.hints import TYPE_CHECKING, Final
 from isa.record import NamedTuple
 from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, decode
 from isa.x86.encoding import (
@@ -41,11 +41,15 @@ from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import model_of
 
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Value = TypeVar("Value")
+
 # How many instructions are asked about for a key. Where the form may hide in an immediate (ENTER's
 # level, the number of a control register), three bits of it at least: 8 variants let 1 in 2²¹ pass.
 VARIANTS_WITH_MODRM: Final = 4
 VARIANTS_WITHOUT: Final = 8
-Value = TypeVar("Value")
 _ORDER: Final = (0, 4, 3, 7, 1, 5, 2, 6)  # of registers; AL … BL and AH … BH in the same one
 
 # Constants first: what is the same in all variants is no register or immediate, which all differ.

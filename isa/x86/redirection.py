@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86 import gates
 from isa.x86.ports import MAP_BASE
 from isa.x86.registers import IF, SEGMENTS, TF, TR_BASE, TR_LIMIT, VIF, VME

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
-
+from isa.hints import Final
 from isa.registers import Register, RegisterSet, Role
 
 REGISTERS: Final = RegisterSet()

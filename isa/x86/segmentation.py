@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86.registers import SEGMENTS
 from isa.x86.vectors import ALIGNMENT_CHECK
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.record import NamedTuple
 from isa.x86 import debug, segmentation
 from isa.x86.descriptors import Selector, find, mark_accessed

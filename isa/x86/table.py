@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+
+from isa.hints import Any, Final
 
 Meaning = Callable[..., None]
 

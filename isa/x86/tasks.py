@@ -8,9 +8,9 @@ asks for the second part, `isa.x86.arrival`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 from isa.x86 import tss
 from isa.x86.arrival import CODED_AT, DOUBLES_AT, EXTERNAL_AT
 from isa.x86.descriptors import Descriptor, Gate, Selector, find_global

@@ -5,9 +5,8 @@ SDM volume 3, section 4.10.4. Its values are an address and `PAGE`, `NOT_GLOBAL`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from isa.x86.builder import X86Builder

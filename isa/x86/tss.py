@@ -6,9 +6,9 @@ SDM volume 3, sections 7.2.1 and 7.6.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
 
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 from isa.x86.descriptors import Descriptor, Selector
 from isa.x86.registers import (
     EFLAGS,

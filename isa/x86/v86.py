@@ -6,9 +6,8 @@ With IOPL 3 its programs may use IF; with less, CR4.VME gives them VIF in its pl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING
 from isa.x86 import real
 from isa.x86.descriptors import fill
 from isa.x86.registers import CPL, ESP, IOPL, VIF, VIP, VME

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from isa.hints import Final
 
 DIVIDE_ERROR: Final = 0
 DEBUG: Final = 1

@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
-from emu.engines.reference import Reference, before
+from emu.engines.reference import Reference
+from emu.engines.serve import before
 from emu.exit import Exit
 from emu.state import State
 from emu.toy.machine import ToyMachine

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from emu.engines.reference import before
-from emu.engines.serve import begin, end, offer
+from emu.engines.serve import before, begin, end, offer
 from emu.engines.stepper import Stepper
 from emu.exit import UNTIL, Exit
 from emu.pc.machine import PcMachine

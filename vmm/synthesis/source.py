@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from isa.ops import mask
 from isa.toy import Toy
 from isa.toy.registers import GENERAL_REGISTERS, SUPERVISOR
+from isa.words import mask
 
 KERNEL_WORDS: Final = 64
 ENTER: Final = "enter"  # the label of the LPSW behind which all is as it should be

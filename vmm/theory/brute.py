@@ -15,12 +15,12 @@ from typing import Final
 from emu.engines.reference import Evaluation
 from emu.state import State
 from isa.fault import Fault
-from isa.ops import mask
 from isa.toy import Toy
 from isa.toy.registers import SUPERVISOR, USER
 from isa.toy.shape import Shape
 from isa.toy.traps import Trap
 from isa.trace import Trace
+from isa.words import mask
 from vmm.theory.readings import Reading
 from vmm.theory.toy import ToyModel
 

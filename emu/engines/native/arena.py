@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 from collections import Counter, defaultdict
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.executable import arena
@@ -42,6 +41,7 @@ from emu.engines.native.site import (
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any
 from isa.record import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 

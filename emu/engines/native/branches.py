@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final
 
 import capstone
 
 from emu.engines.native.window import MARK
+from isa.hints import Final
 from isa.record import NamedTuple
 
 JUMP: Final = b"\xe9"  # jmp rel32

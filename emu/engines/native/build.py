@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.layout import LARGEST, SYMBOL
@@ -24,6 +23,7 @@ from emu.engines.native.plan import (
 )
 from emu.engines.native.region import RegionCompiler
 from isa.definition import Instruction, TruncatedError
+from isa.hints import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from emu.engines.native.arena import ColdBlock

@@ -1,10 +1,11 @@
 """Compiled code on disk: what one run has compiled, the next one loads.
 
-A file holds a digest of the rest, then a JSON head and object code. Files lie in a directory of the
+A file holds a digest of the rest, then a head as `marshal` writes it, which needs no module of its
+own and is no less to be trusted than the object code behind it. Files lie in a directory of the
 user's own (mode 700; not used if it is somebody else's) below one whose name is a digest of
-everything that decides what code means: our sources, LLVM's version, the host's processor. A file
-that is damaged, truncated or of another version is as good as absent. The directory has a limit;
-the files that were not used for longest go first.
+everything that decides what code means: our sources, the versions of LLVM and Python, the host's
+processor. A file that is damaged, truncated or of another version is as good as absent. The
+directory has a limit; the files that were not used for longest go first.
 
 Below the user's own is what `prepare` has made when we were installed: what the user's own does not
 have is looked for there. Nothing is ever written there, and it is trusted as our sources are.
@@ -12,15 +13,13 @@ have is looked for there. Nothing is ever written there, and it is trusted as ou
 
 from __future__ import annotations
 
-import json
+import marshal
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, cached_property
-from pathlib import Path
-from typing import Any, Final
 
 import llvmlite
 
@@ -28,6 +27,7 @@ import emu.engines
 import isa
 from emu.engines.native.executable import arena
 from emu.engines.native.names import DIGEST, checksum, summing
+from isa.hints import Any, Final, StrPath
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
@@ -38,24 +38,25 @@ _NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no loo
 
 
 @cache
-def version(directory: Path) -> str:
+def version(directory: StrPath) -> str:
     """A digest of what decides what compiled code means; sources are read again when one changed.
 
     `directory` keeps the digest, with one of all that a file's status tells of the sources.
     """
-    facts = llvmlite.__version__, _processor(), arena() is None
+    facts = llvmlite.__version__, sys.version, _processor(), arena() is None
     sources = list(_sources())
     status = checksum(repr((facts, sources)).encode()).hex()
-    kept = _read(directory / VERSION)
+    file = os.path.join(directory, VERSION)
+    kept = _read(file)
     _, _, known = kept.rpartition(" ")
     if kept == _line(status, known):
         return known
     digest = summing(repr(facts).encode())
     for path, *_ in sources:
-        digest.update(Path(path).read_bytes())
+        digest.update(_content(path))
     found = digest.hexdigest()[:16]
     with suppress(OSError):
-        _write(directory / VERSION, _line(status, found).encode())
+        _write(file, _line(status, found).encode())
     return found
 
 
@@ -83,27 +84,32 @@ def _python_files(directory: str) -> Iterator[tuple[str, int, int, int, int]]:
                 yield from _python_files(entry.path)
 
 
-def _read(path: Path) -> str:
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _read(path: str) -> str:
     """A text, if it can be read."""
     try:
-        return path.read_text()
+        return _content(path).decode()
     except (OSError, UnicodeDecodeError):
         return ""
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: str, content: bytes) -> None:
     """Write a file, which appears whole or not at all; raises OSError."""
     import tempfile  # most runs write nothing
 
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
         file.write(content)
-    Path(file.name).replace(path)
+    os.replace(file.name, path)
 
 
 def _processor() -> str:
     """The host's processor and what it can do; asked of LLVM, which loads slowly, if need be."""
     try:
-        first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
+        first, _, _ = _content("/proc/cpuinfo").decode().partition("\n\n")
         wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features")
         return "\n".join(line for line in first.splitlines() if line.startswith(wanted))
     except OSError:
@@ -120,12 +126,12 @@ class DiskCache:
     """
 
     def __init__(
-        self, directory: Path | None, limit: int = LIMIT, *, prepared: Path | None = None
+        self, directory: StrPath | None, limit: int = LIMIT, *, prepared: StrPath | None = None
     ) -> None:
         self._limit = limit
         self._written = 0
         self._names: set[str] | None = None  # of files, once somebody has asked
-        self.place = self._open(directory)
+        self.place = None if directory is None else self._open(os.fspath(directory))
         self._prepared = prepared
 
     @staticmethod
@@ -133,24 +139,22 @@ class DiskCache:
         """The user's own, and below it what was made at installation."""
         return DiskCache(_directory(), prepared=prepared_directory())
 
-    def _open(self, directory: Path | None) -> Path | None:
+    def _open(self, directory: str) -> str | None:
         """The directory of this version, made if need be; None if it cannot be trusted."""
-        if directory is None:
-            return None
         try:
             if not _is_ours(directory):
                 return None
-            place = directory / version(directory)
+            place = os.path.join(directory, version(directory))
             return place if _is_ours(place) else None
         except OSError:
             return None
 
     @property
-    def _below(self) -> Path | None:
+    def _below(self) -> str | None:
         """Where what was made at installation is, if it is of this version and can be trusted."""
         if self._prepared is None or self.place is None:
             return None
-        return _trusted(self._prepared, self.place.name)
+        return _trusted(os.fspath(self._prepared), os.path.basename(self.place))
 
     def names(self) -> frozenset[str]:
         """Of what the user's own had when somebody asked first, and of what was saved since, as far
@@ -176,9 +180,9 @@ class DiskCache:
         """The head and the code that were saved, or made at installation; or None."""
         if self.place is None:
             return None
-        found = _loaded(self.place / key, touch=True)
+        found = _loaded(os.path.join(self.place, key), touch=True)
         if found is None and self._below is not None:
-            found = _loaded(self._below / key, touch=False)
+            found = _loaded(os.path.join(self._below, key), touch=False)
         return found
 
     def save(self, key: str, head: dict[str, Any], code: bytes) -> None:
@@ -186,31 +190,32 @@ class DiskCache:
         if self.place is None:
             return
         try:
-            _write(self.place / key, _pack(head, code))
+            _write(os.path.join(self.place, key), _pack(head, code))
         except OSError:
             return
         self._written += 1
         if self._names is not None:
             self._names.add(key)
         if self._written % CHECK_EVERY == 1:
-            self._shrink(self.place.parent)
+            self._shrink(os.path.dirname(self.place))
             if self._names is not None:
                 self._names &= _listed(self.place)
 
-    def _shrink(self, directory: Path) -> None:
+    def _shrink(self, directory: str) -> None:
         """Delete the files that were not used for longest, of any version, down to the limit."""
         files = sorted(_files(directory), reverse=True)
         total = 0
         for _, size, path in files:
             total += size
             if total > self._limit:
-                path.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
 
 
-def _loaded(path: Path, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
+def _loaded(path: str, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
     """What a file holds; with `touch` it is known to be used."""
     try:
-        content = path.read_bytes()
+        content = _content(path)
         if touch:
             os.utime(path)
     except OSError:
@@ -218,26 +223,26 @@ def _loaded(path: Path, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
     return _unpack(content)
 
 
-def _is_ours(directory: Path) -> bool:
+def _is_ours(directory: str) -> bool:
     """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
     try:
-        facts = directory.stat()
+        facts = os.stat(directory)
     except FileNotFoundError:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        facts = directory.stat()
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        facts = os.stat(directory)
     if not stat.S_ISDIR(facts.st_mode):
         return False
     return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
 
 
 @cache
-def _trusted(directory: Path, name: str) -> Path | None:
+def _trusted(directory: str, name: str) -> str | None:
     """A directory of the installation, if nobody can write to it but those who can write to the
     sources beside it: its owner is theirs, the user or root."""
-    place = directory / name
+    place = os.path.join(directory, name)
     try:
-        sources = Path(__file__).parent.stat()
-        found = directory.stat(), place.stat()
+        sources = os.stat(os.path.dirname(__file__))
+        found = os.stat(directory), os.stat(place)
     except OSError:
         return None
     return place if all(_is_as_safe(facts, sources) for facts in found) else None
@@ -252,7 +257,7 @@ def _is_as_safe(facts: os.stat_result, sources: os.stat_result) -> bool:
     return facts.st_uid in (0, os.getuid(), sources.st_uid) and not others and not group
 
 
-def _listed(place: Path) -> set[str]:
+def _listed(place: str) -> set[str]:
     try:
         with os.scandir(place) as entries:
             return {entry.name for entry in entries}
@@ -260,45 +265,42 @@ def _listed(place: Path) -> set[str]:
         return set()
 
 
-def _files(directory: Path) -> Iterable[tuple[float, int, Path]]:
-    for path in directory.rglob("*"):
-        try:
-            facts = path.stat()
-        except OSError:
-            continue
-        if path.is_file():
-            yield facts.st_mtime, facts.st_size, path
+def _files(directory: str) -> Iterator[tuple[float, int, str]]:
+    for root, _, names in os.walk(directory):
+        for path in (os.path.join(root, name) for name in names):
+            with suppress(OSError):
+                facts = os.stat(path)
+                yield facts.st_mtime, facts.st_size, path
 
 
-def _directory() -> Path | None:
-    return _chosen(VARIABLE, lambda: _users_own() / "native")
+def _directory() -> str | None:
+    return _chosen(VARIABLE, lambda: os.path.join(_users_own(), "native"))
 
 
-def prepared_directory() -> Path | None:
+def prepared_directory() -> str | None:
     """Where what was made at installation is."""
-    return _chosen(PREPARED, lambda: Path(__file__).parent / "prepared")
+    return _chosen(PREPARED, lambda: os.path.join(os.path.dirname(__file__), "prepared"))
 
 
-def _chosen(variable: str, usual: Callable[[], Path]) -> Path | None:
+def _chosen(variable: str, usual: Callable[[], str]) -> str | None:
     """The directory that the environment names, the usual one if it says nothing."""
     chosen = os.environ.get(variable)
-    if chosen is None:
-        return usual()
-    return Path(chosen) if chosen else None
+    return usual() if chosen is None else chosen or None
 
 
-def _users_own() -> Path:
+def _users_own() -> str:
     """Where the user's caches are: on Linux as the XDG Base Directory Specification says."""
     if sys.platform.startswith("linux"):
         chosen = os.environ.get("XDG_CACHE_HOME", "")
-        return Path(chosen if chosen.startswith("/") else Path("~/.cache").expanduser()) / "popek"
+        caches = chosen if chosen.startswith("/") else os.path.expanduser("~/.cache")
+        return os.path.join(caches, "popek")
     import platformdirs  # slow to load: it knows all other systems
 
-    return Path(platformdirs.user_cache_dir("popek"))
+    return platformdirs.user_cache_dir("popek")
 
 
 def _pack(head: dict[str, Any], code: bytes) -> bytes:
-    text = json.dumps(head).encode()
+    text = marshal.dumps(head)
     rest = len(text).to_bytes(4, "little") + text + code
     return checksum(rest) + rest
 
@@ -308,5 +310,5 @@ def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
     if len(rest) < 4 or checksum(rest) != content[:DIGEST]:
         return None
     size = int.from_bytes(rest[:4], "little")
-    head: dict[str, Any] = json.loads(rest[4 : 4 + size].tobytes())
+    head: dict[str, Any] = marshal.loads(rest[4 : 4 + size])
     return head, rest[4 + size :].tobytes()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from emu.engines.native.image import Image
+from isa.hints import Any
 from isa.record import NamedTuple
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
 
 import llvmlite.binding as llvm
 
@@ -16,6 +15,7 @@ from emu.engines.native.executable import arena
 from emu.engines.native.image import Image, object_image
 from emu.engines.native.layout import BEST, QUICK, SYMBOL
 from emu.engines.native.movable import image_of
+from isa.hints import Any, Final
 
 MODULES: Final = 50  # after which a compiler forgets what it has met
 

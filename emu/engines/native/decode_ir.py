@@ -6,8 +6,6 @@ arguments. Names and layouts are those of `isa.x86.encoding` and `decode_tables`
 
 from __future__ import annotations
 
-from typing import Final
-
 from emu.engines.native.decode_tables import (
     ASK,
     HASH_FACTOR,
@@ -17,6 +15,7 @@ from emu.engines.native.decode_tables import (
     Flag,
     Stop,
 )
+from isa.hints import Final
 from isa.x86.encoding import (
     ADDRESS_SIZE,
     CONSTANT,

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from enum import IntEnum, IntFlag
 from functools import cache
-from typing import Any, Final
 
 from emu.late import np
 from emu.room import Room
+from isa.hints import Any, Final
+from isa.named import IntEnum
 from isa.record import NamedTuple
 from isa.x86.encoding import (
     CONSTANT,
@@ -72,8 +72,8 @@ class Stop(IntEnum):
     ASK = 6  # the key has no recipe, or the instruction is not whole
 
 
-class Flag(IntFlag):
-    """What a caller says of a form."""
+class Flag(IntEnum):
+    """What a caller says of a form, in bits."""
 
     ENDS = 1  # a block ends after it
     ABSENT = 2  # it must not be decoded to a record

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from _thread import allocate_lock
 from collections.abc import Callable, Iterable
 from functools import cache
-from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import (
@@ -23,8 +22,8 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.late import np
 from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
+from isa.hints import TYPE_CHECKING, Any, Final
 from isa.record import NamedTuple
-from isa.trace import Trace, expander
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER, Mode
@@ -32,6 +31,7 @@ from isa.x86.mode import FLAT_USER, Mode
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from isa.trace import Trace
     from isa.x86.recipe import Recipes
 
 GO_ON: Final = 0  # no reason to stop
@@ -50,7 +50,7 @@ class Description(NamedTuple):
     """
 
     fields: Fields
-    flags: Flag = Flag(0)
+    flags: int = 0
     name: str = ""
 
 
@@ -74,6 +74,8 @@ class Saved(NamedTuple):
 
 def read_fields(trace: Trace) -> Fields:
     """The fields that a trace reads."""
+    from isa.trace import expander
+
     nodes = expander().trace(trace).walk()
     return tuple(sorted({n.attribute[0] for n in nodes if n.op == "field"} - {"length"}))
 
@@ -96,7 +98,7 @@ class BulkDecoder:
         self.tables: dict[Mode, Tables] = {}
         self._numbers: dict[Form, int] = {}
         self._untold: Saved | None = None  # whose forms nobody has asked for
-        self._telling = Lock()  # compilers ask in their threads
+        self._telling = allocate_lock()  # compilers ask in their threads
         self._recipes: dict[tuple[int, str], Recipes] = {}
         self._result = (ctypes.c_int64 * 2)()
         self._result_at = ctypes.addressof(self._result)
@@ -109,7 +111,7 @@ class BulkDecoder:
         mode: Mode = FLAT_USER,
         *,
         room: int = ROOM,
-        stop: Flag = Flag.ENDS,
+        stop: int = Flag.ENDS,
     ) -> Decoded:
         """Decode from `offset` on, at most `room` instructions, and none after a form with `stop`.
 
@@ -133,7 +135,7 @@ class BulkDecoder:
         return records.cast("I")
 
     def _run(
-        self, code: memoryview, start: int, mode: Mode, room: int, stop: Flag
+        self, code: memoryview, start: int, mode: Mode, room: int, stop: int
     ) -> tuple[memoryview, int, Stop]:
         """Records, how many bytes they are, and what stopped; the code lies at `start`."""
         tables = self.tables.get(mode) or self._tables(mode)
@@ -219,7 +221,7 @@ class BulkDecoder:
         tables.enter(parts.key, form, [sources[name] for name in wanted], recipe.immediate)
 
     def _ask(
-        self, code: bytes, mode: Mode, records: bytearray, count: int, stop: Flag
+        self, code: bytes, mode: Mode, records: bytearray, count: int, stop: int
     ) -> tuple[int, int]:
         """One instruction by the decoder itself: why to stop, if at all, and its length."""
         from isa.x86.decode import decode  # few instructions ask for it

@@ -13,8 +13,6 @@ for the handlers in `handle` and `resume`, for Python in `asks`.
 
 from __future__ import annotations
 
-from typing import Final
-
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.handlers import PARAMETERS, SIZE, call_handler
 from emu.engines.native.layout import (
@@ -40,6 +38,7 @@ from emu.engines.native.pieces import chain, leave, read_field, read_word
 from emu.engines.native.site import exits
 from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.hints import Final
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
 

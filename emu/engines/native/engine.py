@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, MutableSequence
-from typing import TYPE_CHECKING, Any, cast
+from functools import cached_property
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
@@ -47,6 +47,7 @@ from emu.room import Room
 from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, cast
 from isa.record import NamedTuple
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
@@ -601,9 +602,13 @@ class NativeSession(Session):
 
     def _may_write(self, address: int, where: int) -> bool:
         """Whether emitted code may know how to write to a page without a look."""
-        paged = [m for m in self.state.memory.values() if isinstance(m, TranslatedMemory)]
-        spaces = list({id(space): space for space in paged}.values())
-        return len(spaces) > 1 or spaces[0].may_be_written(address, where)
+        return len(self._paged) > 1 or self._paged[0].may_be_written(address, where)
+
+    @cached_property
+    def _paged(self) -> list[TranslatedMemory]:
+        """The machine's memories that have pages, once each."""
+        found = [m for m in self.state.memory.values() if isinstance(m, TranslatedMemory)]
+        return list({id(space): space for space in found}.values())
 
     def forget_modes(self) -> None:
         """Native code must ask where to go on in other modes: what it knows lies elsewhere now."""

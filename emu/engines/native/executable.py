@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import threading
+from _thread import allocate_lock
 from collections import deque
 from functools import cache
-from typing import Final
 
 from emu.engines.native.host import is_usual
+from isa.hints import Final
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64
@@ -28,7 +28,7 @@ class Arena:
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._free = [(0, size)]  # sorted pieces
         self._returned: deque[tuple[int, int]] = deque()  # not yet among them
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     def put(self, code: bytes) -> tuple[int, int]:
         """Copy code in; returns where it starts and the size of its piece.

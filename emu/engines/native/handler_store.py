@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Hashable, Iterable, MutableMapping, Sequence
-from pathlib import Path
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from functools import cache
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
@@ -17,6 +15,10 @@ from emu.engines.native.kinds import is_settler
 from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.stencil_store import StencilStore
+from isa.hints import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from weakref import WeakKeyDictionary
 
 FILE: Final = "handlers"
 MOST: Final = 1 << 15  # handlers of a store, after which machines that come get a new one
@@ -99,28 +101,35 @@ class HandlerStore:
         }
 
 
-_stores: dict[Path, HandlerStore] = {}
-_unkept: WeakKeyDictionary[DiskCache, HandlerStore] = WeakKeyDictionary()  # they know no key
+_stores: dict[str, HandlerStore] = {}
 
 
-def handlers_of(cache: DiskCache) -> HandlerStore:
+@cache
+def _unkept() -> WeakKeyDictionary[DiskCache, HandlerStore]:
+    """The stores of caches without a place, which know no key."""
+    from weakref import WeakKeyDictionary
+
+    return WeakKeyDictionary()
+
+
+def handlers_of(disk: DiskCache) -> HandlerStore:
     """The process's handlers that are kept where a cache is: every engine has a cache of its own,
     and a copy of all handlers for each would fill the room for code.
 
     If there are too many, an empty store takes the place of theirs, which goes with the last
     machine that uses it.
     """
-    if cache.place is None:
-        return _store_in(_unkept, cache, DiskCache(None))
-    return _store_in(_stores, cache.place, cache)
+    if disk.place is None:
+        return _store_in(_unkept(), disk, DiskCache(None))
+    return _store_in(_stores, disk.place, disk)
 
 
 def _store_in(
-    stores: MutableMapping[Any, HandlerStore], key: Hashable, cache: DiskCache
+    stores: MutableMapping[Any, HandlerStore], key: Hashable, disk: DiskCache
 ) -> HandlerStore:
     found = stores.get(key)
     if found is None or found.is_full:
-        found = stores[key] = HandlerStore(cache, load=found is None)
+        found = stores[key] = HandlerStore(disk, load=found is None)
     return found
 
 

@@ -9,7 +9,6 @@ cold code costs its decoding only.
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Final
 
 from emu.engines.native import runtime
 from emu.engines.native.decode_tables import RECORD
@@ -27,8 +26,9 @@ from emu.engines.native.pieces import (
 from emu.engines.native.spaces import Space
 from isa.bits import Bits
 from isa.definition import InstructionSet
-from isa.ops import mask
+from isa.hints import Final
 from isa.registers import Register, RegisterFile
+from isa.words import mask
 
 PARAMETERS: Final = "ptr %mailbox, ptr %record, ptr %registers, i64 %before"
 SIZE: Final = RECORD.size

@@ -7,9 +7,9 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from emu.engines.native.executable import ALIGNMENT
+from isa.hints import Any
 from isa.record import NamedTuple
 
 
@@ -26,7 +26,7 @@ class Image(NamedTuple):
     is_object: bool = False
 
     def head(self) -> dict[str, Any]:
-        """Everything but the code, for JSON."""
+        """Everything but the code, for the cache."""
         return {"symbols": self.symbols, "imports": self.imports, "is_object": self.is_object}
 
     @staticmethod

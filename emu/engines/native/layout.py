@@ -6,12 +6,14 @@ Pointers among them are read in native code as pointers (never made from integer
 from __future__ import annotations
 
 import zlib
-from enum import IntEnum
-from typing import Final
 
 from emu.engines.native.host import processor
 from emu.memory import PAGE_SIZE
-from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
+from isa.named import IntEnum
+
+if TYPE_CHECKING:
+    from isa.bits import Bits
 
 
 class Word(IntEnum):

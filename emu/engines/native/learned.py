@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import marshal
 import zlib
 from collections.abc import Sequence
-from typing import Any
 
 from emu.engines.native.cache import DiskCache
-from emu.engines.native.decode_tables import Flag, Stored
+from emu.engines.native.decode_tables import Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
+from isa.hints import Any
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
 from isa.x86.mode import Mode
 
@@ -17,7 +17,6 @@ _SHAPES: dict[str, type[Shape]] = {
     kind.__name__: kind for kind in (Reg, Imm, Level, Mem, Seg, Special, St, Mm, Xmm)
 }
 MOST_KEPT = 1 << 14  # keys and forms: what loads in a few hundredths of a second
-_FLAGS = 2 * max(Flag)  # how many sets of flags there are
 
 
 def amount(decoder: BulkDecoder) -> int:
@@ -34,13 +33,13 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     modes = list(dict.fromkeys([*saved.tables, *(form.mode for form in forms)]))
     numbers = {mode: number for number, mode in enumerate(modes)}
     head = {
-        "modes": modes,
+        "modes": [tuple(mode) for mode in modes],
         "names": saved.names,
         "tables": [(numbers[mode], *map(len, stored)) for mode, stored in saved.tables.items()],
     }
     rows = [row_of(form, numbers) for form in forms]
-    told = json.dumps([rows, [(d.fields, int(d.flags), d.name) for d in descriptions]]).encode()
-    packed = zlib.compress(told, 1)  # most runs load it without a look
+    told = [rows, [(d.fields, int(d.flags), d.name) for d in descriptions]]
+    packed = zlib.compress(marshal.dumps(told), 1)  # most runs load it without a look
     arrays = [part for stored in saved.tables.values() for part in stored]
     cache.save(name, head, b"".join([saved.flags, *arrays, packed]))
 
@@ -57,7 +56,7 @@ def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
 
 
 def row_of(form: Form, numbers: dict[Mode, int]) -> list[Any]:
-    """A form as JSON can tell it; modes by number."""
+    """A form as the cache can tell it; modes by number."""
     shapes = [[type(shape).__name__, *shape] for shape in form.shapes]
     return [*form._replace(shapes=())[:-1], numbers[form.mode], shapes]
 
@@ -75,15 +74,14 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
 
 def _told(modes: Sequence[Mode], packed: bytes) -> tuple[list[Form], list[Description]]:
     """Forms and descriptions."""
-    rows, said = json.loads(zlib.decompress(packed))
+    rows, said = marshal.loads(zlib.decompress(packed))
     shapes: dict[tuple[Any, ...], Shape] = {}
-    known = [Flag(number) for number in range(_FLAGS)]
-    descriptions = [Description(tuple(fields), known[n], name) for fields, n, name in said]
+    descriptions = [Description(tuple(fields), flags, name) for fields, flags, name in said]
     return [form_of(row, modes, shapes) for row in rows], descriptions
 
 
 def mode_of(told: Sequence[Any]) -> Mode:
-    """A mode from JSON."""
+    """A mode as the cache told it."""
     found = Mode(*told)
     return found._replace(flat=tuple(found.flat))
 

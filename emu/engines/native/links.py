@@ -9,7 +9,6 @@ site has links looks in the jump cache (`leap`).
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from emu.engines.native.layout import CONVENTION, REGION, STITCHED, Header, Left, Word
 from emu.engines.native.lowering import Lowering
@@ -37,6 +36,7 @@ from emu.engines.native.site import (
     way_on,
 )
 from emu.engines.native.stitch import SIZE
+from isa.hints import Final
 from isa.registers import Register
 
 SELDOM: Final = 256  # of so many counts, by one it is noted where a block went

@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
 
 from emu.engines.native import shared
 from emu.engines.native.layout import UNLIKELY, Left
 from isa.bits import Bits
+from isa.hints import Protocol
 from isa.ops import OPS, require_columns
 from isa.registers import Register
 from isa.trace import Region

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
 from emu.engines.native.layout import CODE, SLOW_MOST, Word
 from emu.engines.native.spaces import Access, PagedSpace, either
 from emu.engines.native.window import MARK, Window
 from emu.memory import AddressSpace, Reachable
-from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering
+    from isa.bits import Bits
 
 _MARK: Final = ".byte " + ",".join(map(hex, MARK)) + r"\0A.long ${2:l}-1f\0A1: "
 _LOADS: Final = {8: ("movzbl", 32), 16: ("movzwl", 32), 32: ("movl", 32), 64: ("movq", 64)}

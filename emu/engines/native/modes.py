@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import Final
 
 from emu.room import Room
+from isa.hints import Final
 from isa.record import NamedTuple
 
 ROW_BITS: Final = 8

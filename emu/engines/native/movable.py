@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from emu.engines.native.executable import ALIGNMENT
 from emu.engines.native.image import Image, object_image
+from isa.hints import Final
 from isa.record import NamedTuple
 
 X86_64: Final = 62  # EM_X86_64

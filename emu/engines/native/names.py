@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from isa.hints import Final
 
 try:  # what hashlib has it from: that loads OpenSSL first, which takes milliseconds
     from _blake2 import blake2b

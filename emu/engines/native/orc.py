@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import llvmlite.binding as llvm
 
 from emu.engines.native.compiler import machine
 from emu.engines.native.image import Image
 from emu.engines.native.layout import BEST
+from isa.hints import Any
 
 _names = itertools.count()
 

@@ -10,7 +10,6 @@ a stencil for each kind that it may follow: it decides by those operands, and no
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from emu.engines.native.kinds import MASK_BITS, FlagFacts, evaluator_of, settler_of
 from emu.engines.native.layout import CONVENTION, MOST_OPERANDS, Word
@@ -20,10 +19,11 @@ from emu.engines.native.pieces import load_slot, read_word, store_slot
 from emu.engines.native.plan import Cut, Cuts, walk
 from emu.engines.native.site import PARAMETERS, go_on
 from isa.bits import Bits
-from isa.ops import mask
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.trace import Rewriter, Trace
+from isa.words import mask
 
 
 class Guard(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Final
 
 from emu.engines.native.layout import (
     CONVENTION,
@@ -17,6 +16,7 @@ from emu.engines.native.layout import (
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.spaces import Space, first_word
 from isa.bits import Bits
+from isa.hints import TYPE_CHECKING, Final
 from isa.trace import Trace
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 from emu.engines.facts import Facts
 from emu.engines.native.pieces import PORT, exits, reads_port
 from emu.engines.native.spaces import Space
 from isa.bits import Bits, leaf
 from isa.definition import Instruction, InstructionSet
+from isa.hints import Any
 from isa.ops import OPS
 from isa.record import NamedTuple
 from isa.registers import Register, Role

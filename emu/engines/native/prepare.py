@@ -19,7 +19,6 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
 
 import click
 
@@ -33,6 +32,7 @@ from emu.engines.native.tier1 import BATCH
 from emu.guests import process_state
 from emu.process.machine import ProcessMachine
 from emu.state import State
+from isa.hints import Final
 from isa.x86.decode import decode
 from isa.x86.mode import Mode
 
@@ -139,7 +139,7 @@ def main(directory: Path | None) -> None:
     codes = instructions()
     try:
         with click.progressbar(length=len(codes), label="compiling", file=sys.stderr) as bar:
-            prepare(chosen, codes, bar.update)
+            prepare(Path(chosen), codes, bar.update)
     except OSError as error:
         raise click.ClickException(f"{chosen} cannot be written: {error.strerror}") from None
 

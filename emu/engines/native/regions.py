@@ -7,7 +7,6 @@ used only if the guest's code is still what it was made from.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
 
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
@@ -18,6 +17,7 @@ from emu.engines.native.names import Checksum, digest, digits, summing
 from emu.engines.native.tier1 import Made, conditions
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
+from isa.hints import TYPE_CHECKING
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -2,19 +2,20 @@
 
 Native code leaves a few instructions to the python engine. To decode and emit them takes the
 decoder and all meanings, whose import takes longer than most guests run: the answers
-are kept, as JSON, for guests that ask no more than those before them.
+are kept, for guests that ask no more than those before them.
 """
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Final, cast
 
 from emu.engines.block import bound
 from emu.engines.facts import Facts
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.learned import form_of, mode_of, row_of
 from isa.definition import Instruction
+from isa.hints import TYPE_CHECKING, Any, Final, cast
 from isa.x86.form import Form, Shape
 from isa.x86.mode import Mode
 
@@ -36,7 +37,7 @@ class Remembered:
         self._name = name
         self._instructions: dict[tuple[Hashable, bytes], Instruction] = {}
         self._facts: dict[Hashable, Facts] = {}
-        self._sources: dict[Hashable, tuple[list[str], str]] = {}
+        self._sources: dict[Hashable, tuple[list[str], str, bytes]] = {}
         self._plain: set[Hashable] = set()  # modes in which code lies at the program counter
         self._new = False
         found = cache.load(name)
@@ -60,7 +61,10 @@ class Remembered:
     def handler(self, form: Hashable, session: Session) -> Any:
         """A form's handler, for a session; None if it is not known."""
         found = self._sources.get(form)
-        return None if found is None else bound(session, *found)
+        if found is None:
+            return None
+        fields, source, code = found
+        return bound(session, fields, source, marshal.loads(code))
 
     def is_plain(self, mode: Hashable) -> bool:
         """Whether it is known that code lies at the program counter, without checks."""
@@ -77,7 +81,9 @@ class Remembered:
     def note_form(self, form: Hashable, facts: Facts, handler: Any) -> None:
         """Remember what was derived from a form's trace."""
         if len(self._sources) < MOST:
-            self._facts[form], self._sources[form] = facts, (handler.fields, handler.source)
+            code = marshal.dumps(handler.__code__)  # to compile it takes longer than many a guest
+            self._facts[form] = facts
+            self._sources[form] = handler.fields, handler.source, code
             self._new = True
 
     def note_plain(self, mode: Hashable) -> None:
@@ -104,7 +110,7 @@ class Remembered:
         numbers = {cast(Mode, mode): number for number, mode in enumerate(modes)}
         places = {form: number for number, form in enumerate(forms)}
         return {
-            "modes": modes,
+            "modes": [tuple(cast(Mode, mode)) for mode in modes],
             "plain": [numbers[cast(Mode, mode)] for mode in self._plain],
             "forms": [[row_of(form, numbers), *self._derived(form)] for form in forms],
             "instructions": [
@@ -128,8 +134,8 @@ class Remembered:
         forms = [form_of(row, modes, shapes) for row, *_ in head["forms"]]
         for form, (_, *derived) in zip(forms, head["forms"], strict=True):
             if derived:
-                facts, fields, source = derived
-                self._facts[form], self._sources[form] = Facts(*facts), (fields, source)
+                facts, *handler = derived
+                self._facts[form], self._sources[form] = Facts(*facts), tuple(handler)
         for mode, text, place, fields in head["instructions"]:
             code = bytes.fromhex(text)
             found = Instruction(forms[place], fields, len(code))

@@ -7,8 +7,6 @@ has happened then.
 
 from __future__ import annotations
 
-from typing import Final
-
 from emu.engines.native.layout import (
     CODE,
     ELEMENTS,
@@ -22,6 +20,7 @@ from emu.engines.native.layout import (
     Word,
 )
 from emu.memory import PAGE_MASK, PAGE_SIZE
+from isa.hints import Final
 
 _DATA = f"""
 %page = type {{ i32, i32 }}

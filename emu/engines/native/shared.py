@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import importlib
 from functools import cache
-from typing import Final
 
 from emu.engines.native.executable import arena
 from isa.bits import Bits
 from isa.functions import Family, Function
+from isa.hints import Final
 
 LARGE: Final = 100  # operations of a function that is not compiled into its callers
 WIDEST: Final = 128  # bits that come back in registers

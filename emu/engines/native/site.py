@@ -18,10 +18,10 @@ host's registers into the mailbox.
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from emu.engines.native.layout import CONVENTION, PIECES, Word
 from emu.engines.native.spaces import Space, first_word
+from isa.hints import Final
 from isa.registers import Register
 
 PARAMETERS: Final = (

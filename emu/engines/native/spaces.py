@@ -15,7 +15,6 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
 
 from emu.engines.access import has_words
 from emu.engines.native.layout import (
@@ -45,14 +44,15 @@ from emu.memory import (
     runs_of,
 )
 from emu.room import Room, address_of
-from isa.bits import Bits
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, Any, Protocol
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
     from emu.engines.native.lowering import Lowering
     from emu.engines.native.spans import Span
     from emu.toy.memory import WordMemory
+    from isa.bits import Bits
 
 
 class Space(Protocol):

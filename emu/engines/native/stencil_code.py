@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from emu.engines.native.branches import JUMP, straight
 from emu.engines.native.movable import ABSOLUTE, SIGNED, Function, Reference, functions_of
 from emu.engines.native.site import LEADS
 from emu.engines.native.stitch import HOLE, LEADS_BIT, STENCIL, WAY_BIT, Kind
-from isa.ops import signed
+from isa.hints import Final
 from isa.record import NamedTuple
+from isa.words import signed
 
 _NEXT, _AGAIN = "next", "again"
 _ARGUMENT: Final = 8  # where in a hole that is

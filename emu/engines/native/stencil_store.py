@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.kinds import (
+    READER,
     READER_BITS,
     FlagFacts,
     evaluator_of,
@@ -16,6 +17,7 @@ from emu.engines.native.kinds import (
 )
 from emu.engines.native.layout import FLAGS
 from emu.room import Room
+from isa.hints import TYPE_CHECKING, Any, Final
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -63,10 +65,10 @@ class StencilStore:
         self._evaluators, self.evaluators = evaluators.words(), evaluators.address
         self._room = Room(ROOM)
         self.readers, self._table = self._room.address, self._room.halves()[: _TABLE // 4]
-        self._readers: dict[str, int] = {}  # numbers of forms, by their stencil's symbol
+        self._readers = 0  # how many forms have a number as one
         self._used = _TABLE
         self._places: dict[str, int] = {}
-        self._facts: dict[str, FlagFacts] = {}  # of forms that do something with flags
+        self._facts: dict[str, int] = {}  # packed, of forms that do something with flags
         self._met: dict[str, Met] = {}
         self._new = False
         found = cache.load(FILE) if load else None
@@ -80,8 +82,8 @@ class StencilStore:
         self._room.view[:rows] = content[:rows]
         self._put(memoryview(content)[rows:])
         self._places = head["places"]
-        for symbol, facts in head["facts"].items():
-            self._know(symbol, FlagFacts(*facts))
+        self._readers = head["readers"]
+        self._facts = head["facts"]  # with the numbers that kinds get below, in the same order
         for symbol in head["called"]:
             self._number(symbol)
         for kind in head["kinds"]:
@@ -108,9 +110,8 @@ class StencilStore:
         if number is None:
             number = self._kinds[kind] = len(self._kinds) + 1
             self._settlers[number] = self._function(settler_of(kind))
-            for flag in range(FLAGS):
-                address = self.address(evaluator_of(kind, flag))
-                self._evaluators[number * FLAGS + flag] = address
+            evaluators = self.addresses([evaluator_of(kind, flag) for flag in range(FLAGS)])
+            self._evaluators[number * FLAGS : (number + 1) * FLAGS] = array("Q", evaluators)
         return number
 
     def met(self, conditions: str) -> Met:
@@ -124,18 +125,16 @@ class StencilStore:
 
     def addresses(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        return [self.address(symbol) for symbol in symbols]
+        places = map(self._places.get, symbols)
+        return [0 if place is None else self._room.address + place for place in places]
 
     def facts(self, symbol: str) -> int:
         """What stitching knows of a stencil's form, see `FlagFacts`."""
-        facts = self._facts.get(symbol)
-        if facts is None:
-            return 0
-        return facts.packed(self._kinds.get(facts.kind, 0), self._readers.get(symbol, 0))
+        return self._facts.get(symbol, 0)
 
     def all_facts(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        return [self.facts(symbol) for symbol in symbols]
+        return [self._facts.get(symbol, 0) for symbol in symbols]
 
     def add(self, stencils: Mapping[str, Stencil], facts: Mapping[str, FlagFacts]) -> None:
         """Keep stencils, as long as there is room: what evaluates flags before the forms, and then
@@ -160,23 +159,26 @@ class StencilStore:
         named = {pending_hole(facts.kind): self._number_kind(facts.kind)} if facts.kind else {}
         self._keep(symbol, stencil, named)
         if facts.needs or facts.writes:
-            self._know(symbol, facts)
+            reader = self._number_reader() if facts.is_reader else 0
+            self._facts[symbol] = facts.packed(self._kinds.get(facts.kind, 0), reader)
 
-    def _know(self, symbol: str, facts: FlagFacts) -> None:
-        self._facts[symbol] = facts
-        if facts.is_reader and len(self._readers) + 1 < MOST_READERS:
-            self._readers[symbol] = len(self._readers) + 1
+    def _number_reader(self) -> int:
+        """The number of one more form that reads pending flags; 0 if there are too many."""
+        if self._readers + 1 == MOST_READERS:
+            return 0
+        self._readers += 1
+        return self._readers
 
     def _add_reader(self, kind: str, form: str, stencil: Stencil) -> None:
         """Keep what a form does while a kind is pending, if it goes on in the same ways."""
-        number, reader = self._kinds.get(kind), self._readers.get(form)
-        if number is None or reader is None or self._table[number * MOST_READERS + reader]:
-            return
         from emu.engines.native.stencil_code import ways_of  # what only a compiler needs
 
+        number, reader = self._kinds.get(kind, 0), self.facts(form) >> READER
+        cell = number * MOST_READERS + reader
+        if not number or not reader or self._table[cell]:
+            return
         if ways_of(stencil.content) == ways_of(self._room.view[self._places[form] :]):
-            place = self._put(stencil.numbered(self._number))
-            self._table[number * MOST_READERS + reader] = place
+            self._table[cell] = self._put(stencil.numbered(self._number))
             self._new = True
 
     def _keep(self, symbol: str, stencil: Stencil, kinds: Mapping[str, int]) -> None:
@@ -201,6 +203,7 @@ class StencilStore:
                 "called": list(self._called),
                 "kinds": list(self._kinds),
                 "facts": self._facts,
+                "readers": self._readers,
             }
             self._cache.save(FILE, head, content)
         self._new = False

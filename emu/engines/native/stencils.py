@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import product
 from operator import add
-from typing import Final
 
 from emu.engines.facts import Facts
 from emu.engines.native.handlers import About, HandlerCompiler, module
@@ -34,10 +33,11 @@ from emu.engines.native.pending import (
 from emu.engines.native.pieces import read_word
 from emu.engines.native.site import LEADS, PARAMETERS, WAYS, declared_way, go_on, way_to
 from isa.bits import Bits
-from isa.ops import mask
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.registers import Register, RegisterFile
 from isa.trace import Trace
+from isa.words import mask
 
 _RANGES: Final = """
 !10 = !{i64 0, i64 4294967296}

@@ -11,8 +11,6 @@ Where it goes on it is linked to other code, see `links.py`.
 from __future__ import annotations
 
 import struct
-from enum import IntEnum
-from typing import Final
 
 from emu.engines.native.decode_tables import RECORD, Flag
 from emu.engines.native.kinds import (
@@ -47,7 +45,9 @@ from emu.engines.native.site import (
     STUB,
 )
 from emu.memory import PAGE_MASK, PAGE_SIZE
-from isa.ops import mask
+from isa.hints import Final
+from isa.named import IntEnum
+from isa.words import mask
 
 STENCIL: Final = struct.Struct("<III")
 """Bytes of code (the holes begin at the next multiple of four), number of holes, and whether the

@@ -7,12 +7,11 @@ program counter. A block of tier 1 lies in one page.
 from __future__ import annotations
 
 import atexit
-import weakref
+from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, cast
 
 from emu.engines.native import learned
 from emu.engines.native.arena import Arena, ColdBlock, FullError
@@ -40,6 +39,7 @@ from emu.engines.native.site import ENTER, EXITS, LEAVE, SETTLE
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
+from isa.hints import TYPE_CHECKING, cast
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH
@@ -59,7 +59,7 @@ BATCH = 24  # forms compiled in one module
 PROGRAM = 256  # bytes at its start that tell one program from others
 FRESH = 30_000  # instructions discovered before Python may hear Ctrl-C
 
-_all: weakref.WeakSet[Tier1] = weakref.WeakSet()
+_all: WeakSet[Tier1] = WeakSet()
 
 
 class Made(NamedTuple):
@@ -197,7 +197,7 @@ class Tier1:
         number = len(self.decoder.names)  # the decoder registers it next
         if number >= MOST_NUMBERS:
             return Description(fields, Flag.ABSENT)
-        return Description(fields, Flag(flags), name)
+        return Description(fields, flags, name)
 
     def _symbol(self, number: int) -> str:
         return self.prefix + self.decoder.names[number]

@@ -4,9 +4,9 @@ is warm in every run of a program is worth a region too."""
 from __future__ import annotations
 
 from array import array
-from typing import Final
 
 from emu.engines.native.cache import DiskCache
+from isa.hints import Final
 from isa.record import NamedTuple
 
 FILE: Final = "warmth"

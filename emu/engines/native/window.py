@@ -13,17 +13,16 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-import signal
-import weakref
-from collections.abc import Iterable
-from functools import cache
-from typing import Final
+from _weakrefset import WeakSet  # all that is wanted of `weakref`
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
+from isa.hints import Final
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
@@ -35,6 +34,8 @@ _NOTHING: Final = 0  # PROT_NONE
 _MAY_MOVE, _FIXED = 1, 2  # of mremap
 _FIXED_MAP, _NO_RESERVE = 0x10, 0x4000  # of mmap
 _EMPTY: Final = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _NO_RESERVE
+_FAULT: Final = 11  # SIGSEGV
+_IGNORED: Final = 1  # SIG_IGN: handlers are above it
 _WITH_INFORMATION, _ON_STACK = 4, 0x08000000  # flags of a signal's action
 _RIP: Final = 168  # where a context has the program counter (ucontext_t of x86-64)
 _ACTION, _SIGNAL_SET = 13, 8  # rt_sigaction's number, and bytes of a set of signals
@@ -74,11 +75,11 @@ _ASSEMBLY: Final = f"""
     mov [rdx + {_RIP}], rax
     ret
 4:  mov rax, [rip + 2b]
-    cmp rax, {int(signal.SIG_IGN)}
+    cmp rax, {_IGNORED}
     jbe 5f
     jmp rax
 5:  mov eax, {_ACTION}
-    mov edi, {int(signal.SIGSEGV)}
+    mov edi, {_FAULT}
     lea rsi, [rip + 3b]
     xor edx, edx
     mov r10d, {_SIGNAL_SET}
@@ -111,17 +112,17 @@ class _Catcher:
         now = self._action()
         if now.handler == self._address:
             return True
-        if self._facts[1] and (now.handler or 0) > int(signal.SIG_IGN):
+        if self._facts[1] and (now.handler or 0) > _IGNORED:
             return False
         code = arena()
         assert code is not None
         self._facts[:] = [code.address, ROOM, now.handler or 0]
         mine = _Action(handler=self._address, flags=_WITH_INFORMATION | _ON_STACK)
-        return bool(_libc().sigaction(signal.SIGSEGV, ctypes.byref(mine), None) == 0)
+        return bool(_libc().sigaction(_FAULT, ctypes.byref(mine), None) == 0)
 
     def _action(self) -> _Action:
         found = _Action()
-        _libc().sigaction(signal.SIGSEGV, None, ctypes.byref(found))
+        _libc().sigaction(_FAULT, None, ctypes.byref(found))
         return found
 
 
@@ -151,11 +152,13 @@ def _libc() -> ctypes.CDLL:
     return libc
 
 
-_all: weakref.WeakSet[Window] = weakref.WeakSet()
+_all: WeakSet[Window] = WeakSet()
 
 
 class Window:
     """A window on a guest's memory; `address` is where its first byte is."""
+
+    _close: Callable[[], object] | None = None  # once there is something to close
 
     def __init__(self) -> None:
         """Raises OSError if the host has no addresses left, or tells somebody else of faults."""
@@ -168,8 +171,13 @@ class Window:
         self.address: int = found
         self._shown: dict[int, int] = {}  # pages, and where they are in the host's storage
         self._pieces = 0  # at most, since nothing could be reached
-        weakref.finalize(self, _libc().munmap, found, size).atexit = False
+        self._close = partial(_libc().munmap, found, size)
         _all.add(self)
+
+    def __del__(self) -> None:
+        """Give the addresses back; when Python ends, little else is there any more."""
+        if self._close is not None:
+            self._close()
 
     def show(self, run: Reachable) -> None:
         """Let pages be reached that are somewhere in the host's storage, and were not there before

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import atexit
 import sys
-import threading
-import weakref
+from _thread import allocate_lock
+from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+
+from isa.hints import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import threading
 
 PATIENCE = 0.00005  # seconds that a guest which comes out of native code waits for a compiler
 
-_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
+_workers: WeakSet[Worker] = WeakSet()
 
 
 class _Impatience:
@@ -21,7 +25,7 @@ class _Impatience:
     milliseconds each time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         self._compilers = 0
         self._before = 0.0
 
@@ -70,7 +74,7 @@ class Worker:
         self._wait = wait
         self._jobs: list[Any] = []
         self._thread: threading.Thread | None = None
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
         _workers.add(self)
 
     @property
@@ -93,8 +97,13 @@ class Worker:
         with self._lock:
             self._jobs.append(job)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, daemon=True)
-                self._thread.start()
+                self._begin()
+
+    def _begin(self) -> None:
+        import threading  # most short runs compile nothing
+
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
 
     def forget(self) -> None:
         """Forget what has not begun."""

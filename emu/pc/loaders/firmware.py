@@ -7,11 +7,11 @@ registers); on a machine without one that RAM is there instead, with the BIOS co
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from emu.errors import GuestFileError
 from emu.memory import PAGE_SIZE
 from emu.pc.machine import PcMachine
+from isa.hints import Final
 
 PLACES: Final = ("/usr/share/seabios/bios.bin", "/usr/share/qemu/bios.bin")
 UPPER_MEMORY, LOWER_END = 0xC0000, 0x100000

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from emu.errors import LoaderError
 from emu.pc.machine import PcMachine
+from isa.hints import Final
 from isa.x86.registers import SEGMENT_NAMES
 
 FLAT_CODE, FLAT_DATA = 0x00CF9B000000FFFF, 0x00CF93000000FFFF  # descriptors, already accessed

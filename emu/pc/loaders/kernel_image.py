@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Final
 
 from elftools.common.exceptions import ELFError
 from elftools.construct import ConstructError
@@ -12,6 +11,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.segments import Segment
 
 from emu.errors import LoaderError
+from isa.hints import Final
 
 LARGEST: Final = 1 << 30
 

@@ -12,7 +12,6 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from emu.errors import LoaderError
 from emu.pc.loaders import flat_mode
@@ -20,6 +19,7 @@ from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
 from emu.pc.memory_map import left_by_firmware
+from isa.hints import Final
 
 SETUP_SECTORS, JUMP_LENGTH, HEADER, VERSION = 0x1F1, 0x201, 0x202, 0x206  # offsets in the file
 CMDLINE_SIZE, PAYLOAD_OFFSET, PAYLOAD_LENGTH = 0x238, 0x248, 0x24C

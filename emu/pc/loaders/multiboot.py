@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from emu.errors import LoaderError
 from emu.pc.kinds import ADDRESSES, MultibootHeader, multiboot_header
@@ -12,6 +11,7 @@ from emu.pc.loaders.flat_mode import put
 from emu.pc.loaders.kernel_image import KernelImage, kernel_image
 from emu.pc.machine import PcMachine
 from emu.pc.memory_map import BIOS_DATA, left_by_firmware
+from isa.hints import Final
 
 LOADED_MAGIC: Final = 0x2BADB002  # in EAX
 PAGE_ALIGNED, MEMORY_INFO, VIDEO_MODE = 1, 2, 4  # flags that ask for something

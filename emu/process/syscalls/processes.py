@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from emu.process.execution import execute
 from emu.process.numbers import CallError, Errno
 from emu.process.process import Outcome, Process, ProcessEnd, Sleep
 from emu.process.signals import Signal
 from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, call
-from emu.process.syscalls.time import RUSAGE, SECOND
 
 CLONE_VM, CLONE_VFORK = 0x100, 0x4000
 CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x100000, 0x200000, 0x1000000
@@ -95,6 +93,8 @@ def vfork(p: Process) -> int:
 @call("execve", PATH, PTR, PTR)
 def execve(p: Process, path: bytes, arguments: int, environment: int) -> int | None:
     """Replace the program."""
+    from emu.process.execution import execute  # a process that is run alone does not
+
     execute(p, path, arguments, environment)
     return None
 
@@ -163,6 +163,8 @@ def wait4(p: Process, pid: int, status: int, options: int, usage: int) -> int:
         told = child.news if child.ended is None else status_of(child.ended)
         p.pack("<I", status, told or 0)
     if usage:
+        from emu.process.syscalls.time import RUSAGE, SECOND
+
         seconds, rest = divmod(p.clock.used(child.used_before + child.used_by_children), SECOND)
         p.pack(RUSAGE, usage, seconds, rest // 1000, *[0] * 16)
     _take(p, child, options)

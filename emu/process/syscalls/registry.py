@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from typing import Any, TypeVar
 
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
 from emu.process.syscalls.names import NAMES, NUMBERS
+from isa.hints import TYPE_CHECKING, Any
 from isa.record import NamedTuple
 
 REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")
 Handler = Callable[..., "int | None"]
-H = TypeVar("H", bound=Handler)
+
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    H = TypeVar("H", bound=Handler)
 
 
 class Kind(NamedTuple):
@@ -100,7 +103,7 @@ def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
 
 
 def late(module: str, *names: str) -> None:
-    """Say where calls are that few programs make: nobody else pays for the import."""
+    """Say where calls are: most programs make few, and nobody pays for the import of others."""
     for name in names:
         CALLS[NUMBERS[name]] = Call(name, (), _first_call, module)
 
@@ -116,7 +119,7 @@ def row_of(number: int) -> Call | None:
     """The row of a call, imported if need be."""
     row = CALLS.get(number)
     if row is not None and row.module:
-        import_module(row.module)
+        __import__(row.module)
         row = CALLS[number]
     return row
 

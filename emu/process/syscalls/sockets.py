@@ -5,8 +5,6 @@ Imported when the first of these calls is made.
 
 from __future__ import annotations
 
-from typing import cast
-
 from emu.process.addresses import (
     AF_INET,
     AF_UNIX,
@@ -36,6 +34,7 @@ from emu.process.sockets import (
 from emu.process.syscalls.io import may_sleep, waits
 from emu.process.syscalls.names import NUMBERS
 from emu.process.syscalls.registry import FLAGS, INT, PTR, call, row_of
+from isa.hints import cast
 
 SOCK_RAW, KINDS = 3, 11  # SOCK_MAX
 TYPE_MASK = 0xF

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.builder import X86Builder
 from isa.x86.registers import CF, OF, PF, SF, ZF
 from isa.x86.table import Meaning, instruction

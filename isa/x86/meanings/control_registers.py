@@ -6,9 +6,9 @@ SDM volume 3, sections 2.5 and 4.10.4.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
 
 from isa.bits import Bits, any_of
+from isa.hints import Final
 from isa.registers import PackedRegister, Register
 from isa.x86.builder import Operand, X86Builder, special_name
 from isa.x86.meanings.privilege import require_level_0, require_visible, unimplemented_in_process

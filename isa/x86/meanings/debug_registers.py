@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.builder import Operand, X86Builder, special_name
 from isa.x86.debug import ACCESS_DETECTED
 from isa.x86.meanings.privilege import require_level_0

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
 
 from isa.bits import Bits
-from isa.ops import mask
+from isa.hints import Final
+from isa.words import mask
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import at_least, difference, equal, lanes, merged, packed, signed_at_least, total
 from isa.x86.registers import FULL

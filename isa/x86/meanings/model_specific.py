@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.registers import Register
 from isa.x86.builder import X86Builder
 from isa.x86.meanings.privilege import require_level_0

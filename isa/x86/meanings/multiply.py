@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from isa.bits import Bits
 from isa.functions import Family
+from isa.hints import Final
 from isa.x86 import flags
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.meanings.accumulator import write_double

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.functions import Family
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm

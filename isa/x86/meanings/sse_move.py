@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
+from isa.hints import Final
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import lanes, packed, signs
 from isa.x86.sse import entry

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.lanes import chosen, lanes, packed
 from isa.x86.sse.packed import begin

@@ -7,9 +7,9 @@ interrupt, a fault or a stop finds the registers as the finished iterations left
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.registers import Register
 from isa.x86 import flags, segmentation
 from isa.x86.builder import X86Builder, insert

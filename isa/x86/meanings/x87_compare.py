@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import Family
+from isa.hints import Final
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.meanings.x87_operands import Source, source, top
 from isa.x86.registers import C0, C1, C2, C3

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.meanings.conditions import holds
 from isa.x86.meanings.x87_operands import leave_codes_undefined, register, source

@@ -7,10 +7,9 @@ not count: denormal operands and results are zeros.
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.x87.conversion import short_number
 from isa.x86.x87.division import WIDE
 from isa.x86.x87.division import square_root as root_of

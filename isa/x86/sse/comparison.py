@@ -5,10 +5,9 @@ Families with the one result "result": a `Result.pack` whose value is ZF PF CF, 
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.sse.operands import taken
 from isa.x86.sse.settings import Settings
 from isa.x86.x87.comparison import EQUAL, LESS, UNORDERED, compare

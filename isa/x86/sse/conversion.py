@@ -6,10 +6,9 @@ Conversions to integers tell of no denormal operands.
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.sse.operands import taken
 from isa.x86.sse.settings import Settings
 from isa.x86.x87 import nan

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.x86.table import Meaning, instruction
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.semantics import Builder
 from isa.x86.registers import DAZ, FTZ, SSE_MASKS, SSE_ROUNDING
 from isa.x86.x87.rounding import Control, Format

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.x87.number import BIAS, WIDTH
 from isa.x86.x87.rounding import NEAREST, UP
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.x87.conversion import rounded_integer
 from isa.x86.x87.number import BIAS, EXPONENT, WIDTH, pack, unpack
 from isa.x86.x87.result import FLAGS, INVALID, PRECISION, Result, exact

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import count
 from math import factorial
-from typing import Final
 
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.x87 import nan, number
 from isa.x86.x87.constants import scaled
 from isa.x86.x87.fixed import Real, coefficients, series, times

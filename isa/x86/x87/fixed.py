@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86.x87.division import divide
 from isa.x86.x87.number import BIAS, EXPONENT, Number
 from isa.x86.x87.result import Result

@@ -3,9 +3,8 @@ of its state."""
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
+from isa.hints import Final
 from isa.record import NamedTuple
 from isa.x86.builder import X86Builder
 from isa.x86.registers import FCS, FCW, FDP, FDS, FIP, FOP, FULL, ST, STX, TOP

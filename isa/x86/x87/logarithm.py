@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import count
 from math import isqrt
-from typing import Final
 
 from isa.bits import Bits
 from isa.functions import family
+from isa.hints import Final
 from isa.x86.x87 import nan, number
 from isa.x86.x87.constants import scaled
 from isa.x86.x87.fixed import TOP, Real, coefficients, series, times

@@ -7,9 +7,9 @@ MM0, and all registers full; what it writes gets a sign and an exponent of ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 from isa.registers import Register
 from isa.x86.builder import Operand, X86Builder
 from isa.x86.form import Mm

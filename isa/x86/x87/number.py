@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
+from isa.hints import Final
 from isa.record import NamedTuple
 
 WIDTH: Final = 80

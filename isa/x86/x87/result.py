@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from isa.bits import Bits
+from isa.hints import Final
 
 INVALID: Final = 1 << 0
 DENORMAL: Final = 1 << 1

@@ -8,9 +8,9 @@ lowest one sticky.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from isa.bits import Bits, all_of
+from isa.hints import Final
 from isa.x86.x87 import number
 from isa.x86.x87.number import EXPONENT
 from isa.x86.x87.result import OVERFLOW, UNDERFLOW, Result, flags

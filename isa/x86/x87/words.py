@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from isa.bits import Bits
+from isa.hints import Final
 from isa.x86 import results
 from isa.x86.builder import X86Builder
 from isa.x86.registers import C0, C1, C2, C3, FCW, FPU_FLAGS, FULL, ST, STX, TOP
