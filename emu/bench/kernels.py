@@ -119,18 +119,17 @@ def measure(
     """Each guest's result as soon as it is there; raises BenchError on a wrong output.
 
     A guest is run until caches are warm, then `repeat` times in turns of all tools; `measured` is
-    called when a tool has had its last turn.
+    called for each tool when the result has been taken.
     """
     for guest in guests:
         rounds = {tool.name: rounds_of(tool, guest.rounds, quick) for tool in tools}
         result = GuestResult(guest, {name: Measurement(count) for name, count in rounds.items()})
         for tool, warming in turns(tools, repeat):
             progress(f"{guest.name} on {tool.name}")
-            found = result.measured[tool.name]
-            _run(guest, tool, found, warming)
-            if len(found.seconds) == repeat:
-                measured(f"{guest.name} on {tool.name}: {found}")
+            _run(guest, tool, result.measured[tool.name], warming)
         yield result
+        for tool in tools:  # whoever is told interrupts nothing but the next guest
+            measured(f"{guest.name} on {tool.name}: {result.measured[tool.name]}")
 
 
 def turns(tools: Sequence[Tool], repeat: int) -> Iterator[tuple[Tool, bool]]:
