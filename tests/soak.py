@@ -45,7 +45,7 @@ from tests.long_programs import PIECES_OF, Guest, Program, Seen, differing
 LIMITS = {
     "emu.engines.native.regions.MOST_REGIONS": 4,
     "emu.engines.native.engine.MOST_BLOCKS": 300,
-    "emu.engines.block.MOST": 500,
+    "emu.engines.compiling.MOST": 500,
     "emu.engines.python.MOST_BLOCKS": 2_000,
     "emu.engines.native.arena.ARENA": 3_000,
     "emu.engines.python.MOST_SESSIONS": 2,
