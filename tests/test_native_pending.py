@@ -177,13 +177,19 @@ def test_jumps_evaluate_no_flags(condition, monkeypatch):
     assert not [text for text in found if any(slot in text for slot in slots)]
 
 
+def saved(text, cache):
+    """The handlers of a program that has run, which are on the disk."""
+    engine = Native(hot=1 << 30, wait=True, cache=cache, stitch=0)
+    engine.run(x86_machine(code(text)), 100)
+    store = handlers_of(cache)
+    store.save()
+    return store
+
+
 def test_what_reads_pending_flags_is_kept(tmp_path):
     """Another process finds it for the same pairs."""
     cache = DiskCache(tmp_path)
-    engine = Native(hot=1 << 30, wait=True, cache=cache, stitch=0)
-    engine.run(x86_machine(code("01c8 7400 39c8 7c00 cd80")), 100)
-    store = handlers_of(cache)
-    store.save()
+    store = saved("01c8 7400 39c8 7c00 cd80", cache)
     pairs = [n for n, place in enumerate(store.stencils._table) if place]
     again = HandlerStore(cache).stencils
     assert len(pairs) == 4 and pairs == [n for n, place in enumerate(again._table) if place]
@@ -197,10 +203,7 @@ def test_what_reads_pending_flags_is_kept(tmp_path):
 def test_stencils_without_what_settles_flags_are_not_used(tmp_path):
     """The file of the handlers is gone: that of the stencils says too much."""
     cache = DiskCache(tmp_path)
-    engine = Native(hot=1 << 30, wait=True, cache=cache, stitch=0)
-    engine.run(x86_machine(code("01c8 7400 cd80")), 100)
-    store = handlers_of(cache)
-    store.save()
+    saved("01c8 7400 cd80", cache)
     whole = HandlerStore(cache).stencils
     assert whole._kinds and whole._places
     for path in tmp_path.rglob("handlers*"):

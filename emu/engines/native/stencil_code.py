@@ -75,11 +75,10 @@ def _packed(function: Function) -> Stencil | None:
     if sorted(leads) != list(range(len(leads))):  # which jump would be the one?
         return None
     ways = leaves | len(leads) << LEADS_BIT
-    head = STENCIL.pack(len(code), len(holes) + len(goals), ways) + code.ljust(
-        _padded(len(code)), b"\0"
-    )
+    rows = holes + goals
+    head = STENCIL.pack(len(code), len(rows), ways) + code.ljust(_padded(len(code)), b"\0")
     names = [(n, references[n].symbol) for n, hole in enumerate(holes) if hole[1] in _NAMED]
-    return Stencil(head + b"".join(HOLE.pack(*hole) for hole in holes + goals), tuple(names))
+    return Stencil(head + b"".join(HOLE.pack(*row) for row in rows), tuple(names))
 
 
 def _led_away(code: bytes, references: list[Reference]) -> Function:
@@ -111,12 +110,13 @@ def _goal(reference: Reference) -> tuple[int, int, int, int] | None:
     kind, way = _LEADING.get(name, (None, 0))
     if kind is not Kind.LEADS:
         return None
-    *summands, constant = map(int, numbers)
-    return 0, Kind.TOLD, _sum_of(summands) | way << WAY_BIT, signed(32, constant)
+    *summands, constant = numbers
+    return 0, Kind.TOLD, _sum_of(summands) | way << WAY_BIT, signed(32, int(constant))
 
 
-def _sum_of(summands: Sequence[int]) -> int:
-    pc, length, word = summands
+def _sum_of(summands: Sequence[str]) -> int:
+    """What a sum is of, as a symbol tells it: see `Kind.SUM`."""
+    pc, length, word = map(int, summands)
     return pc | length << 1 | word << 2
 
 
@@ -132,6 +132,6 @@ def _hole(reference: Reference) -> tuple[int, int, int, int] | None:
     if reference.type == SIGNED and kind in _WIDE:
         return None
     if kind is Kind.SUM:
-        return reference.at, kind, _sum_of([*map(int, numbers)]), reference.addend
+        return reference.at, kind, _sum_of(numbers), reference.addend
     word, chosen = (*map(int, numbers), 0, 0)[:2]
     return reference.at, kind, word | chosen << 8, reference.addend

@@ -334,8 +334,8 @@ class Tier1:
         from emu.engines.native.stencils import readers
 
         met = self._store.stencils.met(repr(conditions(self._session)))
-        new = {s.pending.name: s.pending for s in stencils if s.pending is not None}
-        new = {name: pending for name, pending in new.items() if name not in met.pendings}
+        left = [stencil.pending for stencil in stencils if stencil.pending is not None]
+        new = {pending.name: pending for pending in left if pending.name not in met.pendings}
         earlier = [self._again(*about, name) for name, about in list(met.readers.items()) if new]
         more = {s.name: s for s in stencils if s.facts.is_reader and s.name not in met.readers}
         met.readers.update({name: stencil.about[1:3] for name, stencil in more.items()})
@@ -346,8 +346,7 @@ class Tier1:
         """What prints the stencil of a form that ends a block and had one before."""
         from emu.engines.native.stencils import StencilCompiler
 
-        session = self._session
-        about = session.isa, form, fields, session.spaces, session.watched, name
+        about = self._about_form(form, fields, name)
         return StencilCompiler(*about, ends=True, flags=self._status_flags)
 
     @property
@@ -366,8 +365,11 @@ class Tier1:
 
     def _about(self, number: int, symbol: str) -> About:
         """What a compiler of a form is told, that makes a function with a symbol."""
-        session, decoder = self._session, self.decoder
-        form, fields = decoder.forms[number], decoder.descriptions[number].fields
+        decoder = self.decoder
+        return self._about_form(decoder.forms[number], decoder.descriptions[number].fields, symbol)
+
+    def _about_form(self, form: Hashable, fields: tuple[str, ...], symbol: str) -> About:
+        session = self._session
         return session.isa, form, fields, session.spaces, session.watched, symbol
 
     def install(self, made: Made) -> None:
