@@ -380,7 +380,7 @@ def test_only_what_was_entered_most_is_remembered(tmp_path, monkeypatch):
     monkeypatch.setattr(warmth_module, "MOST", 2)
     cache = DiskCache(tmp_path / "cache")
     found = {Place(pc, pc << 40): 10 * pc for pc in range(1, 5)}
-    Warmth(cache).keep(found, served={3}, inside={3})
+    Warmth(cache).keep(found, needless={3}, inside={3})
     again = Warmth(cache)
     assert sorted(again.pcs) == [2, 4]
     assert [again.of(Place(pc, pc << 40)) for pc in range(1, 5)] == [0, 20, 0, 40]
@@ -390,8 +390,8 @@ def test_only_what_was_entered_most_is_remembered(tmp_path, monkeypatch):
 def test_blocks_inside_of_regions_are_warm_only_if_they_are_so_beside_them(tmp_path):
     cache = DiskCache(tmp_path / "cache")
     places = [Place(pc, pc) for pc in range(3)]
-    Warmth(cache).keep(dict.fromkeys(places, 7), served=set(), inside=set())
-    Warmth(cache).keep({places[1]: 8}, served=set(), inside={0, 1})
+    Warmth(cache).keep(dict.fromkeys(places, 7), needless=set(), inside=set())
+    Warmth(cache).keep({places[1]: 8}, needless=set(), inside={0, 1})
     assert [Warmth(cache).of(place) for place in places] == [0, 8, 7]
 
 

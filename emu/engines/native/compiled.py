@@ -23,10 +23,13 @@ class Compiled(NamedTuple):
     length: int  # instructions
     first: tuple[int, int, bytes]  # program counter, address and code of the head
     image: Image
+    pays: bool = True  # or it is known not to be worth entering (see `visits`), and has no code
 
-    def head(self) -> dict[str, Any]:
-        """Everything but the code, for the cache."""
-        return {name: getattr(self, name) for name in _FACTS} | {"image": self.image.head()}
+    def content(self) -> tuple[dict[str, Any], bytes]:
+        """Everything but the code, and the code, for the cache."""
+        image = self.image if self.pays else Image(b"", {})
+        head = {name: getattr(self, name) for name in _FACTS} | {"image": image.head()}
+        return head, image.code
 
     @staticmethod
     def of(head: dict[str, Any], code: bytes) -> Compiled:
@@ -38,4 +41,4 @@ class Compiled(NamedTuple):
         return Compiled(**facts, first=(0, 0, b""), image=image)
 
 
-_FACTS = ("code_ranges", "blocks", "entries", "reasons", "covers", "length")
+_FACTS = ("code_ranges", "blocks", "entries", "reasons", "covers", "length", "pays")

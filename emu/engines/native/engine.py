@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from emu.coverage import Coverage
     from emu.engines.native.arena import ColdBlock
 
-HOT = 2_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`:
+HOT = 4_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`:
 # by then it has taken about as long as compiling it does
 WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had:
 # loading the compiler costs as much as a third of them in stitched code, which regions save then
@@ -67,6 +67,7 @@ FAMILIAR = 2  # by so much less is warm, and enough if a block was in the run be
 SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
+JUDGE = 50_000_000  # instructions after which regions are judged: some hundredths of a second
 MOST_SURROUNDINGS = 4_000  # remembered at a time
 RECALL = 4_000  # entries after which a block of tier 1 is looked up on the disk: to load a region
 # takes about a millisecond
@@ -139,6 +140,7 @@ class NativeSession(Session):
         self._warm_after = max(self.native_hot // FAMILIAR, 1)
         self.warm: dict[Place, int] = {}  # how often warm blocks of tier 1 were entered
         self._compiles_from = state.count + worth
+        self._judges_at = state.count + JUDGE
         self.stitch = stitch
         self.cache = cache
         self.spaces = _spaces(state, looks=looks)
@@ -178,6 +180,7 @@ class NativeSession(Session):
             self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
         self.mail[Word.SEEN] = self._seen_at
+        self.mail[Word.VISITS] = self.regions.visits.address
         self.mail[Word.LOOKS] = LOOKS
         slots = [r.slot for r in self.watched]
         self._mode_view = memoryview(self.values)
@@ -371,6 +374,9 @@ class NativeSession(Session):
             self.regions.install()
         if count + budget == state.count and budget == SLICE:
             self.regions.refine()
+        if state.count >= self._judges_at:
+            self._judges_at = state.count + JUDGE
+            self.regions.judge()
         if why is Left.EXIT or why is Left.ASK:
             return self._exit()
         if why is Left.READ or why is Left.WRITE:
@@ -467,9 +473,10 @@ class NativeSession(Session):
             if before >= self._warm_after or not self.native_hot:
                 self.regions.ask(mode, pc)
         elif block is not None:
-            missing = self.native_hot - self._noted(block) if self.native_hot else 0  # all are hot
+            enough = self.regions.enough(mode, pc)
+            missing = enough - self._noted(block) if self.native_hot else 0  # all are hot
             if missing <= 0 and self.state.count >= self._compiles_from:
-                self.regions.ask(mode, pc)
+                self.regions.ask_anew(mode, pc)
             else:
                 later = missing if missing > 0 else self._warm_after
                 self.tier1.arena.count_anew(block, max(self._warm_after - later, 0))

@@ -46,6 +46,7 @@ class Word(IntEnum):
     ARENA = 56  # records that there are
     FRESH = 57  # instructions that may still be discovered before Python wants a look
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
+    VISITS = 59  # -> how often regions were entered, by `visits_slot`, and what was done in them
     SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
     KEPT = 61  # -> a byte for each `kept_slot`: whether the disk may have a region from there
     COUNT = 62  # from which number a block's entries count if it has none: HOT comes later then
@@ -199,6 +200,7 @@ JUMP_WORDS: Final = 4  # program counter (or NOWHERE), function, entry number, a
 NOWHERE: Final = (1 << 64) - 1
 
 
+VISITS_BITS: Final = 14  # of `visits_slot`
 KEPT_BITS: Final = 18  # of `kept_slot`
 KEPT_FACTOR: Final = 0x9E3779B1
 
@@ -206,6 +208,11 @@ KEPT_FACTOR: Final = 0x9E3779B1
 def kept_slot(pc: int) -> int:
     """Which byte tells whether the disk may have a region from a program counter."""
     return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - KEPT_BITS
+
+
+def visits_slot(pc: int) -> int:
+    """Which pair of words counts the visits of the region from a program counter."""
+    return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - VISITS_BITS
 
 
 def number_of(reason: str) -> int:

@@ -20,6 +20,7 @@ from emu.engines.native.layout import (
     SEEN,
     Left,
     Word,
+    visits_slot,
 )
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import (
@@ -171,6 +172,7 @@ class RegionCompiler:
         low.line("%remaining = alloca i64")
         remaining = low.emit(f"load i64, ptr {self._word(Word.REMAINING, '')}")
         low.line(f"store i64 {remaining}, ptr %remaining")
+        self._visit(remaining)
         low.line(f"%pc = alloca i{self.isa.pc.width}")
         low.line("%left = alloca i64")
         low.line(f"%address = getelementptr i64, ptr %mailbox, i64 {int(Word.ADDRESS)}")
@@ -180,6 +182,21 @@ class RegionCompiler:
             for size, most in recipes.most.items():
                 for number in range(most):
                     low.line(f"%{name}.operand{size}.{number} = alloca i{size}")
+
+    def _visit(self, remaining: str) -> None:
+        """Count a visit, and begin to count its instructions (see `visits`)."""
+        low = self.low
+        slot = 2 * visits_slot(self.blocks[self.entries[0]].pc)
+        low.line(f"%visits = getelementptr i64, ptr {self._word(Word.VISITS)}, i64 {slot}")
+        low.line("%inside = getelementptr i64, ptr %visits, i64 1")
+        self._change("%visits", "add", "1")
+        self._change("%inside", "add", remaining)
+
+    def _change(self, place: str, operation: str, operand: str) -> None:
+        before = self.low.emit(f"load i64, ptr {place}")
+        self.low.line(
+            f"store i64 {self.low.emit(f'{operation} i64 {before}, {operand}')}, ptr {place}"
+        )
 
     def _switch_to_entry(self) -> None:
         low = self.low
@@ -478,6 +495,7 @@ class RegionCompiler:
         self._store_slot(pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
+        self._change("%inside", "sub", remaining)
         self._store_flags()
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")

@@ -15,6 +15,7 @@ from emu.engines.native.layout import LARGEST, SYMBOL, number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.names import Checksum, digest, digits, summing
 from emu.engines.native.tier1 import Made, conditions
+from emu.engines.native.visits import Visits
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
 from isa.hints import TYPE_CHECKING
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession
 
 USUAL = 10  # instructions of a block, for which a region should have room to get it
+DOUBT = 16  # by so much hotter is a block that gets a second chance
+PC_MASK = (1 << 32) - 1  # of a key
 MOST_REGIONS = 4_000  # installed at a time; then everything is forgotten
 
 
@@ -39,10 +42,11 @@ class NativeRegion:
     """Installed code: its entries' numbers by program counter, and their keys."""
 
     def __init__(
-        self, mode: Hashable, library: Library, address: int, entries: dict[int, int],
+        self, mode: Hashable, name: str, library: Library, address: int, entries: dict[int, int],
         keys: list[int],
     ) -> None:  # fmt: skip
         self.mode = mode
+        self.name = name  # on the disk
         self.library = library
         self.address = address
         self.entries = entries
@@ -90,6 +94,8 @@ class Regions:
         self.heat: dict[Hashable, dict[int, int]] = {}  # entries of blocks of the python engine
         self._jumps: dict[Hashable, JumpCache] = {}
         self.warmth = Warmth(session.cache)
+        self.visits = Visits()
+        self._given_up: set[tuple[Hashable, int]] = set()  # blocks of regions that did not pay
         self.kept = Kept(session.cache, self.warmth.pcs)
         self._watches: dict[int, Watch] = {}
         self._begun: dict[Hashable, Checksum] = {}  # digests of blocks, by what many have in common
@@ -105,6 +111,11 @@ class Regions:
     def served(self) -> set[int]:
         """The program counters where regions may be entered."""
         return {pc for region in self._installed_at.values() for pc in region.entries}
+
+    @property
+    def given_up(self) -> set[int]:
+        """The program counters of blocks that should have no region."""
+        return {key & PC_MASK for _, key in self._given_up}
 
     @property
     def inside(self) -> set[int]:
@@ -159,6 +170,19 @@ class Regions:
             self._cooled.add((mode, key))
             self._ask_entry(mode, key, origin)
 
+    def enough(self, mode: Hashable, key: int) -> int:
+        """After how many entries a block has a region compiled; it has to be much hotter if it was
+        in one that did not pay: then there is a loop that others did not let show."""
+        hot = self._session.native_hot
+        return hot * DOUBT if (mode, key) in self._given_up else hot
+
+    def ask_anew(self, mode: Hashable, key: int) -> None:
+        """Have a region compiled from a block that was entered often enough."""
+        if (mode, key) in self._given_up:
+            self._given_up.remove((mode, key))
+            self.asked.discard((mode, key))
+        self.ask(mode, key)
+
     def _origin(self, mode: Hashable, key: int) -> int | None:
         """The head of a region whose indirect jump leaves it for a block."""
         session = self._session
@@ -192,8 +216,13 @@ class Regions:
         if (mode, key) in self.asked or not cache.has(name) or self._covered(job):
             return
         found = cache.load(name)
-        if found is not None:
-            self._take(job, Compiled.of(*found))
+        if found is None:
+            return
+        compiled = Compiled.of(*found)
+        if compiled.pays:
+            self._take(job, compiled, name)
+        else:
+            self._bar(mode, compiled)
 
     def refine(self) -> None:
         """Have handlers made well that were made in a hurry: the guest runs long enough."""
@@ -271,8 +300,7 @@ class Regions:
         with borrowed(self._level) as compiler:
             compiled = builder.compile(compiler)
         if compiled is not None:
-            name = self._name(job.mode, *compiled.first)
-            self._session.cache.save(name, compiled.head(), compiled.image.code)
+            self._session.cache.save(self._own_name(job, compiled), *compiled.content())
             self.kept.note(compiled.first[0])
         return compiled
 
@@ -323,7 +351,7 @@ class Regions:
             elif isinstance(result, Covered):
                 self._cool(job.mode, job.key)
             elif result is not None:
-                self._take(job, result)
+                self._take(job, result, self._own_name(job, result))
 
     def _cool(self, mode: Hashable, key: int) -> None:
         """Let a block that is in a region by now ask again if it goes on being entered."""
@@ -332,7 +360,11 @@ class Regions:
         self.heat.get(mode, {}).pop(key, None)
         self._session.cool(mode, key)
 
-    def _take(self, job: Job, compiled: Compiled) -> None:
+    def _own_name(self, job: Job, compiled: Compiled) -> str:
+        """The cache's name of a region that this session has compiled."""
+        return self._name(job.mode, *compiled.first)
+
+    def _take(self, job: Job, compiled: Compiled, name: str) -> None:
         """Install a region if its code is there."""
         if not self._fits(job.mode, compiled):
             self.asked.discard((job.mode, job.key))
@@ -345,7 +377,7 @@ class Regions:
         except MemoryError:
             self._session.forget()
             return
-        self._offer(self._installed(job, compiled, library), job.key)
+        self._offer(self._installed(job, compiled, name, library), job.key)
         self.asked.add((job.mode, job.key))
         self._missing(job, compiled)
 
@@ -387,7 +419,7 @@ class Regions:
             for stop in self._session.breakpoints
         )
 
-    def _installed(self, job: Job, compiled: Compiled, library: Library) -> NativeRegion:
+    def _installed(self, job: Job, compiled: Compiled, name: str, library: Library) -> NativeRegion:
         """A region whose code is watched."""
         session, place = self._session, library.addresses[SYMBOL]
         keys = self._entries(job.mode, compiled)
@@ -395,7 +427,8 @@ class Regions:
         self._retire(job.mode, job.key)
         self._house(job, compiled)
         self._whole[job.mode, job.key] = compiled
-        region = NativeRegion(job.mode, library, place, numbers, keys)
+        region = NativeRegion(job.mode, name, library, place, numbers, keys)
+        self.visits.begin(compiled.entries[0][0])
         self._installed_at[job.mode, job.key] = region
         session.reasons |= {number_of(reason): reason for reason in compiled.reasons}
         for address, size, _ in compiled.code_ranges:
@@ -427,6 +460,25 @@ class Regions:
         if self._session.tier1 is not None:
             self._session.tier1.arena.offer(region.mode, pc, region.address, number)
 
+    # -- judging -----------------------------------------------------------------------------------
+
+    def judge(self) -> None:
+        """Give up the regions that are left too soon, in all runs."""
+        for place, region in list(self._installed_at.items()):
+            compiled = self._whole[place]
+            if not self.visits.pay(compiled.entries[0][0]):
+                self._session.cache.save(region.name, *compiled._replace(pays=False).content())
+                self._session.code.forget(set(region.watches))
+                self._bar(region.mode, compiled)
+
+    def _bar(self, mode: Hashable, compiled: Compiled) -> None:
+        """Let no block of a region ask for one."""
+        for (pc, _), (address, *_) in zip(compiled.blocks, compiled.code_ranges, strict=True):
+            place = mode, self._session.key(mode, pc, address)
+            self._given_up.add(place)
+            self.asked.add(place)
+            self._session.cool(*place)
+
     # -- dropping ----------------------------------------------------------------------------------
 
     def forget(self) -> None:
@@ -440,6 +492,7 @@ class Regions:
         self._whole.clear()
         self._extra.clear()
         self._cooled.clear()
+        self._given_up.clear()
         self._installed_at.clear()
         self._watches.clear()
         for jumps in self._jumps.values():

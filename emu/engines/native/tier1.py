@@ -460,7 +460,8 @@ class Tier1:
             self._kept = known
             learned.save(self._session.cache, self._learned_name, self.decoder)
         regions = self._session.regions
-        regions.warmth.keep(self._session.warm, regions.served, regions.inside)
+        needless = regions.served | regions.given_up
+        regions.warmth.keep(self._session.warm, needless, regions.inside)
 
 
 def _compiled_stencils(

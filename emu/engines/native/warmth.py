@@ -49,12 +49,12 @@ class Warmth:
         """How often a block was entered in the last run that had it."""
         return self._all().get(place, 0)
 
-    def keep(self, found: dict[Place, int], served: set[int], inside: set[int]) -> None:
+    def keep(self, found: dict[Place, int], needless: set[int], inside: set[int]) -> None:
         """Remember a run's entries beside those of other blocks in earlier runs; not at program
-        counters that are served by regions by now, nor what earlier runs said of those inside:
-        that such a block was warm as long as there was no region tells nothing."""
+        counters that are served by regions by now or should have none, nor what earlier runs said
+        of those inside: that such a block was warm as long as there was no region tells nothing."""
         earlier = {p: n for p, n in self._all().items() if p.pc not in inside}
-        entries = {p: n for p, n in (earlier | found).items() if p.pc not in served}
+        entries = {p: n for p, n in (earlier | found).items() if p.pc not in needless}
         if entries == self._all():
             return
         self._known = entries
