@@ -10,6 +10,7 @@ from emu.engines.native import arena as arena_module
 from emu.engines.native import engine as engine_module
 from emu.engines.native import executable
 from emu.engines.native import regions as regions_module
+from emu.engines.native.build import RegionBuilder
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import BEST, BLOCK, CONVENTION, REGION, STITCHED, Header
@@ -117,24 +118,40 @@ def test_loading_the_compiler_has_to_be_worth_it(monkeypatch, tmp_path):
     assert run(0, b"\xba" + EVEN[1:5] + EVEN)
 
 
-@pytest.mark.parametrize("count", [1, 2, 33, 60])
+# two loops one behind the other, of two blocks of eight instructions each and of two of four
+UNEVEN = code(
+    "b960090000 ba60090000 01c8 909090909090 eb00 49 909090909090 75ed"
+    "01d0 90 eb00 4a 9090 75f6 cd80"
+)  # mov ecx; mov edx; 1: add eax, ecx; jmp; dec ecx; jne 1b; 2: add eax, edx; jmp; dec edx; jne 2b
+FIRST, SECOND = {CODE + 10, CODE + 20}, {CODE + 29, CODE + 34}
+BEHIND = 2 + 16 * 0x960
+
+
 @pytest.mark.parametrize("stitch", [0, 7])
-def test_entries_are_counted_as_by_the_handlers(monkeypatch, stitch, count):
-    expected = asked(monkeypatch, NEVER, count)
-    assert expected
-    assert asked(monkeypatch, stitch, count) == expected
+def test_blocks_are_hot_after_as_many_instructions(monkeypatch, stitch):
+    """Whether they are long or short: each does half of what 200 entries of usual ones are. Samples
+    tell, which are few here."""
+    found = asked(monkeypatch, stitch, 200, UNEVEN)
+    assert {pc for _, pc in found} == FIRST | SECOND
+    for count, pc in found:
+        begun = 0 if pc in FIRST else BEHIND
+        assert 200 * 8 * 2 / 3 <= count - begun <= 200 * 8 * 2 * 3
 
 
-def test_a_short_block_is_hot_after_more_entries(monkeypatch):
-    """Four times as often once it is stitched, as it has two instructions."""
-    first, *_ = asked(monkeypatch, 0, 10, LOOP)
-    assert first == asked(monkeypatch, NEVER, 1 + 4 * (10 - 1), LOOP)[0]
+def test_what_runs_seldom_is_not_hot(monkeypatch):
+    """Nor does a sample ask if it is not the last one that is missing."""
+    assert not asked(monkeypatch, 0, 1 << 20, EVEN)
+    assert not asked(monkeypatch, 0, 600, LOOP)
+
+
+# LOOP 5,000 times
+LONGER = b"\xb9\x88\x13" + LOOP[3:]
 
 
 def test_a_region_takes_the_place_of_a_stitched_block():
     """No link leads past it; when it is gone, the stitched code is there again."""
     engine = stitching(hot=10, level=BEST)
-    state = agrees(LOOP, engine)
+    state = agrees(LONGER, engine)
     found = kinds(engine, state)
     head = next(pc for pc, kind in found.items() if kind == REGION)
     assert links_of(engine, state).get(head, 0) == 0
@@ -144,15 +161,18 @@ def test_a_region_takes_the_place_of_a_stitched_block():
     assert kinds(engine, state)[head] == STITCHED
     state.pc, state["eax"] = CODE, 0
     assert engine.run(state, 1 << 30).reason == "interrupt"
-    assert state["eax"] == 5050
+    assert state["eax"] == 5_000 * 5_001 // 2
 
 
-# twenty times thirty rounds: mov edx; outer: mov ecx; inner: add; dec; jne inner; dec; jne outer
-NESTED = code("ba14000000 b91e000000 01c8 49 75fb 4a 75f3 cd80")
+# twenty times 200 rounds: mov edx; outer: mov ecx; inner: add; dec; jne inner; dec; jne outer
+INNER = CODE + 10
+NESTED = code("ba14000000 b9c8000000 01c8 49 75fb 4a 75f3 cd80")
 
 
-def test_regions_are_linked_to_until_they_are_gone():
-    """What comes after the inner loop was stitched before that became a region."""
+def test_regions_are_linked_to_until_they_are_gone(monkeypatch):
+    """The outer loop was stitched before the inner one became a region, without the outer one."""
+    monkeypatch.setattr(RegionBuilder, "_following", lambda builder, planned: {INNER})
+    monkeypatch.setattr(engine_module, "SLICE", 1_000)  # after which new regions are used
     engine = stitching(hot=10, level=BEST)
     state = agrees(NESTED, engine)
     arena, mode = arena_of(engine, state), state.isa.mode(state.values)
@@ -167,10 +187,10 @@ def test_regions_are_linked_to_until_they_are_gone():
     assert not any(arena._links.get(header) for header in headers)
     state.pc, state["eax"] = CODE, 0
     assert engine.run(state, 1 << 30).reason == "interrupt"
-    assert state["eax"] == 20 * 465
+    assert state["eax"] == 20 * 20_100
 
 
-@pytest.mark.parametrize("until", range(100, 1300, 77))
+@pytest.mark.parametrize("until", range(100, 12_000, 777))
 def test_counts_are_exact_with_links_to_regions(until):
     assert agrees(NESTED, stitching(hot=10, level=BEST), until=until).count == until
 
@@ -233,7 +253,6 @@ def test_room_for_code_is_limited(monkeypatch):
     """Then everything is forgotten, and goes on."""
     monkeypatch.setattr(arena_module, "MOST_CODE", 1)
     monkeypatch.setattr(arena_module, "CODE", 1024)
-    monkeypatch.setattr(arena_module, "COUNTERS", 64)
     forgotten = []
     forget = NativeSession.forget
     monkeypatch.setattr(NativeSession, "forget", lambda s: (forgotten.append(s), forget(s)))

@@ -22,7 +22,6 @@ from emu.engines.native.layout import (
     PYTHONS,
     REGION,
     STITCHED,
-    USUAL,
     Header,
     Word,
 )
@@ -52,7 +51,6 @@ ARENA = 1 << 21  # records; then everything is forgotten
 MOST_PAGES = 1 << 12  # ready at a time, in all modes; then everything is forgotten
 
 CODE, MOST_CODE = 1 << 20, 64  # bytes taken for stitched code at a time, and how often
-COUNTERS = 40 << 10  # bytes of counters in them: four for each block, which has 140 at least
 NOTES = 1 << 12  # of links that Python has not read yet
 OVERWRITTEN = 16  # changes of a frame's code after which it has none
 AHEAD = 16  # pages of constant code that are made ready together
@@ -115,7 +113,7 @@ class Arena:
         self._free: list[int] = []  # slots that were given back
         self._mail[Word.USED] = 1
         self._code: list[Placed] = []
-        self._mail[Word.CODE] = self._mail[Word.ROOM] = self._mail[Word.COUNTER] = 0
+        self._mail[Word.CODE] = self._mail[Word.ROOM] = 0
         # what leads from stitched code to other code or regions, by header: see `site.NOTE`
         self._links: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
         self._mail[Word.LINKS] = self._notes.address
@@ -310,11 +308,7 @@ class Arena:
         often it has been already."""
         most = self._mail[Word.HOT] - 1 - self._mail[Word.COUNT] & 0xFFFFFFFF
         count = self._mail[Word.COUNT] + min(entries, most) & 0xFFFFFFFF
-        if stitched := self._stitched(self._header(block.mode, block.pc)):
-            left = (self._mail[Word.HOT] - count & 0xFFFFFFFF) * USUAL
-            self._counter(stitched).value = -(-left // self._word(stitched, Header.LENGTH))
-        else:
-            self._put(block.header, Header.COUNT, count)
+        self._put(block.header, Header.COUNT, count)
 
     def recalls(self, block: ColdBlock) -> bool:
         """Whether this is the first time that somebody asks."""
@@ -434,13 +428,6 @@ class Arena:
 
     # -- stitched code ---------------------------------------------------------------------------
 
-    def _counter(self, stitched: int) -> ctypes.c_int32:
-        """How many entries of stitched code are left until it asks for a region; below 0 from then
-        on."""
-        distance = self._word(stitched, Header.COUNTER)
-        signed = distance - (distance >> 31 << 32)
-        return ctypes.c_int32.from_address(self._function(stitched) + signed)
-
     def _unlink(self, header: int) -> None:
         """Let no stitched code go on directly at what has a header."""
         self._take_notes()
@@ -476,10 +463,9 @@ class Arena:
         if len(self._code) >= MOST_CODE:
             raise FullError
         start, size = code.take(CODE)
-        self._code.append(Placed(code, start, size, {"counters": 0, "code": COUNTERS}))
-        at = self._code[-1].addresses
-        self._mail[Word.COUNTER], self._mail[Word.CODE] = at["counters"], at["code"]
-        self._mail[Word.ROOM] = at["counters"] + size
+        self._code.append(Placed(code, start, size, {"code": 0}))
+        first = self._mail[Word.CODE] = self._code[-1].addresses["code"]
+        self._mail[Word.ROOM] = first + size
 
 
 def _place(slot: int, pc: int) -> int:

@@ -8,7 +8,7 @@ instructions that have no handler, and full tables. A block lies in one page, bu
 that ends in the next one: it is a block of its own.
 
 `tier1` runs a block, handler by handler; `end` and `absent` are what ends it. Stitched blocks leave
-for the handlers in `handle` and `resume`, for Python in `asks`.
+for the handlers in `handle` and `resume`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from emu.engines.native.layout import (
 from emu.engines.native.links import leaps, links
 from emu.engines.native.lowering import Lowering
 from emu.engines.native.pieces import chain, leave, read_field, read_word
+from emu.engines.native.samples import DEAL, SAMPLE
 from emu.engines.native.site import exits
 from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
@@ -293,19 +294,25 @@ some:
 done:
   ret void
 }}
-
-define {CONVENTION} i64 @asks(ptr %mailbox, i64 %number) {{
-  call void @settle(ptr %mailbox)
-  ret i64 {int(Left.HOT)}
-}}
 """
 
 
 def _whole(pc: Register) -> str:
-    """Run a stitched block whose entry has been counted."""
+    """Run a stitched block of which less may be done, or stitched if there is more later."""
     low = Lowering()
     low.line("call void @settle(ptr %mailbox)")
     _header(low)
+    low.lines.append(read_word("later", Word.LATER, "i64"))
+    low.branch(low.emit("icmp ne i64 %later, 0"), "more", "run")
+    low.start("more")
+    low.line("%why = call i64 @sample(ptr %mailbox, ptr %header)")
+    low.branch(low.emit(f"icmp eq i64 %why, {int(Left.DISPATCH)}"), "again", "out")
+    low.start("out")
+    low.line("ret i64 %why")
+    low.start("again")
+    _registers(low, pc)
+    chain(low, "%at")
+    low.start("run")
     _handle(low, pc)
     return _function("handle", "ptr %mailbox, i64 %number", low)
 
@@ -455,4 +462,4 @@ def dispatcher(pc: Register, space: int, *, stitches: bool) -> str:
     stitched ones if there are some."""
     texts = [_tier1(pc), _whole(pc), _resume(pc), _SETTLE, _COVER, _ENDS, _DISPATCH, _decode(space)]
     more = [leaps(), exits(pc)] if stitches else []
-    return "\n".join([*texts, stitcher(), links(pc), *more])
+    return "\n".join([DEAL, SAMPLE, *texts, stitcher(), links(pc), *more])

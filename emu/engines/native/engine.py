@@ -22,10 +22,12 @@ from emu.engines.native.jumps import JumpCache
 from emu.engines.native.layout import (
     BEST,
     LARGEST,
+    LEAST_PERIOD,
     LOOKS,
     PORT_READ,
     SEEN,
     STITCH,
+    USUAL,
     WORDS,
     Left,
     Word,
@@ -68,6 +70,8 @@ SLOW_HOT = 4_000  # the same for a block of the python engine
 PYTHON_HOT = 3_200  # runs of its handlers after which the python engine compiles a block
 SLICE = 4_000_000  # instructions after which native code returns, for Ctrl-C and new regions
 JUDGE = 50_000_000  # instructions after which regions are judged: some hundredths of a second
+PERIOD = 1 << 16  # instructions between samples, see `samples`: they take a thousandth of the time
+SAMPLES = 4  # before a block is warm, at least
 MOST_SURROUNDINGS = 4_000  # remembered at a time
 RECALL = 4_000  # entries after which a block of tier 1 is looked up on the disk: to load a region
 # takes about a millisecond
@@ -179,6 +183,7 @@ class NativeSession(Session):
             self.mail[Word.COUNT] = self.mail[Word.HOT] - self._warm_after & 0xFFFFFFFF
             self.mail[Word.STITCH] = self.stitch
             self.mail[Word.KEPT] = self.regions.kept.address
+        self.mail[Word.PERIOD] = min(max(self._warm_after * USUAL // SAMPLES, LEAST_PERIOD), PERIOD)
         self.mail[Word.SEEN] = self._seen_at
         self.mail[Word.VISITS] = self.regions.visits.address
         self.mail[Word.LOOKS] = LOOKS

@@ -267,41 +267,42 @@ def _quick() -> str:
 _RELEASE = """  %thread.new = call ptr %PyEval_SaveThread()
   store ptr %thread.new, ptr %thread.p
 """
+_DEAL_HELD = """  %never = icmp eq i64 %held, 0
+  %most = select i1 %never, i64 -1, i64 %held
+  call void @deal(ptr %mailbox, i64 %total, i64 %most)
+"""
 _TAKE = """  call void %PyEval_RestoreThread(ptr %thread)
   store ptr null, ptr %thread.p
 """
 
 
 def _text(slots: tuple[int, ...], pc: Register) -> str:
+    from emu.engines.native.samples import DEAL  # the code is on the disk but once
+
     remember, compare = _mode(slots)
     words = _word("registers", Word.REGISTERS) + _word("held", Word.HELD, "i64")
     words += _word("thread", Word.THREAD) + _word("later", Word.LATER, "i64")
     threads = _known("PyEval_SaveThread", "PyEval_RestoreThread")
     return f"""
+{DEAL}
 define i64 @enter(ptr %mailbox, ptr %code, i64 %number) {{
 entry:
 {words}{threads}{remember}
   %serving = getelementptr i64, ptr %mailbox, i64 {int(Word.SERVING)}
   store i64 0, ptr %serving
   %total = load i64, ptr %mailbox
-  %first = call i64 @llvm.umin.i64(i64 %total, i64 %held)
-  %rest = sub i64 %total, %first
-  store i64 %first, ptr %mailbox
-  store i64 %rest, ptr %later.p
   store ptr null, ptr %thread.p
-  %none = icmp eq i64 %held, 0
-  br i1 %none, label %begin.free, label %begin
+{_DEAL_HELD}
+  br i1 %never, label %begin.free, label %begin
 begin.free:
   %thread.begin = call ptr %PyEval_SaveThread()
   store ptr %thread.begin, ptr %thread.p
-  store i64 %total, ptr %mailbox
-  store i64 0, ptr %later.p
   br label %begin
 begin:
   %left.first = call {CONVENTION} i64 %code(ptr %mailbox, i64 %number)
   br label %look
 look:
-  %left = phi i64 [%left.first, %begin], [%left.more, %free]
+  %left = phi i64 [%left.first, %begin], [%left.more, %more.now]
   %some = load i64, ptr %mailbox
   %more = load i64, ptr %later.p
   %both = add i64 %some, %more
@@ -310,9 +311,16 @@ look:
   %is_budget = icmp eq i64 %left, {int(Left.BUDGET)}
   %has_more = icmp ne i64 %more, 0
   %again = and i1 %is_budget, %has_more
-  br i1 %again, label %free, label %out
+  br i1 %again, label %free.or.not, label %out
+free.or.not: ; the lock is given up the first time
+  %thread.now = load ptr, ptr %thread.p
+  %is_held = icmp eq ptr %thread.now, null
+  br i1 %is_held, label %free, label %more.now
 free:
 {_RELEASE}
+  br label %more.now
+more.now:
+  call void @deal(ptr %mailbox, i64 %both, i64 -1)
   %left.more = call {CONVENTION} i64 @go_on(ptr %mailbox, i64 0)
   br label %look
 out:
@@ -462,15 +470,9 @@ leave:
   ret i64 {int(Left.SERVED)}
 go:
   store i64 0, ptr %serving
-  %some.now = call i64 @llvm.umin.i64(i64 %total, i64 %held)
-  %rest = sub i64 %total, %some.now
-  store i64 %some.now, ptr %mailbox
-  store i64 %rest, ptr %later.p
-  %never = icmp eq i64 %held, 0
+{_DEAL_HELD}
   br i1 %never, label %release, label %next
 release:
-  store i64 %total, ptr %mailbox
-  store i64 0, ptr %later.p
 {_RELEASE}
   br label %next
 next:

@@ -64,10 +64,10 @@ class Word(IntEnum):
     STITCH = 145  # a block is stitched when the bits of this mask are 0 in its count
     CODE = 146  # where the next stitched code goes
     ROOM = 147  # ... and where that must end
-    COUNTER = 148  # where the next counter of entries goes
+    PERIOD = 148  # instructions between samples, see `samples`
     AGAIN = 149  # which instruction of a stitched block the handlers do
     RESUME = 150  # -> the function that does that one and what follows it there
-    HANDLE = 151  # -> the function that does a block there whose entry has been counted
+    HANDLE = 151  # -> the function that does a block there of which less may be done, or samples it
     LINK = 152  # -> the function that goes on behind a stitched block, and links it to the next
     LINKS = 153  # where the next note of a link goes
     LAST_LINK = 154  # ... and where none goes any more
@@ -75,7 +75,7 @@ class Word(IntEnum):
     FACTS = 156  # -> `FlagFacts` of forms, packed
     SETTLERS = 157  # -> the functions that settle pending flags, by the number of their kind
     EVALUATORS = 158  # -> stencils by such a number and that of a flag, null where there is none
-    ASKS = 159  # -> the function that leaves because a stitched block is hot
+    SAMPLE = 159  # the count at which the next one is due
     VALUES = 160  # of an exit, see REASON
     WINDOWS = 288  # -> the windows of address spaces that have one, by number
     LOOKS = 171  # writes to pages with code until Python looks whether they still have some
@@ -116,7 +116,7 @@ class Header(IntEnum):
     """32-bit words of a header: of a block of tier 1, stitched or not, or of a region's entry."""
 
     KIND = 0
-    COUNT = 1  # entries
+    COUNT = 1  # entries; of a block that is stitched, an estimate from samples
     TARGETS = 2  # ... where it went, the last four
     SIZE = 6  # bytes of code
     RECALLED = 7  # 1: looked up on the disk, or nothing is there
@@ -125,10 +125,7 @@ class Header(IntEnum):
     ENTRY = 4  # ... the entry's number, or that of this header
     BEHIND = 5  # ... the header of what it replaces, or 0
 
-    COUNTER = 1  # of a stitched block: the distance from its function to what counts its entries
-    # down, from as many as a block of USUAL instructions has
-    LINKED = 6  # ... and to where stitched code enters it
-    LENGTH = 7  # ... how many instructions it has
+    LINKED = 6  # of a stitched block: the distance from that to where stitched code enters it
 
 
 QUICK, BEST = 0, 2
@@ -164,7 +161,8 @@ ELEMENTS: Final = (8, 16, 32)  # widths of an element
 
 STITCH: Final = 31  # see `Native`
 LONGEST: Final = 60  # instructions of a block of tier 1
-USUAL: Final = 8  # ... of a usual one: a longer one is hot after fewer entries
+LEAST_PERIOD: Final = 512  # instructions between samples
+USUAL: Final = 8  # ... of a usual one
 MOST_FORMS: Final = 1 << 14
 END: Final = MOST_FORMS - 1  # the form number of the record behind a block; no form has it
 _PIECES: Final = ("settle", "again", "enter", "begin", "fall", "one", "two", "end")
@@ -183,7 +181,6 @@ DISCOVERY: Final = (
     "dispatch",
     "resume",
     "handle",
-    "asks",
     "link",
     "join",
     "pass",

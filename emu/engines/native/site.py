@@ -1,7 +1,7 @@
 """What stands around the stencils of a stitched block, in x86-64 assembly (see `stitch.py`).
 
-`begin` counts the block's entries and its instructions, and leaves the block to the handlers if
-less may be done: there stitched code enters it. Others come through `enter`, which loads the
+`begin` counts the block's instructions, and leaves the block to the handlers if less may be done:
+there stitched code enters it. Others come through `enter`, which loads the
 registers and stands apart, as does whatever is done seldom.
 
 `end` is the *site* of a block that goes on wherever a register says: links compare the program
@@ -40,7 +40,7 @@ their names stands where that is (see `way_to`)."""
 WAYS: Final = tuple(_DECLARED % name for name in ("next", "again"))
 """What is copied behind a stencil, and what does the instruction in the handlers."""
 
-ENTRY: Final = 42  # bytes of `enter` before where it is entered: what `begin` does seldom
+ENTRY: Final = 26  # bytes of `enter` before where it is entered: what `begin` does seldom
 LINK: Final = struct.Struct("<HIBBBi")
 """cmp edx, TAG; jne behind it; jmp TO."""
 LINKS: Final = 2  # of a site
@@ -54,10 +54,9 @@ TAG, TO = 2, 9  # where in a link the program counter is, and the distance from 
 SITE: Final = LINKS * LINK.size + 21
 """Bytes of a site: its links, and what goes to `link`."""
 STUB: Final = 26  # bytes of what goes to `join`, for one jump
-_BUSY: Final = 14  # bytes of `enter` before what is done if fewer instructions remain
 LEAVE: Final = "leave_"  # before the name of a function of `discover` where stitched code leaves
 LEAVE_PASS: Final = _DECLARED % f"{LEAVE}pass"
-EXITS: Final = ("resume", "handle", "asks", "link", "join")
+EXITS: Final = ("resume", "handle", "link", "join")
 SETTLE, ENTER = "settle_here", "enter"
 THUNK: Final = struct.Struct("<BIHIHQII3x")
 """mov edx, a program counter; mov r13d, the number of a region's entry there; mov rax, its
@@ -127,9 +126,6 @@ def pieces(space: Space) -> str:
     texts = {
         "enter": f"""
     mov edx, offset pc
-    jmp {_mail(Word.ASKS)}
-    .org enter + {_BUSY}
-    mov edx, offset pc
     add rsi, offset count
     mov r13d, offset number
     jmp {_mail(Word.HANDLE)}
@@ -141,11 +137,9 @@ def pieces(space: Space) -> str:
     xor ecx, ecx
     jmp apart
 """,
-        "begin": f"""
-    sub dword ptr [rip + counter], 1
-    je apart
+        "begin": """
     sub rsi, offset count
-    jl apart + {_BUSY}
+    jl apart
 """,
         "again": f"""
     mov edx, offset pc

@@ -17,8 +17,8 @@ _ARGUMENT: Final = 8  # where in a hole that is
 _NAMES: Final = {
     "field": Kind.FIELD, "slot": Kind.SLOT, "pc": Kind.PC, "index": Kind.INDEX,
     "count": Kind.COUNT, "next": Kind.NEXT, "number": Kind.NUMBER,
-    "stitched": Kind.STITCHED, "counter": Kind.COUNTER, "again": Kind.AGAIN,
-    "pending": Kind.PENDING, "sum": Kind.SUM, "apart": Kind.AGAIN,
+    "stitched": Kind.STITCHED, "again": Kind.AGAIN, "pending": Kind.PENDING,
+    "sum": Kind.SUM, "apart": Kind.AGAIN,
 }  # fmt: skip
 _LEADING: Final = {name: (Kind.LEADS, n) for n, name in enumerate(LEADS)} | {
     f"{name}{n}": (kind, n)
@@ -27,7 +27,7 @@ _LEADING: Final = {name: (Kind.LEADS, n) for n, name in enumerate(LEADS)} | {
 }
 """Holes of which there is one for each way on."""
 _RELATIVE: Final = (
-    Kind.NEXT, Kind.COUNTER, Kind.CALL, Kind.AGAIN, Kind.LEADS, Kind.LINK,
+    Kind.NEXT, Kind.CALL, Kind.AGAIN, Kind.LEADS, Kind.LINK,
 )  # fmt: skip
 _NAMED: Final = (Kind.CALL, Kind.PENDING)
 _WIDE: Final = (Kind.FIELD, Kind.PC, Kind.SUM)  # numbers that may have their highest bit set

@@ -33,7 +33,6 @@ from emu.engines.native.layout import (
     PIECES,
     STITCHED,
     UNKNOWN_KIND,
-    USUAL,
     Header,
     Left,
     Word,
@@ -72,7 +71,6 @@ class Kind(IntEnum):
     NEXT = 5  # the distance from the hole to the end of the stencil's copy
     NUMBER = 6  # the number of the block's header
     STITCHED = 7  # the number of the stitched code's header
-    COUNTER = 8  # the distance from the hole to what counts the entries
     CALL = 9  # the distance from the hole to a function, by its number among those called
     AGAIN = 10  # ... to what leaves the instruction to the handlers, or begins the block from apart
     PENDING = 11  # a number of a kind of flags
@@ -99,7 +97,6 @@ _KINDS: Final = {
     Kind.NEXT: "%distance",
     Kind.NUMBER: "%number",
     Kind.STITCHED: "%stitched",
-    Kind.COUNTER: "%to.counter",
     Kind.CALL: "%to.function",
     Kind.AGAIN: "%to.again",
     Kind.PENDING: "%argument",
@@ -158,7 +155,7 @@ _COPY: Final = f"""
 
 ; copy a stencil to a place and fill its holes in: the place behind the copy
 define internal ptr @copy(ptr %stencil, ptr %to, ptr %record, i32 %pc, i32 %index, ptr %block,
-                          ptr %counter, ptr %calls, ptr %again) noinline {{
+                          ptr %calls, ptr %again) noinline {{
 entry:
   {read_field("size", "%stencil", 0)}
   {read_field("holes", "%stencil", 1)}
@@ -171,7 +168,6 @@ entry:
   %up = add i64 %size64, 3
   %aligned = and i64 %up, -4
   %first = getelementptr i8, ptr %code, i64 %aligned
-  %counter.n = ptrtoint ptr %counter to i64
   %again.n = ptrtoint ptr %again to i64
   br label %next
 next:
@@ -187,8 +183,6 @@ hole:
   %is_call = icmp eq i32 %kind, {int(Kind.CALL)}
   %place = getelementptr i8, ptr %to, i32 %at
   %place.n = ptrtoint ptr %place to i64
-  %to.counter64 = sub i64 %counter.n, %place.n
-  %to.counter = trunc i64 %to.counter64 to i32
   %to.again64 = sub i64 %again.n, %place.n
   %to.again = trunc i64 %to.again64 to i32
   %called.number = select i1 %is_call, i32 %argument, i32 0
@@ -560,7 +554,6 @@ planned:
   %whole64 = zext i32 %whole to i64
   {read_word("to", Word.CODE)}
   {read_word("room", Word.ROOM, "i64")}
-  {read_word("counter", Word.COUNTER)}
   {read_word("used", Word.USED, "i64")}
   {read_word("arena", Word.ARENA, "i64")}
   %free = ptrtoint ptr %to to i64
@@ -597,9 +590,9 @@ copy:
   %stubs = inttoptr i64 %room.next to ptr
   %enters = getelementptr i8, ptr %stubs, i32 %stub.size
   %begun = call ptr @copy(ptr %piece.begin, ptr %to, ptr %header, i32 %pc32, i32 0, ptr %block,
-                          ptr %counter, ptr %calls, ptr %enters)
+                          ptr %calls, ptr %enters)
   %first.apart = call ptr @copy(ptr %piece.enter, ptr %enters, ptr %header, i32 %pc32, i32 0,
-                                ptr %block, ptr %counter, ptr %calls, ptr %to)
+                                ptr %block, ptr %calls, ptr %to)
   %stubs.low = trunc i64 %room.next to i32
   %stubs.p = getelementptr i32, ptr %block, i32 {_STUBS}
   store i32 %stubs.low, ptr %stubs.p
@@ -622,7 +615,7 @@ one:
   %index.next = add i32 %index, 1
   %record = getelementptr [{SIZE} x i8], ptr %header, i32 %index.next
   %where.next = call ptr @copy(ptr %one.stencil, ptr %where, ptr %record, i32 %here, i32 %index,
-                               ptr %block, ptr %counter, ptr %calls, ptr %away)
+                               ptr %block, ptr %calls, ptr %away)
   {read_field("one.length", "%record", SIZE // 4 - 1)}
   %moves = mul i32 %one.length, %does
   %here.next = add i32 %here, %moves
@@ -632,7 +625,7 @@ one:
   br i1 %leaves, label %leave, label %rest
 leave:
   %behind.away = call ptr @copy(ptr %piece.again, ptr %away, ptr %record, i32 %here, i32 %index,
-                                ptr %block, ptr %counter, ptr %calls, ptr null)
+                                ptr %block, ptr %calls, ptr null)
   br label %rest
 rest:
   %away.next = phi ptr [ %away, %one ], [ %behind.away, %leave ]
@@ -640,21 +633,7 @@ rest:
 last.one:
   %end.at = select i1 %stays, ptr %where, ptr %stubs
   %ended = call ptr @copy(ptr %ending, ptr %end.at, ptr %header, i32 %here, i32 %count, ptr %block,
-                          ptr %counter, ptr %calls, ptr null)
-  {read_word("hot", Word.HOT, "i64")}
-  {read_field("entries", "%header", Header.COUNT)}
-  %limit = trunc i64 %hot to i32
-  %entries.left = sub i32 %limit, %entries
-  %left.64 = sext i32 %entries.left to i64 ; below 0 if it has asked
-  %weighed = mul i64 %left.64, {USUAL}
-  %count.64 = zext i32 %count to i64
-  %less = sub i64 %count.64, 1
-  %rounded = add i64 %weighed, %less
-  %scaled = sdiv i64 %rounded, %count.64
-  %left = trunc i64 %scaled to i32
-  store i32 %left, ptr %counter
-  %counter.next = getelementptr i32, ptr %counter, i64 1
-  store ptr %counter.next, ptr %counter.p
+                          ptr %calls, ptr null)
   %to.next = getelementptr i8, ptr %to, i64 %aligned
   store ptr %to.next, ptr %to.p
   %new = getelementptr [{SIZE} x i8], ptr %records, i64 %used
@@ -662,9 +641,6 @@ last.one:
   store i32 {STITCHED}, ptr %new
   %function = getelementptr i8, ptr %enters, i64 {ENTRY}
   %function.n = ptrtoint ptr %function to i64
-  %counter.n = ptrtoint ptr %counter to i64
-  %to.counter = sub i64 %counter.n, %function.n
-  %to.counter32 = trunc i64 %to.counter to i32
   %to.linked = sub i64 %free, %function.n
   %to.linked32 = trunc i64 %to.linked to i32
   {
@@ -673,12 +649,10 @@ last.one:
   %new.{int(word)} = getelementptr i32, ptr %new, i64 {int(word)}
   store {value}, ptr %new.{int(word)}'''
         for word, value in (
-            (Header.COUNTER, "i32 %to.counter32"),
             (Header.FUNCTION, "ptr %function"),
             (Header.ENTRY, "i32 %used32"),
             (Header.BEHIND, "i32 %number32"),
             (Header.LINKED, "i32 %to.linked32"),
-            (Header.LENGTH, "i32 %count"),
         )
     )
 }
