@@ -5,9 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from contextlib import suppress
 
-from emu.garbage import look_seldom
+from emu import bundle
 
 
 class _End:
@@ -26,6 +25,8 @@ class _End:
     def come(self) -> None:
         """End the process."""
         if self.code is not None:
+            from contextlib import suppress
+
             with suppress(OSError, ValueError):  # nobody reads it any more
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -34,7 +35,10 @@ class _End:
 
 def main() -> None:
     """Run the command (see `emu.cli`) as all that the process is there for."""
-    look_seldom()  # from the first import on
+    modules = bundle.begin()  # for all imports but those above
+    from emu.garbage import look_seldom
+
+    look_seldom()
     end = _End() if "coverage" not in sys.modules else None  # which would be told of it too late
     if end is not None:
         atexit.register(end.come)  # registered before all others, called after them
@@ -45,6 +49,7 @@ def main() -> None:
     except SystemExit as ended:
         if end is not None:
             end.is_near(ended.code)
+        modules.keep()
         raise
 
 

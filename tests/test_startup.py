@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("llvmlite")
 
+from emu import private
 from emu.assembler import assemble
 from emu.engines.native import cache
 
@@ -95,7 +96,7 @@ def guest(tmp_path: Path) -> Path:
 
 def ran(guest: Path, kept: Path) -> tuple[dict[str, object], set[str]]:
     """What `emu run` reports, and which modules it has imported."""
-    environment = os.environ | {cache.VARIABLE: str(kept)}
+    environment = os.environ | {private.VARIABLE: str(kept)}
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(guest)], env=environment, capture_output=True, text=True,
         check=True,
@@ -134,7 +135,7 @@ print(json.dumps(found))
 
 def test_a_plain_warm_run_imports_nobody_who_knows_options(guest: Path, tmp_path: Path) -> None:
     """Nor OpenSSL, for the checksums of what is on the disk, nor what types and paths are for."""
-    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    environment = os.environ | {private.VARIABLE: str(tmp_path / "cache")}
     command = [sys.executable, "-c", PLAIN_RUN, str(guest)]
     told = [
         subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -199,7 +200,7 @@ def test_a_command_that_ends_at_once_has_done_what_was_left_for_the_end(
 ) -> None:
     """Python does not take itself apart, but its output and what it keeps are written."""
     command = [sys.executable, "-m", "emu", "run", "--engine", "native", str(guest)]
-    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    environment = os.environ | {private.VARIABLE: str(tmp_path / "cache")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "", 7)
     (kept,) = (tmp_path / "cache").rglob("handlers")

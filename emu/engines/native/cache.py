@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import marshal
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache, cached_property
 
@@ -27,13 +26,13 @@ import emu.engines
 import isa
 from emu.engines.native.executable import arena
 from emu.engines.native.names import DIGEST, checksum, summing
+from emu.private import chosen, is_ours, users_directory, write
 from isa.hints import Any, Final, StrPath
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
 VERSION: Final = "version"  # the file with the digest of our sources
-VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
-PREPARED: Final = "POPEK_PREPARED"  # the same for what was made at installation
+PREPARED: Final = "POPEK_PREPARED"  # environment: where is what was made at installation; or empty
 _NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no look
 
 
@@ -56,7 +55,7 @@ def version(directory: StrPath) -> str:
         digest.update(_content(path))
     found = digest.hexdigest()[:16]
     with suppress(OSError):
-        _write(file, _line(status, found).encode())
+        write(file, _line(status, found).encode())
     return found
 
 
@@ -97,15 +96,6 @@ def _read(path: str) -> str:
         return ""
 
 
-def _write(path: str, content: bytes) -> None:
-    """Write a file, which appears whole or not at all; raises OSError."""
-    import tempfile  # most runs write nothing
-
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
-
-
 def _processor() -> str:
     """The host's processor and what it can do; asked of LLVM, which loads slowly, if need be."""
     try:
@@ -137,15 +127,15 @@ class DiskCache:
     @staticmethod
     def users() -> DiskCache:
         """The user's own, and below it what was made at installation."""
-        return DiskCache(_directory(), prepared=prepared_directory())
+        return DiskCache(users_directory(), prepared=prepared_directory())
 
     def _open(self, directory: str) -> str | None:
         """The directory of this version, made if need be; None if it cannot be trusted."""
         try:
-            if not _is_ours(directory):
+            if not is_ours(directory):
                 return None
             place = os.path.join(directory, version(directory))
-            return place if _is_ours(place) else None
+            return place if is_ours(place) else None
         except OSError:
             return None
 
@@ -190,7 +180,7 @@ class DiskCache:
         if self.place is None:
             return
         try:
-            _write(os.path.join(self.place, key), _pack(head, code))
+            write(os.path.join(self.place, key), _pack(head, code))
         except OSError:
             return
         self._written += 1
@@ -221,18 +211,6 @@ def _loaded(path: str, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
     except OSError:
         return None
     return _unpack(content)
-
-
-def _is_ours(directory: str) -> bool:
-    """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
-    try:
-        facts = os.stat(directory)
-    except FileNotFoundError:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        facts = os.stat(directory)
-    if not stat.S_ISDIR(facts.st_mode):
-        return False
-    return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
 
 
 @cache
@@ -273,30 +251,9 @@ def _files(directory: str) -> Iterator[tuple[float, int, str]]:
                 yield facts.st_mtime, facts.st_size, path
 
 
-def _directory() -> str | None:
-    return _chosen(VARIABLE, lambda: os.path.join(_users_own(), "native"))
-
-
 def prepared_directory() -> str | None:
     """Where what was made at installation is."""
-    return _chosen(PREPARED, lambda: os.path.join(os.path.dirname(__file__), "prepared"))
-
-
-def _chosen(variable: str, usual: Callable[[], str]) -> str | None:
-    """The directory that the environment names, the usual one if it says nothing."""
-    chosen = os.environ.get(variable)
-    return usual() if chosen is None else chosen or None
-
-
-def _users_own() -> str:
-    """Where the user's caches are: on Linux as the XDG Base Directory Specification says."""
-    if sys.platform.startswith("linux"):
-        chosen = os.environ.get("XDG_CACHE_HOME", "")
-        caches = chosen if chosen.startswith("/") else os.path.expanduser("~/.cache")
-        return os.path.join(caches, "popek")
-    import platformdirs  # slow to load: it knows all other systems
-
-    return platformdirs.user_cache_dir("popek")
+    return chosen(PREPARED, os.path.join(os.path.dirname(__file__), "prepared"))
 
 
 def _pack(head: dict[str, Any], code: bytes) -> bytes:
