@@ -12,14 +12,13 @@ that had found them: only who reads their code is another one.
 from __future__ import annotations
 
 import marshal
-import mmap
 import os
 import sys
 import zlib
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import PathFinder, SourceFileLoader  # as in `importlib.machinery`
 
-from emu.private import Status, is_ours, status, users_directory, write
+from emu.private import Status, is_ours, mapped, status, users_directory, write
 
 TYPE_CHECKING = False  # see `isa.hints`, which is in the bundle
 
@@ -68,16 +67,14 @@ class Bundle:
     def _open(self, path: str) -> None:
         """Read the head, if there is one."""
         try:
-            with open(path, "rb", buffering=0) as file:
-                content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        except (OSError, ValueError):  # of an empty file
+            content = mapped(path)
+        except OSError:
             return
         size, check = (int.from_bytes(content[n : n + _WORD], "little") for n in (0, _WORD))
         head, codes = content[2 * _WORD :][:size], content[2 * _WORD + size :]
         if zlib.crc32(head) == check:
-            head_of: tuple[list[tuple[str, int]], dict[str, Entry]] = marshal.loads(head)
-            path, self._entries = head_of
-            self._is_of_path, self._codes = path == self._path, codes
+            places, self._entries = marshal.loads(head)
+            self._is_of_path, self._codes = places == self._path, codes
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None

@@ -5,6 +5,7 @@ Python's own modules alone: `bundle.py` has this before anything else of ours.
 
 from __future__ import annotations
 
+import mmap
 import os
 import stat
 import sys
@@ -53,6 +54,16 @@ def write(path: str, content: bytes) -> None:
     with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
         file.write(content)
     os.replace(file.name, path)
+
+
+def mapped(path: str) -> memoryview:
+    """The content of a file that `write` wrote: nobody changes it, so that it need not be copied.
+    Keeps a file open. Raises OSError."""
+    with open(path, "rb", buffering=0) as file:
+        try:
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except ValueError:  # it is empty
+            return memoryview(b"")
 
 
 Status = tuple[int, int, int, int]

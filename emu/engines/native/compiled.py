@@ -29,7 +29,7 @@ class Compiled(NamedTuple):
         return {name: getattr(self, name) for name in _FACTS} | {"image": self.image.head()}
 
     @staticmethod
-    def of(head: dict[str, Any], code: bytes) -> Compiled:
+    def of(head: dict[str, Any], code: bytes | memoryview) -> Compiled:
         """From the cache."""
         image = Image.of(head["image"], code)
         facts = {name: head[name] for name in _FACTS}
