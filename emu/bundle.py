@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
-COMPILER = "llvmlite.binding"  # runs that load it import hundreds of modules, and take their time
+DEVELOPER = "isa.ops"  # runs that emit or compile code import it, many other modules, and take long
 FORMAT = 2  # of files; counts up
 _WORD = 8  # bytes of a number before the head
 
@@ -115,7 +115,7 @@ class Bundle:
 
     def keep(self) -> None:
         """Have the modules that were not here in the file, for the next run."""
-        if self._file is None or sys.dont_write_bytecode or COMPILER in sys.modules:
+        if self._file is None or sys.dont_write_bytecode or DEVELOPER in sys.modules:
             return
         loaders = {name: _loader(name) for name in self._missed}
         found = {name: loader for name, loader in loaders.items() if loader is not None}
