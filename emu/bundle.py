@@ -75,7 +75,7 @@ class Bundle:
             return
         size, check = (int.from_bytes(content[n : n + _WORD], "little") for n in (0, _WORD))
         head, self._packed = content[2 * _WORD :][:size], content[2 * _WORD + size :]
-        if zlib.crc32(head) == check:
+        if head and zlib.crc32(head) == check:
             places, self._entries, self._groups = marshal.loads(head)
             self._is_of_path = places == self._path
 

@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -204,27 +206,48 @@ def test_a_command_that_ends_at_once_has_done_what_was_left_for_the_end(
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "", 7)
     (kept,) = (tmp_path / "cache").rglob("handlers")
-    head, _ = cache._unpack(kept.read_bytes())
+    head, _ = cache._unpack(memoryview(kept.read_bytes()))
     called = {name for _, name, _ in head["imports"]}
     assert called <= {"memmove", "memset", "memcpy"}  # all other functions are in the file
 
 
-def test_sources_are_read_again_when_their_status_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sources_are_read_again_when_their_status_changed(tmp_path: Path) -> None:
     """The digest that is kept counts for sources of one status, and for no others."""
     version = cache.version.__wrapped__
-    found = version(tmp_path)
-    kept = tmp_path / cache.VERSION
-    _, status, digest = kept.read_text().split()
-    assert digest == found
-    kept.write_text(cache._line(status, "kept"))
+    found, kept = version(tmp_path), tmp_path / cache.VERSION
+    head, _ = cache._unpack(memoryview(kept.read_bytes()))
+    assert head["digest"] == found
+    sources = head["sources"]
+    path = next(path for path in sources if path.endswith("isa/x86/meanings/logic.py"))
+    kept.write_bytes(cache._pack(head | {"digest": "kept"}, b""))
     assert version(tmp_path) == "kept"
-    kept.write_text(kept.read_text() + "!")  # damaged
+    kept.write_bytes(kept.read_bytes() + b"!")  # damaged
     assert version(tmp_path) == found
-    kept.write_text(cache._line("0" * 64, "kept"))
+    for other in (sources | {path: (0, 0, 0, 0)}, sources | {str(tmp_path / "gone"): (0, 0, 0, 0)}):
+        kept.write_bytes(cache._pack(head | {"digest": "kept", "sources": other}, b""))
+        assert version(tmp_path) == found
+    kept.write_bytes(cache._pack(head | {"digest": "kept", "facts": "other"}, b""))
     assert version(tmp_path) == found
-    sources = list(cache._sources())
-    assert any(path.endswith("isa/x86/meanings/logic.py") for path, *_ in sources)
-    monkeypatch.setattr(cache, "_sources", lambda: iter(sources[1:]))
-    assert version(tmp_path) != found
+
+
+def test_a_version_is_another_one_when_a_source_changes_comes_or_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    source = tree / "part/one.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("ONE = 1")
+    monkeypatch.setattr(cache, "isa", SimpleNamespace(__path__=[str(tree)]))
+    version = partial(cache.version.__wrapped__, tmp_path)
+    found, facts = version(), source.stat()
+    source.write_text("ONE = 2")
+    os.utime(source, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    changed = version()
+    (tree / "part/two.py").write_text("TWO = 2")
+    more = version()
+    assert len({found, changed, more}) == 3
+    (tree / "part/two.py").unlink()
+    assert version() == changed
+    (tree / "part/__pycache__").mkdir()
+    (tree / "part/__pycache__/three.py").write_text("THREE = 3")
+    assert version() == changed
