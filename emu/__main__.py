@@ -7,6 +7,7 @@ import os
 import sys
 
 from emu import bundle
+from emu.garbage import look_seldom
 
 
 class _End:
@@ -35,10 +36,8 @@ class _End:
 
 def main() -> None:
     """Run the command (see `emu.cli`) as all that the process is there for."""
+    look_seldom()  # from here on: modules are unpacked next, which makes many objects
     modules = bundle.begin()  # for all imports but those above
-    from emu.garbage import look_seldom
-
-    look_seldom()
     end = _End() if "coverage" not in sys.modules else None  # which would be told of it too late
     if end is not None:
         atexit.register(end.come)  # registered before all others, called after them
