@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 DEVELOPER = "isa.ops"  # runs that emit or compile code import it, many other modules, and take long
 FORMAT = 2  # of files; counts up
+_Module = type(sys)
 _WORD = 8  # bytes of a number before the head
 
 Source = tuple[str, str, bool, Status]
@@ -44,6 +45,13 @@ class _Loader(SourceFileLoader):
 
     def __init__(self, name: str, path: str, code: CodeType) -> None:
         self.name, self.path, self._code = name, path, code
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """A module that knows its files: Python looks whether it does, and else raises and forgets
+        errors."""
+        module = _Module(spec.name)
+        vars(module).update(__file__=spec.origin, __cached__=spec.cached)
+        return module
 
     def get_code(self, fullname: str) -> CodeType:
         """See `importlib.abc.InspectLoader`."""
