@@ -26,7 +26,7 @@ class _End:
     def come(self) -> None:
         """End the process."""
         if self.code is not None:
-            from contextlib import suppress
+            from isa.light import suppress
 
             with suppress(OSError, ValueError):  # nobody reads it any more
                 sys.stdout.flush()

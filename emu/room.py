@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from contextlib import suppress
 
 from emu.late import np
 from isa.hints import TYPE_CHECKING, Any
+from isa.light import suppress
 
 if TYPE_CHECKING:
     import numpy.typing as npt

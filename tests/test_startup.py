@@ -27,7 +27,7 @@ HEAVY = (
 
 MEANT_FOR_LONGER_RUNS = (
     *HEAVY, "click", "inspect", "hashlib", "typing", "re", "enum", "json", "pathlib", "random",
-    "shutil", "signal", "threading", "weakref", "copy", "importlib.util",
+    "shutil", "signal", "threading", "weakref", "copy", "importlib.util", "functools", "contextlib",
 )  # fmt: skip
 """What no plain command line needs either, each some percent of a short run."""
 

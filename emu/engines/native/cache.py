@@ -18,8 +18,6 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import cache, cached_property
 
 import llvmlite
 
@@ -29,6 +27,7 @@ from emu.engines.native.executable import arena
 from emu.engines.native.names import summing
 from emu.private import chosen, is_ours, mapped, status, users_directory, write
 from isa.hints import TYPE_CHECKING, Any, Final, StrPath
+from isa.light import cache, cached_property, suppress
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -6,11 +6,11 @@ import ctypes
 import mmap
 from _thread import allocate_lock
 from collections import deque
-from functools import cache
 
 from emu.engines.native.host import is_usual
 from emu.room import in_large_pages
 from isa.hints import Final
+from isa.light import cache
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64
