@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import CodeType, ModuleType
 
-DEVELOPER = "isa.ops"  # runs that emit or compile code import it, many other modules, and take long
+EMITTERS = "isa.ops"  # who emits or compiles code imports it, many other modules, and takes long
 FORMAT = 2  # of files; counts up
 _Module = type(sys)
 _WORD = 8  # bytes of a number before the head
@@ -123,7 +123,7 @@ class Bundle:
 
     def keep(self) -> None:
         """Have the modules that were not here in the file, for the next run."""
-        if self._file is None or sys.dont_write_bytecode or DEVELOPER in sys.modules:
+        if self._file is None or sys.dont_write_bytecode or EMITTERS in sys.modules:
             return
         loaders = {name: _loader(name) for name in self._missed}
         found = {name: loader for name, loader in loaders.items() if loader is not None}
