@@ -5,9 +5,11 @@ For scripts: `emu.load(file)`, `emu.source(text)`, `emu.code(bytes)`; see script
 
 from __future__ import annotations
 
-from isa.hints import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # see `isa.hints`, which `bundle.py` shall load
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from emu.script import Ending, ScriptError, ScriptGuest, Snapshot, code, load, source
 
 __all__ = ["Ending", "ScriptError", "ScriptGuest", "Snapshot", "code", "load", "source"]

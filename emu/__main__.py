@@ -5,8 +5,8 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from contextlib import suppress
 
+from emu import bundle
 from emu.garbage import look_seldom
 
 
@@ -26,6 +26,8 @@ class _End:
     def come(self) -> None:
         """End the process."""
         if self.code is not None:
+            from isa.light import suppress
+
             with suppress(OSError, ValueError):  # nobody reads it any more
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -34,7 +36,8 @@ class _End:
 
 def main() -> None:
     """Run the command (see `emu.cli`) as all that the process is there for."""
-    look_seldom()  # from the first import on
+    look_seldom()  # from here on: modules are unpacked next, which makes many objects
+    modules = bundle.begin()  # for all imports but those above
     end = _End() if "coverage" not in sys.modules else None  # which would be told of it too late
     if end is not None:
         atexit.register(end.come)  # registered before all others, called after them
@@ -45,6 +48,7 @@ def main() -> None:
     except SystemExit as ended:
         if end is not None:
             end.is_near(ended.code)
+        modules.keep()
         raise
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import bisect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from functools import cached_property
 from itertools import takewhile
 from operator import attrgetter
 
@@ -17,6 +16,7 @@ from emu.late import np
 from emu.room import Room
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Protocol
+from isa.light import cached_property
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

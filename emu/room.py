@@ -7,6 +7,7 @@ import mmap
 
 from emu.late import np
 from isa.hints import TYPE_CHECKING, Any
+from isa.light import suppress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -17,18 +18,29 @@ def address_of(view: memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
+def in_large_pages(memory: mmap.mmap) -> None:
+    """Let the host commit memory in large pages, if it has some."""
+    with suppress(AttributeError, OSError):
+        memory.madvise(mmap.MADV_HUGEPAGE)
+
+
 class Room:
     """`size` bytes, which the host commits page by page when they are touched first.
 
-    What is `shared` can be mapped once more elsewhere (see `emu.engines.native.window`).
+    What is `shared` can be mapped once more elsewhere (see `emu.engines.native.window`). Of what is
+    `dense` much is touched, here and there: the host may commit it in large pages, which takes no
+    longer than some twenty small ones do.
 
     `view` are the bytes, `address` is where they lie, for as long as the room is there.
     """
 
-    def __init__(self, size: int, *, shared: bool = False) -> None:
+    def __init__(self, size: int, *, shared: bool = False, dense: bool = False) -> None:
         flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
         flags |= mmap.MAP_ANONYMOUS
-        memory = memoryview(mmap.mmap(-1, max(size, 1), flags=flags))
+        host = mmap.mmap(-1, max(size, 1), flags=flags)
+        if dense:
+            in_large_pages(host)
+        memory = memoryview(host)
         self.view, self.address = memory[:size], address_of(memory)
 
     def words(self) -> Any:

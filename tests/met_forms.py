@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from emu.engines.native.cache import PREPARED, VARIABLE
+from emu.engines.native.cache import PREPARED
 from emu.engines.native.decoder import BulkDecoder
 from emu.engines.native.prepare import PROFILE, process
+from emu.private import VARIABLE
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, decode
 from isa.x86.encoding import MAX_LENGTH, Key

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from machines import CODE, DATA, NO_CACHE, PAGE, agrees, picture, x86_machine
 
+from emu import private
 from emu.engines import make_engine
 from emu.engines.native import cache as cache_module
 from emu.engines.native import regions as regions_module
@@ -666,7 +667,7 @@ def test_a_hash_keeps_its_values_apart():
 
 def test_auto_goes_native_only_after_a_while(tmp_path, monkeypatch):
     """But at once where an earlier run has left what it compiled; nothing was compiled before."""
-    monkeypatch.setenv(cache_module.VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(private.VARIABLE, str(tmp_path / "cache"))
     monkeypatch.setenv(cache_module.PREPARED, "")
     for begins in ("python", "native"):
         engine, state = make_engine("auto"), x86_machine(code("b940420f00 4975fd cd80"))

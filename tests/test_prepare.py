@@ -17,9 +17,10 @@ from machines import NO_CACHE, x86_machine
 from test_startup import HEAVY, LOOP, SAY_HI, TEXT, ran
 
 from emu.assembler import assemble
-from emu.engines.native.cache import PREPARED, VARIABLE, VERSION, DiskCache
+from emu.engines.native.cache import PREPARED, VERSION, DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.prepare import instructions
+from emu.private import VARIABLE
 from isa.x86.decode import BAD, decode
 from isa.x86.form import Form
 from isa.x86.mode import FLAT_USER

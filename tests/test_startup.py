@@ -6,12 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("llvmlite")
 
+from emu import private
 from emu.assembler import assemble
 from emu.engines.native import cache
 
@@ -24,7 +27,7 @@ HEAVY = (
 
 MEANT_FOR_LONGER_RUNS = (
     *HEAVY, "click", "inspect", "hashlib", "typing", "re", "enum", "json", "pathlib", "random",
-    "shutil", "signal", "threading", "weakref", "copy", "importlib.util",
+    "shutil", "signal", "threading", "weakref", "copy", "importlib.util", "functools", "contextlib",
 )  # fmt: skip
 """What no plain command line needs either, each some percent of a short run."""
 
@@ -95,7 +98,7 @@ def guest(tmp_path: Path) -> Path:
 
 def ran(guest: Path, kept: Path) -> tuple[dict[str, object], set[str]]:
     """What `emu run` reports, and which modules it has imported."""
-    environment = os.environ | {cache.VARIABLE: str(kept)}
+    environment = os.environ | {private.VARIABLE: str(kept)}
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(guest)], env=environment, capture_output=True, text=True,
         check=True,
@@ -134,7 +137,7 @@ print(json.dumps(found))
 
 def test_a_plain_warm_run_imports_nobody_who_knows_options(guest: Path, tmp_path: Path) -> None:
     """Nor OpenSSL, for the checksums of what is on the disk, nor what types and paths are for."""
-    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    environment = os.environ | {private.VARIABLE: str(tmp_path / "cache")}
     command = [sys.executable, "-c", PLAIN_RUN, str(guest)]
     told = [
         subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
@@ -199,31 +202,52 @@ def test_a_command_that_ends_at_once_has_done_what_was_left_for_the_end(
 ) -> None:
     """Python does not take itself apart, but its output and what it keeps are written."""
     command = [sys.executable, "-m", "emu", "run", "--engine", "native", str(guest)]
-    environment = os.environ | {cache.VARIABLE: str(tmp_path / "cache")}
+    environment = os.environ | {private.VARIABLE: str(tmp_path / "cache")}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.stdout, done.stderr, done.returncode) == ("hi\n", "", 7)
     (kept,) = (tmp_path / "cache").rglob("handlers")
-    head, _ = cache._unpack(kept.read_bytes())
+    head, _ = cache._unpack(memoryview(kept.read_bytes()))
     called = {name for _, name, _ in head["imports"]}
     assert called <= {"memmove", "memset", "memcpy"}  # all other functions are in the file
 
 
-def test_sources_are_read_again_when_their_status_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sources_are_read_again_when_their_status_changed(tmp_path: Path) -> None:
     """The digest that is kept counts for sources of one status, and for no others."""
     version = cache.version.__wrapped__
-    found = version(tmp_path)
-    kept = tmp_path / cache.VERSION
-    _, status, digest = kept.read_text().split()
-    assert digest == found
-    kept.write_text(cache._line(status, "kept"))
+    found, kept = version(tmp_path), tmp_path / cache.VERSION
+    head, _ = cache._unpack(memoryview(kept.read_bytes()))
+    assert head["digest"] == found
+    sources = head["sources"]
+    path = next(path for path in sources if path.endswith("isa/x86/meanings/logic.py"))
+    kept.write_bytes(cache._pack(head | {"digest": "kept"}, b""))
     assert version(tmp_path) == "kept"
-    kept.write_text(kept.read_text() + "!")  # damaged
+    kept.write_bytes(kept.read_bytes() + b"!")  # damaged
     assert version(tmp_path) == found
-    kept.write_text(cache._line("0" * 64, "kept"))
+    for other in (sources | {path: (0, 0, 0, 0)}, sources | {str(tmp_path / "gone"): (0, 0, 0, 0)}):
+        kept.write_bytes(cache._pack(head | {"digest": "kept", "sources": other}, b""))
+        assert version(tmp_path) == found
+    kept.write_bytes(cache._pack(head | {"digest": "kept", "facts": "other"}, b""))
     assert version(tmp_path) == found
-    sources = list(cache._sources())
-    assert any(path.endswith("isa/x86/meanings/logic.py") for path, *_ in sources)
-    monkeypatch.setattr(cache, "_sources", lambda: iter(sources[1:]))
-    assert version(tmp_path) != found
+
+
+def test_a_version_is_another_one_when_a_source_changes_comes_or_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    source = tree / "part/one.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("ONE = 1")
+    monkeypatch.setattr(cache, "isa", SimpleNamespace(__path__=[str(tree)]))
+    version = partial(cache.version.__wrapped__, tmp_path)
+    found, facts = version(), source.stat()
+    source.write_text("ONE = 2")
+    os.utime(source, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    changed = version()
+    (tree / "part/two.py").write_text("TWO = 2")
+    more = version()
+    assert len({found, changed, more}) == 3
+    (tree / "part/two.py").unlink()
+    assert version() == changed
+    (tree / "part/__pycache__").mkdir()
+    (tree / "part/__pycache__/three.py").write_text("THREE = 3")
+    assert version() == changed

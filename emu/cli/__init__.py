@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from emu.cli.plain import plain, run_plainly
 from emu.command import run_command
+from isa.light import partial
 
 
 def main() -> None:

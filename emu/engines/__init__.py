@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-from functools import cache
 
 from emu.exit import Exit
 from emu.state import State
 from isa.fault import Fault
 from isa.hints import Protocol
+from isa.light import cache
 
 ENGINES = ("auto", "reference", "python", "native")
 """Names that `make_engine` takes; "auto" is the fastest that runs here."""

@@ -6,9 +6,9 @@ The IR is imported by what looks at traces: facts that were kept on the disk nee
 from __future__ import annotations
 
 from collections.abc import Hashable
-from functools import lru_cache
 
 from isa.hints import TYPE_CHECKING, Final
+from isa.light import lru_cache
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

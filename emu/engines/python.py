@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Hashable, MutableSequence, Sequence
-from functools import cached_property
 
 from emu.engines.access import CalledAccess, Stop, access_for
 from emu.engines.block import Block
@@ -28,6 +27,7 @@ from emu.memory import PAGE_SIZE, Memory, TranslatedMemory
 from emu.state import State
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any
+from isa.light import cached_property
 from isa.words import sdiv, srem
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 
 from emu.process.entropy import Entropy
 from emu.process.namespace import Storage, Supply
@@ -32,6 +31,7 @@ from emu.process.numbers import (
     Errno,
 )
 from isa.hints import TYPE_CHECKING, Any, Protocol
+from isa.light import suppress
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import os
 import stat as host
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager, suppress
 
 from emu.errors import GuestFileError
 from emu.process import virtual
@@ -58,6 +57,7 @@ from emu.process.numbers import (
 )
 from emu.process.shared_files import SharedFiles
 from isa.hints import Protocol, cast
+from isa.light import contextmanager, suppress
 from isa.record import NamedTuple
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

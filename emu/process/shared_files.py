@@ -11,12 +11,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 
 from emu.memory import PAGE_MASK, PAGE_SIZE, AddressSpace, Mappings
 from emu.process.files import identity
 from emu.process.namespace import Storage, Supply
 from isa.hints import Any
+from isa.light import suppress
 
 
 class SharedFile:

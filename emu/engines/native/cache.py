@@ -1,7 +1,7 @@
 """Compiled code on disk: what one run has compiled, the next one loads.
 
-A file holds a digest of the rest, then a head as `marshal` writes it, which needs no module of its
-own and is no less to be trusted than the object code behind it. Files lie in a directory of the
+A file holds a checksum of the rest, then a head as `marshal` writes it, which needs no module of
+its own and is no less to be trusted than the object code behind it. Files lie in a directory of the
 user's own (mode 700; not used if it is somebody else's) below one whose name is a digest of
 everything that decides what code means: our sources, the versions of LLVM and Python, the host's
 processor. A file that is damaged, truncated or of another version is as good as absent. The
@@ -15,25 +15,29 @@ from __future__ import annotations
 
 import marshal
 import os
-import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from functools import cache, cached_property
+import zlib
+from collections.abc import Iterator
 
 import llvmlite
 
 import emu.engines
 import isa
 from emu.engines.native.executable import arena
-from emu.engines.native.names import DIGEST, checksum, summing
-from isa.hints import Any, Final, StrPath
+from emu.engines.native.names import summing
+from emu.private import chosen, is_ours, mapped, status, users_directory, write
+from isa.hints import TYPE_CHECKING, Any, Final, StrPath
+from isa.light import cache, cached_property, suppress
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
+LARGE: Final = 1 << 17  # bytes from which on a file is worth to be mapped: few are
+ONE: Final = 1 << 14  # bytes, in which the host tells everything of one of its processors
 VERSION: Final = "version"  # the file with the digest of our sources
-VARIABLE: Final = "POPEK_CACHE"  # environment: another directory; empty for none
-PREPARED: Final = "POPEK_PREPARED"  # the same for what was made at installation
+PREPARED: Final = "POPEK_PREPARED"  # environment: where is what was made at installation; or empty
 _NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no look
 
 
@@ -41,47 +45,51 @@ _NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no loo
 def version(directory: StrPath) -> str:
     """A digest of what decides what compiled code means; sources are read again when one changed.
 
-    `directory` keeps the digest, with one of all that a file's status tells of the sources.
+    `directory` keeps the digest, with the status of the sources and of their directories.
     """
-    facts = llvmlite.__version__, sys.version, _processor(), arena() is None
-    sources = list(_sources())
-    status = checksum(repr((facts, sources)).encode()).hex()
+    facts = repr((llvmlite.__version__, sys.version, _processor(), arena() is None))
     file = os.path.join(directory, VERSION)
-    kept = _read(file)
-    _, _, known = kept.rpartition(" ")
-    if kept == _line(status, known):
+    known = _known_version(file, facts)
+    if known is not None:
         return known
-    digest = summing(repr(facts).encode())
-    for path, *_ in sources:
-        digest.update(_content(path))
+    sources = {path: status(path) for package in (isa, emu.engines) for path in _sources(package)}
+    digest = summing(facts.encode())
+    for path in sources:
+        digest.update(_content(path) if path.endswith(".py") else b"")
     found = digest.hexdigest()[:16]
     with suppress(OSError):
-        _write(file, _line(status, found).encode())
+        write(file, _pack({"facts": facts, "sources": sources, "digest": found}, b""))
     return found
 
 
-def _line(status: str, known: str) -> str:
-    """What is kept of a digest; damage shows."""
-    check = checksum(f"{status} {known}".encode()).hex()
-    return f"{check} {status} {known}"
+def _known_version(file: str, facts: str) -> str | None:
+    """The digest that a file keeps, if nothing has changed."""
+    kept = _loaded(file, touch=False)
+    if kept is None or kept[0]["facts"] != facts:
+        return None
+    try:
+        same = all(status(path) == known for path, known in kept[0]["sources"].items())
+    except OSError:
+        return None
+    return str(kept[0]["digest"]) if same else None
 
 
-def _sources() -> Iterator[tuple[str, int, int, int, int]]:
-    """Our sources in order, and what tells that one has changed: nobody can set a file's ctime."""
-    for package in (isa, emu.engines):
-        for root in package.__path__:
-            yield from sorted(_python_files(root))
+def _sources(package: ModuleType) -> Iterator[str]:
+    """Our sources in order, and their directories, where others may come."""
+    for root in package.__path__:
+        yield from _python_files(root)
 
 
-def _python_files(directory: str) -> Iterator[tuple[str, int, int, int, int]]:
+def _python_files(directory: str) -> Iterator[str]:
+    yield directory
     with os.scandir(directory) as entries:
-        for entry in entries:
-            if entry.name.endswith(".py"):
-                facts = entry.stat()
-                times = facts.st_mtime_ns, facts.st_ctime_ns
-                yield entry.path, facts.st_size, facts.st_ino, *times
-            elif "." not in entry.name and entry.name not in _NO_SOURCES and entry.is_dir():
-                yield from _python_files(entry.path)
+        found = sorted((entry.path, entry.is_dir()) for entry in entries)
+    for path, is_directory in found:
+        name = os.path.basename(path)
+        if name.endswith(".py"):
+            yield path
+        elif is_directory and "." not in name and name not in _NO_SOURCES:
+            yield from _python_files(path)
 
 
 def _content(path: str) -> bytes:
@@ -89,27 +97,11 @@ def _content(path: str) -> bytes:
         return file.read()
 
 
-def _read(path: str) -> str:
-    """A text, if it can be read."""
-    try:
-        return _content(path).decode()
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _write(path: str, content: bytes) -> None:
-    """Write a file, which appears whole or not at all; raises OSError."""
-    import tempfile  # most runs write nothing
-
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as file:
-        file.write(content)
-    os.replace(file.name, path)
-
-
 def _processor() -> str:
     """The host's processor and what it can do; asked of LLVM, which loads slowly, if need be."""
     try:
-        first, _, _ = _content("/proc/cpuinfo").decode().partition("\n\n")
+        with open("/proc/cpuinfo", "rb", buffering=0) as file:
+            first, _, _ = file.read(ONE).decode().partition("\n\n")
         wanted = ("vendor_id", "cpu family", "model", "stepping", "flags", "Features")
         return "\n".join(line for line in first.splitlines() if line.startswith(wanted))
     except OSError:
@@ -137,15 +129,15 @@ class DiskCache:
     @staticmethod
     def users() -> DiskCache:
         """The user's own, and below it what was made at installation."""
-        return DiskCache(_directory(), prepared=prepared_directory())
+        return DiskCache(users_directory(), prepared=prepared_directory())
 
     def _open(self, directory: str) -> str | None:
         """The directory of this version, made if need be; None if it cannot be trusted."""
         try:
-            if not _is_ours(directory):
+            if not is_ours(directory):
                 return None
             place = os.path.join(directory, version(directory))
-            return place if _is_ours(place) else None
+            return place if is_ours(place) else None
         except OSError:
             return None
 
@@ -176,7 +168,7 @@ class DiskCache:
         """Whether something was saved, as far as `names` knows, or made at installation."""
         return key in self._known() or key in self._made
 
-    def load(self, key: str) -> tuple[dict[str, Any], bytes] | None:
+    def load(self, key: str) -> tuple[dict[str, Any], memoryview] | None:
         """The head and the code that were saved, or made at installation; or None."""
         if self.place is None:
             return None
@@ -185,12 +177,12 @@ class DiskCache:
             found = _loaded(os.path.join(self._below, key), touch=False)
         return found
 
-    def save(self, key: str, head: dict[str, Any], code: bytes) -> None:
+    def save(self, key: str, head: dict[str, Any], code: bytes | memoryview) -> None:
         """Keep code for the next run; the file appears whole or not at all."""
         if self.place is None:
             return
         try:
-            _write(os.path.join(self.place, key), _pack(head, code))
+            write(os.path.join(self.place, key), _pack(head, code))
         except OSError:
             return
         self._written += 1
@@ -212,27 +204,16 @@ class DiskCache:
                     os.unlink(path)
 
 
-def _loaded(path: str, *, touch: bool) -> tuple[dict[str, Any], bytes] | None:
+def _loaded(path: str, *, touch: bool) -> tuple[dict[str, Any], memoryview] | None:
     """What a file holds; with `touch` it is known to be used."""
     try:
-        content = _content(path)
+        large = os.stat(path).st_size >= LARGE
+        content = mapped(path) if large else memoryview(_content(path))
         if touch:
             os.utime(path)
     except OSError:
         return None
     return _unpack(content)
-
-
-def _is_ours(directory: str) -> bool:
-    """Whether nobody else can write to a directory, which is made if need be; raises OSError."""
-    try:
-        facts = os.stat(directory)
-    except FileNotFoundError:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        facts = os.stat(directory)
-    if not stat.S_ISDIR(facts.st_mode):
-        return False
-    return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
 
 
 @cache
@@ -273,42 +254,26 @@ def _files(directory: str) -> Iterator[tuple[float, int, str]]:
                 yield facts.st_mtime, facts.st_size, path
 
 
-def _directory() -> str | None:
-    return _chosen(VARIABLE, lambda: os.path.join(_users_own(), "native"))
-
-
 def prepared_directory() -> str | None:
     """Where what was made at installation is."""
-    return _chosen(PREPARED, lambda: os.path.join(os.path.dirname(__file__), "prepared"))
+    return chosen(PREPARED, os.path.join(os.path.dirname(__file__), "prepared"))
 
 
-def _chosen(variable: str, usual: Callable[[], str]) -> str | None:
-    """The directory that the environment names, the usual one if it says nothing."""
-    chosen = os.environ.get(variable)
-    return usual() if chosen is None else chosen or None
-
-
-def _users_own() -> str:
-    """Where the user's caches are: on Linux as the XDG Base Directory Specification says."""
-    if sys.platform.startswith("linux"):
-        chosen = os.environ.get("XDG_CACHE_HOME", "")
-        caches = chosen if chosen.startswith("/") else os.path.expanduser("~/.cache")
-        return os.path.join(caches, "popek")
-    import platformdirs  # slow to load: it knows all other systems
-
-    return platformdirs.user_cache_dir("popek")
-
-
-def _pack(head: dict[str, Any], code: bytes) -> bytes:
+def _pack(head: dict[str, Any], code: bytes | memoryview) -> bytes:
     text = marshal.dumps(head)
-    rest = len(text).to_bytes(4, "little") + text + code
-    return checksum(rest) + rest
+    rest = b"".join([len(text).to_bytes(4, "little"), text, code])
+    return _check(rest) + rest
 
 
-def _unpack(content: bytes) -> tuple[dict[str, Any], bytes] | None:
-    rest = memoryview(content)[DIGEST:]  # handlers are worth no copies
-    if len(rest) < 4 or checksum(rest) != content[:DIGEST]:
+def _unpack(content: memoryview) -> tuple[dict[str, Any], memoryview] | None:
+    check, rest = content[:4], content[4:]  # handlers are worth no copies
+    if len(rest) < 4 or _check(rest) != check:
         return None
     size = int.from_bytes(rest[:4], "little")
     head: dict[str, Any] = marshal.loads(rest[4 : 4 + size])
-    return head, rest[4 + size :].tobytes()
+    return head, rest[4 + size :]
+
+
+def _check(content: bytes | memoryview) -> bytes:
+    """What shows damage; whoever can write here need not hide any."""
+    return zlib.crc32(content).to_bytes(4, "little")

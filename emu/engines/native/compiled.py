@@ -32,7 +32,7 @@ class Compiled(NamedTuple):
         return head, image.code
 
     @staticmethod
-    def of(head: dict[str, Any], code: bytes) -> Compiled:
+    def of(head: dict[str, Any], code: bytes | memoryview) -> Compiled:
         """From the cache."""
         image = Image.of(head["image"], code)
         facts = {name: head[name] for name in _FACTS}

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from functools import cache
 
 from emu.late import np
 from emu.room import Room
 from isa.hints import Any, Final
+from isa.light import cache
 from isa.named import IntEnum
 from isa.record import NamedTuple
 from isa.x86.encoding import (

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 from _thread import allocate_lock
 from collections.abc import Callable, Iterable
-from functools import cache
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import (
@@ -23,6 +22,7 @@ from emu.late import np
 from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
 from isa.hints import TYPE_CHECKING, Any, Final
+from isa.light import cache
 from isa.record import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form

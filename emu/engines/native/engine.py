@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Hashable, MutableSequence
-from functools import cached_property
 
 from emu.engines.access import Stop
 from emu.engines.block import Block
@@ -50,6 +49,7 @@ from emu.state import State
 from isa.definition import Instruction
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any, cast
+from isa.light import cached_property
 from isa.record import NamedTuple
 from isa.x86.machine import X86
 from isa.x86.mode import Mode

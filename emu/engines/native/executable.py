@@ -6,10 +6,11 @@ import ctypes
 import mmap
 from _thread import allocate_lock
 from collections import deque
-from functools import cache
 
 from emu.engines.native.host import is_usual
+from emu.room import in_large_pages
 from isa.hints import Final
+from isa.light import cache
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64
@@ -25,12 +26,13 @@ class Arena:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self._memory = mmap.mmap(-1, size, flags=flags, prot=rights)
+        in_large_pages(self._memory)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
         self._free = [(0, size)]  # sorted pieces
         self._returned: deque[tuple[int, int]] = deque()  # not yet among them
         self._lock = allocate_lock()
 
-    def put(self, code: bytes) -> tuple[int, int]:
+    def put(self, code: bytes | memoryview) -> tuple[int, int]:
         """Copy code in; returns where it starts and the size of its piece.
 
         Raises MemoryError if there is no room.

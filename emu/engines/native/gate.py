@@ -11,7 +11,6 @@ from __future__ import annotations
 import ctypes
 import operator
 from collections.abc import Callable
-from functools import cache, partial
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import (
@@ -27,6 +26,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
 from isa.hints import TYPE_CHECKING, Any, Final
+from isa.light import cache, partial
 from isa.registers import Register
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Hashable, Iterable, MutableMapping, Sequence
-from functools import cache
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
@@ -16,6 +15,7 @@ from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.stencil_store import StencilStore
 from isa.hints import TYPE_CHECKING, Any, Final
+from isa.light import cache
 
 if TYPE_CHECKING:
     from weakref import WeakKeyDictionary

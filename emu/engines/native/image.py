@@ -20,7 +20,7 @@ class Image(NamedTuple):
     symbol. If `is_object`, `code` is object code for LLVM's linker instead.
     """
 
-    code: bytes
+    code: bytes | memoryview
     symbols: dict[str, int]
     imports: Sequence[tuple[int, str, int]] = ()
     is_object: bool = False
@@ -30,7 +30,7 @@ class Image(NamedTuple):
         return {"symbols": self.symbols, "imports": self.imports, "is_object": self.is_object}
 
     @staticmethod
-    def of(head: dict[str, Any], code: bytes) -> Image:
+    def of(head: dict[str, Any], code: bytes | memoryview) -> Image:
         """From what `head` told."""
         imports = [(at, name, addend) for at, name, addend in head["imports"]]
         return Image(code, head["symbols"], imports, head["is_object"])

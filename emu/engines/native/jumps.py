@@ -17,7 +17,7 @@ class JumpCache:
     """
 
     def __init__(self) -> None:
-        room = Room(8 * JUMP_WORDS * JUMPS)
+        room = Room(8 * JUMP_WORDS * JUMPS, dense=True)
         self.address, self._bytes = room.address, room.view
         self._words = room.words()  # an entry's begin at JUMP_WORDS times its place
         self._empty()

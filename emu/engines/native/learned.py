@@ -50,7 +50,8 @@ def load(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
     if found is None:
         return
     try:
-        decoder.load(_saved(*found))
+        head, content = found
+        decoder.load(_saved(head, bytes(content)))
     except (KeyError, TypeError, ValueError, IndexError):
         return
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
 from emu.engines.native.names import digest
 from isa.hints import Any, Final, Protocol
+from isa.light import cache, partial
 
 MOST_LINKED: Final = 250  # libraries of one of LLVM's linkers: it keeps 9 KiB of each for ever
 FAR: Final = b"\xff\x25\0\0\0\0"  # jmp [rip]: to the address behind it

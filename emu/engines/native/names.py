@@ -10,17 +10,12 @@ except ImportError:
     from hashlib import blake2b
 
 Checksum = blake2b
-DIGEST: Final = 32  # bytes of a checksum
+DIGEST: Final = 32  # bytes of one
 
 
 def summing(content: bytes = b"") -> blake2b:
     """A checksum under way."""
     return blake2b(content, digest_size=DIGEST)
-
-
-def checksum(content: bytes | memoryview) -> bytes:
-    """DIGEST bytes that nobody finds other content for."""
-    return blake2b(content, digest_size=DIGEST).digest()
 
 
 def digits(summed: Checksum) -> str:

@@ -23,13 +23,14 @@ from tempfile import TemporaryDirectory
 import click
 
 from emu.assembler import assemble
-from emu.engines.native.cache import PREPARED, VARIABLE, DiskCache, prepared_directory, version
+from emu.engines.native.cache import PREPARED, DiskCache, prepared_directory, version
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.executable import arena
 from emu.engines.native.handler_store import handlers_of
 from emu.engines.native.layout import BEST
 from emu.engines.native.tier1 import BATCH
 from emu.guests import process_state
+from emu.private import VARIABLE
 from emu.process.machine import ProcessMachine
 from emu.state import State
 from isa.hints import Final

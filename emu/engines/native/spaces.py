@@ -13,8 +13,6 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
 
 from emu.engines.access import has_words
 from emu.engines.native.layout import (
@@ -46,6 +44,7 @@ from emu.memory import (
 from emu.room import Room, address_of
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any, Protocol
+from isa.light import partial, suppress
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

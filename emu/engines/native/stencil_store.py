@@ -75,12 +75,12 @@ class StencilStore:
         if found is not None and len(found[1]) <= ROOM - _TABLE:
             self._load(*found)
 
-    def _load(self, head: Mapping[str, Any], content: bytes) -> None:
+    def _load(self, head: Mapping[str, Any], content: memoryview) -> None:
         if not all(self._function(settler_of(kind)) for kind in head["kinds"]):
             return  # the handlers' file is another one's
         rows = _ROW * (len(head["kinds"]) + 1)
         self._room.view[:rows] = content[:rows]
-        self._put(memoryview(content)[rows:])
+        self._put(content[rows:])
         self._places = head["places"]
         self._readers = head["readers"]
         self._facts = head["facts"]  # with the numbers that kinds get below, in the same order

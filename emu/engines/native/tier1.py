@@ -10,7 +10,6 @@ import atexit
 from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from array import array
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from functools import cache, cached_property
 from itertools import accumulate
 
 from emu.engines.native import learned
@@ -40,6 +39,7 @@ from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, cast
+from isa.light import cache, cached_property
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH

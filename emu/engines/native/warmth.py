@@ -31,7 +31,7 @@ class Warmth:
             self._fill(found[1])
         self._known: dict[Place, int] | None = None
 
-    def _fill(self, content: bytes) -> None:
+    def _fill(self, content: memoryview) -> None:
         """The three columns of a file; of another length they are no columns."""
         count, rest = divmod(len(content), 16)
         if not rest:

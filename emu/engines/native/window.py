@@ -15,7 +15,6 @@ import ctypes
 import mmap
 from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from collections.abc import Callable, Iterable
-from functools import cache, partial
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
@@ -23,6 +22,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
 from isa.hints import Final
+from isa.light import cache, partial
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
