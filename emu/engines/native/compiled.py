@@ -25,7 +25,7 @@ class Compiled(NamedTuple):
     image: Image
     pays: bool = True  # or it is known not to be worth entering (see `visits`), and has no code
 
-    def content(self) -> tuple[dict[str, Any], bytes]:
+    def content(self) -> tuple[dict[str, Any], bytes | memoryview]:
         """Everything but the code, and the code, for the cache."""
         image = self.image if self.pays else Image(b"", {})
         head = {name: getattr(self, name) for name in _FACTS} | {"image": image.head()}
