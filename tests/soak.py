@@ -124,9 +124,7 @@ class Soak:
         for worker in list(_workers):
             worker.close()
         settle()
-        sizes = Sizes(
-            resident() / MEBIBYTE, allocated() / MEBIBYTE, sys.getallocatedblocks() / 1000
-        )
+        sizes = Sizes.now()
         self._begin()
         return sizes
 

@@ -14,9 +14,16 @@ import pytest
 from tests.soak import WARM, Memory, Result, Sizes
 
 SECONDS = 300  # by hand: python -m tests.soak --seconds 600
-SLACK = Sizes(resident=10, allocated=0.8, objects=12)
-"""MiB of some 150, MiB of some 11, and thousands of some 300, between the first third of the time
-after a minute and the last. PLACEHOLDER"""
+SLACK = Sizes(resident=8, allocated=0.8, objects=12)
+"""MiB of some 145, MiB of some 13, and thousands of some 300, between the first third of the time
+after a minute and the last.
+
+What is resident goes up and down by 3 MiB, and the largest region so far, which may come late,
+leaves holes that nobody gives back: thirds of ten minutes were 143.3, 146.2 and 145.0. What malloc
+has given out is as good as constant (+0.2), so that a leak shows there: with the last one, 80 bytes
+for each function that LLVM compiled, it was 1.9 MiB after five minutes, and 6 MiB were resident.
+Objects are what is derived of functions of the IR when a guest needs them first, of 160 in the
+first minute and of 40 in the next four (+5 thousand)."""
 
 
 @pytest.mark.heavy
@@ -27,7 +34,7 @@ def test_five_minutes(tmp_path: Path, record_property: Callable[[str, object], N
     assert min(found.forgotten["evictions"], found.forgotten["machines"]) >= 20
     for grown, slope, slack in zip(found.grown, found.slope, SLACK, strict=True):
         assert grown <= slack, found
-        assert slope * (SECONDS - WARM) / 60 <= 1.5 * slack, found
+        assert slope * (SECONDS - WARM) / 60 * 2 / 3 <= slack, found  # as far apart as those thirds
 
 
 def test_growth_is_measured_after_the_first_minute() -> None:

@@ -2,10 +2,10 @@
 
 For each run llvmlite makes an object that wants to be told of passes, and that registers a callback
 with the pass builder. The object ends with the run. The callback stays: it is called at each pass
-of all later runs (fifty of them make compiling a handler a tenth slower), and it is lost when the
-builder goes, as llvmlite deletes the builder and not its callbacks. That is some fifty bytes for
-each function compiled, among what LLVM gives back, so that two or three times as much stays
-resident: 1.7 MiB a minute where regions are compiled and forgotten all the time.
+of all later runs (64 of them make a handler's passes a twelfth slower), and it is lost when the
+builder goes, as llvmlite deletes the builder and not its callbacks. With a share of what else is
+lost then, that is 80 bytes for each function compiled, among what LLVM gives back, so that three
+times as much stays resident: 2 MiB a minute where code is compiled and forgotten all the time.
 
 Nothing in the bindings takes a callback back. So after each run the length of the builder's list of
 them is set to zero, as it was before. Where the list is depends on LLVM's version and on how it was
