@@ -6,8 +6,10 @@ is forgotten all the time: few regions, few blocks, a small arena, a small direc
 machines that come and go. What a process keeps for all its machines (decoded, traced, derived,
 emitted, learned, handlers) reaches its limit in the first minute: what grows afterwards has none.
 
-Once a second it looks at how much memory the process has (RSS); Python's collector and malloc,
-which put off giving back what is free, are asked to after every round.
+Every ten seconds all machines go, with their engines; Python's collector and malloc, which put off
+giving back what is free, are asked to; and then it looks at how much memory the process has: what
+is resident, and what of that is in use. While machines run there is up to 20 MiB more, another
+number each second.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ import random
 import statistics
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from emu.engines import facts as deriving
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.engine import Native, NativeSession
 from emu.engines.native.layout import QUICK
+from emu.engines.native.worker import _workers
 from emu.engines.python import Python
 from isa.x86 import decode as decoding
 from isa.x86 import tracing
@@ -61,6 +63,8 @@ JUDGED = 10  # rounds after which there is a new judge, as python keeps a functi
 TURNS = 2  # machines at a time on one engine
 MEBIBYTE = 1 << 20
 WARM = 60  # seconds after which nothing may grow
+REST = 10  # seconds after which all machines go, and memory is looked at; less in short runs
+LEAST = 6  # times that it is
 
 
 @contextmanager
@@ -105,10 +109,24 @@ class Soak:
             "forced": lambda: Native(hot=0, wait=True, level=QUICK, cache=disk),
             "forced, compiled well": lambda: Native(hot=5, wait=True, cache=disk),
         }
-        self.engines = {name: make() for name, make in self.makers.items()}
         self.names = itertools.cycle(self.makers)
-        self.judge = Guest(Python())
+        self._begin()
         self.programs = self.stretches = self.instructions = self.rounds = 0
+
+    def _begin(self) -> None:
+        self.engines = {name: make() for name, make in self.makers.items()}
+        self.judge = Guest(Python())
+
+    def at_rest(self) -> Sizes:
+        """The process's memory without any machine, nor an engine: those are new afterwards."""
+        self.engines.clear()
+        del self.judge
+        for worker in list(_workers):
+            worker.close()
+        settle()
+        sizes = Sizes.now()
+        self._begin()
+        return sizes
 
     def round(self) -> None:
         """A few programs on the next of the engines, which sometimes is a new one."""
@@ -135,32 +153,54 @@ class Soak:
         self.instructions += expected[-1][0]
 
 
+class Sizes(NamedTuple):
+    """How much memory a process has: MiB that are resident, MiB that malloc has given out, and
+    thousands of Python's objects.
+
+    The first of them is what counts, and goes on growing in steps for some time: where much was in
+    use at once, what has stayed of it lies among what is free, in memory that nobody gives back.
+    What is in use tells for certain whether something is lost.
+    """
+
+    resident: float
+    allocated: float
+    objects: float
+
+    @staticmethod
+    def now() -> Sizes:
+        """As they are."""
+        objects = sys.getallocatedblocks() / 1000
+        return Sizes(resident() / MEBIBYTE, allocated() / MEBIBYTE, objects)
+
+
 @dataclass(slots=True)
 class Memory:
-    """The process's memory, once a second: (seconds, bytes)."""
+    """The process's memory, now and then: (seconds, sizes)."""
 
-    samples: list[tuple[float, int]] = field(default_factory=list)
+    samples: list[tuple[float, Sizes]] = field(default_factory=list)
 
     @property
     def warm(self) -> float:
         """Seconds until which caches may fill: a minute, of short runs a third."""
         return min(WARM, self.samples[-1][0] / 3)
 
-    def between(self, start: float, end: float) -> list[int]:
-        """The samples of a time."""
-        return [size for at, size in self.samples if start <= at < end]
+    @property
+    def rest(self) -> list[tuple[float, Sizes]]:
+        """The samples of the time in which nothing may grow."""
+        return [sample for sample in self.samples if sample[0] >= self.warm]
 
-    def thirds(self) -> list[float]:
-        """The medians of the thirds of the time in which nothing may grow."""
-        first, last = self.warm, self.samples[-1][0] + 1
-        bounds = [first + (last - first) * n / 3 for n in range(4)]
-        return [statistics.median(self.between(*both)) for both in itertools.pairwise(bounds)]
+    def thirds(self) -> list[Sizes]:
+        """The medians of the thirds of that time."""
+        rest = [sizes for _, sizes in self.rest]
+        bounds = itertools.pairwise(len(rest) * n // 3 for n in range(4))
+        columns = [zip(*rest[first:end], strict=True) for first, end in bounds]
+        return [Sizes(*map(statistics.median, column)) for column in columns]
 
-    def slope(self) -> float:
-        """Bytes a minute in that time, by least squares."""
-        rest = [sample for sample in self.samples if sample[0] >= self.warm]
-        line = statistics.linear_regression([at for at, _ in rest], [size for _, size in rest])
-        return 60 * line.slope
+    def slope(self) -> Sizes:
+        """What is more each minute in that time, by least squares."""
+        times = [at / 60 for at, _ in self.rest]
+        columns = zip(*(sizes for _, sizes in self.rest), strict=True)
+        return Sizes(*(statistics.linear_regression(times, column).slope for column in columns))
 
 
 def settle() -> None:
@@ -177,62 +217,83 @@ def resident() -> int:
     return pages * 4096
 
 
+class _Given(ctypes.Structure):
+    """What mallinfo2 of the GNU C library returns."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd",
+        "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    )]  # fmt: skip
+
+
+def allocated() -> int:
+    """Bytes that malloc has given out, to all but Python's small objects; 0 where it does not tell.
+    With one thread and nothing at work that is exact."""
+    mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if mallinfo2 is None:
+        return 0
+    mallinfo2.restype = _Given
+    given = mallinfo2()
+    return int(given.uordblks + given.hblkhd)
+
+
 def soak(
     seconds: float, directory: Path, *, seed: int = 0, tell: Callable[[str], None] = print
 ) -> tuple[Soak, Memory, Counter[str]]:
     """Run for so long; raises AssertionError at the first difference."""
-    memory, done = Memory(), threading.Event()
-    began = time.monotonic()
-
-    def sample() -> None:
-        while not done.wait(1):
-            memory.samples.append((time.monotonic() - began, resident()))
-
+    memory, began, worked = Memory(), time.monotonic(), 0.0
     with tiny_limits() as forgotten:
         work = Soak(directory, seed)
-        thread = threading.Thread(target=sample)
-        thread.start()
-        told = 0.0
-        try:
-            while time.monotonic() - began < seconds:
-                work.round()
-                if time.monotonic() - began >= told + 10:
-                    told = time.monotonic() - began
-                    tell(summary(work, memory, forgotten))
-        finally:
-            done.set()
-            thread.join()
+        while (now := time.monotonic() - began) < seconds or len(memory.samples) < LEAST:
+            work.round()
+            if now >= worked + min(REST, seconds / 30):
+                memory.samples.append((now, work.at_rest()))
+                tell(summary(work, memory, forgotten))
+                worked = now
     return work, memory, forgotten
 
 
 def summary(work: Soak, memory: Memory, forgotten: Counter[str]) -> str:
     """One line."""
-    at, size = memory.samples[-1] if memory.samples else (0.0, resident())
+    at, sizes = memory.samples[-1]
     return (
-        f"{at:.0f} s: {size / MEBIBYTE:.1f} MiB, {work.programs} programs, "
+        f"{at:.0f} s: {told(sizes)}; {work.programs} programs, "
         f"{work.instructions:,} instructions, {work.stretches} stretches, no difference; "
         + ", ".join(f"{count} {name}" for name, count in sorted(forgotten.items()))
     )
 
 
+def told(sizes: Sizes, form: str = ".1f") -> str:
+    """Sizes for a reader."""
+    resident, allocated, objects = (format(size, form) for size in sizes)
+    return f"{resident} MiB, {allocated} of malloc, {objects} thousand objects"
+
+
 class Result(NamedTuple):
-    """What a soak found: how often things were forgotten, and after the first minute the memory in
-    MiB, by thirds of the time, and what it grew by a minute."""
+    """What a soak found: how often things were forgotten, and after the first minute the memory by
+    thirds of the time, and what it grew by a minute."""
 
     summary: str
     forgotten: dict[str, int]
-    thirds: list[float]
-    slope: float
+    thirds: list[Sizes]
+    slope: Sizes
+
+    @staticmethod
+    def of(found: dict[str, Any]) -> Result:
+        """What was printed as JSON."""
+        thirds = [Sizes(*sizes) for sizes in found["thirds"]]
+        return Result(found["summary"], found["forgotten"], thirds, Sizes(*found["slope"]))
 
     @property
-    def grown(self) -> float:
-        """MiB from the first of the thirds to the last."""
-        return self.thirds[-1] - self.thirds[0]
+    def grown(self) -> Sizes:
+        """From the first of the thirds to the last."""
+        pairs = zip(self.thirds[0], self.thirds[-1], strict=True)
+        return Sizes(*(last - first for first, last in pairs))
 
     def __str__(self) -> str:
-        thirds = ", ".join(f"{size:.1f}" for size in self.thirds)
-        after = f"by thirds after the first minute {thirds} MiB ({self.grown:+.1f})"
-        return f"{self.summary}; {after}, slope {self.slope:+.2f} MiB a minute"
+        thirds = ", ".join(f"{sizes.resident:.1f}" for sizes in self.thirds)
+        after = f"by thirds after the first minute {thirds} MiB ({told(self.grown, '+.1f')})"
+        return f"{self.summary}; {after}, slope {told(self.slope, '+.2f')} a minute"
 
 
 def main() -> None:
@@ -251,7 +312,7 @@ def main() -> None:
         work, memory, forgotten = soak(options.seconds, Path(place), seed=options.seed, tell=tell)
     found = Result(
         summary(work, memory, forgotten), dict(forgotten),
-        [size / MEBIBYTE for size in memory.thirds()], memory.slope() / MEBIBYTE,
+        memory.thirds(), memory.slope(),
     )  # fmt: skip
     tell(str(found))
     if options.json:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 
 import llvmlite.binding as llvm
 
@@ -15,9 +15,8 @@ from emu.engines.native.executable import arena
 from emu.engines.native.image import Image, object_image
 from emu.engines.native.layout import BEST, QUICK, SYMBOL
 from emu.engines.native.movable import image_of
-from isa.hints import Any, Final
-
-MODULES: Final = 50  # after which a compiler forgets what it has met
+from emu.engines.native.passes import Runner, delete
+from isa.hints import Any
 
 # LLVM's quick level keeps every value in memory, and its code takes three to four times as long as
 # what is compiled well; with the real register allocator, half as long again. Compiling in a hurry
@@ -48,24 +47,17 @@ def machine(level: int) -> Any:
 class Compiler:
     """Turns LLVM text into object code, for one thread at a time (see `borrowed`).
 
-    Its passes are made once: each time that they are, LLVM's bindings lose a hundred kilobytes.
+    It makes its passes once.
     """
 
     def __init__(self, level: int = BEST) -> None:
         self.quick = level == QUICK
         self._machine = machine(level)
-        self._modules = 0
-        self._renew()
-        self._few = self._few_passes()
-        self._passes = self._few if self.quick else self._builder.getFunctionPassManager()
-
-    def _renew(self) -> None:
-        """Forget what only grows: a context (it is for one thread at a time) keeps every constant
-        that it has met, and each run of the passes leaves a callback with the builder."""
         options = llvm.create_pipeline_tuning_options(1)  # 2: a fifth slower, and no faster code
         options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
-        self._context = llvm.create_context()
-        self._builder = llvm.create_pass_builder(self._machine, options)
+        self._runner = Runner(self._machine, options)
+        self._few = self._few_passes()
+        self._passes = self._few if self.quick else self._runner.builder.getFunctionPassManager()
 
     def _few_passes(self) -> Any:
         """What a region needs: its text repeats little, so that LLVM's own choice of passes takes
@@ -92,7 +84,7 @@ class Compiler:
         """A module after passes over its functions."""
         module = self._module(text)
         for symbol in symbols:
-            passes.run(module.get_function(symbol), self._builder)
+            self._runner.run(passes, module.get_function(symbol))
         return module
 
     def object_code(self, text: str, symbols: Iterable[str] = ()) -> bytes:
@@ -103,15 +95,19 @@ class Compiler:
     def whole(self, text: str, exports: Iterable[str]) -> Image:
         """The same by LLVM's own pipeline, inlining included."""
         module = self._module(text)
-        builder = llvm.create_pass_builder(self._machine, llvm.create_pipeline_tuning_options(2))
-        builder.getModulePassManager().run(module, builder)
+        passes = self._thorough.builder.getModulePassManager()  # they change as they run
+        self._thorough.run(passes, module)
+        delete(passes)
         return self._image(module, exports)
 
+    @cached_property
+    def _thorough(self) -> Runner:
+        return Runner(self._machine, llvm.create_pipeline_tuning_options(2))
+
     def _module(self, text: str) -> Any:
-        self._modules += 1
-        if self._modules % MODULES == 0:
-            self._renew()
-        module = llvm.parse_assembly(text, self._context)
+        """In a context of its own, which keeps every constant that it has met: for a region's text
+        a new one costs a two-hundredth of what compiling takes."""
+        module = llvm.parse_assembly(text, llvm.create_context())
         module.verify()
         return module
 
