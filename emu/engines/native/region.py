@@ -96,6 +96,7 @@ class RegionCompiler:
         self._gets: dict[Register, str] = {}  # read at the head of the block under way
         self._head = 0
         self._in_cold = False
+        self._registers = ""  # -> all slots, where they were looked up
         self._part = ""
         self._labels: set[str] = set()
         self._rare = self._rarely_touched()
@@ -151,7 +152,7 @@ class RegionCompiler:
 
     def _prologue(self) -> None:
         low = self.low
-        low.line(f"%registers = load ptr, ptr {self._word(Word.REGISTERS, '')}")
+        self._registers = self._word(Word.REGISTERS)
         for register in sorted(self.used, key=lambda r: r.slot):
             value = self._load_slot(register)
             low.line(f"%r{register.slot} = alloca i{register.width}")
@@ -163,8 +164,14 @@ class RegionCompiler:
         self.memory.words()
         self._switch_to_entry()
 
+    def _place(self, register: Register) -> str:
+        """Where a register's slot is. Only what stands together remembers where they all are: that
+        would take one of the host's registers from the loops between."""
+        registers = self._registers or self._word(Word.REGISTERS)
+        return self.low.emit(f"getelementptr i64, ptr {registers}, i64 {register.slot}")
+
     def _load_slot(self, register: Register) -> str:
-        place = self.low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
+        place = self._place(register)
         return load_slot(self.low, register.width, place, "load")  # only of what is needed
 
     def _locals(self) -> None:
@@ -185,18 +192,17 @@ class RegionCompiler:
 
     def _visit(self, remaining: str) -> None:
         """Count a visit, and begin to count its instructions (see `visits`)."""
-        low = self.low
-        slot = 2 * visits_slot(self.blocks[self.entries[0]].pc)
-        low.line(f"%visits = getelementptr i64, ptr {self._word(Word.VISITS)}, i64 {slot}")
-        low.line("%inside = getelementptr i64, ptr %visits, i64 1")
-        self._change("%visits", "add", "1")
-        self._change("%inside", "add", remaining)
+        self._count(0, "add", "1")
+        self._count(1, "add", remaining)
 
-    def _change(self, place: str, operation: str, operand: str) -> None:
-        before = self.low.emit(f"load i64, ptr {place}")
-        self.low.line(
-            f"store i64 {self.low.emit(f'{operation} i64 {before}, {operand}')}, ptr {place}"
-        )
+    def _count(self, word: int, operation: str, operand: str) -> None:
+        """Change one of the words of this region's visits. Where they are is looked up each time:
+        to remember it would take a register from the loops between."""
+        low = self.low
+        index = 2 * visits_slot(self.blocks[self.entries[0]].pc) + word
+        place = low.emit(f"getelementptr i64, ptr {self._word(Word.VISITS)}, i64 {index}")
+        before = low.emit(f"load i64, ptr {place}")
+        low.line(f"store i64 {low.emit(f'{operation} i64 {before}, {operand}')}, ptr {place}")
 
     def _switch_to_entry(self) -> None:
         low = self.low
@@ -487,6 +493,7 @@ class RegionCompiler:
         """Write the state back; go on in native code if there is some."""
         low, pc = self.low, self.isa.pc
         low.start("epilogue")
+        self._registers = self._word(Word.REGISTERS)
         flags = set(self.flags)
         for register in self.written:
             if register not in flags:
@@ -495,7 +502,7 @@ class RegionCompiler:
         self._store_slot(pc, target)
         remaining = low.emit("load i64, ptr %remaining")
         low.line(f"store i64 {remaining}, ptr {self._word(Word.REMAINING, '')}")
-        self._change("%inside", "sub", remaining)
+        self._count(1, "sub", remaining)
         self._store_flags()
         why = low.emit("load i64, ptr %left")
         low.branch(low.emit(f"icmp eq i64 {why}, {int(Left.DISPATCH)}"), "chain", "return")
@@ -505,7 +512,7 @@ class RegionCompiler:
 
     def _store_slot(self, register: Register, value: str) -> None:
         low = self.low
-        place = low.emit(f"getelementptr i64, ptr %registers, i64 {register.slot}")
+        place = self._place(register)
         if register.width < 64:
             value = low.emit(f"zext i{register.width} {value} to i64")
         low.line(f"store i64 {value}, ptr {place}")
