@@ -465,8 +465,8 @@ class Regions:
     def judge(self) -> None:
         """Give up the regions that are left too soon, in all runs."""
         for place, region in list(self._installed_at.items()):
-            compiled = self._whole[place]
-            if not self.visits.pay(compiled.entries[0][0]):
+            compiled = self._whole.get(place)  # None: what was to replace it is of no use
+            if compiled is not None and not self.visits.pay(compiled.entries[0][0]):
                 self._session.cache.save(region.name, *compiled._replace(pays=False).content())
                 self._session.code.forget(set(region.watches))
                 self._bar(region.mode, compiled)
