@@ -116,6 +116,24 @@ def test_functions_are_told_with_arguments_and_results(engine):
     assert seen == [("twice", 21, back), 42] * 3
 
 
+@pytest.mark.parametrize("kind", ["block", "instruction", "memory"])
+def test_hooks_are_called_for_as_long_as_it_takes(engine, kind):
+    """Longer than native code may keep the interpreter's lock, or goes without a sample."""
+    rounds = 100_000 if engine == "native" else 1_000
+    guest = emu.code(f"mov ecx, {rounds}\nagain: push ecx\ndec ecx\njnz again\nhlt", engine=engine)
+    guest.memory.map(0xB00000, 0x400000, "rw")
+    guest.registers.esp, calls = 0xF00000, [0]
+
+    def seen(*_: object) -> None:
+        calls[0] += 1
+
+    getattr(guest.hook, kind)(seen)
+    assert guest.run().reason == "halt"
+    blocks = rounds + 1  # the first one has the first round, too
+    assert calls[0] == {"block": blocks, "instruction": 3 * rounds + 2, "memory": rounds}[kind]
+    assert guest.count == 3 * rounds + 2
+
+
 def test_every_kind_of_hook_together(engine):
     """Functions and addresses asked for are found in watched code too, in the same order."""
     if engine == "reference":

@@ -18,7 +18,7 @@ from emu.engines.native.decode_tables import Flag
 from emu.engines.native.engine import NativeSession
 from emu.engines.native.gate import _PLACE
 from emu.engines.native.handlers import PARAMETERS, HandlerCompiler, module
-from emu.engines.native.layout import BEST, END, MOST_FORMS, WORDS, Left, Word
+from emu.engines.native.layout import BEST, END, HOLD, MOST_FORMS, WORDS, Left, Word
 from emu.engines.native.linking import kept, linker
 from emu.engines.native.names import digest
 from emu.engines.native.tier1 import Tier1
@@ -36,7 +36,6 @@ HOOKS: Final = WORDS - 1  # the word of the mailbox that points to `Hooked`
 MOST_NOTED: Final = 512  # accesses of one instruction
 NOTE: Final = 4  # words: kind and size, address, value (128 bits)
 WROTE: Final = 1 << 8
-HOLD: Final = 1 << 62  # hooks need the interpreter's lock all the time
 
 
 class Hooked(IntEnum):
@@ -464,7 +463,7 @@ class WatchedNativeSession(Stepping, NativeSession):
             self._words[Hooked.HANDLERS] = self.tier1.handlers_at
 
     def _held(self) -> int:
-        return HOLD
+        return HOLD  # hooks need the interpreter's lock all the time
 
     def _hot_block(self, mode: Hashable, pc: int) -> None:
         """None gets a region."""

@@ -161,6 +161,7 @@ ELEMENTS: Final = (8, 16, 32)  # widths of an element
 
 STITCH: Final = 31  # see `Native`
 LONGEST: Final = 60  # instructions of a block of tier 1
+HOLD: Final = 1 << 62  # of HELD: all is done with the interpreter's lock, and at once
 LEAST_PERIOD: Final = 512  # instructions between samples
 USUAL: Final = 8  # ... of a usual one
 MOST_FORMS: Final = 1 << 14

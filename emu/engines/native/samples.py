@@ -10,6 +10,7 @@ nothing: blocks of handlers count themselves, and who is in a region needs none.
 from __future__ import annotations
 
 from emu.engines.native.layout import (
+    HOLD,
     KEPT_FACTOR,
     LARGEST,
     LEAST_PERIOD,
@@ -28,7 +29,8 @@ LEAST: Final = LEAST_PERIOD // 2  # instructions that are dealt, if there are so
 assert LEAST >= LARGEST
 
 DEAL: Final = f"""
-; let instructions be done until a sample is due, at most so many; a new one, later, if it was due
+; let instructions be done until a sample is due, at most so many; a new one, later, if it was due.
+; All of them if the lock must be held: what follows later is done without it
 define internal void @deal(ptr %mailbox, i64 %total, i64 %most) noinline {{
 entry:
   {read_word("end", Word.END, "i64")}
@@ -50,7 +52,10 @@ renew:
   store i64 %renewed, ptr %sample.p
   br label %deal
 deal:
-  %left = phi i64 [ %due, %entry ], [ %next, %renew ]
+  %to.sample = phi i64 [ %due, %entry ], [ %next, %renew ]
+  {read_word("held", Word.HELD, "i64")}
+  %holds = icmp uge i64 %held, {HOLD}
+  %left = select i1 %holds, i64 %total, i64 %to.sample
   %first = call i64 @llvm.umin.i64(i64 %total, i64 %left)
   %now.most = call i64 @llvm.umin.i64(i64 %first, i64 %most)
   %later = sub i64 %total, %now.most
