@@ -230,6 +230,24 @@ def test_sources_are_read_again_when_their_status_changed(tmp_path: Path) -> Non
     assert version(tmp_path) == found
 
 
+def test_trees_that_share_a_directory_have_versions_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one's sources have not changed, and say nothing of ours: code of another version
+    would be executed."""
+    version = partial(cache.version.__wrapped__, tmp_path)
+    ours = version()
+    for content in ("ONE = 1", "ONE = 2"):
+        tree = tmp_path / content[-1]
+        tree.mkdir()
+        (tree / "one.py").write_text(content)
+        monkeypatch.setattr(cache, "isa", SimpleNamespace(__path__=[str(tree)]))
+        assert version() != ours
+    assert version() == version()
+    monkeypatch.undo()
+    assert version() == ours
+
+
 def test_a_version_is_another_one_when_a_source_changes_comes_or_goes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,11 +26,8 @@ import isa
 from emu.engines.native.executable import arena
 from emu.engines.native.names import summing
 from emu.private import chosen, is_ours, mapped, status, users_directory, write
-from isa.hints import TYPE_CHECKING, Any, Final, StrPath
+from isa.hints import Any, Final, StrPath
 from isa.light import cache, cached_property, suppress
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 LIMIT: Final = 256 << 20  # bytes of all files
 CHECK_EVERY: Final = 64  # files written between looks at the limit
@@ -45,27 +42,30 @@ _NO_SOURCES: Final = {"__pycache__", "prepared"}  # directories that need no loo
 def version(directory: StrPath) -> str:
     """A digest of what decides what compiled code means; sources are read again when one changed.
 
-    `directory` keeps the digest, with the status of the sources and of their directories.
+    `directory` keeps the digest, with the status of the sources and of their directories; others
+    may have it of another tree.
     """
     facts = repr((llvmlite.__version__, sys.version, _processor(), arena() is None))
+    roots = [*isa.__path__, *emu.engines.__path__]
     file = os.path.join(directory, VERSION)
-    known = _known_version(file, facts)
+    known = _known_version(file, facts, roots)
     if known is not None:
         return known
-    sources = {path: status(path) for package in (isa, emu.engines) for path in _sources(package)}
+    sources = {path: status(path) for root in roots for path in _python_files(root)}
     digest = summing(facts.encode())
     for path in sources:
         digest.update(_content(path) if path.endswith(".py") else b"")
     found = digest.hexdigest()[:16]
     with suppress(OSError):
-        write(file, _pack({"facts": facts, "sources": sources, "digest": found}, b""))
+        head = {"facts": facts, "roots": roots, "sources": sources, "digest": found}
+        write(file, _pack(head, b""))
     return found
 
 
-def _known_version(file: str, facts: str) -> str | None:
-    """The digest that a file keeps, if nothing has changed."""
+def _known_version(file: str, facts: str, roots: list[str]) -> str | None:
+    """The digest that a file keeps, if it is of these trees and nothing has changed."""
     kept = _loaded(file, touch=False)
-    if kept is None or kept[0]["facts"] != facts:
+    if kept is None or (kept[0]["facts"], kept[0].get("roots")) != (facts, roots):
         return None
     try:
         same = all(status(path) == known for path, known in kept[0]["sources"].items())
@@ -74,13 +74,8 @@ def _known_version(file: str, facts: str) -> str | None:
     return str(kept[0]["digest"]) if same else None
 
 
-def _sources(package: ModuleType) -> Iterator[str]:
-    """Our sources in order, and their directories, where others may come."""
-    for root in package.__path__:
-        yield from _python_files(root)
-
-
 def _python_files(directory: str) -> Iterator[str]:
+    """Sources in order, and their directories, where others may come."""
     yield directory
     with os.scandir(directory) as entries:
         found = sorted((entry.path, entry.is_dir()) for entry in entries)
