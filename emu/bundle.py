@@ -211,7 +211,7 @@ def _loader(name: str) -> SourceFileLoader | None:
 def begin() -> Bundle:
     """Look for modules in the user's bundle, from now on."""
     found = Bundle(users_directory())
-    finders: list[object] = sys.meta_path  # type: ignore[assignment]
+    finders = sys.meta_path
     at = finders.index(BuiltinImporter) if BuiltinImporter in finders else len(finders)
     finders.insert(at, found)
     return found

@@ -43,6 +43,7 @@ from emu.memory import AddressSpace, PhysicalMemory
 from emu.toy.machine import ToyMachine
 from emu.toy.run import load_program
 from isa.toy import Toy
+from tests.soak import resident, settle
 
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
 
@@ -634,14 +635,9 @@ def test_a_compiler_does_not_keep_what_it_has_met():
         sums = "".join(f"  %{n + 1} = add i64 %{n}, {c}\n" for n, c in enumerate(constants))
         compiler.region(f"define i64 @region(i64 %0) {{\nentry:\n{sums}  ret i64 %400\n}}\n")
         if number in (100, 499):
-            gc.collect()
-            ctypes.CDLL(None).malloc_trim(0)
+            settle()
             sizes.append(resident())
     assert sizes[1] - sizes[0] < 3 << 20
-
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
 @pytest.mark.parametrize("hot", [0, 1 << 30])

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from emu.engines.native.arena import ColdBlock
 
 HOT = 4_000_000  # entries after which a block of tier 1 becomes the head of a region, see `USUAL`:
-# by then it has taken about as long as compiling it does
+# by then it has run for a hundredth of a second
 WORTH = 1_000_000_000  # instructions after which a session compiles what no earlier run had:
 # loading the compiler costs as much as a third of them in stitched code, which regions save then
 MOST_HOT = 1 << 27  # out of reach: what counts entries, by USUAL, has 32 bits and a sign

@@ -267,10 +267,6 @@ def _quick() -> str:
 _RELEASE = """  %thread.new = call ptr %PyEval_SaveThread()
   store ptr %thread.new, ptr %thread.p
 """
-_DEAL_HELD = """  %never = icmp eq i64 %held, 0
-  %most = select i1 %never, i64 -1, i64 %held
-  call void @deal(ptr %mailbox, i64 %total, i64 %most)
-"""
 _TAKE = """  call void %PyEval_RestoreThread(ptr %thread)
   store ptr null, ptr %thread.p
 """
@@ -292,7 +288,8 @@ entry:
   store i64 0, ptr %serving
   %total = load i64, ptr %mailbox
   store ptr null, ptr %thread.p
-{_DEAL_HELD}
+  call void @deal(ptr %mailbox, i64 %total)
+  %never = icmp eq i64 %held, 0
   br i1 %never, label %begin.free, label %begin
 begin.free:
   %thread.begin = call ptr %PyEval_SaveThread()
@@ -320,7 +317,7 @@ free:
 {_RELEASE}
   br label %more.now
 more.now:
-  call void @deal(ptr %mailbox, i64 %both, i64 -1)
+  call void @deal(ptr %mailbox, i64 %both)
   %left.more = call {CONVENTION} i64 @go_on(ptr %mailbox, i64 0)
   br label %look
 out:
@@ -470,7 +467,8 @@ leave:
   ret i64 {int(Left.SERVED)}
 go:
   store i64 0, ptr %serving
-{_DEAL_HELD}
+  call void @deal(ptr %mailbox, i64 %total)
+  %never = icmp eq i64 %held, 0
   br i1 %never, label %release, label %next
 release:
 {_RELEASE}

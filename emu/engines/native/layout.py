@@ -203,14 +203,19 @@ KEPT_BITS: Final = 18  # of `kept_slot`
 KEPT_FACTOR: Final = 0x9E3779B1
 
 
+def _slot(pc: int, bits: int) -> int:
+    """A place in a table for a program counter."""
+    return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - bits
+
+
 def kept_slot(pc: int) -> int:
     """Which byte tells whether the disk may have a region from a program counter."""
-    return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - KEPT_BITS
+    return _slot(pc, KEPT_BITS)
 
 
 def visits_slot(pc: int) -> int:
     """Which pair of words counts the visits of the region from a program counter."""
-    return (pc * KEPT_FACTOR & 0xFFFFFFFF) >> 32 - VISITS_BITS
+    return _slot(pc, VISITS_BITS)
 
 
 def number_of(reason: str) -> int:

@@ -20,6 +20,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import llvmlite.binding as llvm
 from llvmlite.binding.newpassmanagers import NewPassManager
@@ -69,7 +70,7 @@ def _length(builder: Any) -> ctypes.c_uint32 | None:
     if os.name != "posix" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
     address = ctypes.cast(builder._as_parameter_, ctypes.c_void_p).value or 0
-    with suppress(OSError), open("/proc/self/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+    with suppress(OSError), Path("/proc/self/mem").open("rb", buffering=0) as memory:
         counting = _counting(builder, address, memory.fileno())
         if len(counting) == 1:
             length = ctypes.c_uint32.from_address(counting.pop() + 8)

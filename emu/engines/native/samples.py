@@ -29,9 +29,9 @@ LEAST: Final = LEAST_PERIOD // 2  # instructions that are dealt, if there are so
 assert LEAST >= LARGEST
 
 DEAL: Final = f"""
-; let instructions be done until a sample is due, at most so many; a new one, later, if it was due.
-; All of them if the lock must be held: what follows later is done without it
-define internal void @deal(ptr %mailbox, i64 %total, i64 %most) noinline {{
+; let instructions be done until a sample is due, and no more than HELD while the interpreter's lock
+; is held (0: it will be given up at once); what remains comes later
+define internal void @deal(ptr %mailbox, i64 %total) noinline {{
 entry:
   {read_word("end", Word.END, "i64")}
   {read_word("sample", Word.SAMPLE, "i64")}
@@ -54,12 +54,17 @@ renew:
 deal:
   %to.sample = phi i64 [ %due, %entry ], [ %next, %renew ]
   {read_word("held", Word.HELD, "i64")}
-  %holds = icmp uge i64 %held, {HOLD}
-  %left = select i1 %holds, i64 %total, i64 %to.sample
+  {read_word("thread", Word.THREAD)}
+  %is_locked = icmp eq ptr %thread, null
+  %keeps = icmp ne i64 %held, 0
+  %is_limited = and i1 %is_locked, %keeps
+  %with.lock = call i64 @llvm.umin.i64(i64 %held, i64 %to.sample)
+  %most = select i1 %is_limited, i64 %with.lock, i64 %to.sample
+  %holds = icmp uge i64 %held, {HOLD} ; what comes later is done without the lock
+  %left = select i1 %holds, i64 %total, i64 %most
   %first = call i64 @llvm.umin.i64(i64 %total, i64 %left)
-  %now.most = call i64 @llvm.umin.i64(i64 %first, i64 %most)
-  %later = sub i64 %total, %now.most
-  store i64 %now.most, ptr %mailbox
+  %later = sub i64 %total, %first
+  store i64 %first, ptr %mailbox
   %later.p = getelementptr i64, ptr %mailbox, i64 {int(Word.LATER)}
   store i64 %later, ptr %later.p
   ret void
@@ -106,7 +111,7 @@ more:
 locked:
   ret i64 {int(Left.BUDGET)}
 free:
-  call void @deal(ptr %mailbox, i64 %total, i64 -1)
+  call void @deal(ptr %mailbox, i64 %total)
   ret i64 {int(Left.DISPATCH)}
 }}
 """

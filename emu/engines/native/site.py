@@ -1,8 +1,8 @@
 """What stands around the stencils of a stitched block, in x86-64 assembly (see `stitch.py`).
 
 `begin` counts the block's instructions, and leaves the block to the handlers if less may be done:
-there stitched code enters it. Others come through `enter`, which loads the
-registers and stands apart, as does whatever is done seldom.
+there stitched code enters it. Others come through `enter`, which loads the registers and stands
+apart, as does whatever is done seldom.
 
 `end` is the *site* of a block that goes on wherever a register says: links compare the program
 counter with those of other blocks and jump into their code, the function `link` fills them in. Most

@@ -71,15 +71,15 @@ class Kind(IntEnum):
     NEXT = 5  # the distance from the hole to the end of the stencil's copy
     NUMBER = 6  # the number of the block's header
     STITCHED = 7  # the number of the stitched code's header
-    CALL = 9  # the distance from the hole to a function, by its number among those called
-    AGAIN = 10  # ... to what leaves the instruction to the handlers, or begins the block from apart
-    PENDING = 11  # a number of a kind of flags
-    SUM = 12  # a sum: with the instruction's address and length if there are bits 0 and 1, and with
+    CALL = 8  # the distance from the hole to a function, by its number among those called
+    AGAIN = 9  # ... to what leaves the instruction to the handlers, or begins the block from apart
+    PENDING = 10  # a number of a kind of flags
+    SUM = 11  # a sum: with the instruction's address and length if there are bits 0 and 1, and with
     # the word of the record whose number is above them, if it is not 0
-    LEADS = 13  # one of `LEADS`: the distance from the hole to what leads on until it is linked
-    LINK = 14  # the distance from the hole to the hole of such a jump
-    TOLD = 15  # no hole: a sum is where a way leads, whose number is above that
-    GOAL = 16  # where such a jump leads
+    LEADS = 12  # one of `LEADS`: the distance from the hole to what leads on until it is linked
+    LINK = 13  # the distance from the hole to the hole of such a jump
+    TOLD = 14  # no hole: a sum is where a way leads, whose number is above that
+    GOAL = 15  # where such a jump leads
 
 
 def _piece(name: str) -> str:
