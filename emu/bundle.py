@@ -16,11 +16,10 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-import zlib
 from _frozen_importlib import BuiltinImporter, ModuleSpec  # as in `importlib.machinery`
 from _frozen_importlib_external import PathFinder, SourceFileLoader
 
-from emu.private import Status, is_ours, mapped, status, users_directory, write
+from emu.private import Status, checksum, is_ours, mapped, status, users_directory, write
 
 TYPE_CHECKING = False  # see `isa.hints`, which is in the bundle
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
 
 EMITTERS = "isa.ops"  # who emits or compiles code imports it, many other modules, and takes long
-FORMAT = 2  # of files; counts up
+FORMAT = 3  # of files; counts up
 _Module = type(sys)
 _WORD = 8  # bytes of a number before the head
 
@@ -83,7 +82,7 @@ class Bundle:
             return
         size, check = (int.from_bytes(content[n : n + _WORD], "little") for n in (0, _WORD))
         head, self._packed = content[2 * _WORD :][:size], content[2 * _WORD + size :]
-        if head and zlib.crc32(head) == check:
+        if head and checksum(head) == check:
             places, self._entries, self._groups = marshal.loads(head)
             self._is_of_path = places == self._path
 
@@ -117,7 +116,7 @@ class Bundle:
         if group not in self._codes:
             start, end, check = self._groups[group]
             packed = self._packed[start:end]
-            whole = zlib.crc32(packed) == check
+            whole = checksum(packed) == check
             self._codes[group] = marshal.loads(packed) if whole else {}
         return self._codes[group].get(name)
 
@@ -158,10 +157,10 @@ def _content(path: list[tuple[str, int]], groups: list[Packed]) -> bytes:
     }
     places, at = [], 0
     for _, packed in groups:
-        places.append((at, at + len(packed), zlib.crc32(packed)))
+        places.append((at, at + len(packed), checksum(packed)))
         at += len(packed)
     head = marshal.dumps((path, entries, places))
-    numbers = (n.to_bytes(_WORD, "little") for n in (len(head), zlib.crc32(head)))
+    numbers = (n.to_bytes(_WORD, "little") for n in (len(head), checksum(head)))
     return b"".join([*numbers, head, *(packed for _, packed in groups)])
 
 
@@ -184,7 +183,7 @@ def _name() -> str:
     """The file of this Python, of this tree of sources, and of where modules are searched for; a
     script's directory, or the current one, is not among that."""
     facts = FORMAT, sys.version, sys.flags.optimize, os.path.dirname(__file__), sys.path[1:]
-    return f"modules-{zlib.crc32(repr(facts).encode()):08x}"
+    return f"modules-{checksum(repr(facts).encode()):016x}"
 
 
 def _changed(directory: str) -> int:

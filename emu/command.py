@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from emu.garbage import look_seldom
-from isa.hints import NoReturn
+from isa.hints import Callable, NoReturn
 
 USER_ERRORS = (
     "AssemblyError",

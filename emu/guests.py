@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from emu.engines import Engine, make_engine
 from emu.errors import GuestFileError, LoaderError
 from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.state import State
-from isa.hints import TYPE_CHECKING, Any, Protocol, StrPath
+from isa.hints import TYPE_CHECKING, Any, Callable, Mapping, Protocol, Sequence, StrPath
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

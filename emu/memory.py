@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import bisect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from itertools import takewhile
-from operator import attrgetter
 
 from emu.late import np
 from emu.room import Room
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Protocol
-from isa.light import cached_property
+from isa.hints import TYPE_CHECKING, Callable, Collection, Hashable, Iterator, Protocol, Sequence
+from isa.light import attrgetter, cached_property
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ Python's own modules alone: `bundle.py` has this before anything else of ours.
 
 from __future__ import annotations
 
+import _imp
 import mmap
 import os
 import stat
@@ -45,6 +46,12 @@ def is_ours(directory: str) -> bool:
     if not stat.S_ISDIR(facts.st_mode):
         return False
     return not hasattr(os, "getuid") or (facts.st_uid == os.getuid() and not facts.st_mode & 0o022)
+
+
+def checksum(content: bytes | memoryview) -> int:
+    """64 bits that show damage, as `importlib.util.source_hash` has them: of what could compute
+    some, this alone is there when Python has started."""
+    return int.from_bytes(_imp.source_hash(0, content), "little")
 
 
 def write(path: str, content: bytes) -> None:

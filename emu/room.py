@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import struct
 
 from emu.late import np
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Collection
 from isa.light import suppress
 
 if TYPE_CHECKING:
@@ -16,6 +17,17 @@ if TYPE_CHECKING:
 def address_of(view: memoryview) -> int:
     """Where bytes that can be written lie, for as long as they are there."""
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def words_of(numbers: Collection[int]) -> memoryview:
+    """Numbers as words of 64 bits, which can be changed. The module `array` would do the same, but
+    imports ten others, a thirtieth of a short run."""
+    return memoryview(bytearray(struct.pack(f"{len(numbers)}Q", *numbers))).cast("Q")
+
+
+def copy_of(words: memoryview) -> memoryview:
+    """The same words elsewhere."""
+    return memoryview(bytearray(words)).cast("Q")
 
 
 def in_large_pages(memory: mmap.mmap) -> None:

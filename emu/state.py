@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Iterable, Mapping
-
-from isa.hints import TYPE_CHECKING
+from emu.room import copy_of, words_of
+from isa.hints import TYPE_CHECKING, Callable, Collection, Mapping
 
 if TYPE_CHECKING:
     from emu.coverage import Coverage
@@ -17,6 +15,8 @@ if TYPE_CHECKING:
 
 Handler = Callable[..., "Exit | None"]
 """Called with the values of an exit; None to go on, or the exit with which `run` returns."""
+Values = memoryview | list[int]
+"""Registers by slot."""
 
 
 class State:
@@ -29,7 +29,7 @@ class State:
 
     def __init__(self, isa: InstructionSet, memory: Mapping[str, Memory]) -> None:
         self.isa = isa
-        self.values = array("Q", bytes(8 * len(isa.registers)))  # native code works on it in place
+        self.values = words_of(bytes(len(isa.registers)))  # native code works on them in place
         self.memory = dict(memory)
         self.count = 0
         self.breakpoints: set[int] = set()
@@ -40,9 +40,9 @@ class State:
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
         self.coverage: Coverage | None = None  # what was executed is counted there
 
-    def set_values(self, values: Iterable[int]) -> None:
+    def set_values(self, values: Collection[int]) -> None:
         """Set every register, by slot."""
-        self.values[:] = array("Q", values)
+        self.values[:] = words_of(values)
 
     @property
     def pc(self) -> int:
@@ -67,11 +67,11 @@ class State:
             return
         self.write(self.isa.registers[name], value)
 
-    def save(self) -> array[int]:
+    def save(self) -> memoryview:
         """Every register, for `restore`."""
-        return self.values[:]
+        return copy_of(self.values)
 
-    def restore(self, saved: array[int]) -> None:
+    def restore(self, saved: memoryview) -> None:
         """Set every register to what was saved."""
         self.values[:] = saved
 

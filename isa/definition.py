@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-
-from isa.hints import TYPE_CHECKING, Protocol
+from isa.hints import TYPE_CHECKING, Hashable, Mapping, Protocol, Sequence
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

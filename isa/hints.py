@@ -1,8 +1,9 @@
-"""Names of `typing`, for readers and for mypy: while a program runs, nothing stands behind them.
+"""Names of `typing`, for readers and for mypy: while a program runs, nothing stands behind them;
+and those of `collections.abc`, which are what they are there.
 
-`typing` takes as long to import as thirty modules of our own, and a run of a few milliseconds asks
-it for nothing. What it is asked for elsewhere is there: type variables, and protocols that are
-checked while a program runs.
+`typing` takes as long to import as thirty modules of our own, `collections` as ten, and a run of a
+few milliseconds asks them for nothing. What `typing` is asked for elsewhere is there: type
+variables, and protocols that are checked while a program runs.
 """
 
 from __future__ import annotations
@@ -10,11 +11,36 @@ from __future__ import annotations
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from collections.abc import (
+        Callable,
+        Collection,
+        Container,
+        Generator,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        MutableMapping,
+        Sequence,
+    )
     from os import PathLike
     from typing import IO, Any, BinaryIO, Final, NoReturn, Protocol, Self, TypeGuard, cast
 
     StrPath = str | PathLike[str]
 else:
+    from _collections_abc import (  # Python's own start has imported it
+        Callable,
+        Collection,
+        Container,
+        Generator,
+        Hashable,
+        Iterable,
+        Iterator,
+        Mapping,
+        MutableMapping,
+        Sequence,
+    )
+
     IO = Any = BinaryIO = Final = NoReturn = Self = StrPath = TypeGuard = object
 
     class Protocol:
@@ -28,6 +54,7 @@ else:
 
 
 __all__ = [
-    "IO", "TYPE_CHECKING", "Any", "BinaryIO", "Final", "NoReturn", "Protocol", "Self", "StrPath",
-    "TypeGuard", "cast",
+    "IO", "TYPE_CHECKING", "Any", "BinaryIO", "Callable", "Collection", "Container", "Final",
+    "Generator", "Hashable", "Iterable", "Iterator", "Mapping", "MutableMapping",
+    "NoReturn", "Protocol", "Self", "Sequence", "StrPath", "TypeGuard", "cast",
 ]  # fmt: skip

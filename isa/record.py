@@ -8,9 +8,7 @@ mypy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Iterable
 
 FEW = 8  # objects of a class, which take less time together than to compile a constructor
 

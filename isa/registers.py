@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
+from isa.hints import Iterator, Sequence
 from isa.named import Enum
 
 

@@ -361,7 +361,7 @@ def test_registers_may_move(engine):
 
     def act(state, n, log):
         if n == 20:
-            state.values = state.values[:]
+            state.values = state.save()
             state["ebx"] = 0
 
     (_, registers, _, _), _ = both(engine, calls(act))

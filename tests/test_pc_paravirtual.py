@@ -522,7 +522,7 @@ def apart(world: World, seed: int, results: Counter[object]) -> None:
     monitor, caller = world.monitor, world.monitor.domains[0]
     monitor.switch_to(caller)
     calls = RandomCalls(seed, monitor, caller, monitor.domains[1].memory)
-    registers = monitor.state.values[:]
+    registers = monitor.state.save()
     victim = np.array(world.of_monitor_and(1))
     for _ in range(EPISODE):
         number, arguments = calls.call()
@@ -548,7 +548,7 @@ def together(world: World, seed: int, results: Counter[object]) -> None:
     for turn in range(2 * EPISODE // 10):
         domain, calls = callers[turn % 2]
         monitor.switch_to(domain)
-        registers = monitor.state.values[:]
+        registers = monitor.state.save()
         for _ in range(10):
             number, arguments = calls.call()
             result = result_of(monitor, domain, number, arguments)

@@ -121,7 +121,7 @@ class Bench:
         for register, value in reset_values(MODELS[model]).items():
             state.write(register, value)
         state["idt_limit"] = 0x3FF
-        self.start = state.values[:]
+        self.start = state.save()
         state.handlers |= {"port_read": self._read_port, "port_write": lambda *_: None}
 
     def _read_port(self, _: int, size: int) -> Exit | None:

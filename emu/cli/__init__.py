@@ -7,10 +7,10 @@ nobody who knows them all (`plain.py`).
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from emu.cli.plain import plain, run_plainly
 from emu.command import run_command
+from isa.hints import Callable
 from isa.light import partial
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from emu.command import leave
-from isa.hints import Any, Final
+from isa.hints import Any, Callable, Final, Sequence
 from isa.record import NamedTuple
 
 DEFAULTS: Final[dict[str, Any]] = {

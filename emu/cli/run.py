@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from emu.engines import ENGINES
 from emu.errors import GuestFileError
 from emu.guests import FOREVER, Guest, Options, is_for_pc, open_guest, without_arguments
 from emu.report import EXIT_INTERRUPTED, Report
-from isa.hints import TYPE_CHECKING, Any, StrPath
+from isa.hints import TYPE_CHECKING, Any, Sequence, StrPath
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,13 +5,13 @@ What compiles is in `compiling.py`, and few runs that find everything on the dis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, MutableSequence
 from types import CodeType, FunctionType
 
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Callable, Hashable, Mapping
 
 if TYPE_CHECKING:
     from emu.engines.python import Session
+    from emu.state import Values
     from isa.definition import Instruction
     from isa.registers import Register
 
@@ -46,11 +46,11 @@ class Block:
         self._left = session.hot
         self._steps: list[Any] | None = None
         self._cuts: dict[int, Block] = {}
-        self.run: Callable[[MutableSequence[int]], None] = self._cold
+        self.run: Callable[[Values], None] = self._cold
         if self._left == 0:
             self._compile()
 
-    def _cold(self, values: MutableSequence[int]) -> None:
+    def _cold(self, values: Values) -> None:
         """Run by handlers; after enough times, compile."""
         if self._steps is None:
             self._steps = [self._step(n, i) for n, i in enumerate(self.instructions)]
@@ -85,10 +85,10 @@ class Block:
         return found
 
 
-def _after_fetch(fetch: Callable[[MutableSequence[int]], int], handler: Any) -> Any:
+def _after_fetch(fetch: Callable[[Values], int], handler: Any) -> Any:
     """A handler that first finds out whether its instruction can be fetched at all."""
 
-    def run(values: MutableSequence[int], fields: tuple[int, ...]) -> None:
+    def run(values: Values, fields: tuple[int, ...]) -> None:
         fetch(values)
         handler(values, fields)
 

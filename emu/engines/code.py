@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-
 from emu.memory import PAGE_SIZE, Mark, TranslatedMemory, pieces_of
 from isa.fault import Fault
-from isa.hints import Any
+from isa.hints import Any, Callable, Hashable
 
 
 class CodeMap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Hashable, MutableSequence
+from collections.abc import Callable, Hashable
 from types import CodeType
 
 from emu.engines.access import Stop
@@ -19,6 +19,7 @@ from isa.trace import Region, Trace, expander, schedule, specialise
 
 if TYPE_CHECKING:
     from emu.engines.python import Session
+    from emu.state import Values
 
 MOST: Final = 1 << 14  # handlers that a process remembers
 
@@ -101,7 +102,7 @@ class _Part:
         self.undo = undo
 
 
-def emit_block(session: Session, block: Block) -> Callable[[MutableSequence[int]], None]:
+def emit_block(session: Session, block: Block) -> Callable[[Values], None]:
     """Compile a block to one Python function."""
     parts, after = _join(session, block)
     expand = expander()
@@ -162,7 +163,7 @@ class _Printer:
 
     def function(
         self, trace: Trace, effects: list[Bits], boundaries: list[int], puts: list[Bits]
-    ) -> Callable[[MutableSequence[int]], None]:
+    ) -> Callable[[Values], None]:
         """The compiled function of the scheduled block."""
         emitter = self.emitter
         emitter.count_uses(trace.region)
@@ -182,7 +183,7 @@ class _Printer:
              "    except Stop as stop:", "        recover(stop, locals())", "        raise"]
         )  # fmt: skip
         names = self.session.globals | {"recover": self.recover}
-        function: Callable[[MutableSequence[int]], None] = _compile(
+        function: Callable[[Values], None] = _compile(
             source, f"<block {self.block.address:#x}>", names
         )["block"]
         function.source = source  # type: ignore[attr-defined]

@@ -5,9 +5,7 @@ The IR is imported by what looks at traces: facts that were kept on the disk nee
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
-from isa.hints import TYPE_CHECKING, Final
+from isa.hints import TYPE_CHECKING, Final, Hashable
 from isa.light import lru_cache
 from isa.record import NamedTuple
 

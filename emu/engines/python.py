@@ -12,9 +12,6 @@ instructions, what every register is worth there, and evaluates that only if it 
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Hashable, MutableSequence, Sequence
-
 from emu.engines.access import CalledAccess, Stop, access_for
 from emu.engines.block import Block
 from emu.engines.bulk import Bulk
@@ -24,10 +21,10 @@ from emu.engines.fetch import decode_at
 from emu.engines.serve import before, begin, end, is_running, offer
 from emu.exit import UNTIL, Exit
 from emu.memory import PAGE_SIZE, Memory, TranslatedMemory
-from emu.state import State
+from emu.state import State, Values
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Any
-from isa.light import cached_property
+from isa.hints import TYPE_CHECKING, Any, Callable, Hashable, Sequence
+from isa.light import OrderedDict, cached_property, defaultdict
 from isa.words import sdiv, srem
 
 if TYPE_CHECKING:
@@ -332,7 +329,7 @@ class Session:
         fixed = tuple([values[register.slot] for register in self.fixed[mode]])
         return self.tables.setdefault((mode, fixed), {})
 
-    def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
+    def fetcher(self, mode: Hashable) -> Callable[[Values], int] | None:
         """Emitted code that computes the fetch address; None if it is the program counter."""
         if mode not in self.fetchers:
             trace = self.isa.fetch(mode)
@@ -344,7 +341,7 @@ class Session:
             if not reads <= self.watched:  # blocks end where fetching changes
                 self.watched |= reads
                 self.known.clear()
-        found: Callable[[MutableSequence[int]], int] | None = self.fetchers[mode]
+        found: Callable[[Values], int] | None = self.fetchers[mode]
         return found
 
     def facts(self, form: Hashable) -> Facts:
@@ -400,9 +397,7 @@ class Session:
         """See `fetch.decode_at`."""
         return decode_at(self.state, address)
 
-    def _continues(
-        self, fetch: Callable[[MutableSequence[int]], int], pc: int, address: int
-    ) -> bool:
+    def _continues(self, fetch: Callable[[Values], int], pc: int, address: int) -> bool:
         """Whether `pc` would be fetched at `address`, right behind what was fetched before."""
         values = list(self.state.values)
         values[self.isa.pc.slot] = pc

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from emu.errors import LoaderError
 from emu.memory import PAGE_SIZE, AddressSpace
 from emu.process import elf
@@ -21,7 +19,7 @@ from emu.process.process import Process
 from emu.process.processor import Processor
 from emu.process.sandbox import Sandbox
 from emu.process.start import Start, build_stack
-from isa.hints import Any
+from isa.hints import Any, Sequence
 from isa.record import NamedTuple
 from isa.x86.registers import FCW_INITIAL, MXCSR_INITIAL
 

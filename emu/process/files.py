@@ -8,8 +8,6 @@ at most CHUNK bytes.
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable
 
 from emu.process.entropy import Entropy
 from emu.process.namespace import Storage, Supply
@@ -30,8 +28,8 @@ from emu.process.numbers import (
     CallError,
     Errno,
 )
-from isa.hints import TYPE_CHECKING, Any, Protocol
-from isa.light import suppress
+from isa.hints import TYPE_CHECKING, Any, Callable, Protocol
+from isa.light import deque, suppress
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
 
 from emu.errors import GuestFileError
 from emu.exit import Exit
@@ -52,7 +51,7 @@ from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
 from emu.state import State
 from isa.fault import Fault
-from isa.hints import Any, Protocol
+from isa.hints import Any, Callable, Collection, Mapping, Protocol, Sequence
 from isa.x86.vectors import SIMD_FLOATING_POINT
 
 SYSCALL_VECTOR = 0x80

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
 
 from emu.memory import AddressSpace, Mappings
 from emu.process.clock import FOREVER, VirtualClock
@@ -16,7 +15,7 @@ from emu.process.numbers import AT_FDCWD, PATH_MAX, CallError, Errno
 from emu.process.sandbox import Sandbox
 from emu.process.signals import Signal, SignalState
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Any, Protocol, Self
+from isa.hints import TYPE_CHECKING, Any, Callable, Protocol, Self, Sequence
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from emu.errors import GuestFileError
-from isa.hints import Final
+from isa.hints import Final, Mapping
 from isa.x86.models import GENERATIONS, MODELS, USER, Model
 
 NAMES: Final = GENERATIONS[GENERATIONS.index("386") :]  # Linux wants 32 bits

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import stat as host
-from collections import deque
-from collections.abc import Callable, Collection, Iterator
 
 from emu.errors import GuestFileError
 from emu.process import virtual
@@ -56,8 +54,8 @@ from emu.process.numbers import (
     Errno,
 )
 from emu.process.shared_files import SharedFiles
-from isa.hints import Protocol, cast
-from isa.light import contextmanager, suppress
+from isa.hints import Callable, Collection, Iterator, Protocol, cast
+from isa.light import contextmanager, deque, suppress
 from isa.record import NamedTuple
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

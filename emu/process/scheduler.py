@@ -6,12 +6,11 @@ engine. Time goes on by itself only while nobody can run.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from emu.process.files import Stream
 from emu.process.process import Process
 from emu.process.signals import Signal, bit
 from emu.process.table import ProcessTable
+from isa.hints import Iterator
 
 SLICE = 1_000_000  # instructions: 10 ms of the guest's time, unless told
 NEVER = 1 << 62

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable
 
 from emu.memory import PAGE_MASK, PAGE_SIZE, AddressSpace, Mappings
 from emu.process.files import identity
 from emu.process.namespace import Storage, Supply
-from isa.hints import Any
+from isa.hints import Any, Callable, Iterable
 from isa.light import suppress
 
 

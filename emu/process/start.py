@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 from emu.errors import GuestFileError
 from emu.memory import PAGE_SIZE, READ, WRITE, AddressSpace, OutOfMemoryError
 from emu.process.elf import Image
 from emu.process.layout import STACK_SIZE, STACK_TOP
 from emu.process.processor import Processor
+from isa.hints import Sequence
 from isa.record import NamedTuple
 
 MAX_STRING = 128 << 10  # MAX_ARG_STRLEN

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from emu.memory import Mappings, OutOfMemoryError
 from emu.process.files import MOST_PIPES
 from emu.process.futex import Futexes
@@ -35,7 +33,7 @@ from emu.process.signals import (
     bit,
 )
 from emu.process.timers import Timers
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Callable, Iterator
 
 if TYPE_CHECKING:
     from emu.process.execute import Loader

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 
 from emu.process.clock import FOREVER
 from emu.process.files import AnonymousFile
 from emu.process.namespace import Supply
 from emu.process.numbers import POLLIN, CallError, Errno
+from isa.hints import Callable
 
 COUNT = struct.Struct("<Q")
 LARGEST = (1 << 64) - 1

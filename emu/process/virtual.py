@@ -7,10 +7,9 @@ name and do not appear in the listing of `/`, so that a guest lists exactly what
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-
 from emu.process.files import DEVICES, Entry, Path, Status, device_status
 from emu.process.numbers import DT_CHR, DT_DIR, DT_LNK, S_IFDIR, S_IFLNK
+from isa.hints import Container, Iterable
 from isa.record import NamedTuple
 
 

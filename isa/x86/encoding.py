@@ -7,9 +7,7 @@ chapter 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from isa.hints import Final
+from isa.hints import Callable, Final
 from isa.record import NamedTuple
 from isa.words import mask
 from isa.x86.registers import SEGMENT_NAMES

@@ -6,9 +6,7 @@ somebody asks for one, as a run that finds all its code compiled never does.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-
-from isa.hints import TYPE_CHECKING, cast
+from isa.hints import TYPE_CHECKING, Hashable, Mapping, Sequence, cast
 from isa.registers import Register, RegisterSet
 from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
@@ -21,6 +19,8 @@ if TYPE_CHECKING:
     from isa.fault import Fault
     from isa.trace import Trace
 
+_SPACES = {"linear": 8, "system": 8, "physical": 8, "port": 8}
+
 
 class X86:
     """The x86. Without a model, or with one whose name begins with `isa.x86.models.USER`, it is
@@ -31,7 +31,7 @@ class X86:
     name: str = "x86"
     registers: RegisterSet = REGISTERS
     pc: Register = EIP
-    spaces: Mapping[str, int] = {"linear": 8, "system": 8, "physical": 8, "port": 8}
+    spaces: Mapping[str, int] = _SPACES
     code_space: str = "linear"
     max_length: int = MAX_LENGTH
     mode_registers: frozenset[Register] = MODE_REGISTERS

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from isa.hints import Final
+from isa.hints import Final, Sequence
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.models import has_system

@@ -7,10 +7,9 @@ what `tests/test_real_mode_vectors.py` compares with a real one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from isa.hints import Final
+from isa.hints import Final, Iterable, Mapping
 from isa.record import NamedTuple
 from isa.registers import PackedRegister
 from isa.x86.registers import CR0, CR4, EFLAGS

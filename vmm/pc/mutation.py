@@ -14,6 +14,7 @@ from typing import Any, Final
 from emu.engines.stepper import Stepper
 from emu.exit import Exit
 from emu.memory import READ
+from emu.room import copy_of
 from isa.fault import Fault
 from isa.registers import Register
 from isa.trace import Trace
@@ -281,7 +282,7 @@ def _without_below(_: Any, self: PhysicalWindow, address: int, data: bytes) -> N
 
 
 def _kept_selectors(right: Any, self: Processor, state: Any) -> None:
-    loaded, self._loaded = self._loaded, self._loaded[:]
+    loaded, self._loaded = self._loaded, copy_of(self._loaded)
     for slot in processor._SELECTORS:
         self._loaded[slot] = 0xFFFF
     right(self, state)

@@ -7,11 +7,11 @@ virtual supervisor has shadow tables of its own, in which its pages are a user's
 
 from __future__ import annotations
 
-from array import array
 from typing import Final
 
 from emu.memory import PAGE_SIZE
 from emu.pc.machine import PcMachine
+from emu.room import copy_of, words_of
 from emu.state import State
 from isa.registers import Register
 from isa.x86 import registers as r
@@ -63,14 +63,14 @@ class Processor:
         self._shadow = shadow
         self._umip = int(umip)
         self._gates = gates
-        self._loaded: array[int] = array("Q")
-        self._virtual: array[int] = array("Q")
+        self._loaded = words_of([])
+        self._virtual = words_of([])
 
     def enter(self, state: State) -> None:
         """Load the virtual state, but for what the monitor keeps."""
-        self._virtual = state.values[:]
+        self._virtual = state.save()
         user = state.values[r.CPL.slot] == 3
-        values = self._virtual[:]
+        values = copy_of(self._virtual)
         for slot, value in _CONSTANT_SLOTS:
             values[slot] = value
         for register, value in self._computed(state, user).items():
@@ -106,7 +106,7 @@ class Processor:
 
     def leave(self, state: State) -> None:
         """Store what the guest may change; what the monitor keeps stays the virtual processor's."""
-        values, virtual = self._machine.values[:], self._virtual
+        values, virtual = self._machine.save(), self._virtual
         for slot in _KEPT_SLOTS:
             values[slot] = virtual[slot]
         for slot in _SELECTORS:

@@ -8,8 +8,6 @@ cannot decode, and forgets blocks whose code changed.
 from __future__ import annotations
 
 import ctypes
-from collections import Counter, defaultdict
-from collections.abc import Hashable
 
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.executable import arena
@@ -40,7 +38,8 @@ from emu.engines.native.site import (
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Hashable
+from isa.light import defaultdict
 from isa.record import NamedTuple
 from isa.x86.encoding import MAX_LENGTH
 
@@ -92,7 +91,7 @@ class Arena:
         self._mode: Hashable = None  # whose blocks native code discovers now
         self._records = Room(ARENA * RECORD.size)
         self._decoded = (0, 0)  # how much was, when changes were counted first
-        self._changes: Counter[int] = Counter()  # of code since then, by frame
+        self._changes: defaultdict[int, int] = defaultdict(int)  # of code since then, by frame
         self._notes = Room(NOTES * NOTE.size)
         self._words = self._records.halves()  # a record's begin at RECORD_WORDS times its number
         self.clear()

@@ -16,8 +16,6 @@ from __future__ import annotations
 import marshal
 import os
 import sys
-import zlib
-from collections.abc import Iterator
 
 import llvmlite
 
@@ -25,8 +23,8 @@ import emu.engines
 import isa
 from emu.engines.native.executable import arena
 from emu.engines.native.names import summing
-from emu.private import chosen, is_ours, mapped, status, users_directory, write
-from isa.hints import Any, Final, StrPath
+from emu.private import checksum, chosen, is_ours, mapped, status, users_directory, write
+from isa.hints import Any, Final, Iterator, StrPath
 from isa.light import cache, cached_property, suppress
 
 LIMIT: Final = 256 << 20  # bytes of all files
@@ -261,7 +259,7 @@ def _pack(head: dict[str, Any], code: bytes | memoryview) -> bytes:
 
 
 def _unpack(content: memoryview) -> tuple[dict[str, Any], memoryview] | None:
-    check, rest = content[:4], content[4:]  # handlers are worth no copies
+    check, rest = content[:8], content[8:]  # handlers are worth no copies
     if len(rest) < 4 or _check(rest) != check:
         return None
     size = int.from_bytes(rest[:4], "little")
@@ -271,4 +269,4 @@ def _unpack(content: memoryview) -> tuple[dict[str, Any], memoryview] | None:
 
 def _check(content: bytes | memoryview) -> bytes:
     """What shows damage; whoever can write here need not hide any."""
-    return zlib.crc32(content).to_bytes(4, "little")
+    return checksum(content).to_bytes(8, "little")

@@ -6,11 +6,10 @@ They hold no address and no Python object, so they can be stored and loaded as t
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 
 from emu.late import np
 from emu.room import Room
-from isa.hints import Any, Final
+from isa.hints import Any, Final, Sequence
 from isa.light import cache
 from isa.named import IntEnum
 from isa.record import NamedTuple

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 from _thread import allocate_lock
-from collections.abc import Callable, Iterable
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import (
@@ -21,7 +20,7 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.late import np
 from emu.room import Room, address_of
 from isa.definition import Instruction, TruncatedError
-from isa.hints import TYPE_CHECKING, Any, Final
+from isa.hints import TYPE_CHECKING, Any, Callable, Final, Iterable
 from isa.light import cache
 from isa.record import NamedTuple
 from isa.x86.encoding import MAX_LENGTH

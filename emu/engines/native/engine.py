@@ -9,9 +9,6 @@ of a page) leaves it at an instruction boundary, and the python engine does that
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Hashable, MutableSequence
-
 from emu.engines.access import Stop
 from emu.engines.block import Block
 from emu.engines.facts import Facts
@@ -44,11 +41,11 @@ from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
 from emu.memory import TranslatedMemory
-from emu.room import Room
-from emu.state import State
+from emu.room import Room, address_of, words_of
+from emu.state import State, Values
 from isa.definition import Instruction
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Any, cast
+from isa.hints import TYPE_CHECKING, Any, Callable, Hashable, cast
 from isa.light import cached_property
 from isa.record import NamedTuple
 from isa.x86.machine import X86
@@ -170,10 +167,10 @@ class NativeSession(Session):
 
     def _attach(self) -> None:
         """Tell native code where everything is."""
-        if not isinstance(self.state.values, array):
-            self.state.values = array("Q", self.state.values)
+        if not isinstance(self.state.values, memoryview):
+            self.state.values = words_of(self.state.values)
         self.values = self.state.values
-        self.mail[Word.REGISTERS] = self.values.buffer_info()[0]
+        self.mail[Word.REGISTERS] = address_of(self.values)
         for space in self.spaces.values():
             for number, word in space.words().items():
                 self.mail[number] = word
@@ -188,7 +185,7 @@ class NativeSession(Session):
         self.mail[Word.VISITS] = self.regions.visits.address
         self.mail[Word.LOOKS] = LOOKS
         slots = [r.slot for r in self.watched]
-        self._mode_view = memoryview(self.values)
+        self._mode_view = self.values
         self._mode_slots = slice(min(slots), max(slots) + 1)
         self._known_surroundings: dict[bytes, Surroundings] = {}
 
@@ -567,7 +564,7 @@ class NativeSession(Session):
         self.handlers[form] = found
         return found
 
-    def fetcher(self, mode: Hashable) -> Callable[[MutableSequence[int]], int] | None:
+    def fetcher(self, mode: Hashable) -> Callable[[Values], int] | None:
         """See `Session`."""
         remembered = None if mode in self.fetchers else self.remembered
         if remembered is None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 from _thread import allocate_lock
-from collections import deque
 
 from emu.engines.native.host import is_usual
 from emu.room import in_large_pages
 from isa.hints import Final
-from isa.light import cache
+from isa.light import cache, deque
 
 ROOM: Final = 192 << 20  # bytes of code in the process; 32 bits must span it
 ALIGNMENT: Final = 64

@@ -9,8 +9,6 @@ that nothing of the code that left is still at work when a handler changes it.
 from __future__ import annotations
 
 import ctypes
-import operator
-from collections.abc import Callable
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import (
@@ -25,7 +23,7 @@ from emu.engines.native.layout import (
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
-from isa.hints import TYPE_CHECKING, Any, Final
+from isa.hints import TYPE_CHECKING, Any, Callable, Final
 from isa.light import cache, partial
 from isa.registers import Register
 
@@ -105,7 +103,7 @@ class Gate:
         self._generation = self._clock["generation"]
         self._object(_PLACE["generation"], self._generation)
         known = [state.handlers, state.values, state.breakpoints]
-        if any(map(operator.is_not, known, self._known)):
+        if any(new is not old for new, old in zip(known, self._known, strict=True)):
             self._known = known
             for name, thing in zip(ATTRIBUTES[:3], known, strict=True):
                 self._object(_PLACE[name], thing)

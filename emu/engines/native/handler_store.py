@@ -6,7 +6,6 @@ A handler reaches everything through the mailbox, so one serves every session wi
 from __future__ import annotations
 
 import atexit
-from collections.abc import Hashable, Iterable, MutableMapping, Sequence
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.image import Image, joined
@@ -14,7 +13,7 @@ from emu.engines.native.kinds import is_settler
 from emu.engines.native.layout import number_of
 from emu.engines.native.linking import Library, linker
 from emu.engines.native.stencil_store import StencilStore
-from isa.hints import TYPE_CHECKING, Any, Final
+from isa.hints import TYPE_CHECKING, Any, Final, Hashable, Iterable, MutableMapping, Sequence
 from isa.light import cache
 
 if TYPE_CHECKING:

@@ -6,10 +6,8 @@ settled, so that only calls of functions elsewhere are left to be filled in when
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from emu.engines.native.executable import ALIGNMENT
-from isa.hints import Any
+from isa.hints import Any, Iterable, Sequence
 from isa.record import NamedTuple
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import KEPT_BITS, kept_slot
 from emu.room import Room
+from isa.hints import Iterable
 
 PREFIX = "region"
 

@@ -5,10 +5,9 @@ Pointers among them are read in native code as pointers (never made from integer
 
 from __future__ import annotations
 
-import zlib
-
 from emu.engines.native.host import processor
 from emu.memory import PAGE_SIZE
+from emu.private import checksum
 from isa.hints import TYPE_CHECKING, Final
 from isa.named import IntEnum
 
@@ -220,7 +219,7 @@ def visits_slot(pc: int) -> int:
 
 def number_of(reason: str) -> int:
     """A number for a reason to leave, the same in every run."""
-    return zlib.crc32(reason.encode())
+    return checksum(reason.encode()) & 0xFFFFFFFF
 
 
 def bulk_name(node: Bits) -> str:

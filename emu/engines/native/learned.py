@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import marshal
-import zlib
-from collections.abc import Sequence
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.decode_tables import Stored
 from emu.engines.native.decoder import BulkDecoder, Description, Saved
-from isa.hints import Any
+from isa.hints import Any, Sequence
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
 from isa.x86.mode import Mode
 
@@ -38,6 +36,8 @@ def save(cache: DiskCache, name: str, decoder: BulkDecoder) -> None:
         "tables": [(numbers[mode], *map(len, stored)) for mode, stored in saved.tables.items()],
     }
     rows = [row_of(form, numbers) for form in forms]
+    import zlib  # which most runs do without
+
     told = [rows, [(d.fields, int(d.flags), d.name) for d in descriptions]]
     packed = zlib.compress(marshal.dumps(told), 1)  # most runs load it without a look
     arrays = [part for stored in saved.tables.values() for part in stored]
@@ -75,6 +75,8 @@ def _saved(head: dict[str, Any], content: bytes) -> Saved:
 
 def _told(modes: Sequence[Mode], packed: bytes) -> tuple[list[Form], list[Description]]:
     """Forms and descriptions."""
+    import zlib
+
     rows, said = marshal.loads(zlib.decompress(packed))
     shapes: dict[tuple[Any, ...], Shape] = {}
     descriptions = [Description(tuple(fields), flags, name) for fields, flags, name in said]

@@ -7,13 +7,12 @@ many a guest runs. Dropping a `Library` frees its code.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
 from emu.engines.native.names import digest
-from isa.hints import Any, Final, Protocol
+from isa.hints import Any, Callable, Final, Iterable, Mapping, Protocol, Sequence
 from isa.light import cache, partial
 
 MOST_LINKED: Final = 250  # libraries of one of LLVM's linkers: it keeps 9 KiB of each for ever

@@ -7,11 +7,8 @@ contents of the registers that decide is noted here, for native code to find.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
-
-from emu.room import Room
-from isa.hints import Final
+from emu.room import Room, words_of
+from isa.hints import Final, Sequence
 from isa.record import NamedTuple
 
 ROW_BITS: Final = 8
@@ -70,7 +67,7 @@ class Modes:
         self._known.add(name)
         self._noted[row] = name
         at = row * self._size
-        self._words[at : at + self._size] = array("Q", [1, *places, *contents])
+        self._words[at : at + self._size] = words_of([1, *places, *contents])
 
     def _row(self, contents: Sequence[int]) -> int:
         mixed = sum(map(int.__mul__, contents, self._factors)) % (1 << 64)

@@ -6,8 +6,6 @@ used only if the guest's code is still what it was made from.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-
 from emu.engines.native.compiled import Compiled
 from emu.engines.native.jumps import JumpCache
 from emu.engines.native.kept import Kept, region_file
@@ -18,7 +16,7 @@ from emu.engines.native.tier1 import Made, conditions
 from emu.engines.native.visits import Visits
 from emu.engines.native.warmth import Place, Warmth
 from emu.engines.native.worker import Worker
-from isa.hints import TYPE_CHECKING
+from isa.hints import TYPE_CHECKING, Hashable
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

@@ -8,14 +8,13 @@ are kept, for guests that ask no more than those before them.
 from __future__ import annotations
 
 import marshal
-from collections.abc import Hashable
 
 from emu.engines.block import bound
 from emu.engines.facts import Facts
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.learned import form_of, mode_of, row_of
 from isa.definition import Instruction
-from isa.hints import TYPE_CHECKING, Any, Final, cast
+from isa.hints import TYPE_CHECKING, Any, Final, Hashable, cast
 from isa.x86.form import Form, Shape
 from isa.x86.mode import Mode
 

@@ -11,8 +11,6 @@ read, that can be written, and that can be written but hold translated code, whe
 from __future__ import annotations
 
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Iterator
 
 from emu.engines.access import has_words
 from emu.engines.native.layout import (
@@ -41,9 +39,9 @@ from emu.memory import (
     TranslatedMemory,
     runs_of,
 )
-from emu.room import Room, address_of
+from emu.room import Room, address_of, words_of
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Any, Protocol
+from isa.hints import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Protocol
 from isa.light import partial, suppress
 from isa.record import NamedTuple
 
@@ -170,7 +168,7 @@ class PagedSpace:
         that cannot be."""
         start = run.page << PAGE_BITS
         first = (run.where - start & 0xFFFFFFFF) << 32 | start | PAGE_MASK
-        entries = array("Q", range(first, first + (run.length << PAGE_BITS), PAGE_SIZE))
+        entries = words_of(range(first, first + (run.length << PAGE_BITS), PAGE_SIZE))
         for each in {table, WRITABLE} if run.writable else {table}:
             at = each * PAGES + run.page
             self._entries[at : at + run.length] = entries

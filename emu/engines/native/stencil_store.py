@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Callable, Hashable, Mapping, Sequence
-
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.kinds import (
     READER,
@@ -16,8 +13,8 @@ from emu.engines.native.kinds import (
     settler_of,
 )
 from emu.engines.native.layout import FLAGS
-from emu.room import Room
-from isa.hints import TYPE_CHECKING, Any, Final
+from emu.room import Room, words_of
+from isa.hints import TYPE_CHECKING, Any, Callable, Final, Hashable, Mapping, Sequence
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:
@@ -111,7 +108,7 @@ class StencilStore:
             number = self._kinds[kind] = len(self._kinds) + 1
             self._settlers[number] = self._function(settler_of(kind))
             evaluators = self.addresses([evaluator_of(kind, flag) for flag in range(FLAGS)])
-            self._evaluators[number * FLAGS : (number + 1) * FLAGS] = array("Q", evaluators)
+            self._evaluators[number * FLAGS : (number + 1) * FLAGS] = words_of(evaluators)
         return number
 
     def met(self, conditions: str) -> Met:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import atexit
 from _weakrefset import WeakSet  # all that is wanted of `weakref`
-from array import array
-from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from emu.engines.native import learned
@@ -36,9 +34,9 @@ from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.names import digest, flags_file
 from emu.engines.native.site import ENTER, EXITS, LEAVE, SETTLE
 from emu.memory import PAGE_MASK, PAGE_SIZE
-from emu.room import Room
+from emu.room import Room, words_of
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, cast
+from isa.hints import TYPE_CHECKING, Hashable, Iterable, Mapping, Sequence, cast
 from isa.light import cache, cached_property
 from isa.record import NamedTuple
 from isa.registers import Register
@@ -125,7 +123,7 @@ class Tier1:
         self._discovery = library.addresses
         self.entry, self.dispatch = self._discovery["tier1"], self._discovery["dispatch"]
         end, self._absent = self._discovery["end"], self._discovery["absent"]
-        self.handlers[:] = memoryview(array("Q", [self._absent]) * MOST_FORMS)
+        self.handlers[:] = words_of([self._absent] * MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
 
@@ -262,16 +260,16 @@ class Tier1:
         addresses, absent, prefix = self._store.addresses, self._absent, self.prefix
         names = self.decoder.names[:MOST_NUMBERS]
         symbols = [prefix + name for name in names]
-        found = array("Q", [addresses.get(symbol, absent) for symbol in symbols])
+        found = words_of([addresses.get(symbol, absent) for symbol in symbols])
         self._rough = self._store.rough_of(symbols)
         for number in self._rough if self._hastens else ():
             found[number] = absent
-        self.handlers[: len(found)] = memoryview(found)
+        self.handlers[: len(found)] = found
         symbols = [STENCIL + name for name in names]
-        facts = array("Q", self._store.stencils.all_facts(symbols))
-        stencils = array("Q", self._store.stencils.addresses(symbols))
-        self._facts[: len(facts)] = memoryview(facts)
-        self._stencils[: len(stencils)] = memoryview(stencils)
+        facts = words_of(self._store.stencils.all_facts(symbols))
+        stencils = words_of(self._store.stencils.addresses(symbols))
+        self._facts[: len(facts)] = facts
+        self._stencils[: len(stencils)] = stencils
         self._session.reasons |= self._store.reasons
 
     def wanted(self) -> tuple[int, ...]:

@@ -3,7 +3,7 @@ is warm in every run of a program is worth a region too."""
 
 from __future__ import annotations
 
-from array import array
+import struct
 
 from emu.engines.native.cache import DiskCache
 from isa.hints import Final
@@ -25,7 +25,7 @@ class Warmth:
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
-        self.pcs, self._codes, self._entries = array("I"), array("Q"), array("I")
+        self._fill(memoryview(b""))
         found = cache.load(FILE)
         if found is not None:
             self._fill(found[1])
@@ -33,11 +33,11 @@ class Warmth:
 
     def _fill(self, content: memoryview) -> None:
         """The three columns of a file; of another length they are no columns."""
-        count, rest = divmod(len(content), 16)
-        if not rest:
-            self.pcs.frombytes(content[: 4 * count])
-            self._codes.frombytes(content[4 * count : 12 * count])
-            self._entries.frombytes(content[12 * count :])
+        count = len(content) // 16
+        columns = memoryview(bytes(content) if len(content) == 16 * count else b"")
+        self.pcs = columns[: 4 * count].cast("I")
+        self._codes = columns[4 * count : 12 * count].cast("Q")
+        self._entries = columns[12 * count :].cast("I")
 
     def _all(self) -> dict[Place, int]:
         if self._known is None:
@@ -59,7 +59,7 @@ class Warmth:
             return
         self._known = entries
         kept = sorted(entries.items(), key=lambda item: -item[1])[:MOST]
-        columns = [array("I", [place.pc for place, _ in kept])]
-        columns += [array("Q", [place.code for place, _ in kept])]
-        columns += [array("I", [count for _, count in kept])]
-        self._cache.save(FILE, {}, b"".join(column.tobytes() for column in columns))
+        columns = [struct.pack(f"{len(kept)}I", *(place.pc for place, _ in kept))]
+        columns += [struct.pack(f"{len(kept)}Q", *(place.code for place, _ in kept))]
+        columns += [struct.pack(f"{len(kept)}I", *(count for _, count in kept))]
+        self._cache.save(FILE, {}, b"".join(columns))

@@ -14,14 +14,13 @@ from __future__ import annotations
 import ctypes
 import mmap
 from _weakrefset import WeakSet  # all that is wanted of `weakref`
-from collections.abc import Callable, Iterable
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
-from isa.hints import Final
+from isa.hints import Callable, Final, Iterable
 from isa.light import cache, partial
 
 MARK: Final = b"\x0f\x1f\x80"

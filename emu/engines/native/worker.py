@@ -6,10 +6,9 @@ import atexit
 import sys
 from _thread import allocate_lock
 from _weakrefset import WeakSet  # all that is wanted of `weakref`
-from collections import deque
-from collections.abc import Callable
 
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Callable
+from isa.light import deque
 
 if TYPE_CHECKING:
     import threading

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from emu.memory import READ, WRITE
 from emu.process.files import AnonymousFile, Directory, OpenFile, VirtualDevice, WaitingFile
 from emu.process.numbers import (
@@ -17,6 +15,7 @@ from emu.process.numbers import (
 from emu.process.process import Process, Sleep
 from emu.process.signals import SI_USER, Info, Signal
 from emu.process.syscalls.registry import INT, PTR, UINT, call
+from isa.hints import Callable
 
 SEEK_SET, SEEK_CUR, SEEK_END, SEEK_DATA, SEEK_HOLE = range(5)
 IOV_MAX = 1024

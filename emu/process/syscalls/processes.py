@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from emu.process.numbers import CallError, Errno
 from emu.process.process import Outcome, Process, ProcessEnd, Sleep
 from emu.process.signals import Signal
 from emu.process.syscalls.registry import FLAGS, INT, PATH, PTR, call
+from isa.hints import Callable
 
 CLONE_VM, CLONE_VFORK = 0x100, 0x4000
 CLONE_PARENT_SETTID, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID = 0x100000, 0x200000, 0x1000000

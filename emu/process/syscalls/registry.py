@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from emu.process.numbers import CallError, Errno, errno_of
 from emu.process.process import Process
 from emu.process.syscalls.names import NAMES, NUMBERS
-from isa.hints import TYPE_CHECKING, Any
+from isa.hints import TYPE_CHECKING, Any, Callable
 from isa.record import NamedTuple
 
 REGISTERS = ("ebx", "ecx", "edx", "esi", "edi", "ebp")

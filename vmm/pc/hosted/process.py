@@ -9,7 +9,6 @@ that are system calls and signal frames of `emu.process`.
 from __future__ import annotations
 
 import struct
-from array import array
 from typing import Final
 
 from emu.engines import Engine
@@ -255,16 +254,16 @@ class HostProcess:
         self.machine.process.pack("<4I", ARGUMENTS, number, base, limit, flags)
         self.call("modify_ldt", "segment", 0x11, ARGUMENTS, 16)
 
-    def load_registers(self, values: array[int]) -> None:
+    def load_registers(self, values: memoryview) -> None:
         """Have registers that are not in a sigcontext: the x87 unit's are beside it."""
         self.state.values[:] = values
         self.machine.process.write(self.context().fpstate, x87_state.pack(self.state))
 
-    def registers(self) -> array[int]:
+    def registers(self) -> memoryview:
         """Those registers as the guest has left them."""
         unit = self.machine.process.read(self.context().fpstate, x87_state.SIZE)
         x87_state.put(self.state, unit)
-        return self.state.values[:]
+        return self.state.save()
 
     def resume(self, cause: str) -> None:
         """Return from the handler: the guest's registers are the processor's."""

@@ -7,10 +7,10 @@ host's, and what the monitor has there comes back as it was.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Sequence
 from typing import Final
 
+from emu.room import copy_of, words_of
 from isa.registers import Register
 from isa.x86 import registers as r
 from vmm.pc.hosted.process import HostProcess, HostRefusalError
@@ -45,7 +45,7 @@ class Registers:
         self._process = process
         self._entries: dict[int, tuple[int, int, int]] = {}  # the local descriptors as they are
         self._selectors: dict[str, int] = {}  # with which the guest was entered
-        self._wanted: array[int] = array("Q")
+        self._wanted = words_of([])
 
     def refused(self, values: Sequence[int]) -> str | None:
         """What of the registers no process can have, if anything."""
@@ -63,13 +63,13 @@ class Registers:
 
     # -- to the process ----------------------------------------------------------------------
 
-    def enter(self, wanted: array[int]) -> None:
+    def enter(self, wanted: memoryview) -> None:
         """Have the guest's registers in the signal's frame, and what is not in a frame loaded."""
         process = self._process
-        self._wanted = wanted[:]
+        self._wanted = copy_of(wanted)
         for number, (name, _) in enumerate(_SEGMENTS):
             self._selectors[name] = self._segment(number, _hidden(wanted, name))
-        loaded, own = wanted[:], process.state.values
+        loaded, own = copy_of(wanted), process.state.values
         for slot in _NOT_LOADED:
             loaded[slot] = own[slot]
         process.load_registers(loaded)
@@ -95,7 +95,7 @@ class Registers:
 
     # -- from the process --------------------------------------------------------------------
 
-    def leave(self, values: MutableSequence[int]) -> None:
+    def leave(self, values: memoryview) -> None:
         """Have in `values` what the guest may have changed, from the signal's frame and what is not
         in it; the rest is as the monitor had it."""
         process, wanted = self._process, self._wanted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Mapping, Sequence
 
 from emu.devices.ns16550 import SerialBackend
@@ -41,7 +40,7 @@ class Domain:
         self.console = console
         self.clock = clock
         self.efficiency = Efficiency()
-        self.values: array[int] = below.state.values[:]
+        self.values = below.state.save()
         self.count = 0  # its time: instructions, and what it slept
         self.directory = 0  # the frame that CR3 leads to
         self.traps: dict[int, Trap] = {}

@@ -8,7 +8,6 @@ made anew.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
@@ -98,7 +97,7 @@ class Bench:
 class Noted:
     """What the bare machine has passed through: its registers by time, and its end."""
 
-    states: dict[int, array[int]] = field(default_factory=dict)
+    states: dict[int, memoryview] = field(default_factory=dict)
     outputs: dict[int, int] = field(default_factory=dict)
     stop: Exit = UNTIL
     digest: str = ""
@@ -159,12 +158,12 @@ class Laboratory:
         machine, noted = self._bare.set_back(system, image(system)), Noted()
         state, output = machine.state, self._bare.output
         while state.count < limit:
-            noted.states[state.count] = state.values[:]
+            noted.states[state.count] = state.save()
             noted.outputs[state.count] = len(output)
             noted.stop = machine.run(state.count + 1)
             if noted.stop.reason != "until":
                 break
-        noted.states[state.count] = state.values[:]
+        noted.states[state.count] = state.save()
         noted.outputs[state.count] = len(output)
         noted.digest, noted.output = machine.digest(), bytes(output)
         return noted
@@ -213,7 +212,7 @@ class _Watch:
         self.found = self._difference(state, expected)
         return BOUNDARY
 
-    def _difference(self, state: State, expected: array[int] | None) -> tuple[str, str, str]:
+    def _difference(self, state: State, expected: memoryview | None) -> tuple[str, str, str]:
         if expected is None:
             return "time", "within the bare machine's", "beyond its end"
         for register in state.isa.registers:
