@@ -13,7 +13,17 @@ from itertools import takewhile
 from emu.late import np
 from emu.room import Room
 from isa.fault import Fault
-from isa.hints import TYPE_CHECKING, Callable, Collection, Hashable, Iterator, Protocol, Sequence
+from isa.hints import (
+    TYPE_CHECKING,
+    Any,
+    Callable,
+    Collection,
+    Hashable,
+    Iterator,
+    Mapping,
+    Protocol,
+    Sequence,
+)
 from isa.light import attrgetter, cached_property
 from isa.record import NamedTuple
 
@@ -43,6 +53,7 @@ MOST_SHARES = 8  # times that a frame is shared, on average
 AROUND = 32  # pages, from a multiple of as many, that engines may learn of at one touch, and that
 # get their frames together: an engine that asks for a page takes as long as for some of them
 MANY_FREE = 1 << 10  # frames of storage that is not short of them
+NEAR = 8  # pages, from a multiple of as many, whose late content comes together
 
 CodeListener = Callable[[int, int], None]
 """Called as listener(physical address, size) after watched bytes were written."""
@@ -84,6 +95,7 @@ class PhysicalMemory:
         self.shared_code = 0  # frames with more users that came to hold code, whoever noticed
         self.listeners: list[CodeListener] = []
         self.dirty: set[int] | None = None
+        self.promised = 0  # frames for late content, see `AddressSpace.fill`
         self._next_frame = 0
         self._free: list[int] = []
         self._more_users: dict[int, int] = {}  # of shared frames, beside the first user
@@ -119,15 +131,23 @@ class PhysicalMemory:
 
     def _taken(self, count: int) -> tuple[list[int], int]:
         """Frames as they are, and how many of them, the first ones, had users before."""
+        self._check_free(count)
         again = min(count, len(self._free))
         last = self._next_frame + count - again
-        if last * PAGE_SIZE > self.size:
-            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
         frames = self._free[len(self._free) - again :]
         del self._free[len(self._free) - again :]
         frames += range(self._next_frame, last)
         self._next_frame = last
         return frames, again
+
+    def _check_free(self, count: int) -> None:
+        if count > self.free_frames:
+            raise OutOfMemoryError(f"all {self.size >> 20} MiB of guest memory are in use")
+
+    def promise(self, count: int) -> None:
+        """Keep so many frames for somebody, or if negative let them go; raises OutOfMemoryError."""
+        self._check_free(count)
+        self.promised += count
 
     def _write_frames(self, frames: Sequence[int], data: memoryview) -> None:
         """Write to frames, one after the other, as far as there are bytes."""
@@ -228,7 +248,7 @@ class PhysicalMemory:
     @property
     def free_frames(self) -> int:
         """How many frames can still be handed out."""
-        return len(self._free) + self.size // PAGE_SIZE - self._next_frame
+        return len(self._free) + self.size // PAGE_SIZE - self._next_frame - self.promised
 
     def watch(self, address: int, size: int) -> None:
         """Mark `size` bytes from `address` (inside one frame) as translated code."""
@@ -349,13 +369,20 @@ SHARED = "shared"  # the name of regions whose pages a copy of the address space
 
 
 class Mappings:
-    """What one process has mapped: sorted, disjoint regions, and the frames of touched pages."""
+    """What one process has mapped: sorted, disjoint regions, the frames of touched pages, and late
+    content, which others get when they are touched."""
 
     def __init__(
         self, regions: list[Region] | None = None, frames: dict[int, int] | None = None
     ) -> None:
         self.regions = [] if regions is None else regions
         self.frames = {} if frames is None else frames  # page number -> frame number
+        self.late: dict[int, memoryview] = {}  # page number -> what it begins with
+
+    @property
+    def resident(self) -> int:
+        """How many pages have content, as far as a guest can tell."""
+        return len(self.frames) + len(self.late)
 
 
 class TranslatedMemory(ABC):
@@ -588,7 +615,7 @@ class AddressSpace(TranslatedMemory):
         super().__init__(physical)
         self.exhausted = False
         self.mappings = Mappings()
-        self.regions, self.frames = self.mappings.regions, self.mappings.frames
+        self._take_up(self.mappings)
 
     # -- whole address spaces ---------------------------------------------------------------
 
@@ -596,12 +623,25 @@ class AddressSpace(TranslatedMemory):
         """Change to other mappings."""
         if mappings is not self.mappings:
             self.mappings = mappings
-            self.regions, self.frames = mappings.regions, mappings.frames
+            self._take_up(mappings)
             self.changed()
+
+    def _take_up(self, mappings: Mappings) -> None:
+        self.regions, self.frames, self._late = mappings.regions, mappings.frames, mappings.late
+
+    def settle(self) -> None:
+        """Have all late content where it belongs: for whoever looks at frames."""
+        self._bring(0, ADDRESS_LIMIT)
+
+    def log_writes(self, dirty: set[int] | None) -> None:
+        """See `TranslatedMemory`."""
+        self.settle()
+        super().log_writes(dirty)
 
     def copy(self) -> Mappings:
         """Return mappings with the same content, for a new process: what can be written is copied,
         the rest shared. Raises OutOfMemoryError, and has changed nothing then."""
+        self.settle()
         private, shared = self._pages_to_copy()
         physical = self.physical
         if len(private) > physical.free_frames or len(shared) > physical.free_shares:
@@ -635,6 +675,8 @@ class AddressSpace(TranslatedMemory):
         """Give back what some mappings hold; nobody uses them any more."""
         for frame in mappings.frames.values():
             self.physical.free_frame(frame)
+        self.physical.promise(-len(mappings.late))
+        mappings.late.clear()
         mappings.frames.clear()
         mappings.regions.clear()
         if mappings is self.mappings:
@@ -735,6 +777,7 @@ class AddressSpace(TranslatedMemory):
             r._replace(start=max(r.start, start), end=min(r.end, start + size))
             for r in self.overlapping(start, start + size)
         ]
+        self._bring(start, start + size)
         pages, by = self._touched_pages(start, start + size), target - start
         moved = {page + by // PAGE_SIZE: self.frames.pop(page) for page in pages}
         self._replace(start, start + size, [])
@@ -744,13 +787,14 @@ class AddressSpace(TranslatedMemory):
         self.frames.update(moved)
 
     def _touched_pages(self, start: int, end: int) -> list[int]:
-        """Return the pages of [start, end) that have a frame, by whichever way is shorter."""
-        first, last = start // PAGE_SIZE, end // PAGE_SIZE
-        if last - first <= len(self.frames):
-            return [page for page in range(first, last) if page in self.frames]
-        return sorted(page for page in self.frames if first <= page < last)
+        """Return the pages of [start, end) that have a frame."""
+        return _pages_in(self.frames, start, end)
 
     def _drop_frames(self, start: int, end: int) -> None:
+        late = _pages_in(self._late, start, end)
+        for page in late:
+            del self._late[page]
+        self.physical.promise(-len(late))
         for page in self._touched_pages(start, end):
             self.physical.free_frame(self.frames.pop(page))
 
@@ -840,6 +884,10 @@ class AddressSpace(TranslatedMemory):
         return frame
 
     def _first_touch(self, page: int, region: Region) -> int | None:
+        if page in self._late:
+            near = page & -NEAR
+            self._bring(near * PAGE_SIZE, (near + NEAR) * PAGE_SIZE)
+            return self.frames[page]
         if region.backing is None:
             self._give(self._due(page, region))
             return self.frames[page]
@@ -854,13 +902,16 @@ class AddressSpace(TranslatedMemory):
         if free < MANY_FREE:
             return [page]
         if free * PAGE_SIZE > self.physical.size // 2:
-            return [other for other in near if other not in self.frames]
-        step = 1 if page - 1 in self.frames else -1
-        if page - step not in self.frames:
+            return [other for other in near if self._is_empty(other)]
+        step = -1 if self._is_empty(page - 1) else 1
+        if self._is_empty(page - step):
             return [page]
         pages = range(page, near.stop) if step > 0 else range(near.start, page + 1)[::-1]
-        found = list(takewhile(lambda other: other not in self.frames, pages))
+        found = list(takewhile(self._is_empty, pages))
         return found[::step]
+
+    def _is_empty(self, page: int) -> bool:
+        return page not in self.frames and page not in self._late
 
     def around(self, address: int) -> list[Reachable]:
         """See `TranslatedMemory`: those of its region that have been touched."""
@@ -892,9 +943,11 @@ class AddressSpace(TranslatedMemory):
         """See `TranslatedMemory`: a page that was never touched holds no code, and is not touched
         by being asked for."""
         region = self.region_at(address)
-        frame = self.frames.get(address // PAGE_SIZE)
-        if region is None or not region.permissions & ANY or frame is None:
+        page = address // PAGE_SIZE
+        if region is None or not region.permissions & ANY or self._is_empty(page):
             return _page_fault(region, address, EXECUTE)
+        frame = self._frame_of(page, region)
+        assert frame is not None
         return frame * PAGE_SIZE + (address & PAGE_MASK)
 
     def constant_pages(self, page: int, most: int) -> int:
@@ -931,9 +984,14 @@ class AddressSpace(TranslatedMemory):
             self._make_private(page)
         return self.frames[page]
 
-    def fill(self, address: int, data: bytes | memoryview) -> None:
+    def fill(self, address: int, data: bytes | memoryview, *, late: bool = False) -> None:
         """Write bytes of a file to pages that were just mapped, as `poke`; those that cannot be
-        written are one with equal pages of other processes."""
+        written are one with equal pages of other processes.
+
+        If it may be `late`, and `data` never changes, whole pages are written when they are touched
+        first: a short run touches a small part of its program. Their frames are promised, so that
+        memory gets full when it would otherwise.
+        """
         before = address & PAGE_MASK
         if before and address // PAGE_SIZE not in self.frames:
             address, data = address - before, bytes(before) + data
@@ -941,8 +999,10 @@ class AddressSpace(TranslatedMemory):
         done = 0
         while done < len(data):
             size = self._untouched(address + done, len(data) - done)
-            if size:
-                self._fill_pages(address + done, data[done : done + size])
+            if size and late:
+                self._fill_late(address + done, data[done : done + size])
+            elif size:
+                self._fill_pages(_pages_from(address + done, size), data[done : done + size])
             else:
                 size = min(PAGE_SIZE - (address + done & PAGE_MASK), len(data) - done)
                 self.poke(address + done, bytes(data[done : done + size]))
@@ -953,18 +1013,49 @@ class AddressSpace(TranslatedMemory):
         region = self.region_at(address)
         if region is None or address & PAGE_MASK or region.backing is not None:
             return 0
-        pages = range(address // PAGE_SIZE, -(-min(address + size, region.end) // PAGE_SIZE))
-        if not self.frames.keys().isdisjoint(pages):
-            pages = range(pages.start, next(page for page in pages if page in self.frames))
+        pages = _pages_from(address, min(size, region.end - address))
+        if not all(known.keys().isdisjoint(pages) for known in (self.frames, self._late)):
+            pages = range(pages.start, next(page for page in pages if not self._is_empty(page)))
         return min(len(pages) * PAGE_SIZE, size)
 
-    def _fill_pages(self, address: int, data: memoryview) -> None:
-        """Write to whole pages, the rest of the last one too, that nobody has touched."""
-        region, page = self.region_at(address), address // PAGE_SIZE
+    def _fill_pages(self, pages: Sequence[int], data: memoryview) -> None:
+        """Write to whole pages of one region, the rest of the last one too, that nobody has
+        touched."""
+        region, physical = self.region_at(pages[0] * PAGE_SIZE), self.physical
         constant = region is not None and not region.permissions & WRITE
-        physical = self.physical
         frames = physical.constant_frames(data) if constant else physical.filled_frames(data)
-        self.frames |= zip(range(page, page + len(frames)), frames, strict=True)
+        self.frames |= zip(pages, frames, strict=True)
+
+    def _fill_late(self, address: int, data: memoryview) -> None:
+        """The same when they are touched."""
+        pages = _pages_from(address, len(data))
+        self.physical.promise(len(pages))
+        self._late |= {
+            page: data[at : at + PAGE_SIZE]
+            for page, at in zip(pages, range(0, len(data), PAGE_SIZE), strict=True)
+        }
+
+    def _bring(self, start: int, end: int) -> None:
+        """Write late content to its pages in [start, end)."""
+        for region in self.overlapping(start, end) if self._late else ():
+            pages = _pages_in(self._late, max(region.start, start), min(region.end, end))
+            if pages:
+                content = [bytes(self._late.pop(page)).ljust(PAGE_SIZE, b"\0") for page in pages]
+                self.physical.promise(-len(pages))
+                self._fill_pages(pages, memoryview(b"".join(content)))
+
+
+def _pages_from(address: int, size: int) -> range:
+    """The pages of so many bytes, of which the first one begins a page."""
+    return range(address // PAGE_SIZE, -(-(address + size) // PAGE_SIZE))
+
+
+def _pages_in(known: Mapping[int, Any], start: int, end: int) -> list[int]:
+    """The pages of [start, end) among those known, by whichever way is shorter."""
+    first, last = start // PAGE_SIZE, end // PAGE_SIZE
+    if last - first <= len(known):
+        return [page for page in range(first, last) if page in known]
+    return sorted(page for page in known if first <= page < last)
 
 
 def _near(page: int, region: Region) -> range:

@@ -36,6 +36,9 @@ def in_large_pages(memory: mmap.mmap) -> None:
         memory.madvise(mmap.MADV_HUGEPAGE)
 
 
+LARGE_PAGE = 1 << 21  # bytes, on x86-64
+
+
 class Room:
     """`size` bytes, which the host commits page by page when they are touched first.
 
@@ -49,7 +52,8 @@ class Room:
     def __init__(self, size: int, *, shared: bool = False, dense: bool = False) -> None:
         flags = mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE
         flags |= mmap.MAP_ANONYMOUS
-        host = mmap.mmap(-1, max(size, 1), flags=flags)
+        unit = LARGE_PAGE if dense else 1
+        host = mmap.mmap(-1, -(-max(size, 1) // unit) * unit, flags=flags)
         if dense:
             in_large_pages(host)
         memory = memoryview(host)

@@ -540,6 +540,7 @@ class Kernel:
 def digest(state: State) -> int:
     """Everything in memory that the program can see, in one number."""
     space, found = space_of(state), 0
+    space.settle()
     view = space.physical.view
     for page, frame in sorted(space.frames.items()):
         content = view[frame * PAGE_SIZE : (frame + 1) * PAGE_SIZE]

@@ -67,6 +67,7 @@ def picture(state: State, stop: Exit) -> tuple[object, ...]:
     """Everything that two engines must agree on."""
     space = state.memory["linear"]
     assert isinstance(space, AddressSpace)
+    space.settle()
     memory = {page: space.physical.read(f * PAGE, PAGE) for page, f in space.frames.items()}
     content = {page: data for page, data in memory.items() if any(data)}
     return state.count, state.registers(), content, stop

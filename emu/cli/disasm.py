@@ -84,7 +84,7 @@ def _of_file(path: Path, first: int | None, isa: str | None) -> Iterator[Row]:
         from emu.assembler import assemble
 
         data = assemble(text, str(path)).image
-    return _elf_rows(image_of(path, data), first)
+    return _elf_rows(bytes(image_of(path, data)), first)
 
 
 def _elf_rows(image: bytes, first: int | None) -> Iterator[Row]:

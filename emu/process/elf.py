@@ -71,7 +71,7 @@ class Image(NamedTuple):
         return max(segment.end_page for segment in self.segments)
 
 
-def parse(data: bytes, *, base: int = DYN_BASE) -> Image:
+def parse(data: bytes | memoryview, *, base: int = DYN_BASE) -> Image:
     """Read an executable; a position-independent one is placed at `base`. Raises LoaderError."""
     header = _header(data)
     kind, entry, offset, count = header
@@ -88,7 +88,7 @@ def parse(data: bytes, *, base: int = DYN_BASE) -> Image:
     )
 
 
-def _header(data: bytes) -> tuple[int, int, int, int]:
+def _header(data: bytes | memoryview) -> tuple[int, int, int, int]:
     """Check the file header; return type, entry, and where the program headers are and how many."""
     if data[:4] != b"\x7fELF":
         raise LoaderError(
@@ -114,7 +114,7 @@ def _header(data: bytes) -> tuple[int, int, int, int]:
     return kind, entry, offset, count
 
 
-def _check_identity(data: bytes) -> None:
+def _check_identity(data: bytes | memoryview) -> None:
     """Refuse 64-bit and big-endian files."""
     if data[4:5] != b"\1":
         raise LoaderError(
@@ -159,7 +159,9 @@ def _truncated(what: str, needed: int, present: int) -> LoaderError:
     )
 
 
-def _segments(data: bytes, entries: list[tuple[int, ...]], base: int) -> tuple[Segment, ...]:
+def _segments(
+    data: bytes | memoryview, entries: list[tuple[int, ...]], base: int
+) -> tuple[Segment, ...]:
     """Check every PT_LOAD entry and return the segments by address."""
     found = [
         _segment(data, i, entry, base)
@@ -185,7 +187,7 @@ def _segments(data: bytes, entries: list[tuple[int, ...]], base: int) -> tuple[S
     return tuple(found)
 
 
-def _segment(data: bytes, index: int, entry: tuple[int, ...], base: int) -> Segment:
+def _segment(data: bytes | memoryview, index: int, entry: tuple[int, ...], base: int) -> Segment:
     """Check one PT_LOAD entry."""
     _, offset, virtual, _, file_size, memory_size, flags, _ = entry
     where = f"program header {index}"
@@ -237,18 +239,19 @@ def _header_address(entries: list[tuple[int, ...]], offset: int, base: int) -> i
     return 0
 
 
-def _interpreter(data: bytes, entries: list[tuple[int, ...]]) -> bytes | None:
+def _interpreter(data: bytes | memoryview, entries: list[tuple[int, ...]]) -> bytes | None:
     """Return the path of the dynamic linker that the program asks for, if any."""
     for kind, offset, _, _, size, *_ in entries:
         if kind == PT_INTERP:
             if offset + size > len(data) or not 1 < size <= PAGE_SIZE:
                 raise _truncated("the interpreter's name", offset + size, len(data))
-            return data[offset : offset + size].partition(b"\0")[0]
+            return bytes(data[offset : offset + size]).partition(b"\0")[0]
     return None
 
 
-def load(image: Image, space: AddressSpace) -> None:
-    """Map the segments and copy their bytes. Raises LoaderError if memory is too small."""
+def load(image: Image, space: AddressSpace, *, late: bool = False) -> None:
+    """Map the segments and copy their bytes; late means when they are touched (see
+    `AddressSpace.fill`). Raises LoaderError if memory is too small."""
     needed = sum(len(s.view) + 2 * PAGE_SIZE for s in image.segments)
     if needed > space.physical.free_frames * PAGE_SIZE:
         raise _too_big(needed, space)
@@ -262,7 +265,7 @@ def load(image: Image, space: AddressSpace) -> None:
         space.protect(page, PAGE_SIZE, bits)
     try:
         for s in image.segments:
-            space.fill(s.address, s.view)
+            space.fill(s.address, s.view, late=late)
     except OutOfMemoryError:
         raise _too_big(needed, space) from None
 

@@ -63,14 +63,16 @@ class Loader:
         environment: Sequence[bytes],
         name: bytes,
         linker: elf.Image | None,
+        *,
+        late: bool = False,
     ) -> Loaded:
-        """Map the program, and the dynamic linker if it asks for one; build the stack.
+        """Map the program, and the dynamic linker if it asks for one; build the stack. Their bytes
+        may be `late` if somebody keeps them anyway (see `elf.load`).
 
         Raises GuestFileError (LoaderError if memory is too small).
         """
-        elf.load(image, self._space)
-        if linker is not None:
-            elf.load(linker, self._space)
+        for each in (image,) if linker is None else (image, linker):
+            elf.load(each, self._space, late=late)
         start = Start(
             arguments=arguments,
             environment=environment,

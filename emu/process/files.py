@@ -418,13 +418,13 @@ def identity(found: os.stat_result) -> tuple[int, int]:
 class BytesFile(SeekableFile):
     """A read-only file whose bytes we hold: the program itself behind /proc/self/exe."""
 
-    def __init__(self, data: bytes, flags: int = O_RDONLY) -> None:
+    def __init__(self, data: bytes | memoryview, flags: int = O_RDONLY) -> None:
         super().__init__(flags)
         self._data = data
 
     def read_at(self, size: int, offset: int) -> bytes:
         """Slice the bytes."""
-        return self._data[offset : offset + size]
+        return bytes(self._data[offset : offset + size])
 
     def status(self) -> Status:
         """A regular, executable file."""

@@ -96,7 +96,7 @@ class ProcessMachine:
 
     def __init__(
         self,
-        image: bytes,
+        image: bytes | memoryview,
         argv: Sequence[str | bytes],
         env: Mapping[str, str] | Sequence[str | bytes] = (),
         *,
@@ -152,14 +152,23 @@ class ProcessMachine:
     # -- setting up -------------------------------------------------------------------------
 
     def _load(
-        self, data: bytes, arguments: list[bytes], environment: list[bytes], loader: Loader
+        self,
+        data: bytes | memoryview,
+        arguments: list[bytes],
+        environment: list[bytes],
+        loader: Loader,
     ) -> Loaded:
         image = elf.parse(data)
         linker = loader.linker(image)
-        return loader.load(image, arguments, environment, self._name, linker)
+        return loader.load(image, arguments, environment, self._name, linker, late=True)
 
     def _process(
-        self, path: bytes, image: bytes, user: int, clock: VirtualClock, table: ProcessTable
+        self,
+        path: bytes,
+        image: bytes | memoryview,
+        user: int,
+        clock: VirtualClock,
+        table: ProcessTable,
     ) -> Process:
         heap, number, most = self._loaded.heap, table.free_pid(), table.namespace.processes
         process = Process(
@@ -484,7 +493,7 @@ class _Programs:
     def numbers(self) -> Collection[int]:
         return self._table.processes.keys()
 
-    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+    def of(self, number: int | None) -> tuple[bytes, bytes | memoryview | None]:
         process = self._scheduler.current
         if number is not None:
             process = self._table.find(number)

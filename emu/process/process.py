@@ -128,7 +128,7 @@ class MemoryDescriptor:
     ldt = b""
 
     def __init__(
-        self, mappings: Mappings, program: bytes, image: bytes | None, heap_start: int,
+        self, mappings: Mappings, program: bytes, image: bytes | memoryview | None, heap_start: int,
         heap_end: int,
     ) -> None:  # fmt: skip
         self.mappings = mappings

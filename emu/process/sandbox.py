@@ -157,7 +157,7 @@ class Programs(Protocol):
     def numbers(self) -> Collection[int]:
         """The numbers of those there are."""
 
-    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+    def of(self, number: int | None) -> tuple[bytes, bytes | memoryview | None]:
         """The path of a process's program, and its bytes if it is not below the root; None stands
         for the current process. ENOENT."""
 
@@ -168,7 +168,7 @@ class _Nobody:
     def numbers(self) -> Collection[int]:
         return ()
 
-    def of(self, number: int | None) -> tuple[bytes, bytes | None]:
+    def of(self, number: int | None) -> tuple[bytes, bytes | memoryview | None]:
         raise CallError(Errno.ENOENT)
 
 

@@ -33,7 +33,7 @@ def load(path: str | Path, arguments: Sequence[str] = (), *, engine: str = "auto
     text = source_text(file, data)
     if text is not None:
         return source(text, arguments, name=str(file), engine=engine, **options)
-    image = image_of(file, data)
+    image = bytes(image_of(file, data))
     return _process(image, [file.name, *arguments], engine, symbols_of(image), options, str(file))
 
 

@@ -131,6 +131,7 @@ class MappedMemory(ScriptMemory):
     """The address space of a program: regions that are mapped."""
 
     def __init__(self, space: AddressSpace, watch: Watch) -> None:
+        space.settle()
         self._space = space
         self._watch = watch
 

@@ -156,7 +156,7 @@ def getrusage(p: Process, who: int, buffer: int) -> int:
         raise CallError(Errno.EINVAL)
     used = p.clock.used(p.instructions if who != -1 else p.used_by_children)
     seconds, rest = divmod(used, SECOND)
-    resident = len(p.space.frames) * 4
+    resident = p.space.mappings.resident * 4
     p.pack(RUSAGE, buffer, seconds, rest // 1000, 0, 0, resident, *[0] * 13)
     return 0
 
