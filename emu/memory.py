@@ -377,7 +377,7 @@ class Mappings:
     ) -> None:
         self.regions = [] if regions is None else regions
         self.frames = {} if frames is None else frames  # page number -> frame number
-        self.late: dict[int, memoryview] = {}  # page number -> what it begins with
+        self.late: dict[int, memoryview] = {}  # page number -> what it and the next ones show
 
     @property
     def resident(self) -> int:
@@ -1031,18 +1031,21 @@ class AddressSpace(TranslatedMemory):
         pages = _pages_from(address, len(data))
         self.physical.promise(len(pages))
         self._late |= {
-            page: data[at : at + PAGE_SIZE]
-            for page, at in zip(pages, range(0, len(data), PAGE_SIZE), strict=True)
+            page: data[at:] for page, at in zip(pages, range(0, len(data), PAGE_SIZE), strict=True)
         }
 
     def _bring(self, start: int, end: int) -> None:
         """Write late content to its pages in [start, end)."""
         for region in self.overlapping(start, end) if self._late else ():
             pages = _pages_in(self._late, max(region.start, start), min(region.end, end))
-            if pages:
-                content = [bytes(self._late.pop(page)).ljust(PAGE_SIZE, b"\0") for page in pages]
-                self.physical.promise(-len(pages))
-                self._fill_pages(pages, memoryview(b"".join(content)))
+            lacks = [-len(self._late[page]) // PAGE_SIZE for page in pages]  # another file: fewer
+            for at, count in runs_of(pages, lacks):
+                self._bring_run(pages[at : at + count])
+
+    def _bring_run(self, pages: Sequence[int]) -> None:
+        content = [self._late.pop(page) for page in pages]
+        self.physical.promise(-len(pages))
+        self._fill_pages(pages, content[0][: len(pages) * PAGE_SIZE])
 
 
 def _pages_from(address: int, size: int) -> range:
