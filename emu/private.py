@@ -74,9 +74,18 @@ def mapped(path: str) -> memoryview:
 
 
 Status = tuple[int, int, int, int]
+seen: dict[str, Status] = {}  # files, as this process saw them first
 
 
 def status(path: str) -> Status:
-    """What tells that a file has changed: nobody can set its ctime. Raises OSError."""
-    facts = os.stat(path)
-    return facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+    """What tells that a file has changed: nobody can set its ctime. Raises OSError.
+
+    A file is looked at once: who takes its content then and its status with it may be told later
+    that it has changed, but never that it has not.
+    """
+    found = seen.get(path)
+    if found is None:
+        facts = os.stat(path)
+        found = facts.st_size, facts.st_ino, facts.st_mtime_ns, facts.st_ctime_ns
+        seen[path] = found
+    return found

@@ -337,7 +337,7 @@ def test_pseudo_file_systems_below_the_root_are_closed(
 ) -> None:
     """A mounted proc or sysfs inside the root is a door into the host's kernel: EACCES."""
     sandbox = guest.machine.sandbox
-    monkeypatch.setattr(sandbox, "_pseudo", frozenset({(world / "dir").stat().st_dev}))
+    monkeypatch.setattr(sandbox, "_pseudo_devices", frozenset({(world / "dir").stat().st_dev}))
     assert content(guest, b"dir/deep") == -13
 
 

@@ -11,7 +11,7 @@ import pytest
 from process_guest import BASE, Guest, descriptors_into
 
 from emu.process.namespace import NAME_COST, Namespace
-from emu.process.syscalls import CALLS, name_of
+from emu.process.syscalls import MODULES, name_of
 
 CHUNKS, CALLS_IN_CHUNK = 10, 100_000
 LIFE = 2_000  # calls of one guest, unless it ends before
@@ -65,7 +65,7 @@ def born(root: Path, seed: int) -> Guest:
 
 def calls_of(rng: random.Random) -> list[int]:
     """Numbers to choose from; what ends a guest is among them once, all others ten times."""
-    names = {number: name_of(number) for number in CALLS}
+    names = {number: name_of(number) for number in MODULES}
     often = [number for number, name in names.items() if name not in ENDS]
     chosen = [*often * 10, *(number for number, name in names.items() if name in ENDS)]
     rng.shuffle(chosen)

@@ -47,7 +47,7 @@ from emu.process.signals import (
     SignalState,
     of_fault,
 )
-from emu.process.syscalls import CALLS, CallEvent, name_of, serve, serve_shown
+from emu.process.syscalls import CallEvent, is_known, name_of, serve, serve_shown
 from emu.process.table import ProcessTable
 from emu.state import State
 from isa.fault import Fault
@@ -258,7 +258,7 @@ class ProcessMachine:
     def _plain_call(self, state: State, process: Process) -> Outcome | None:
         """A system call that nobody watches; most raise no signal."""
         number = state["eax"]
-        if number not in CALLS or process.dispatch is not None:
+        if not is_known(number) or process.dispatch is not None:
             return self.handle(state, _SYSTEM_CALL)
         try:
             serve(process, number)
@@ -375,7 +375,7 @@ class ProcessMachine:
             info = Info(Signal.SIGSYS, SYS_USER_DISPATCH, state["eip"], status=number)
             self.process.signals.force(info)
             return
-        if number not in CALLS:
+        if not is_known(number):
             name = name_of(number)
             self.unknown_calls[name] = self.unknown_calls.get(name, 0) + 1
         if self.on_call is None:

@@ -55,7 +55,7 @@ from emu.process.numbers import (
 )
 from emu.process.shared_files import SharedFiles
 from isa.hints import Callable, Collection, Iterator, Protocol, cast
-from isa.light import contextmanager, deque, suppress
+from isa.light import cached_property, contextmanager, deque, suppress
 from isa.record import NamedTuple
 
 _WALK = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -194,7 +194,6 @@ class Sandbox:
         self.stream: Callable[[int], OpenFile] | None = None  # what /dev/stdin and friends open
         self._programs: Programs = _Nobody()
         self._entropy = entropy or Entropy(0)
-        self._pseudo = _pseudo_devices()
         self.supply = Supply(namespace.files)
         self.storage = None if namespace.storage is None else Storage(namespace.storage)
         self._times = Times(lambda: self.now())
@@ -262,9 +261,13 @@ class Sandbox:
         found = None
         with suppress(FileNotFoundError):
             found = os.stat(name, dir_fd=walk.here, follow_symlinks=False)
-        if found is not None and found.st_dev in self._pseudo:
+        if found is not None and found.st_dev in self._pseudo_devices:
             raise CallError(Errno.EACCES)
         return Place(path, walk.here, name, found)
+
+    @cached_property
+    def _pseudo_devices(self) -> frozenset[int]:
+        return _pseudo_devices()  # takes as long as many a guest that opens no file
 
     def _here(self, walk: _Walk) -> Place:
         """Return the directory that the walk stands in, for paths that end in a dot or slash."""

@@ -123,7 +123,7 @@ class Tier1:
         self._discovery = library.addresses
         self.entry, self.dispatch = self._discovery["tier1"], self._discovery["dispatch"]
         end, self._absent = self._discovery["end"], self._discovery["absent"]
-        self.handlers[:] = words_of([self._absent] * MOST_FORMS)
+        self.handlers[:] = words_of([self._absent], MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
 

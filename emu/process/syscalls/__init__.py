@@ -1,11 +1,11 @@
 """The system calls of i386 Linux, one file a subject, imported when a guest makes a call of it."""
 
-from emu.process.syscalls.names import NAMES
+from emu.process.syscalls.names import NAMES, NUMBERS
 from emu.process.syscalls.registry import (
-    CALLS,
+    MODULES,
     Call,
     CallEvent,
-    late,
+    is_known,
     name_of,
     row_of,
     serve,
@@ -81,7 +81,10 @@ PLACES = {
 }
 """Which file has which calls."""
 
-for _module, _names in PLACES.items():
-    late(f"emu.process.syscalls.{_module}", *_names.split())
+MODULES |= {
+    NUMBERS[name]: f"emu.process.syscalls.{module}"
+    for module, names in PLACES.items()
+    for name in names.split()
+}
 
-__all__ = ["CALLS", "NAMES", "Call", "CallEvent", "name_of", "row_of", "serve", "serve_shown"]
+__all__ = ["NAMES", "Call", "CallEvent", "is_known", "name_of", "row_of", "serve", "serve_shown"]

@@ -53,7 +53,6 @@ class Call(NamedTuple):
     name: str
     kinds: tuple[Kind, ...]
     handler: Handler
-    module: str = ""  # which has it, if that is imported only when the call is first made
 
 
 class CallEvent(NamedTuple):
@@ -81,44 +80,38 @@ class CallEvent(NamedTuple):
         return f"{who}{self.name}({', '.join(self.arguments)}) = {shown}"
 
 
-CALLS: dict[int, Call] = {}
+_calls: dict[int, Call] = {}  # those whose modules are imported
+MODULES: dict[int, str] = {}
+"""Where calls are: most programs make few, and nobody pays for the import of others."""
 
 
 def call(*names_and_kinds: str | Kind) -> Callable[[H], H]:
     """Register a handler under one or more names with the kinds of its arguments."""
-    names = [item for item in names_and_kinds if isinstance(item, str)]
-    kinds = tuple(item for item in names_and_kinds if isinstance(item, Kind))
+    kinds = tuple([item for item in names_and_kinds if isinstance(item, Kind)])
 
     def register(handler: H) -> H:
-        for name in names:
+        for name in names_and_kinds[: len(names_and_kinds) - len(kinds)]:
+            assert isinstance(name, str)
             number = NUMBERS[name]
-            if number in CALLS and not CALLS[number].module:
+            if number in _calls:
                 raise ValueError(f"system call {name} has two handlers")
-            CALLS[number] = Call(name, kinds, handler)
+            _calls[number] = Call(name, kinds, handler)
         return handler
 
     return register
 
 
-def late(module: str, *names: str) -> None:
-    """Say where calls are: most programs make few, and nobody pays for the import of others."""
-    for name in names:
-        CALLS[NUMBERS[name]] = Call(name, (), _first_call, module)
-
-
-def _first_call(p: Process) -> int | None:
-    """Stands for a handler until its module is imported."""
-    number = p.state["eax"]
-    row_of(number)
-    return serve(p, number)
+def is_known(number: int) -> bool:
+    """Whether somebody serves a call."""
+    return number in _calls or number in MODULES
 
 
 def row_of(number: int) -> Call | None:
-    """The row of a call, imported if need be."""
-    row = CALLS.get(number)
-    if row is not None and row.module:
-        __import__(row.module)
-        row = CALLS[number]
+    """The row of a call, imported if need be; None if nobody serves it."""
+    row = _calls.get(number)
+    if row is None and number in MODULES:
+        __import__(MODULES[number])
+        row = _calls[number]
     return row
 
 
@@ -127,7 +120,7 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
 
     `shown` gets the arguments as text.
     """
-    row = CALLS.get(number)
+    row = _calls.get(number) or row_of(number)
     result = -Errno.ENOSYS if row is None else _serve(process, row, shown)
     if result is not None:
         process.state["eax"] = result & 0xFFFFFFFF
@@ -137,15 +130,13 @@ def serve(process: Process, number: int, shown: list[str] | None = None) -> int 
 def serve_shown(process: Process, number: int) -> CallEvent:
     """The same, for a trace."""
     shown: list[str] = []
-    row_of(number)
     result = serve(process, number, shown)
     return CallEvent(name_of(number), tuple(shown), result)
 
 
 def name_of(number: int) -> str:
     """A call's name, also if nobody serves it."""
-    row = CALLS.get(number)
-    return NAMES.get(number, f"call_{number}") if row is None else row.name
+    return NAMES.get(number, f"call_{number}")
 
 
 def _serve(process: Process, row: Call, shown: list[str] | None) -> int | None:
