@@ -19,11 +19,10 @@ def address_of(view: memoryview) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
-def words_of(numbers: Collection[int], times: int = 1) -> memoryview:
-    """Numbers, so many times one behind the other, as words of 64 bits, which can be changed. The
-    module `array` would do the same, but imports ten others, a thirtieth of a short run."""
-    packed = struct.pack(f"{len(numbers)}Q", *numbers)
-    return memoryview(bytearray(packed) * times).cast("Q")
+def words_of(numbers: Collection[int]) -> memoryview:
+    """Numbers as words of 64 bits, which can be changed. The module `array` would do the same, but
+    imports ten others, a thirtieth of a short run."""
+    return memoryview(bytearray(struct.pack(f"{len(numbers)}Q", *numbers))).cast("Q")
 
 
 def copy_of(words: memoryview) -> memoryview:

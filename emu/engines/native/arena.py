@@ -103,7 +103,7 @@ class Arena:
 
     def clear(self) -> None:
         """Forget all blocks."""
-        slots, frames = Room(4 * MOST_PAGES * PAGE_SIZE), Room(4 * MOST_PAGES)
+        slots, frames = Room(4 * MOST_PAGES * PAGE_SIZE, dense=True), Room(4 * MOST_PAGES)
         self._slots, self._slots_at = slots.halves(), slots.address  # headers, a page's in a row
         self._frames, self._frames_at = frames.halves(), frames.address
         self._pages: dict[Hashable, tuple[Any, int]] = {}

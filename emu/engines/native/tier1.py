@@ -123,7 +123,6 @@ class Tier1:
         self._discovery = library.addresses
         self.entry, self.dispatch = self._discovery["tier1"], self._discovery["dispatch"]
         end, self._absent = self._discovery["end"], self._discovery["absent"]
-        self.handlers[:] = words_of([self._absent], MOST_FORMS)
         self.handlers[END] = end
         self._use_all()
 
@@ -193,6 +192,7 @@ class Tier1:
             flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.names)  # the decoder registers it next
+        self.handlers[min(number, END - 1)] = self._absent
         if number >= MOST_NUMBERS:
             return Description(fields, Flag.ABSENT)
         return Description(fields, flags, name)
@@ -265,6 +265,8 @@ class Tier1:
         for number in self._rough if self._hastens else ():
             found[number] = absent
         self.handlers[: len(found)] = found
+        others = range(len(found), min(len(self.decoder.names), END))  # too many, if any
+        self.handlers[others.start : others.stop] = words_of([absent] * len(others))
         symbols = [STENCIL + name for name in names]
         facts = words_of(self._store.stencils.all_facts(symbols))
         stencils = words_of(self._store.stencils.addresses(symbols))
