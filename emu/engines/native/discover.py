@@ -202,9 +202,13 @@ write:
   %pc32 = trunc i64 %pc to i32
   %mixed = mul i32 %pc32, {KEPT_FACTOR}
   %slot_of_pc = lshr i32 %mixed, {32 - KEPT_BITS}
-  %is_kept.p = getelementptr i8, ptr %kept, i32 %slot_of_pc
-  %is_kept = load i8, ptr %is_kept.p
-  %may_be_kept = icmp ne i8 %is_kept, 0
+  %eight = lshr i32 %slot_of_pc, 3
+  %eight.p = getelementptr i8, ptr %kept, i32 %eight
+  %bits = load i8, ptr %eight.p
+  %bit32 = and i32 %slot_of_pc, 7
+  %bit = trunc i32 %bit32 to i8
+  %moved = lshr i8 %bits, %bit
+  %may_be_kept = trunc i8 %moved to i1
   br i1 %may_be_kept, label %written, label %unkept
 unkept: ; nobody need look for it on the disk
   {read_word("from", Word.COUNT, "i64")}

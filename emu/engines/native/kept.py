@@ -16,20 +16,22 @@ def region_file(pc: int, name: str) -> str:
 
 
 class Kept:
-    """One byte for each `kept_slot`, which native code looks at: 0 if the disk has no region and
+    """One bit for each `kept_slot`, which native code looks at: 0 if the disk has no region and
     remembers no entries; `warm` are program counters of which it does."""
 
     def __init__(self, cache: DiskCache, warm: Iterable[int] = ()) -> None:
-        room = Room(1 << KEPT_BITS)
+        room = Room(1 << KEPT_BITS - 3)
         self.address, self._marks = room.address, room.view
         told = [key.split("-")[1] for key in cache.names() if key.startswith(PREFIX + "-")]
-        for slot in {kept_slot(pc) for pc in (*(int(pc, 16) for pc in told), *warm)}:
-            self._marks[slot] = 1
+        for pc in (*(int(pc, 16) for pc in told), *warm):
+            self.note(pc)
 
     def note(self, pc: int) -> None:
         """There is something."""
-        self._marks[kept_slot(pc)] = 1
+        slot = kept_slot(pc)
+        self._marks[slot >> 3] |= 1 << (slot & 7)
 
     def may_have(self, pc: int) -> bool:
         """Whether there may be something."""
-        return bool(self._marks[kept_slot(pc)])
+        slot = kept_slot(pc)
+        return bool(self._marks[slot >> 3] >> (slot & 7) & 1)

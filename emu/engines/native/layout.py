@@ -47,7 +47,7 @@ class Word(IntEnum):
     COVERAGE = 58  # -> changes of the counts of executed code (`emu.coverage`), or null
     VISITS = 59  # -> how often regions were entered, by `visits_slot`, and what was done in them
     SEEN = 60  # -> where indirect jumps went that left a region: pairs of program counters
-    KEPT = 61  # -> a byte for each `kept_slot`: whether the disk may have a region from there
+    KEPT = 61  # -> a bit for each `kept_slot`: whether the disk may have a region from there
     COUNT = 62  # from which number a block's entries count if it has none: HOT comes later then
     GATE = 64  # -> the function that lets a handler have an exit; null: exits leave (see `gate`)
     LATER = 65  # instructions that may be counted besides REMAINING, without the interpreter's lock
@@ -208,7 +208,7 @@ def _slot(pc: int, bits: int) -> int:
 
 
 def kept_slot(pc: int) -> int:
-    """Which byte tells whether the disk may have a region from a program counter."""
+    """Which bit tells whether the disk may have a region from a program counter."""
     return _slot(pc, KEPT_BITS)
 
 
