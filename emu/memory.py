@@ -885,8 +885,7 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if page in self._late:
-            near = page & -NEAR
-            self._bring(near * PAGE_SIZE, (near + NEAR) * PAGE_SIZE)
+            self._bring_run(self._late_around(page, region))
             return self.frames[page]
         if region.backing is None:
             self._give(self._due(page, region))
@@ -1038,9 +1037,28 @@ class AddressSpace(TranslatedMemory):
         """Write late content to its pages in [start, end)."""
         for region in self.overlapping(start, end) if self._late else ():
             pages = _pages_in(self._late, max(region.start, start), min(region.end, end))
-            lacks = [-len(self._late[page]) // PAGE_SIZE for page in pages]  # another file: fewer
-            for at, count in runs_of(pages, lacks):
-                self._bring_run(pages[at : at + count])
+            while pages:
+                count = 1
+                while count < len(pages) and self._goes_on(pages[count - 1]):
+                    count += 1
+                self._bring_run(pages[:count])
+                del pages[:count]
+
+    def _late_around(self, page: int, region: Region) -> range:
+        """A late page and those near it, without a gap and of one file."""
+        first = last = page
+        least = max(page & -NEAR, region.start // PAGE_SIZE)
+        most = min(page | NEAR - 1, region.end // PAGE_SIZE - 1)
+        while first > least and self._goes_on(first - 1):
+            first -= 1
+        while last < most and self._goes_on(last):
+            last += 1
+        return range(first, last + 1)
+
+    def _goes_on(self, page: int) -> bool:
+        """Whether the late content of a page goes on in the next one."""
+        here, there = self._late.get(page), self._late.get(page + 1)
+        return here is not None and there is not None and len(there) == len(here) - PAGE_SIZE
 
     def _bring_run(self, pages: Sequence[int]) -> None:
         content = [self._late.pop(page) for page in pages]

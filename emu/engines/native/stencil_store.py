@@ -122,8 +122,8 @@ class StencilStore:
 
     def addresses(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        places = map(self._places.get, symbols)
-        return [0 if place is None else self._room.address + place for place in places]
+        place, room = self._places.get, self._room.address
+        return [room + place(symbol, -room) for symbol in symbols]
 
     def facts(self, symbol: str) -> int:
         """What stitching knows of a stencil's form, see `FlagFacts`."""
@@ -131,7 +131,8 @@ class StencilStore:
 
     def all_facts(self, symbols: Sequence[str]) -> list[int]:
         """The same of many."""
-        return [self._facts.get(symbol, 0) for symbol in symbols]
+        facts = self._facts.get
+        return [facts(symbol, 0) for symbol in symbols]
 
     def add(self, stencils: Mapping[str, Stencil], facts: Mapping[str, FlagFacts]) -> None:
         """Keep stencils, as long as there is room: what evaluates flags before the forms, and then
