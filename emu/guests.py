@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from types import MappingProxyType
 
 from emu.engines import Engine, make_engine
 from emu.errors import GuestFileError, LoaderError
@@ -12,6 +11,7 @@ from emu.report import EXIT_LIMIT, EXIT_STORM, EXIT_UNIMPLEMENTED, Report
 from emu.room import LARGE_PAGE, Room
 from emu.state import State
 from isa.hints import TYPE_CHECKING, Any, Callable, Mapping, Protocol, Sequence, StrPath
+from isa.light import MappingProxyType
 from isa.record import NamedTuple
 
 if TYPE_CHECKING:

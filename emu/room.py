@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import struct
 
+from emu.foreign import address_of
 from emu.late import np
 from isa.hints import TYPE_CHECKING, Any, Collection
 from isa.light import suppress
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-
-
-def address_of(view: memoryview) -> int:
-    """Where bytes that can be written lie, for as long as they are there."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
 def words_of(numbers: Collection[int]) -> memoryview:

@@ -1,23 +1,28 @@
-"""What `functools`, `contextlib`, `collections` and `operator` are asked for in a run of a few
-milliseconds.
+"""What a run of a few milliseconds asks of modules that take a tenth of it to import: `functools`,
+`contextlib`, `collections`, `operator`, `types` and `weakref`.
 
-To import them takes a fifteenth of it. What they have of C is there without them, and the rest does
-here what it does there, for readers and for mypy, too.
+What they have of C is there without them, and the rest does here what it does there, for readers
+and for mypy, too.
 """
 
 from __future__ import annotations
 
-from isa.hints import TYPE_CHECKING, Any, Callable, Generator
+from isa.hints import TYPE_CHECKING, Any, Callable, Generator, Iterator
 
 if TYPE_CHECKING:
     from collections import OrderedDict, defaultdict, deque
     from contextlib import contextmanager, suppress
     from functools import cache, cached_property, lru_cache, partial
     from operator import attrgetter
+    from types import FunctionType, MappingProxyType
+    from weakref import WeakSet
 else:
     from _collections import OrderedDict, defaultdict, deque
     from _functools import _lru_cache_wrapper, partial
     from _operator import attrgetter
+    from _weakref import ref
+
+    FunctionType, MappingProxyType = type(lambda: None), type(type.__dict__)
 
     def _as(function: Callable, made: Any) -> Any:
         """Let what was made of a function look like it."""
@@ -48,6 +53,21 @@ else:
                 return self
             found = vars(thing)[self.attrname] = self.func(thing)
             return found
+
+    class WeakSet:
+        """Things, as long as somebody else keeps them."""
+
+        def __init__(self) -> None:
+            self._known: dict[int, ref] = {}
+
+        def add(self, thing: Any) -> None:
+            """One more."""
+            number = id(thing)  # nobody else's while the thing is there
+            self._known[number] = ref(thing, lambda _: self._known.pop(number, None))
+
+        def __iter__(self) -> Iterator[Any]:
+            found = [known() for known in list(self._known.values())]
+            return (thing for thing in found if thing is not None)
 
     class suppress:  # noqa: N801
         """Let exceptions of some kinds end a block, and nothing else."""
@@ -87,6 +107,6 @@ else:
 
 
 __all__ = [
-    "OrderedDict", "attrgetter", "cache", "cached_property", "contextmanager", "defaultdict",
-    "deque", "lru_cache", "partial", "suppress",
+    "FunctionType", "MappingProxyType", "OrderedDict", "WeakSet", "attrgetter", "cache",
+    "cached_property", "contextmanager", "defaultdict", "deque", "lru_cache", "partial", "suppress",
 ]  # fmt: skip

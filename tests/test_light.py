@@ -1,9 +1,11 @@
-"""What is here instead of `functools` and `contextlib` does what they do."""
+"""What is here instead of parts of the standard library does what they do."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import gc
+import weakref
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -18,7 +20,7 @@ def tools(request: pytest.FixtureRequest) -> Any:
     if request.param == "ours":
         return light
     both = ModuleType("both")
-    vars(both).update({**vars(functools), **vars(contextlib)})
+    vars(both).update({**vars(functools), **vars(contextlib), **vars(weakref)})
     return both
 
 
@@ -143,3 +145,22 @@ def test_a_block_that_ends_an_iteration_does(tools: Any) -> None:
     with pytest.raises(StopIteration) as told, around():
         raise stop
     assert told.value is stop
+
+
+def test_a_weak_set_has_things_as_long_as_they_are_there(tools: Any) -> None:
+    class Thing:
+        pass
+
+    known, things = tools.WeakSet(), [Thing() for _ in range(3)]
+    for thing in (*things, things[0]):
+        known.add(thing)
+    assert sorted(map(id, known)) == sorted(map(id, things))
+    seen = iter(known)  # while things go
+    del things[1], thing
+    gc.collect()
+    assert sum(one is not None for one in seen) >= 2
+    assert sorted(map(id, known)) == sorted(map(id, things))
+    del seen
+    things.clear()
+    gc.collect()
+    assert not list(known)

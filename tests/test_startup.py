@@ -28,6 +28,7 @@ HEAVY = (
 MEANT_FOR_LONGER_RUNS = (
     *HEAVY, "click", "inspect", "hashlib", "typing", "re", "enum", "json", "pathlib", "random",
     "shutil", "signal", "threading", "weakref", "copy", "importlib.util", "functools", "contextlib",
+    "collections", "operator", "types", "array", "ctypes", "zlib",
 )  # fmt: skip
 """What no plain command line needs either, each some percent of a short run."""
 

@@ -5,11 +5,12 @@ What compiles is in `compiling.py`, and few runs that find everything on the dis
 
 from __future__ import annotations
 
-from types import CodeType, FunctionType
-
 from isa.hints import TYPE_CHECKING, Any, Callable, Hashable, Mapping
+from isa.light import FunctionType
 
 if TYPE_CHECKING:
+    from types import CodeType
+
     from emu.engines.python import Session
     from emu.state import Values
     from isa.definition import Instruction

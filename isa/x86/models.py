@@ -7,9 +7,8 @@ what `tests/test_real_mode_vectors.py` compares with a real one.
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from isa.hints import Final, Iterable, Mapping
+from isa.light import MappingProxyType
 from isa.record import NamedTuple
 from isa.registers import PackedRegister
 from isa.x86.registers import CR0, CR4, EFLAGS

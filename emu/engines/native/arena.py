@@ -7,8 +7,6 @@ cannot decode, and forgets blocks whose code changed.
 
 from __future__ import annotations
 
-import ctypes
-
 from emu.engines.native.decode_tables import RECORD, RECORD_WORDS
 from emu.engines.native.executable import arena
 from emu.engines.native.layout import (
@@ -35,6 +33,7 @@ from emu.engines.native.site import (
     TO,
     way_on,
 )
+from emu.foreign import c_int32, c_uint32
 from emu.memory import EXECUTE, PAGE_MASK, PAGE_SIZE, Mark, TranslatedMemory
 from emu.room import Room
 from isa.fault import Fault
@@ -432,13 +431,13 @@ class Arena:
         self._take_notes()
         for place, behind in self._links.pop(header, ()):
             number, address = divmod(place, 1 << LINK_BITS)
-            ctypes.c_uint32.from_address(address).value = behind >> HEADER_BITS  # as it was
+            c_uint32.from_address(address).value = behind >> HEADER_BITS  # as it was
             if number == NO_SITE:
                 continue
             link = address - TO
-            ctypes.c_uint32.from_address(link + TAG).value = 0
+            c_uint32.from_address(link + TAG).value = 0
             last = link + SITE - number * LINK.size - 4
-            ctypes.c_int32.from_address(last).value = way_on(Word.LINK)
+            c_int32.from_address(last).value = way_on(Word.LINK)
 
     def _take_notes(self) -> None:
         """Read what native code has noted of links."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from _thread import allocate_lock
 
 from emu.engines.native.cache import DiskCache
@@ -17,8 +16,9 @@ from emu.engines.native.decode_tables import (
     record_type,
 )
 from emu.engines.native.linking import Library, kept, linker
+from emu.foreign import CFUNCTYPE, address_of, address_of_bytes, c_int64, c_uint8, c_void_p
 from emu.late import np
-from emu.room import Room, address_of
+from emu.room import Room
 from isa.definition import Instruction, TruncatedError
 from isa.hints import TYPE_CHECKING, Any, Callable, Final, Iterable
 from isa.light import cache
@@ -99,8 +99,8 @@ class BulkDecoder:
         self._untold: Saved | None = None  # whose forms nobody has asked for
         self._telling = allocate_lock()  # compilers ask in their threads
         self._recipes: dict[tuple[int, str], Recipes] = {}
-        self._result = (ctypes.c_int64 * 2)()
-        self._result_at = ctypes.addressof(self._result)
+        result = Room(16)
+        self._result, self._result_at = result.view.cast("q"), result.address
         self._native, _ = native()
 
     def decode(
@@ -129,7 +129,7 @@ class BulkDecoder:
 
     def decode_code(self, code: bytes, mode: Mode, room: int) -> memoryview:
         """The records of `code` up to a form that ends a block, as words of 32 bits."""
-        start = ctypes.cast(ctypes.c_char_p(code), ctypes.c_void_p).value or 0
+        start = address_of_bytes(code)
         records, _, _ = self._run(memoryview(code), start, mode, room, Flag.ENDS)
         return records.cast("I")
 
@@ -286,10 +286,10 @@ class BulkDecoder:
 def native() -> tuple[Any, Library]:
     """`decode_run`, and the library that keeps it alive; see `decode_ir` for its parameters."""
     library = linker().link(kept(DiskCache.users(), "decoder", _source, ["decode_run"]))
-    word, pointer = ctypes.c_int64, ctypes.c_void_p
-    function = ctypes.CFUNCTYPE(
-        word, pointer, word, pointer, pointer, ctypes.c_uint8, pointer, word, pointer
-    )(library.addresses["decode_run"])
+    word, pointer = c_int64, c_void_p
+    function = CFUNCTYPE(word, pointer, word, pointer, pointer, c_uint8, pointer, word, pointer)(
+        library.addresses["decode_run"]
+    )
     return function, library
 
 

@@ -40,8 +40,9 @@ from emu.engines.native.warmth import Place
 from emu.engines.python import LONGEST, MOST_BLOCKS, Python, Session
 from emu.engines.serve import checked
 from emu.exit import Exit
+from emu.foreign import address_of
 from emu.memory import TranslatedMemory
-from emu.room import Room, address_of, words_of
+from emu.room import Room, words_of
 from emu.state import State, Values
 from isa.definition import Instruction
 from isa.fault import Fault

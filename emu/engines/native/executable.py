@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 from _thread import allocate_lock
 
 from emu.engines.native.host import is_usual
+from emu.foreign import address_of
 from emu.room import in_large_pages
 from isa.hints import Final
 from isa.light import cache, deque
@@ -26,7 +26,7 @@ class Arena:
         rights = mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC
         self._memory = mmap.mmap(-1, size, flags=flags, prot=rights)
         in_large_pages(self._memory)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+        self.address = address_of(self._memory)
         self._free = [(0, size)]  # sorted pieces
         self._returned: deque[tuple[int, int]] = deque()  # not yet among them
         self._lock = allocate_lock()

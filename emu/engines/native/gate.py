@@ -8,8 +8,6 @@ that nothing of the code that left is still at work when a handler changes it.
 
 from __future__ import annotations
 
-import ctypes
-
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.layout import (
     CONVENTION,
@@ -23,6 +21,7 @@ from emu.engines.native.layout import (
 from emu.engines.native.linking import Library, kept, linker
 from emu.engines.native.modes import ROW_BITS, ROW_WORDS, Modes, Places, factors
 from emu.engines.native.names import digest
+from emu.foreign import PYFUNCTYPE, c_uint64, c_void_p, place_of
 from isa.hints import TYPE_CHECKING, Any, Callable, Final
 from isa.light import cache, partial
 from isa.registers import Register
@@ -48,7 +47,7 @@ OBJECTS: Final = (
 _PLACE: Final = {name: Word.PYTHON + n for n, name in enumerate((*FUNCTIONS, *OBJECTS))}
 assert max(_PLACE.values()) < Word.SERVED
 
-_Enter = ctypes.PYFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+_Enter = PYFUNCTYPE(c_uint64, c_void_p, c_void_p, c_uint64)
 """enter(mailbox, function, number) -> Left, called and left with the interpreter's lock."""
 
 
@@ -71,8 +70,7 @@ class Gate:
         self.modes = Modes(slots)
         self._put(Word.MODES, self.modes.address)
         for name in FUNCTIONS:
-            function = getattr(ctypes.pythonapi, name)
-            self._put(_PLACE[name], ctypes.cast(function, ctypes.c_void_p).value)
+            self._put(_PLACE[name], place_of(name))
         clock = vars(session.state.memory[session.isa.code_space])
         self._clock = clock if "generation" in clock else {"generation": 0}
         things: dict[str, object] = {

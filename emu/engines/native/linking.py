@@ -6,12 +6,11 @@ many a guest runs. Dropping a `Library` frees its code.
 
 from __future__ import annotations
 
-import ctypes
-
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ALIGNMENT, Arena, arena
 from emu.engines.native.image import Image
 from emu.engines.native.names import digest
+from emu.foreign import c_int32, place_of
 from isa.hints import Any, Callable, Final, Iterable, Mapping, Protocol, Sequence
 from isa.light import cache, partial
 
@@ -65,7 +64,7 @@ class Linker:
         library = Placed(self._arena, start, size, image.symbols)
         for at, name, addend in image.imports:
             place = self._arena.address + start + at
-            ctypes.c_int32.from_address(place).value = self._known[name] + addend - place
+            c_int32.from_address(place).value = self._known[name] + addend - place
         return library
 
     def _know_called(self, image: Image) -> None:
@@ -105,10 +104,9 @@ class Linker:
 
 def _far_calls(names: Sequence[str]) -> Image:
     """Jumps to functions of the C library, which may lie out of reach."""
-    code, libc = b"", ctypes.CDLL(None)
+    code = b""
     for name in names:
-        address = ctypes.cast(getattr(libc, name), ctypes.c_void_p).value or 0
-        code += (FAR + address.to_bytes(8, "little")).ljust(ALIGNMENT, b"\xcc")
+        code += (FAR + place_of(name).to_bytes(8, "little")).ljust(ALIGNMENT, b"\xcc")
     return Image(code, {name: n * ALIGNMENT for n, name in enumerate(names)})
 
 

@@ -29,6 +29,7 @@ from emu.engines.native.layout import (
     Word,
     bulk_name,
 )
+from emu.foreign import address_of
 from emu.memory import (
     PAGE_MASK,
     PAGE_SIZE,
@@ -39,7 +40,7 @@ from emu.memory import (
     TranslatedMemory,
     runs_of,
 )
-from emu.room import Room, address_of, words_of
+from emu.room import Room, words_of
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any, Callable, Iterable, Iterator, Protocol
 from isa.light import partial, suppress

@@ -7,7 +7,6 @@ program counter. A block of tier 1 lies in one page.
 from __future__ import annotations
 
 import atexit
-from _weakrefset import WeakSet  # all that is wanted of `weakref`
 from itertools import accumulate
 
 from emu.engines.native import learned
@@ -37,7 +36,7 @@ from emu.memory import PAGE_MASK, PAGE_SIZE
 from emu.room import Room, words_of
 from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Hashable, Iterable, Mapping, Sequence, cast
-from isa.light import cache, cached_property
+from isa.light import WeakSet, cache, cached_property
 from isa.record import NamedTuple
 from isa.registers import Register
 from isa.x86.encoding import MAX_LENGTH

@@ -11,17 +11,18 @@ access to where control goes on then. Faults elsewhere are left to who was told 
 
 from __future__ import annotations
 
-import ctypes
 import mmap
-from _weakrefset import WeakSet  # all that is wanted of `weakref`
+import struct
 
 from emu.engines.native.cache import DiskCache
 from emu.engines.native.executable import ROOM, arena
 from emu.engines.native.linking import Library, kept, linker
+from emu.foreign import address_of, c_int, c_uint64, c_void_p, function
 from emu.memory import ADDRESS_LIMIT, PAGE_SIZE, Reachable, runs_of
 from emu.room import Room
-from isa.hints import Callable, Final, Iterable
-from isa.light import cache, partial
+from isa.hints import Any, Callable, Final, Iterable
+from isa.light import WeakSet, cache, partial
+from isa.record import NamedTuple
 
 MARK: Final = b"\x0f\x1f\x80"
 """A no-operation with a distance of 32 bits (SDM volume 2, NOP); those follow."""
@@ -87,15 +88,8 @@ _ASSEMBLY: Final = f"""
 """
 
 
-class _Action(ctypes.Structure):
-    """What is done about a signal, as the C library tells it."""
-
-    _fields_ = (
-        ("handler", ctypes.c_void_p),
-        ("mask", ctypes.c_ubyte * 128),
-        ("flags", ctypes.c_int),
-        ("restorer", ctypes.c_void_p),
-    )
+_ACTION_OF = struct.Struct("P128xiP")
+"""What is done about a signal: handler, mask, flags and restorer, as the C library tells it."""
 
 
 class _Catcher:
@@ -104,25 +98,26 @@ class _Catcher:
     def __init__(self, library: Library) -> None:
         self._library = library
         self._address = library.addresses[_CATCHER]
-        self._facts = (ctypes.c_uint64 * 3).from_address(library.addresses[_FACTS])
+        self._facts = (c_uint64 * 3).from_address(library.addresses[_FACTS])
 
     def is_told(self) -> bool:
         """Whether we are told of faults, from now on; not if somebody has taken our place."""
-        now = self._action()
-        if now.handler == self._address:
+        now = self._handler()
+        if now == self._address:
             return True
-        if self._facts[1] and (now.handler or 0) > _IGNORED:
+        if self._facts[1] and now > _IGNORED:
             return False
         code = arena()
         assert code is not None
-        self._facts[:] = [code.address, ROOM, now.handler or 0]
-        mine = _Action(handler=self._address, flags=_WITH_INFORMATION | _ON_STACK)
-        return bool(_libc().sigaction(_FAULT, ctypes.byref(mine), None) == 0)
+        self._facts[:] = [code.address, ROOM, now]
+        mine = bytearray(_ACTION_OF.pack(self._address, _WITH_INFORMATION | _ON_STACK, 0))
+        return bool(_libc().sigaction(_FAULT, address_of(mine), None) == 0)
 
-    def _action(self) -> _Action:
-        found = _Action()
-        _libc().sigaction(_FAULT, None, ctypes.byref(found))
-        return found
+    def _handler(self) -> int:
+        found = bytearray(_ACTION_OF.size)
+        _libc().sigaction(_FAULT, None, address_of(found))
+        handler: int = _ACTION_OF.unpack(found)[0]
+        return handler
 
 
 @cache
@@ -138,17 +133,26 @@ def _can_map() -> bool:
     return bool(_libc().mremap(first.address, 0, PAGE_SIZE, _MAY_MOVE | _FIXED, there) == there)
 
 
+class _Library(NamedTuple):
+    """Functions of the C library."""
+
+    mremap: Callable[..., Any]
+    mmap: Callable[..., Any]
+    munmap: Callable[..., Any]
+    mprotect: Callable[..., Any]
+    sigaction: Callable[..., Any]
+
+
 @cache
-def _libc() -> ctypes.CDLL:
-    libc = ctypes.CDLL(None)
-    libc.mremap.restype = libc.mmap.restype = ctypes.c_void_p
-    word, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    libc.mremap.argtypes = [word, size, size, number, word]
-    libc.mmap.argtypes = [word, size, number, number, number, ctypes.c_long]
-    libc.munmap.argtypes = [word, size]
-    libc.mprotect.argtypes = [word, size, number]
-    libc.sigaction.argtypes = [number, word, word]
-    return libc
+def _libc() -> _Library:
+    word, number = c_void_p, c_int  # sizes and offsets have as many bits as addresses
+    return _Library(
+        mremap=function("mremap", word, word, word, word, number, word),
+        mmap=function("mmap", word, word, word, number, number, number, word),
+        munmap=function("munmap", number, word, word),
+        mprotect=function("mprotect", number, word, word, number),
+        sigaction=function("sigaction", number, number, word, word),
+    )
 
 
 _all: WeakSet[Window] = WeakSet()
@@ -165,7 +169,7 @@ class Window:
             raise OSError("the host's faults are another one's")
         size = ADDRESS_LIMIT + GUARD
         found = _libc().mmap(None, size, _NOTHING, _EMPTY, -1, 0)
-        if found in (None, ctypes.c_void_p(-1).value):
+        if found in (None, c_void_p(-1).value):
             raise OSError("no room for a window")
         self.address: int = found
         self._shown: dict[int, int] = {}  # pages, and where they are in the host's storage

@@ -5,10 +5,9 @@ from __future__ import annotations
 import atexit
 import sys
 from _thread import allocate_lock
-from _weakrefset import WeakSet  # all that is wanted of `weakref`
 
 from isa.hints import TYPE_CHECKING, Any, Callable
-from isa.light import deque
+from isa.light import WeakSet, deque
 
 if TYPE_CHECKING:
     import threading
