@@ -90,17 +90,6 @@ def address_of_bytes(constant: bytes) -> int:
 
 
 __all__ = [
-    "CFUNCTYPE",
-    "PYFUNCTYPE",
-    "address_of",
-    "address_of_bytes",
-    "c_int",
-    "c_int32",
-    "c_int64",
-    "c_uint8",
-    "c_uint32",
-    "c_uint64",
-    "c_void_p",
-    "function",
-    "place_of",
+    "CFUNCTYPE", "PYFUNCTYPE", "address_of", "address_of_bytes", "c_int", "c_int32", "c_int64",
+    "c_uint8", "c_uint32", "c_uint64", "c_void_p", "function", "place_of",
 ]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from emu.room import copy_of, words_of
-from isa.hints import TYPE_CHECKING, Callable, Collection, Mapping
+from isa.hints import TYPE_CHECKING, Callable, Iterable, Mapping
 
 if TYPE_CHECKING:
     from emu.coverage import Coverage
@@ -40,9 +40,9 @@ class State:
         self.handlers: dict[str, Handler] = {}  # by the reason of an exit (see emu/README.md)
         self.coverage: Coverage | None = None  # what was executed is counted there
 
-    def set_values(self, values: Collection[int]) -> None:
+    def set_values(self, values: Iterable[int]) -> None:
         """Set every register, by slot."""
-        self.values[:] = words_of(values)
+        self.values[:] = words_of([*values])
 
     @property
     def pc(self) -> int:

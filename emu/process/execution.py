@@ -30,6 +30,7 @@ def execute(p: Process, path: bytes, arguments: int, environment: int) -> None:
         raise CallError(Errno.E2BIG)
     image, linker = _images(p, data)
     old = p.memory
+    p.space.settle()  # so that what is shared does not depend on what was touched
     p.space.physical.index_constants()
     p.space.use(Mappings())
     try:
