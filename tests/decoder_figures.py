@@ -17,7 +17,7 @@ from emu.engines.native.decode_tables import ASK, EMPTY, Stop
 from emu.engines.native.decoder import BulkDecoder, Description, native
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, decode
-from isa.x86.encoding import MAX_LENGTH
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import FLAT_USER
 
 GENERATED = 1_000_000

@@ -28,8 +28,9 @@ from emu.engines.native.prepare import PROFILE, process
 from emu.private import VARIABLE
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, decode
-from isa.x86.encoding import MAX_LENGTH, Key
+from isa.x86.encoding import Key
 from isa.x86.form import Form
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import Mode
 from isa.x86.recipe import Recipes
 from tests.program_figures import COMMANDS, fill_root

@@ -15,8 +15,9 @@ from emu.engines.native.decode_tables import SLOTS, Flag, Stop, entry_type, reco
 from emu.engines.native.decoder import BulkDecoder, Decoded, Description, Fields, Saved, read_fields
 from isa.definition import TruncatedError
 from isa.x86.decode import decode
-from isa.x86.encoding import MAX_LENGTH, PREFIXES
+from isa.x86.encoding import PREFIXES
 from isa.x86.form import Form
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import MODELS
 from isa.x86.recipe import Recipes

@@ -10,8 +10,9 @@ import pytest
 
 from isa.definition import TruncatedError
 from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, UNIMPLEMENTED, decode
-from isa.x86.encoding import LONGEST, MAX_LENGTH, MOST_PREFIXES, OPCODE_MAPS, PREFIXES, prefixes_of
+from isa.x86.encoding import PREFIXES, prefixes_of
 from isa.x86.form import Form, Level, Special
+from isa.x86.limits import LONGEST, MAX_LENGTH, MOST_PREFIXES, OPCODE_MAPS
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.recipe import Recipes
 from tests import test_decoder_vectors as vectors

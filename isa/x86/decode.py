@@ -18,8 +18,9 @@ from isa.record import NamedTuple
 from isa.words import mask
 from isa.x86 import meanings
 from isa.x86.dialect import Meant, meant
-from isa.x86.encoding import MAX_LENGTH, PREFIXES
+from isa.x86.encoding import PREFIXES
 from isa.x86.form import Form, Imm, Level, Mem, Mm, Reg, Seg, Shape, Special, St, Xmm
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import Mode
 from isa.x86.models import Model, model_of
 from isa.x86.registers import SEGMENT_NAMES

@@ -10,11 +10,8 @@ from __future__ import annotations
 from isa.hints import Callable, Final
 from isa.record import NamedTuple
 from isa.words import mask
+from isa.x86.limits import MOST_PREFIXES, OPCODE_MAPS
 from isa.x86.registers import SEGMENT_NAMES
-
-MAX_LENGTH: Final = 15  # bytes of an instruction (SDM volume 2, section 2.3.11)
-MOST_PREFIXES: Final = 8  # more of them: ask the decoder
-LONGEST: Final = 32  # `split` reads no byte from here on; pad shorter code
 
 # Prefixes in effect: of each kind the last one counts.
 OPERAND_SIZE: Final = 1
@@ -45,10 +42,6 @@ PREFIXES: Final[dict[int, Prefix]] = {
     0xF2: Prefix(REPEAT, 1 << 6),
     0xF3: Prefix(REPEAT, 2 << 6),
 }
-
-OPCODE_MAPS: Final = (b"", b"\x0f", b"\x0f\x38", b"\x0f\x3a")
-"""Escape bytes; an opcode's number is 256 × its map + its last byte."""
-OPCODES: Final = 256 * len(OPCODE_MAPS)
 
 # Shapes of an address: what a form says of it. Bits 3 and 4 are the scale's logarithm.
 HAS_BASE: Final = 1
@@ -239,6 +232,3 @@ SOURCES: Final[tuple[tuple[str, Callable[[Parts], int]], ...]] = (
     ("modrm", lambda parts: parts.modrm),
 )
 """Where a field may come from: a name, and how to read it."""
-MOST_IMMEDIATE: Final = 6  # bytes: a far pointer
-CONSTANT: Final = 16  # sources from here on are the constants 0, 1, …
-CONSTANTS: Final = 16

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from isa.hints import TYPE_CHECKING, Hashable, Mapping, Sequence, cast
 from isa.registers import Register, RegisterSet
-from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import MODE_REGISTERS, Mode, mode_of
 from isa.x86.models import has_system
 from isa.x86.registers import EIP, REGISTERS, STATUS_FLAGS

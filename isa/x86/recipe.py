@@ -18,12 +18,6 @@ from isa.hints import TYPE_CHECKING, Final
 from isa.record import NamedTuple
 from isa.x86.decode import BAD, MANDATORY, PREFIXED, TOO_LONG, decode
 from isa.x86.encoding import (
-    CONSTANT,
-    CONSTANTS,
-    LONGEST,
-    MAX_LENGTH,
-    MOST_IMMEDIATE,
-    OPCODE_MAPS,
     PREFIXES,
     REGISTER,
     SOURCES,
@@ -38,6 +32,7 @@ from isa.x86.encoding import (
     wants_sib,
 )
 from isa.x86.form import Form
+from isa.x86.limits import CONSTANT, CONSTANTS, LONGEST, MAX_LENGTH, MOST_IMMEDIATE, OPCODE_MAPS
 from isa.x86.mode import FLAT_USER, Mode
 from isa.x86.models import model_of
 

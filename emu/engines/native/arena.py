@@ -40,7 +40,7 @@ from isa.fault import Fault
 from isa.hints import TYPE_CHECKING, Any, Hashable
 from isa.light import defaultdict
 from isa.record import NamedTuple
-from isa.x86.encoding import MAX_LENGTH
+from isa.x86.limits import MAX_LENGTH
 
 if TYPE_CHECKING:
     from emu.engines.native.engine import NativeSession

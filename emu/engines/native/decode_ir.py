@@ -16,17 +16,8 @@ from emu.engines.native.decode_tables import (
     Stop,
 )
 from isa.hints import Final
-from isa.x86.encoding import (
-    ADDRESS_SIZE,
-    CONSTANT,
-    CONSTANTS,
-    LONGEST,
-    MAX_LENGTH,
-    MOST_PREFIXES,
-    OPCODES,
-    REGISTER,
-    SOURCES,
-)
+from isa.x86.encoding import ADDRESS_SIZE, REGISTER, SOURCES
+from isa.x86.limits import CONSTANT, CONSTANTS, LONGEST, MAX_LENGTH, MOST_PREFIXES, OPCODES
 
 _TYPES: Final = f"""
 %entry = type {{ i32, i32, [{SLOTS} x i8], i8, i8 }} ; key, form, sources, immediate bytes

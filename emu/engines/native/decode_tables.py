@@ -9,22 +9,14 @@ import struct
 
 from emu.late import np
 from emu.room import Room
-from isa.hints import Any, Final, Sequence
+from isa.hints import TYPE_CHECKING, Any, Final, Sequence
 from isa.light import cache
 from isa.named import IntEnum
 from isa.record import NamedTuple
-from isa.x86.encoding import (
-    CONSTANT,
-    CONSTANTS,
-    MOST_IMMEDIATE,
-    OPCODES,
-    PREFIXES,
-    Address,
-    Key,
-    Opcode,
-    address,
-    wants_sib,
-)
+from isa.x86.limits import CONSTANT, CONSTANTS, MOST_IMMEDIATE, OPCODES
+
+if TYPE_CHECKING:
+    from isa.x86.encoding import Address, Key, Opcode
 
 SLOTS: Final = 6  # fields of a record besides the length
 ASK: Final = 0xFFFFFFFF  # instead of a form: there is no recipe
@@ -182,6 +174,8 @@ def _are_possible(stored: Stored, forms: int) -> bool:
 @cache
 def _header(code_size: int) -> bytes:
     """All that follows from the code size, without opcodes."""
+    from isa.x86.encoding import PREFIXES, address  # which who has learned before can do without
+
     prefixes = [0] * 256
     for byte, (kind, value) in PREFIXES.items():
         prefixes[byte] = kind | value << 8
@@ -192,6 +186,8 @@ def _header(code_size: int) -> bytes:
 
 
 def _direct(mod: int, rm: int, size: int) -> int:
+    from isa.x86.encoding import address, wants_sib
+
     return NO_SIB if wants_sib(mod, rm, size) else _packed(address(mod, rm, 0, size))
 
 

@@ -23,8 +23,8 @@ from isa.definition import Instruction, TruncatedError
 from isa.hints import TYPE_CHECKING, Any, Callable, Final, Iterable
 from isa.light import cache
 from isa.record import NamedTuple
-from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.mode import FLAT_USER, Mode
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from emu.engines.native.stitch import stitcher
 from emu.memory import PAGE_MASK, PAGE_SIZE
 from isa.hints import Final
 from isa.registers import Register
-from isa.x86.encoding import MAX_LENGTH
+from isa.x86.limits import MAX_LENGTH
 
 UNDONE: Final = (Left.BUDGET, Left.READ, Left.WRITE, Left.STEP, Left.COLD, Left.ASK)
 """Reasons to leave before an instruction, to whose program counter the block was executed."""

@@ -39,8 +39,8 @@ from isa.hints import TYPE_CHECKING, Hashable, Iterable, Mapping, Sequence, cast
 from isa.light import WeakSet, cache, cached_property
 from isa.record import NamedTuple
 from isa.registers import Register
-from isa.x86.encoding import MAX_LENGTH
 from isa.x86.form import Form
+from isa.x86.limits import MAX_LENGTH
 from isa.x86.machine import X86
 from isa.x86.mode import Mode
 
