@@ -7,15 +7,16 @@ without it, and the rest does here what it does there, for readers and for mypy,
 
 from __future__ import annotations
 
+import os
+from _ctypes import addressof, dlopen, dlsym
+
 from isa.hints import TYPE_CHECKING, Any, Callable, cast
 from isa.light import cache
 
 if TYPE_CHECKING:
-    from _ctypes import dlopen, dlsym
     from ctypes import (
         CFUNCTYPE,
         PYFUNCTYPE,
-        addressof,
         c_char,
         c_char_p,
         c_int,
@@ -32,9 +33,6 @@ else:
         FUNCFLAG_PYTHONAPI,
         CFuncPtr,
         _SimpleCData,
-        addressof,
-        dlopen,
-        dlsym,
     )
 
     def _simple(name: str, code: str) -> type:
@@ -61,12 +59,9 @@ else:
     CFUNCTYPE, PYFUNCTYPE = _unlocked, _locked
 
 
-_NOW = 2  # RTLD_NOW: with a dlopen of nothing, what the process has
-
-
 @cache
 def _process() -> int:
-    return dlopen(cast(str, None), _NOW)
+    return dlopen(cast(str, None), os.RTLD_NOW)  # of no file: what the process has
 
 
 def place_of(name: str) -> int:

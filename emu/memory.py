@@ -885,7 +885,7 @@ class AddressSpace(TranslatedMemory):
 
     def _first_touch(self, page: int, region: Region) -> int | None:
         if page in self._late:
-            self._bring_run(self._late_around(page, region))
+            self._bring_run(self._late_around(page, _near(page, region, NEAR)))
             return self.frames[page]
         if region.backing is None:
             self._give(self._due(page, region))
@@ -1036,24 +1036,20 @@ class AddressSpace(TranslatedMemory):
     def _bring(self, start: int, end: int) -> None:
         """Write late content to its pages in [start, end)."""
         for region in self.overlapping(start, end) if self._late else ():
-            pages = _pages_in(self._late, max(region.start, start), min(region.end, end))
-            while pages:
-                count = 1
-                while count < len(pages) and self._goes_on(pages[count - 1]):
-                    count += 1
-                self._bring_run(pages[:count])
-                del pages[:count]
+            first, last = max(region.start, start), min(region.end, end)
+            within = range(first // PAGE_SIZE, last // PAGE_SIZE)
+            for page in _pages_in(self._late, first, last):
+                if page in self._late:  # it did not come with one before it
+                    self._bring_run(self._late_around(page, within))
 
-    def _late_around(self, page: int, region: Region) -> range:
-        """A late page and those near it, without a gap and of one file."""
-        first = last = page
-        least = max(page & -NEAR, region.start // PAGE_SIZE)
-        most = min(page | NEAR - 1, region.end // PAGE_SIZE - 1)
-        while first > least and self._goes_on(first - 1):
+    def _late_around(self, page: int, within: range) -> range:
+        """A late page and those around it, without a gap and of one file."""
+        first, end = page, page + 1
+        while first > within.start and self._goes_on(first - 1):
             first -= 1
-        while last < most and self._goes_on(last):
-            last += 1
-        return range(first, last + 1)
+        while end < within.stop and self._goes_on(end - 1):
+            end += 1
+        return range(first, end)
 
     def _goes_on(self, page: int) -> bool:
         """Whether the late content of a page goes on in the next one."""
@@ -1079,11 +1075,12 @@ def _pages_in(known: Mapping[int, Any], start: int, end: int) -> list[int]:
     return sorted(page for page in known if first <= page < last)
 
 
-def _near(page: int, region: Region) -> range:
-    """The pages of a region that are looked at together with one of them."""
-    start = page & -AROUND
+def _near(page: int, region: Region, count: int = AROUND) -> range:
+    """The pages of a region that are looked at together with one of them: at most so many, from a
+    multiple of that."""
+    start = page & -count
     first, last = region.start // PAGE_SIZE, region.end // PAGE_SIZE
-    return range(max(start, first), min(start + AROUND, last))
+    return range(max(start, first), min(start + count, last))
 
 
 def _page_fault(region: Region | None, address: int, access: int) -> Fault:

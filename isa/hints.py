@@ -8,39 +8,27 @@ variables, and protocols that are checked while a program runs.
 
 from __future__ import annotations
 
+from _collections_abc import (  # which `collections.abc` is, and Python's own start has imported
+    Callable,
+    Collection,
+    Container,
+    Generator,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from collections.abc import (
-        Callable,
-        Collection,
-        Container,
-        Generator,
-        Hashable,
-        Iterable,
-        Iterator,
-        Mapping,
-        MutableMapping,
-        Sequence,
-    )
     from os import PathLike
     from typing import IO, Any, BinaryIO, Final, NoReturn, Protocol, Self, TypeGuard, cast
 
     StrPath = str | PathLike[str]
 else:
-    from _collections_abc import (  # Python's own start has imported it
-        Callable,
-        Collection,
-        Container,
-        Generator,
-        Hashable,
-        Iterable,
-        Iterator,
-        Mapping,
-        MutableMapping,
-        Sequence,
-    )
-
     IO = Any = BinaryIO = Final = NoReturn = Self = StrPath = TypeGuard = object
 
     class Protocol:

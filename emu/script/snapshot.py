@@ -96,8 +96,6 @@ def take(state: State, machine: Any, announced: Any, old: Snapshot | None) -> Sn
     """A snapshot of everything."""
     space = getattr(machine, "space", None)
     storage = space.physical if space is not None else machine.machine.memory.physical
-    if space is not None:
-        space.settle()
     return Snapshot(
         state.count, tuple(state.values), state.reply, state.interrupt_requested, state.shut_down,
         pages_of(storage, space, {} if old is None else old.pages),

@@ -186,7 +186,6 @@ class NativeSession(Session):
         self.mail[Word.VISITS] = self.regions.visits.address
         self.mail[Word.LOOKS] = LOOKS
         slots = [r.slot for r in self.watched]
-        self._mode_view = self.values
         self._mode_slots = slice(min(slots), max(slots) + 1)
         self._known_surroundings: dict[bytes, Surroundings] = {}
 
@@ -278,7 +277,7 @@ class NativeSession(Session):
 
     def _surroundings(self) -> Surroundings:
         """What holds in the mode that the registers say, looked up by their bytes."""
-        content = self._mode_view[self._mode_slots].tobytes()
+        content = self.values[self._mode_slots].tobytes()
         found = self._known_surroundings.get(content)
         if found is not None:
             return found

@@ -191,9 +191,9 @@ class Tier1:
             flags |= int(Flag.REPEATS) if facts.repeats else 0
             self._flags[name], self._new_flags = flags, True
         number = len(self.decoder.names)  # the decoder registers it next
-        self.handlers[min(number, END - 1)] = self._absent
         if number >= MOST_NUMBERS:
-            return Description(fields, Flag.ABSENT)
+            return Description(fields, Flag.ABSENT)  # which no record ever has
+        self.handlers[number] = self._absent
         return Description(fields, flags, name)
 
     def _symbol(self, number: int) -> str:
@@ -264,8 +264,6 @@ class Tier1:
         for number in self._rough if self._hastens else ():
             found[number] = absent
         self.handlers[: len(found)] = found
-        others = range(len(found), min(len(self.decoder.names), END))  # too many, if any
-        self.handlers[others.start : others.stop] = words_of([absent] * len(others))
         symbols = [STENCIL + name for name in names]
         facts = words_of(self._store.stencils.all_facts(symbols))
         stencils = words_of(self._store.stencils.addresses(symbols))

@@ -25,10 +25,8 @@ class Warmth:
 
     def __init__(self, cache: DiskCache) -> None:
         self._cache = cache
-        self._fill(memoryview(b""))
         found = cache.load(FILE)
-        if found is not None:
-            self._fill(found[1])
+        self._fill(memoryview(b"") if found is None else found[1])
         self._known: dict[Place, int] | None = None
 
     def _fill(self, content: memoryview) -> None:
